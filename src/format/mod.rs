@@ -1,0 +1,5 @@
+//! Layer 1: what the bytes of a repository mean. `docs/format.md` is the same in words; change both or neither.
+//!
+//! Pure: bytes in, values or errors out. Every decoder takes any input; nothing here reads a clock, a disk or a key.
+
+pub mod entry;

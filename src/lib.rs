@@ -1,0 +1,7 @@
+//! `homelab-dr`: encrypted, deduplicated backups and verified recovery for Kubernetes homelabs.
+//!
+//! The layers, lower ones never naming upper ones, are drawn in `docs/architecture.md`; `tests/it/layers.rs` holds them.
+
+pub mod base;
+pub mod format;
+pub mod store;

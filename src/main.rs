@@ -1,0 +1,3 @@
+//! The `homelab-dr` program.
+
+fn main() {}
