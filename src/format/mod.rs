@@ -3,3 +3,7 @@
 //! Pure: bytes in, values or errors out. Every decoder takes any input; nothing here reads a clock, a disk or a key.
 
 pub mod entry;
+pub mod kind;
+pub mod pack;
+pub mod padding;
+pub mod record;

@@ -1,0 +1,166 @@
+//! Metadata: XChaCha20-Poly1305 with random nonces under the epoch's metadata key, which every writer holds.
+//!
+//! ```text
+//! sealed  = version u8 = 1 ‖ epoch u32le ‖ nonce [24] ‖ ciphertext ‖ tag [16]
+//! ad (64) = "homelab-dr" ‖ version u8 ‖ repository id [16] ‖ epoch u32le ‖ kind u8 ‖ id [32]
+//! ```
+//! `id` is the blob's id for metadata blobs and zero for records (an object's name is the hash of these very bytes).
+
+use std::collections::BTreeMap;
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+
+use crate::base::id::{BlobId, RepositoryId};
+use crate::crypto::secret::{NoRandomness, Secret, random};
+use crate::format::kind::{Kind, RecordKind};
+
+/// Version of every seal in this format.
+pub const SEAL_VERSION: u8 = 1;
+/// Bytes that sealing adds to metadata.
+pub const META_OVERHEAD: usize = 1 + 4 + 24 + 16;
+
+/// Why sealed metadata did not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MetaError {
+    /// Shorter than any seal.
+    #[error("sealed metadata is cut short")]
+    Short,
+    /// Of a later format.
+    #[error("sealed with version {0}, which this program does not know")]
+    Version(u8),
+    /// Sealed in an epoch whose key is not at hand.
+    #[error("sealed in epoch {0}, whose key is not held here")]
+    Epoch(u32),
+    /// Wrong key, or the bytes were changed.
+    #[error("the seal does not open: wrong key or changed bytes")]
+    Broken,
+}
+
+/// What the associated data names.
+#[derive(Clone, Copy)]
+pub enum Subject<'a> {
+    /// A metadata blob.
+    Blob(Kind, &'a BlobId),
+    /// A record.
+    Record(RecordKind),
+}
+
+/// The metadata keys of the epochs that are known, and which one seals.
+pub struct MetaKeys {
+    repository: RepositoryId,
+    current: u32,
+    key: Secret,
+    earlier: BTreeMap<u32, Secret>,
+}
+
+/// The fixed-size associated data of a seal; see the module.
+pub(super) fn associated_data(repository: &RepositoryId, epoch: u32, kind: u8, id: &[u8; 32]) -> [u8; 64] {
+    let mut ad = [0; 64];
+    let parts: [&[u8]; 6] = [b"homelab-dr", &[SEAL_VERSION], repository.as_bytes(), &epoch.to_le_bytes(), &[kind], id];
+    for (to, from) in ad.iter_mut().zip(parts.into_iter().flatten()) {
+        *to = *from;
+    }
+    ad
+}
+
+impl MetaKeys {
+    /// Seals under `key` of epoch `current`; keys of further epochs are added with [`MetaKeys::add`].
+    #[must_use]
+    pub fn new(repository: RepositoryId, current: u32, key: Secret) -> Self {
+        Self { repository, current, key, earlier: BTreeMap::new() }
+    }
+
+    /// Adds the key of another epoch, for opening only.
+    pub fn add(&mut self, epoch: u32, key: Secret) {
+        self.earlier.insert(epoch, key);
+    }
+
+    /// The epoch that seals.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.current
+    }
+
+    /// Seals `plaintext`.
+    pub fn seal(&self, subject: Subject<'_>, plaintext: &[u8]) -> Result<Vec<u8>, NoRandomness> {
+        let nonce: [u8; 24] = random()?;
+        let ad = self.ad(subject, self.current);
+        let cipher = XChaCha20Poly1305::new(self.key.expose().into());
+        let sealed =
+            cipher.encrypt(XNonce::from_slice(&nonce), Payload { msg: plaintext, aad: &ad }).unwrap_or_default(); // the only error is a message of 256 GiB
+        let mut out = Vec::with_capacity(plaintext.len() + META_OVERHEAD);
+        out.push(SEAL_VERSION);
+        out.extend_from_slice(&self.current.to_le_bytes());
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(&sealed);
+        Ok(out)
+    }
+
+    /// The epoch that a sealed piece says it is of; not authenticated before it opens.
+    pub fn epoch_of(sealed: &[u8]) -> Result<u32, MetaError> {
+        let (version, rest) = sealed.split_first().ok_or(MetaError::Short)?;
+        if *version != SEAL_VERSION {
+            return Err(MetaError::Version(*version));
+        }
+        rest.first_chunk().map(|epoch| u32::from_le_bytes(*epoch)).ok_or(MetaError::Short)
+    }
+
+    /// Opens what [`MetaKeys::seal`] made.
+    pub fn open(&self, subject: Subject<'_>, sealed: &[u8]) -> Result<Vec<u8>, MetaError> {
+        let epoch = Self::epoch_of(sealed)?;
+        let body = sealed.get(5..).ok_or(MetaError::Short)?;
+        let (nonce, ciphertext) = body.split_first_chunk::<24>().ok_or(MetaError::Short)?;
+        let key =
+            if epoch == self.current { &self.key } else { self.earlier.get(&epoch).ok_or(MetaError::Epoch(epoch))? };
+        let ad = self.ad(subject, epoch);
+        XChaCha20Poly1305::new(key.expose().into())
+            .decrypt(XNonce::from_slice(nonce), Payload { msg: ciphertext, aad: &ad })
+            .map_err(|_| MetaError::Broken)
+    }
+
+    fn ad(&self, subject: Subject<'_>, epoch: u32) -> [u8; 64] {
+        match subject {
+            Subject::Blob(kind, id) => associated_data(&self.repository, epoch, kind.number(), id.as_bytes()),
+            Subject::Record(kind) => associated_data(&self.repository, epoch, kind as u8, &[0; 32]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(byte: u8) -> MetaKeys {
+        MetaKeys::new(RepositoryId::new([9; 16]), 1, Secret::new([byte; 32]))
+    }
+
+    #[test]
+    fn what_was_sealed_opens_only_as_what_it_is() {
+        let id = BlobId::new([3; 32]);
+        let sealed = keys(1).seal(Subject::Blob(Kind::Leaf, &id), b"names").expect("random");
+        assert_eq!(sealed.len(), 5 + META_OVERHEAD);
+        assert_eq!(keys(1).open(Subject::Blob(Kind::Leaf, &id), &sealed).as_deref(), Ok(&b"names"[..]));
+        for subject in [
+            Subject::Blob(Kind::Node, &id),
+            Subject::Blob(Kind::Leaf, &BlobId::new([4; 32])),
+            Subject::Record(RecordKind::Index),
+        ] {
+            assert_eq!(keys(1).open(subject, &sealed), Err(MetaError::Broken));
+        }
+        assert_eq!(keys(2).open(Subject::Blob(Kind::Leaf, &id), &sealed), Err(MetaError::Broken));
+        let elsewhere = MetaKeys::new(RepositoryId::new([8; 16]), 1, Secret::new([1; 32]));
+        assert_eq!(elsewhere.open(Subject::Blob(Kind::Leaf, &id), &sealed), Err(MetaError::Broken));
+    }
+
+    #[test]
+    fn every_changed_or_missing_byte_is_noticed() {
+        let sealed = keys(1).seal(Subject::Record(RecordKind::Index), b"abc").expect("random");
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(keys(1).open(Subject::Record(RecordKind::Index), &changed).is_err(), "byte {at}");
+            assert!(keys(1).open(Subject::Record(RecordKind::Index), &sealed[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Key material that wipes itself, cannot be printed and cannot be copied by accident.
+
+use std::fmt;
+
+use zeroize::Zeroize;
+
+/// The operating system gave no random numbers; nothing can be sealed without.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gave no random numbers")]
+pub struct NoRandomness(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// `N` fresh random bytes from the operating system.
+pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| NoRandomness(Box::new(error)))?;
+    Ok(bytes)
+}
+
+/// 32 secret bytes.
+pub struct Secret(Box<[u8; 32]>);
+
+impl Secret {
+    /// Takes over key material.
+    #[must_use]
+    pub fn new(mut bytes: [u8; 32]) -> Self {
+        let secret = Self(Box::new(bytes));
+        bytes.zeroize();
+        secret
+    }
+
+    /// A fresh key.
+    pub fn random() -> Result<Self, NoRandomness> {
+        random().map(Self::new)
+    }
+
+    /// The key itself, for the functions of this layer and for what is sealed to recipients.
+    #[must_use]
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A second holder of the same key, said out loud.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self(Box::new(*self.0))
+    }
+
+    /// A key for one purpose: BLAKE3's key derivation under `context`.
+    #[must_use]
+    pub fn derive(&self, context: &str) -> Self {
+        Self::new(blake3::derive_key(context, self.expose()))
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl<C> minicbor::Encode<C> for Secret {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(self.expose())?.ok()
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Secret {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let bytes = d.bytes()?.try_into().map_err(|_| minicbor::decode::Error::message("a key is 32 bytes"))?;
+        Ok(Self::new(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let printed = format!("{:?}", Secret::new([0x41; 32]));
+        assert_eq!(printed, "Secret(…)");
+    }
+
+    #[test]
+    fn derived_keys_differ_by_purpose() {
+        let key = Secret::new([1; 32]);
+        assert_ne!(key.derive("a").expose(), key.derive("b").expose());
+        assert_ne!(Secret::random().expect("random").expose(), Secret::random().expect("random").expose());
+    }
+}

@@ -1,0 +1,63 @@
+//! What a sealed thing is. The number goes into the associated data of every seal, so that one thing cannot stand for another.
+
+/// Kinds of blobs, which live in packs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A chunk of file content; sealed under a session's content key.
+    Data = 1,
+    /// A leaf of a tree: entries.
+    Leaf = 2,
+    /// An inner node of a tree: its children.
+    Node = 3,
+    /// A list of pieces of a large file.
+    List = 4,
+}
+
+impl Kind {
+    /// From its number in a pack table.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Data),
+            2 => Some(Self::Leaf),
+            3 => Some(Self::Node),
+            4 => Some(Self::List),
+            _ => None,
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether it lives in metadata packs, readable with the writer key.
+    #[must_use]
+    pub const fn is_metadata(self) -> bool {
+        !matches!(self, Self::Data)
+    }
+}
+
+/// Kinds of sealed records, each an object of its own or a part of a pack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// The table of a pack.
+    PackTable = 16,
+    /// The last bytes of a pack, which say where the table is.
+    PackTrailer = 17,
+    /// An index segment.
+    Index = 18,
+    /// A snapshot record or a tombstone.
+    Snapshot = 19,
+    /// A checkpoint of a running backup.
+    Checkpoint = 20,
+    /// A mark of the two-phase deletion.
+    Doomed = 21,
+    /// An epoch record.
+    Epoch = 22,
+    /// A session.
+    Session = 23,
+}
