@@ -82,6 +82,12 @@ impl MetaKeys {
         self.current
     }
 
+    /// The repository that every seal is bound to.
+    #[must_use]
+    pub const fn repository(&self) -> RepositoryId {
+        self.repository
+    }
+
     /// Seals `plaintext`.
     pub fn seal(&self, subject: Subject<'_>, plaintext: &[u8]) -> Result<Vec<u8>, NoRandomness> {
         let nonce: [u8; 24] = random()?;

@@ -1,0 +1,159 @@
+//! `init`: a new repository in an empty place.
+//!
+//! Order: access (so that somebody can open whatever follows) → epoch → `format.json` last, which is what makes it a repository.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::base::clock::{Clock, Time};
+use crate::base::id::RepositoryId;
+use crate::crypto::content::epoch_key_pair;
+use crate::crypto::hash::object_id;
+use crate::crypto::meta::MetaKeys;
+use crate::crypto::recipients::{Recipient, wrap};
+use crate::crypto::secret::{Secret, random};
+use crate::crypto::sign::{self, RootPublic};
+use crate::crypto::writer_key::WriterKey;
+use crate::format::kind::RecordKind;
+use crate::format::record::{self, AccessRecord, EpochKeys, EpochRecord, FORMAT_VERSION, FormatFile, SignedEpoch};
+use crate::repo::error::RepoError;
+use crate::repo::layout;
+use crate::repo::open::{Repository, metadata_commitment};
+use crate::repo::sealed;
+use crate::store::Store;
+
+/// BLAKE3 of the recipients, sorted and joined by line feeds.
+fn recipients_hash(recipients: &[String]) -> [u8; 32] {
+    let mut sorted = recipients.to_vec();
+    sorted.sort();
+    *blake3::hash(sorted.join("\n").as_bytes()).as_bytes()
+}
+
+/// Creates a repository for `recipients` and returns its writer key. Refuses a place that holds anything.
+pub async fn create(
+    store: &Arc<dyn Store>,
+    recipients: &[Recipient],
+    lock: Duration,
+    clock: &dyn Clock,
+) -> Result<WriterKey, RepoError> {
+    if let Some(found) = store.list("").await?.into_iter().next() {
+        return Err(RepoError::NotEmpty { store: store.address(), example: found.key });
+    }
+    let id = RepositoryId::new(random()?);
+    let created = clock.now();
+    let (private, public) = epoch_key_pair()?;
+    let access = AccessRecord {
+        repository: id,
+        root: Secret::random()?,
+        chunk_id_key: Secret::random()?,
+        chunker_key: Secret::random()?,
+        epochs: vec![EpochKeys { number: 1, metadata_key: Secret::random()?, private }],
+        recipients: recipients.iter().map(ToString::to_string).collect(),
+        generation: 1,
+        created,
+    };
+    let keys = writer_key(&access).ok_or(RepoError::Worker { what: "init" })?;
+    let retain = (!lock.is_zero()).then(|| created.after(lock));
+    put_access(&**store, &access, recipients, retain).await?;
+    let epoch = EpochRecord {
+        number: 1,
+        public,
+        metadata_commitment: metadata_commitment(&keys.metadata_key),
+        recipients_hash: recipients_hash(&access.recipients),
+        created,
+        lock_seconds: lock.as_secs(),
+    };
+    put_epoch(&**store, &access, &keys, &epoch, retain).await?;
+    let format =
+        FormatFile { magic: "homelab-dr".to_owned(), version: FORMAT_VERSION, repository: id.hex() };
+    let mut text = serde_json::to_vec_pretty(&format).unwrap_or_default();
+    text.push(b'\n');
+    store.put_new(&layout::format(), Bytes::from(text), retain).await?;
+    Ok(keys)
+}
+
+fn writer_key(access: &AccessRecord) -> Option<WriterKey> {
+    let epoch = access.epochs.iter().max_by_key(|epoch| epoch.number)?;
+    Some(WriterKey {
+        repository: access.repository,
+        root: RootPublic::of(&access.root),
+        epoch: epoch.number,
+        metadata_key: epoch.metadata_key.duplicate(),
+        chunk_id_key: access.chunk_id_key.duplicate(),
+        chunker_key: access.chunker_key.duplicate(),
+    })
+}
+
+/// Seals an access record to `recipients` and puts it.
+async fn put_access(
+    store: &dyn Store,
+    access: &AccessRecord,
+    recipients: &[Recipient],
+    retain: Option<Time>,
+) -> Result<(), RepoError> {
+    let plain = zeroize::Zeroizing::new(record::encode(access, 0));
+    let stored = wrap(&plain, recipients)?;
+    let key = layout::access(&object_id(&stored));
+    store.put_new(&key, Bytes::from(stored), retain).await?;
+    Ok(())
+}
+
+async fn put_epoch(
+    store: &dyn Store,
+    access: &AccessRecord,
+    keys: &WriterKey,
+    epoch: &EpochRecord,
+    retain: Option<Time>,
+) -> Result<(), RepoError> {
+    #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail")]
+    let body = minicbor::to_vec(epoch).expect("writing to memory");
+    let signature = sign::sign(&access.root, sign::EPOCH, &access.repository, &body).to_vec();
+    let meta = MetaKeys::new(access.repository, epoch.number, keys.metadata_key.duplicate());
+    let stored = sealed::seal(&meta, RecordKind::Epoch, &SignedEpoch { body, signature })?;
+    store.put_new(&layout::epoch(epoch.number), stored, retain).await?;
+    Ok(())
+}
+
+/// Seals the repository's keys to another set of recipients: a new access object of the next generation, then the earlier ones go (where nothing
+/// locks them).
+///
+/// Whoever lost access keeps what they already copied; only `keys rotate-writer` and new content keys shut them out of what follows.
+pub async fn change_recipients(
+    repository: &Repository,
+    recipients: &[Recipient],
+    clock: &dyn Clock,
+) -> Result<(), RepoError> {
+    let held = repository.secrets.as_ref().ok_or(RepoError::IdentityNeeded)?;
+    let store = &*repository.store;
+    let earlier = store.list(layout::ACCESS).await?;
+    let created = clock.now();
+    let access = AccessRecord {
+        repository: held.repository,
+        root: held.root.duplicate(),
+        chunk_id_key: held.chunk_id_key.duplicate(),
+        chunker_key: held.chunker_key.duplicate(),
+        epochs: held
+            .epochs
+            .iter()
+            .map(|epoch| EpochKeys {
+                number: epoch.number,
+                metadata_key: epoch.metadata_key.duplicate(),
+                private: epoch.private.duplicate(),
+            })
+            .collect(),
+        recipients: recipients.iter().map(ToString::to_string).collect(),
+        generation: held.generation + 1,
+        created,
+    };
+    let lock = repository.lock_period();
+    put_access(store, &access, recipients, (!lock.is_zero()).then(|| created.after(lock))).await?;
+    for listed in earlier {
+        match store.delete(&listed.key).await {
+            Ok(()) | Err(crate::store::StoreError::Locked { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

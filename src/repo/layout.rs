@@ -1,0 +1,92 @@
+//! Names of a repository's objects; docs/format.md §2.
+
+use crate::base::id::{ObjectId, SessionId};
+use crate::store::Key;
+
+/// The only object in clear.
+pub const FORMAT: &str = "format.json";
+/// Keys wrapped to the recipients.
+pub const ACCESS: &str = "access/";
+/// Signed epoch records.
+pub const EPOCHS: &str = "epochs/";
+/// Wrapped content keys.
+pub const SESSIONS: &str = "sessions/";
+/// Packs.
+pub const PACKS: &str = "packs/";
+/// Index segments.
+pub const INDEX: &str = "index/";
+/// Snapshot records and tombstones.
+pub const SNAPSHOTS: &str = "snapshots/";
+/// What running backups rely on.
+pub const CHECKPOINTS: &str = "checkpoints/";
+/// Marks of the two-phase deletion.
+pub const DOOMED: &str = "doomed/";
+/// Proofs that an identity opened the repository.
+pub const DRILLS: &str = "drills/";
+
+/// Every prefix whose objects are named by the hash of their bytes.
+pub const HASH_NAMED: [&str; 7] = [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS];
+
+#[expect(clippy::expect_used, reason = "made of constants, digits and hex, which every Key may hold")]
+fn key(text: String) -> Key {
+    Key::new(text).expect("a name of the layout is a key")
+}
+
+/// `format.json`.
+#[must_use]
+pub fn format() -> Key {
+    key(FORMAT.to_owned())
+}
+
+/// `access/<id>.age`.
+#[must_use]
+pub fn access(id: &ObjectId) -> Key {
+    key(format!("{ACCESS}{id}.age"))
+}
+
+/// `epochs/<n>`.
+#[must_use]
+pub fn epoch(number: u32) -> Key {
+    key(format!("{EPOCHS}{number}"))
+}
+
+/// `sessions/<id>`.
+#[must_use]
+pub fn session(id: &SessionId) -> Key {
+    key(format!("{SESSIONS}{id}"))
+}
+
+/// `packs/<2 hex>/<id>`.
+#[must_use]
+pub fn pack(id: &ObjectId) -> Key {
+    let hex = id.hex();
+    key(format!("{PACKS}{}/{hex}", hex.get(..2).unwrap_or_default()))
+}
+
+/// `<prefix><id>` for index, snapshots, checkpoints, doomed and drills.
+#[must_use]
+pub fn named(prefix: &str, id: &ObjectId) -> Key {
+    key(format!("{prefix}{id}"))
+}
+
+/// The id in the last part of a name; `None` for a foreign object.
+#[must_use]
+pub fn object_id(key: &Key) -> Option<ObjectId> {
+    let name = key.file_name();
+    name.strip_suffix(".age").unwrap_or(name).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_carry_their_ids() {
+        let id = ObjectId::new([0xab; 32]);
+        assert!(pack(&id).as_str().starts_with("packs/ab/abab"));
+        for key in [pack(&id), access(&id), named(INDEX, &id)] {
+            assert_eq!(object_id(&key), Some(id));
+        }
+        assert_eq!(object_id(&format()), None);
+    }
+}

@@ -1,0 +1,20 @@
+//! Layer 3: a repository on a store. Only this layer knows the order of writes (session → packs → index → snapshot) and of deletions (the reverse).
+//!
+//! It knows nothing of file systems, clusters or people.
+
+pub mod create;
+pub mod error;
+pub mod fetch;
+pub mod index;
+pub mod layout;
+pub mod open;
+pub mod packer;
+pub mod sealed;
+pub mod snapshots;
+pub mod tree_read;
+pub mod tree_write;
+pub mod upload;
+pub mod write;
+
+pub use error::RepoError;
+pub use open::Repository;

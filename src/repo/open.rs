@@ -1,0 +1,262 @@
+//! Opening: what a key proves of a repository before anything else is believed.
+//!
+//! With a writer key: the id must match, the epoch record must be signed by the root key that the writer key pins, and no later epoch may exist. With an
+//! identity: the access object names the id and holds the root key's seed; its fingerprint is compared with the pinned one, or the caller must say
+//! that there was none ([`Repository::verified`]).
+
+use std::sync::Arc;
+
+use crate::base::id::RepositoryId;
+use crate::chunker::Chunker;
+use crate::crypto::content::{ContentKey, epoch_public};
+use crate::crypto::fingerprint::Fingerprint;
+use crate::crypto::hash::BlobHasher;
+use crate::crypto::meta::MetaKeys;
+use crate::crypto::recipients::{IdentitySource, unwrap};
+use crate::crypto::secret::Secret;
+use crate::crypto::sign::{self, RootPublic};
+use crate::crypto::writer_key::WriterKey;
+use crate::format::kind::RecordKind;
+use crate::format::record::{self, AccessRecord, EpochRecord, FORMAT_VERSION, FormatFile, SignedEpoch};
+use crate::repo::error::RepoError;
+use crate::repo::layout;
+use crate::repo::sealed;
+use crate::store::{Store, StoreError};
+
+/// An opened repository: a store and the keys that are held.
+pub struct Repository {
+    /// Where it lies.
+    pub store: Arc<dyn Store>,
+    /// Its id.
+    pub id: RepositoryId,
+    /// Whether its fingerprint was compared with a pinned one.
+    pub verified: bool,
+    pub(crate) meta: MetaKeys,
+    pub(crate) hasher: BlobHasher,
+    pub(crate) chunker: Chunker,
+    pub(crate) epoch: EpochRecord,
+    pub(crate) secrets: Option<AccessRecord>,
+    root: RootPublic,
+    writer_keys: (Secret, Secret, Secret),
+}
+
+/// Reads and checks `format.json`.
+pub(crate) async fn read_format(store: &dyn Store) -> Result<RepositoryId, RepoError> {
+    let address = store.address();
+    let raw = match store.get(&layout::format()).await {
+        Ok(raw) => raw,
+        Err(StoreError::NotFound { .. }) => return Err(RepoError::NoRepository { store: address }),
+        Err(error) => return Err(error.into()),
+    };
+    let fail = |reason: String| RepoError::Format { store: address.clone(), reason };
+    let file: FormatFile = serde_json::from_slice(&raw).map_err(|error| fail(error.to_string()))?;
+    if file.magic != "homelab-dr" {
+        return Err(fail(format!("its magic is {:?}", file.magic)));
+    }
+    if file.version != FORMAT_VERSION {
+        return Err(fail(format!("it has version {}, this program knows version {FORMAT_VERSION}", file.version)));
+    }
+    file.repository.parse().map_err(|error: crate::base::id::IdError| fail(error.to_string()))
+}
+
+pub(crate) fn metadata_commitment(key: &Secret) -> [u8; 32] {
+    blake3::derive_key("homelab-dr v1 metadata key commitment", key.expose())
+}
+
+/// Every access object that `identities` open, the one with the highest generation first.
+async fn read_access(store: &dyn Store, identities: &[IdentitySource]) -> Result<AccessRecord, RepoError> {
+    let mut best: Option<AccessRecord> = None;
+    let mut last = None;
+    let mut damaged = None;
+    for listed in store.list(layout::ACCESS).await? {
+        let raw = store.get(&listed.key).await?;
+        if layout::object_id(&listed.key) != Some(crate::crypto::hash::object_id(&raw)) {
+            damaged = Some(listed.key);
+            continue;
+        }
+        match unwrap(&raw, identities) {
+            Ok(plain) => {
+                let access: AccessRecord = record::decode(&plain)
+                    .map_err(|source| RepoError::Record { key: listed.key.clone(), source })?;
+                if best.as_ref().is_none_or(|held| held.generation < access.generation) {
+                    best = Some(access);
+                }
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    match (best, last, damaged) {
+        (Some(access), ..) => Ok(access),
+        (None, Some(source), _) => Err(RepoError::NoIdentity { store: store.address(), source }),
+        (None, None, Some(key)) => Err(RepoError::Damaged { key }),
+        (None, None, None) => Err(RepoError::NoAccess { store: store.address() }),
+    }
+}
+
+impl Repository {
+    /// Opens with the writer key: everything but content.
+    pub async fn open_with_writer(store: Arc<dyn Store>, key: &WriterKey) -> Result<Self, RepoError> {
+        let id = read_format(&*store).await?;
+        if id != key.repository {
+            return Err(RepoError::other_repository(store.address(), &key.repository, &id));
+        }
+        let latest = latest_epoch(&*store).await?;
+        if latest.is_some_and(|latest| latest > key.epoch) {
+            let found = latest.unwrap_or_default();
+            return Err(RepoError::Retired { store: store.address(), held: key.epoch, found });
+        }
+        let meta = MetaKeys::new(id, key.epoch, key.metadata_key.duplicate());
+        let epoch = read_epoch(&*store, &meta, &key.root, &key.metadata_key).await?;
+        let writer_keys = (key.metadata_key.duplicate(), key.chunk_id_key.duplicate(), key.chunker_key.duplicate());
+        Ok(Self::assemble(store, id, true, meta, epoch, None, key.root, writer_keys))
+    }
+
+    /// Opens with recovery identities: everything. `pinned` is the fingerprint to insist on; without it the repository is opened unverified.
+    pub async fn open_with_identity(
+        store: Arc<dyn Store>,
+        identities: &[IdentitySource],
+        pinned: Option<Fingerprint>,
+    ) -> Result<Self, RepoError> {
+        let id = read_format(&*store).await?;
+        let access = read_access(&*store, identities).await?;
+        if access.repository != id {
+            return Err(RepoError::other_repository(store.address(), &access.repository, &id));
+        }
+        let root = RootPublic::of(&access.root);
+        let found = Fingerprint::of(&id, &root);
+        if let Some(expected) = pinned.filter(|expected| *expected != found) {
+            return Err(RepoError::Forged { store: store.address(), expected, found });
+        }
+        let mut epochs: Vec<_> = access.epochs.iter().collect();
+        epochs.sort_by_key(|epoch| std::cmp::Reverse(epoch.number));
+        let current = epochs.first().ok_or_else(|| RepoError::NoAccess { store: store.address() })?;
+        let mut meta = MetaKeys::new(id, current.number, current.metadata_key.duplicate());
+        for earlier in epochs.iter().skip(1) {
+            meta.add(earlier.number, earlier.metadata_key.duplicate());
+        }
+        let epoch = read_epoch(&*store, &meta, &root, &current.metadata_key).await?;
+        if epoch.public != epoch_public(&current.private) {
+            let reason = "its public key is not that of the private key in access/".to_owned();
+            return Err(RepoError::Epoch { store: store.address(), epoch: epoch.number, reason });
+        }
+        let writer_keys =
+            (current.metadata_key.duplicate(), access.chunk_id_key.duplicate(), access.chunker_key.duplicate());
+        Ok(Self::assemble(store, id, pinned.is_some(), meta, epoch, Some(access), root, writer_keys))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "private; the one place where the parts meet")]
+    fn assemble(
+        store: Arc<dyn Store>,
+        id: RepositoryId,
+        verified: bool,
+        meta: MetaKeys,
+        epoch: EpochRecord,
+        secrets: Option<AccessRecord>,
+        root: RootPublic,
+        writer_keys: (Secret, Secret, Secret),
+    ) -> Self {
+        let hasher = BlobHasher::new(&writer_keys.1);
+        let chunker = Chunker::new(&writer_keys.2);
+        Self { store, id, verified, meta, hasher, chunker, epoch, secrets, root, writer_keys }
+    }
+
+    /// The same repository seen through another store, such as a wrapper that counts or slows.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// What a person pins.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.id, &self.root)
+    }
+
+    /// The writer key of the current epoch.
+    #[must_use]
+    pub fn writer_key(&self) -> WriterKey {
+        let (metadata_key, chunk_id_key, chunker_key) = &self.writer_keys;
+        WriterKey {
+            repository: self.id,
+            root: self.root,
+            epoch: self.epoch.number,
+            metadata_key: metadata_key.duplicate(),
+            chunk_id_key: chunk_id_key.duplicate(),
+            chunker_key: chunker_key.duplicate(),
+        }
+    }
+
+    /// Whether content can be read.
+    #[must_use]
+    pub const fn has_identity(&self) -> bool {
+        self.secrets.is_some()
+    }
+
+    /// The recipients, as the access object that was opened names them; `None` without an identity.
+    #[must_use]
+    pub fn recipients(&self) -> Option<&[String]> {
+        self.secrets.as_ref().map(|secrets| secrets.recipients.as_slice())
+    }
+
+    /// How long every object is locked against deletion; zero for not at all.
+    #[must_use]
+    pub const fn lock_period(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.epoch.lock_seconds)
+    }
+
+    /// Unwraps a session's content key with the identity that is held.
+    pub(crate) fn unwrap_session(
+        &self,
+        epoch: u32,
+        wrap: &[u8],
+    ) -> Result<Result<ContentKey, crate::crypto::content::ContentError>, RepoError> {
+        let secrets = self.secrets.as_ref().ok_or(RepoError::IdentityNeeded)?;
+        let broken = Err(crate::crypto::content::ContentError::Broken);
+        Ok(secrets
+            .epochs
+            .iter()
+            .find(|keys| keys.number == epoch)
+            .map_or(broken, |keys| ContentKey::unwrap(self.id, epoch, &keys.private, wrap)))
+    }
+
+    /// Reads the epochs anew and fails if a later one began: a writer must not commit under a retired key.
+    pub(crate) async fn refuse_if_retired(&self) -> Result<(), RepoError> {
+        match latest_epoch(&*self.store).await? {
+            Some(found) if found > self.epoch.number => {
+                Err(RepoError::Retired { store: self.store.address(), held: self.epoch.number, found })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The highest number below `epochs/`.
+async fn latest_epoch(store: &dyn Store) -> Result<Option<u32>, RepoError> {
+    let listed = store.list(layout::EPOCHS).await?;
+    Ok(listed.iter().filter_map(|entry| entry.key.file_name().parse().ok()).max())
+}
+
+/// Reads the current epoch's record and checks everything that can be checked of it.
+async fn read_epoch(
+    store: &dyn Store,
+    meta: &MetaKeys,
+    root: &RootPublic,
+    metadata_key: &Secret,
+) -> Result<EpochRecord, RepoError> {
+    let number = meta.epoch();
+    let key = layout::epoch(number);
+    let fail = |reason: &str| RepoError::Epoch { store: store.address(), epoch: number, reason: reason.to_owned() };
+    let signed: SignedEpoch = sealed::read_at(store, meta, RecordKind::Epoch, &key).await?;
+    let signature = signed.signature.as_slice().try_into().map_err(|_| fail("its signature is cut short"))?;
+    let id = meta.repository();
+    root.verify(sign::EPOCH, &id, &signed.body, signature).map_err(|error| fail(&error.to_string()))?;
+    let epoch: EpochRecord = minicbor::decode(&signed.body).map_err(|_| fail("it does not decode"))?;
+    if epoch.number != number {
+        return Err(fail("it is the record of another epoch"));
+    }
+    if epoch.metadata_commitment != metadata_commitment(metadata_key) {
+        return Err(fail("it was made for another metadata key"));
+    }
+    Ok(epoch)
+}
