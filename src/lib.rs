@@ -7,4 +7,5 @@ pub mod chunker;
 pub mod compress;
 pub mod crypto;
 pub mod format;
+pub mod repo;
 pub mod store;

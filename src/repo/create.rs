@@ -66,8 +66,7 @@ pub async fn create(
         lock_seconds: lock.as_secs(),
     };
     put_epoch(&**store, &access, &keys, &epoch, retain).await?;
-    let format =
-        FormatFile { magic: "homelab-dr".to_owned(), version: FORMAT_VERSION, repository: id.hex() };
+    let format = FormatFile { magic: "homelab-dr".to_owned(), version: FORMAT_VERSION, repository: id.hex() };
     let mut text = serde_json::to_vec_pretty(&format).unwrap_or_default();
     text.push(b'\n');
     store.put_new(&layout::format(), Bytes::from(text), retain).await?;

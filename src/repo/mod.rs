@@ -4,6 +4,7 @@
 
 pub mod create;
 pub mod error;
+
 pub mod fetch;
 pub mod index;
 pub mod layout;

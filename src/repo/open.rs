@@ -12,7 +12,7 @@ use crate::crypto::content::{ContentKey, epoch_public};
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::hash::BlobHasher;
 use crate::crypto::meta::MetaKeys;
-use crate::crypto::recipients::{IdentitySource, unwrap};
+use crate::crypto::recipients::{IdentitySource, Opened, Prompt, unwrap};
 use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, RootPublic};
 use crate::crypto::writer_key::WriterKey;
@@ -36,6 +36,8 @@ pub struct Repository {
     pub(crate) chunker: Chunker,
     pub(crate) epoch: EpochRecord,
     pub(crate) secrets: Option<AccessRecord>,
+    /// The public half of the identity that opened it; `None` for a writer key.
+    pub opened_by: Option<String>,
     root: RootPublic,
     writer_keys: (Secret, Secret, Secret),
 }
@@ -64,8 +66,12 @@ pub(crate) fn metadata_commitment(key: &Secret) -> [u8; 32] {
 }
 
 /// Every access object that `identities` open, the one with the highest generation first.
-async fn read_access(store: &dyn Store, identities: &[IdentitySource]) -> Result<AccessRecord, RepoError> {
-    let mut best: Option<AccessRecord> = None;
+async fn read_access(
+    store: &dyn Store,
+    identities: &[IdentitySource],
+    prompt: &Arc<dyn Prompt>,
+) -> Result<(AccessRecord, Opened), RepoError> {
+    let mut best: Option<(AccessRecord, Opened)> = None;
     let mut last = None;
     let mut damaged = None;
     for listed in store.list(layout::ACCESS).await? {
@@ -74,12 +80,12 @@ async fn read_access(store: &dyn Store, identities: &[IdentitySource]) -> Result
             damaged = Some(listed.key);
             continue;
         }
-        match unwrap(&raw, identities) {
-            Ok(plain) => {
-                let access: AccessRecord = record::decode(&plain)
+        match unwrap(&raw, identities, prompt) {
+            Ok(opened) => {
+                let access: AccessRecord = record::decode(&opened.plaintext)
                     .map_err(|source| RepoError::Record { key: listed.key.clone(), source })?;
-                if best.as_ref().is_none_or(|held| held.generation < access.generation) {
-                    best = Some(access);
+                if best.as_ref().is_none_or(|(held, _)| held.generation < access.generation) {
+                    best = Some((access, opened));
                 }
             }
             Err(error) => last = Some(error),
@@ -115,10 +121,11 @@ impl Repository {
     pub async fn open_with_identity(
         store: Arc<dyn Store>,
         identities: &[IdentitySource],
+        prompt: &Arc<dyn Prompt>,
         pinned: Option<Fingerprint>,
     ) -> Result<Self, RepoError> {
         let id = read_format(&*store).await?;
-        let access = read_access(&*store, identities).await?;
+        let (access, opened) = read_access(&*store, identities, prompt).await?;
         if access.repository != id {
             return Err(RepoError::other_repository(store.address(), &access.repository, &id));
         }
@@ -141,7 +148,7 @@ impl Repository {
         }
         let writer_keys =
             (current.metadata_key.duplicate(), access.chunk_id_key.duplicate(), access.chunker_key.duplicate());
-        Ok(Self::assemble(store, id, pinned.is_some(), meta, epoch, Some(access), root, writer_keys))
+        Ok(Self::assemble(store, id, pinned.is_some(), meta, epoch, Some((access, opened.by)), root, writer_keys))
     }
 
     #[expect(clippy::too_many_arguments, reason = "private; the one place where the parts meet")]
@@ -151,13 +158,14 @@ impl Repository {
         verified: bool,
         meta: MetaKeys,
         epoch: EpochRecord,
-        secrets: Option<AccessRecord>,
+        secrets: Option<(AccessRecord, String)>,
         root: RootPublic,
         writer_keys: (Secret, Secret, Secret),
     ) -> Self {
         let hasher = BlobHasher::new(&writer_keys.1);
         let chunker = Chunker::new(&writer_keys.2);
-        Self { store, id, verified, meta, hasher, chunker, epoch, secrets, root, writer_keys }
+        let (secrets, opened_by) = secrets.unzip();
+        Self { store, id, verified, meta, hasher, chunker, epoch, secrets, opened_by, root, writer_keys }
     }
 
     /// The same repository seen through another store, such as a wrapper that counts or slows.

@@ -27,9 +27,8 @@ pub fn open<T: for<'b> Decode<'b, ()>>(
     key: &Key,
     stored: &[u8],
 ) -> Result<T, RepoError> {
-    let plain = meta
-        .open(Subject::Record(kind), stored)
-        .map_err(|source| RepoError::Sealed { key: key.clone(), source })?;
+    let plain =
+        meta.open(Subject::Record(kind), stored).map_err(|source| RepoError::Sealed { key: key.clone(), source })?;
     record::decode(&plain).map_err(|source| RepoError::Record { key: key.clone(), source })
 }
 

@@ -1,0 +1,173 @@
+//! Packs in memory: filling one, closing it, and reading the table of one.
+
+use bytes::Bytes;
+
+use crate::base::id::{BlobId, ObjectId, SessionId};
+use crate::crypto::hash::object_id;
+use crate::crypto::meta::{META_OVERHEAD, MetaKeys, Subject};
+use crate::crypto::secret::NoRandomness;
+use crate::format::kind::{Kind, RecordKind};
+use crate::format::pack::{self, BlobRecord, IndexedPack, PackClass, PackError, PackTable, Wrap};
+use crate::format::record;
+use crate::repo::error::RepoError;
+use crate::repo::layout;
+
+/// A pack is closed when it reaches this many bytes: 64 objects a GiB, and three of them in flight fit in the memory bound.
+pub const PACK_BYTES: usize = 16 << 20;
+/// Bytes of the sealed trailer.
+pub const TRAILER_BYTES: usize = 8 + META_OVERHEAD;
+
+/// A pack that is being filled.
+pub struct PackBuilder {
+    class: PackClass,
+    wraps: Vec<Wrap>,
+    sessions: Vec<SessionId>,
+    blobs: Vec<u8>,
+    /// Offsets are counted from the end of the header until the pack is closed.
+    records: Vec<BlobRecord>,
+}
+
+/// A pack ready to be stored.
+pub struct FinishedPack {
+    /// Its stored bytes.
+    pub bytes: Bytes,
+    /// Its place in the index.
+    pub indexed: IndexedPack,
+}
+
+impl PackBuilder {
+    /// An empty pack.
+    #[must_use]
+    pub const fn new(class: PackClass) -> Self {
+        Self { class, wraps: Vec::new(), sessions: Vec::new(), blobs: Vec::new(), records: Vec::new() }
+    }
+
+    /// Adds a sealed blob. `session` is the one that sealed it, for content.
+    pub fn add(
+        &mut self,
+        kind: Kind,
+        id: BlobId,
+        sealed: &[u8],
+        plain_length: u32,
+        session: Option<(SessionId, Wrap)>,
+    ) {
+        if self.blobs.capacity() == 0 {
+            self.blobs.reserve(PACK_BYTES + (1 << 20));
+        }
+        let session = session.map_or(0, |(session, wrap)| {
+            self.sessions.iter().position(|known| *known == session).unwrap_or_else(|| {
+                self.sessions.push(session);
+                self.wraps.push(wrap);
+                self.sessions.len() - 1
+            })
+        });
+        self.records.push(BlobRecord {
+            id,
+            kind,
+            session: u16::try_from(session).unwrap_or(u16::MAX),
+            offset: u32::try_from(self.blobs.len()).unwrap_or(u32::MAX),
+            length: u32::try_from(sealed.len()).unwrap_or(u32::MAX),
+            plain_length,
+            sealed_hash: *blake3::hash(sealed).as_bytes(),
+        });
+        self.blobs.extend_from_slice(sealed);
+    }
+
+    /// Whether another blob of `length` bytes should go into the next pack.
+    #[must_use]
+    pub fn is_full_for(&self, length: usize) -> bool {
+        !self.records.is_empty()
+            && (self.blobs.len() + length > PACK_BYTES || self.sessions.len() >= usize::from(u16::MAX) - 1)
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Closes it: header, blobs, sealed table, sealed trailer; padded.
+    pub fn finish(mut self, meta: &MetaKeys) -> Result<FinishedPack, NoRandomness> {
+        let mut bytes = pack::header(self.class, &self.wraps);
+        let shift = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        for record in &mut self.records {
+            record.offset += shift;
+        }
+        // The header is small: putting it in front of the blobs moves them once, within their buffer.
+        self.blobs.splice(0..0, bytes.drain(..));
+        let mut bytes = self.blobs;
+        let table = PackTable::new(self.sessions, &self.records);
+        let plain = record::encode(&table, bytes.len() + META_OVERHEAD + TRAILER_BYTES);
+        let sealed = meta.seal(Subject::Record(RecordKind::PackTable), &plain)?;
+        let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&sealed);
+        let mut place = [0; 8];
+        for (to, from) in place.iter_mut().zip(offset.to_le_bytes().into_iter().chain(length.to_le_bytes())) {
+            *to = from;
+        }
+        bytes.extend_from_slice(&meta.seal(Subject::Record(RecordKind::PackTrailer), &place)?);
+        let id = object_id(&bytes);
+        let size = bytes.len() as u64;
+        Ok(FinishedPack { bytes: bytes.into(), indexed: IndexedPack { id, size, table } })
+    }
+}
+
+/// Where the table lies, from the last [`TRAILER_BYTES`] of a pack.
+pub fn open_trailer(meta: &MetaKeys, pack: &ObjectId, trailer: &[u8]) -> Result<std::ops::Range<u64>, RepoError> {
+    let key = layout::pack(pack);
+    let plain = meta
+        .open(Subject::Record(RecordKind::PackTrailer), trailer)
+        .map_err(|source| RepoError::Sealed { key: key.clone(), source })?;
+    let (offset, length) =
+        plain.split_first_chunk::<4>().ok_or(RepoError::Pack { key: key.clone(), source: PackError::Short })?;
+    let length = length.first_chunk::<4>().ok_or(RepoError::Pack { key, source: PackError::Short })?;
+    let start = u64::from(u32::from_le_bytes(*offset));
+    Ok(start..start + u64::from(u32::from_le_bytes(*length)))
+}
+
+/// The table in its sealed bytes.
+pub fn open_table(meta: &MetaKeys, pack: &ObjectId, sealed: &[u8]) -> Result<PackTable, RepoError> {
+    let key = layout::pack(pack);
+    let plain = meta
+        .open(Subject::Record(RecordKind::PackTable), sealed)
+        .map_err(|source| RepoError::Sealed { key: key.clone(), source })?;
+    let table: PackTable = record::decode(&plain).map_err(|source| RepoError::Record { key: key.clone(), source })?;
+    table.check().map_err(|source| RepoError::Pack { key, source })?;
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::RepositoryId;
+    use crate::crypto::secret::Secret;
+    use crate::format::padding::padded;
+
+    #[test]
+    fn a_pack_is_padded_and_its_table_finds_every_blob() {
+        let meta = MetaKeys::new(RepositoryId::new([1; 16]), 1, Secret::new([2; 32]));
+        let mut builder = PackBuilder::new(PackClass::Content);
+        let session = SessionId::new([3; 32]);
+        for n in 0..20_u8 {
+            let wrap = (1, [n / 10; 112]);
+            let session = if n < 10 { session } else { SessionId::new([4; 32]) };
+            builder.add(Kind::Data, BlobId::new([n; 32]), &[n; 1000], 900, Some((session, wrap)));
+        }
+        let pack = builder.finish(&meta).expect("random");
+        assert_eq!(pack.bytes.len(), padded(pack.bytes.len()));
+        let (class, wraps) = pack::parse_header(&pack.bytes).expect("its own header");
+        assert_eq!((class, wraps.len()), (PackClass::Content, 2));
+        let tail = &pack.bytes[pack.bytes.len() - TRAILER_BYTES..];
+        let range = open_trailer(&meta, &pack.indexed.id, tail).expect("its own trailer");
+        let sealed = &pack.bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+        let table = open_table(&meta, &pack.indexed.id, sealed).expect("its own table");
+        assert_eq!(table, pack.indexed.table);
+        for (n, record) in table.records().enumerate() {
+            let bytes = &pack.bytes[record.offset as usize..usize::try_from(record.end()).unwrap()];
+            assert!(bytes.iter().all(|byte| usize::from(*byte) == n));
+            assert_eq!(record.sealed_hash, *blake3::hash(bytes).as_bytes());
+            assert_eq!(usize::from(record.session), n / 10);
+        }
+    }
+}

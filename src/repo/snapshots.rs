@@ -1,0 +1,119 @@
+//! The chain of snapshots: reading all of it, its heads, and what is missing from it.
+//!
+//! Every record names the heads that its writer saw. A record that is named and neither there nor in a tombstone was removed by somebody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::base::id::ObjectId;
+use crate::format::kind::RecordKind;
+use crate::format::record::{ChainRecord, Link, SnapshotRecord, Tombstone};
+use crate::repo::error::RepoError;
+use crate::repo::open::Repository;
+use crate::repo::{layout, sealed};
+
+/// Records fetched at once.
+const FETCH_AT_ONCE: usize = 16;
+
+/// A snapshot with its id.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its record.
+    pub record: SnapshotRecord,
+}
+
+/// All records of the chain.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    /// The snapshots, oldest first (by start, then id).
+    pub snapshots: Vec<Snapshot>,
+    /// The tombstones.
+    pub tombstones: BTreeMap<ObjectId, Tombstone>,
+    /// Records that do not read: named, with the reason.
+    pub unreadable: Vec<(ObjectId, String)>,
+}
+
+impl Link {
+    fn of(record: &ChainRecord) -> &Self {
+        match record {
+            ChainRecord::Snapshot(snapshot) => &snapshot.link,
+            ChainRecord::Tombstone(tombstone) => &tombstone.link,
+        }
+    }
+}
+
+impl Chain {
+    /// Reads every record. One that does not open is listed in [`Chain::unreadable`], so that the others can be used.
+    pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
+        let listed = repository.store.list(layout::SNAPSHOTS).await?;
+        let records = stream::iter(listed)
+            .map(|entry| async move {
+                let read = sealed::read(&*repository.store, &repository.meta, RecordKind::Snapshot, &entry.key).await;
+                (layout::object_id(&entry.key), read)
+            })
+            .buffer_unordered(FETCH_AT_ONCE)
+            .map(Ok::<_, RepoError>)
+            .try_collect::<Vec<_>>()
+            .await?;
+        let mut chain = Self::default();
+        for (id, read) in records {
+            let Some(id) = id else { continue };
+            match read {
+                Ok(ChainRecord::Snapshot(record)) => chain.snapshots.push(Snapshot { id, record: *record }),
+                Ok(ChainRecord::Tombstone(record)) => {
+                    chain.tombstones.insert(id, record);
+                }
+                // Forgotten between the listing and the reading.
+                Err(RepoError::Store(error)) if error.is_not_found() => {}
+                Err(RepoError::Store(error)) => return Err(error.into()),
+                Err(error) => chain.unreadable.push((id, error.to_string())),
+            }
+        }
+        chain.snapshots.sort_by_key(|snapshot| (snapshot.record.started, snapshot.id));
+        Ok(chain)
+    }
+
+    fn links(&self) -> impl Iterator<Item = (ObjectId, &Link)> {
+        let snapshots = self.snapshots.iter().map(|snapshot| (snapshot.id, &snapshot.record.link));
+        snapshots.chain(self.tombstones.iter().map(|(id, tombstone)| (*id, &tombstone.link)))
+    }
+
+    /// The place of a record that is written now.
+    #[must_use]
+    pub fn next_link(&self) -> Link {
+        let named: BTreeSet<&ObjectId> = self.links().flat_map(|(_, link)| &link.parents).collect();
+        let heads: BTreeMap<ObjectId, u64> =
+            self.links().filter(|(id, _)| !named.contains(id)).map(|(id, link)| (id, link.sequence)).collect();
+        Link { sequence: heads.values().max().map_or(1, |highest| highest + 1), parents: heads.into_keys().collect() }
+    }
+
+    /// Records that another names and that are neither there nor forgotten on purpose: lost or removed by somebody.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<ObjectId> {
+        let forgotten: BTreeSet<&ObjectId> = self.tombstones.values().flat_map(|t| &t.forgotten).collect();
+        let there: BTreeSet<ObjectId> =
+            self.links().map(|(id, _)| id).chain(self.unreadable.iter().map(|(id, _)| *id)).collect();
+        let named: BTreeSet<ObjectId> = self.links().flat_map(|(_, link)| link.parents.iter().copied()).collect();
+        named.into_iter().filter(|id| !there.contains(id) && !forgotten.contains(id)).collect()
+    }
+
+    /// The newest snapshot of a source.
+    #[must_use]
+    pub fn newest_of(&self, source: &str) -> Option<&Snapshot> {
+        self.snapshots.iter().rev().find(|snapshot| snapshot.record.source == source)
+    }
+}
+
+/// Puts a record of the chain; returns its id and stored size.
+pub async fn put(
+    repository: &Repository,
+    record: &ChainRecord,
+    retain_until: Option<crate::base::clock::Time>,
+) -> Result<(ObjectId, u64), RepoError> {
+    debug_assert!(Link::of(record).sequence > 0, "a link comes from next_link");
+    sealed::put(&*repository.store, &repository.meta, RecordKind::Snapshot, layout::SNAPSHOTS, record, retain_until)
+        .await
+}
