@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, Result, retry_on_intr};
 
+use super::inode::Inode;
 use crate::format::entry::TreePath;
 
 /// Longest path handed to the kernel in one call: it takes 4095 bytes.
@@ -53,6 +54,12 @@ impl AsFd for Parent<'_> {
             Self::Root(fd) => *fd,
             Self::Opened(fd) => fd.as_fd(),
         }
+    }
+}
+
+impl Parent<'_> {
+    pub(crate) fn look(&self, name: &[u8]) -> Result<Inode> {
+        Inode::at(self, name)
     }
 }
 

@@ -13,6 +13,7 @@ mod inode;
 mod listing;
 pub mod problem;
 pub mod read;
+pub mod restore;
 pub mod source;
 pub mod walk;
 mod xattrs;

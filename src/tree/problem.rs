@@ -62,6 +62,15 @@ pub enum Cause {
     /// What is on the disk is not what the entry describes.
     #[error("what is there is of another kind")]
     OtherKind,
+    /// One extended attribute could not be set or removed.
+    #[error("the attribute {name}")]
+    Attribute {
+        /// Its name, for people.
+        name: String,
+        /// What the kernel said.
+        #[source]
+        cause: Errno,
+    },
     /// Owner and group could not be given, so the bits that lend their rights were left off.
     #[error("set-uid and set-gid were left off, because it belongs to somebody else")]
     SetIdDropped,

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::fs::{lgetxattr, llistxattr};
+use rustix::fs::{getxattr, lgetxattr, listxattr, listxattr_query, llistxattr};
 use rustix::io::{Errno, Result};
 
 use crate::format::entry::Xattr;
@@ -11,14 +11,22 @@ use crate::format::entry::Xattr;
 const BYTES_MAX: usize = 64 * 1024;
 
 /// Left out, because they describe this machine and not the file: labels are given by the policy of whoever mounts
-/// the volume (in Kubernetes another one for each pod), IMA and EVM sign for one machine, overlayfs keeps its own books,
-/// and an NFSv4 ACL is the server's view of mode and ACL, which no other file system takes back.
-const NOT_KEPT: [&[u8]; 6] =
-    [b"security.selinux", b"security.ima", b"security.evm", b"trusted.overlay.", b"btrfs.", b"system.nfs4_acl"];
+/// the volume (in Kubernetes another one for each pod), IMA and EVM sign for one machine, overlayfs keeps its own books.
+/// Of `system.*` only POSIX ACLs are kept; an NFSv4 ACL is the server's view, which no other file system takes back.
+const NOT_KEPT: [&[u8]; 7] = [
+    b"security.selinux",
+    b"security.ima",
+    b"security.evm",
+    b"security.SMACK64",
+    b"security.apparmor",
+    b"trusted.overlay.",
+    b"btrfs.",
+];
 
 /// Whether an attribute of this name is backed up and restored.
 pub(crate) fn is_kept(name: &[u8]) -> bool {
-    !NOT_KEPT.iter().any(|skipped| name.starts_with(skipped))
+    let system = name.starts_with(b"system.") && !name.starts_with(b"system.posix_acl_");
+    !system && !NOT_KEPT.iter().any(|skipped| name.starts_with(skipped))
 }
 
 /// A path that leads to an open file, also to one opened with `O_PATH` and to a symbolic link opened so.
@@ -50,22 +58,37 @@ impl Reader {
             Err(error) => return Err(error),
         };
         self.value.resize(BYTES_MAX, 0);
-        let mut found = Vec::new();
-        for name in self.names.get(..length).unwrap_or_default().split(|b| *b == 0) {
-            if name.is_empty() || !is_kept(name) {
-                continue;
-            }
-            match lgetxattr(self.path.as_slice(), name, self.value.as_mut_slice()) {
-                Ok(length) => found.push(Xattr {
-                    name: name.to_vec().into(),
-                    value: self.value.get(..length).unwrap_or_default().to_vec().into(),
-                }),
-                // Removed since it was listed.
-                Err(Errno::NODATA) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        found.sort_unstable();
-        Ok(found)
+        let (path, value) = (self.path.as_slice(), self.value.as_mut_slice());
+        collect(self.names.get(..length).unwrap_or_default(), value, |name, value| lgetxattr(path, name, value))
     }
+}
+
+/// The attributes of an open file, also of one opened with `O_PATH`, sorted.
+pub(crate) fn of(fd: impl AsFd) -> Result<Vec<Xattr>> {
+    let path = proc_path(fd.as_fd());
+    match listxattr_query(path.as_str()) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Ok(_) => {}
+        Err(error) => return Err(error),
+    }
+    let (mut names, mut value) = (vec![0; BYTES_MAX], vec![0; BYTES_MAX]);
+    let length = listxattr(path.as_str(), names.as_mut_slice())?;
+    collect(names.get(..length).unwrap_or_default(), &mut value, |name, value| getxattr(path.as_str(), name, value))
+}
+
+fn collect(names: &[u8], value: &mut [u8], get: impl Fn(&[u8], &mut [u8]) -> Result<usize>) -> Result<Vec<Xattr>> {
+    let mut found = Vec::new();
+    for name in names.split(|b| *b == 0).filter(|name| !name.is_empty() && is_kept(name)) {
+        match get(name, value) {
+            Ok(length) => found.push(Xattr {
+                name: name.to_vec().into(),
+                value: value.get(..length).unwrap_or_default().to_vec().into(),
+            }),
+            // Removed since it was listed.
+            Err(Errno::NODATA) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
