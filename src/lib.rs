@@ -9,3 +9,4 @@ pub mod crypto;
 pub mod format;
 pub mod repo;
 pub mod store;
+pub mod tree;

@@ -1,0 +1,215 @@
+//! Reads one regular file as data and holes. Holes are never read, and a file that changes meanwhile is told.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::{Errno, pread, retry_on_intr};
+
+use super::inode::Inode;
+use super::problem::{Cause, Problem};
+use crate::format::entry::{FileTime, Identity, TreePath};
+
+/// A part of the file, right behind the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// So many bytes of the buffer were filled; at least 1.
+    Data(usize),
+    /// So many bytes were never written; at least 1.
+    Hole(u64),
+}
+
+/// How the reading ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// How many bytes the parts added up to: the size to put into the tree.
+    pub size: u64,
+    /// Set if size, mtime or ctime changed since the file was opened: mark its identity racy, so that it is read next time.
+    pub changed: Option<Problem>,
+}
+
+/// An open file. Reads as far as its size was when it was opened, or less if it shrank.
+#[derive(Debug)]
+pub struct FileReader {
+    fd: OwnedFd,
+    path: TreePath,
+    before: Inode,
+    offset: u64,
+    /// Where the file ends: its size when it was opened, or less once it is known to have shrunk.
+    end: u64,
+    /// Up to where data is known to go on.
+    data_end: u64,
+}
+
+impl FileReader {
+    pub(super) const fn new(fd: OwnedFd, before: Inode, path: TreePath) -> Self {
+        let end = before.size;
+        Self { fd, path, before, offset: 0, end, data_end: 0 }
+    }
+
+    /// Bytes when it was opened.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.before.size
+    }
+
+    /// mtime when it was opened; later than the walk's if the file was written to in between.
+    #[must_use]
+    pub const fn mtime(&self) -> FileTime {
+        self.before.mtime
+    }
+
+    /// Inode and ctime when it was opened.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        Identity { inode: self.before.number, ctime: self.before.ctime, racy: false }
+    }
+
+    /// The next part; `None` at the end. The buffer must not be empty; it is filled unless the data ends before.
+    pub fn next(&mut self, buffer: &mut [u8]) -> Result<Option<Part>, Problem> {
+        if self.offset >= self.end {
+            return Ok(None);
+        }
+        if self.offset >= self.data_end
+            && let Some(hole) = self.find_data()?
+        {
+            return Ok(Some(Part::Hole(hole)));
+        }
+        let left = usize::try_from(self.data_end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..wanted).filter(|rest| !rest.is_empty()) {
+            match retry_on_intr(|| pread(&self.fd, &mut *rest, self.offset)) {
+                // It shrank: what is there ends here.
+                Ok(0) => {
+                    self.end = self.offset;
+                    break;
+                }
+                Ok(count) => {
+                    filled += count;
+                    self.offset += count as u64;
+                }
+                Err(errno) => return Err(self.problem("reading", Cause::System(errno))),
+            }
+        }
+        Ok(if filled == 0 { None } else { Some(Part::Data(filled)) })
+    }
+
+    /// Looks where data goes on. Returns the hole before it and passes over it, or finds the end of the data right here.
+    fn find_data(&mut self) -> Result<Option<u64>, Problem> {
+        let start = match retry_on_intr(|| seek(&self.fd, SeekFrom::Data(self.offset))) {
+            Ok(start) => start.min(self.end),
+            // Nothing but a hole up to the end, which may have moved.
+            Err(Errno::NXIO) => {
+                let now = Inode::of(&self.fd).map_err(|errno| self.problem("reading", Cause::System(errno)))?;
+                self.end = self.end.min(now.size).max(self.offset);
+                self.end
+            }
+            // A file system without holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => {
+                self.data_end = self.end;
+                return Ok(None);
+            }
+            Err(errno) => return Err(self.problem("looking for holes in", Cause::System(errno))),
+        };
+        if start > self.offset {
+            let hole = start - self.offset;
+            self.offset = start;
+            return Ok(Some(hole));
+        }
+        // Whatever the answer, go on by at least what is wanted: the end of the file is always a possible answer.
+        let end = retry_on_intr(|| seek(&self.fd, SeekFrom::Hole(self.offset))).unwrap_or(self.end);
+        self.data_end = if end > self.offset { end.min(self.end) } else { self.end };
+        Ok(None)
+    }
+
+    /// Tells how much there was and whether it stood still.
+    pub fn finish(self) -> Result<Ending, Problem> {
+        let now = Inode::of(&self.fd).map_err(|errno| self.problem("looking again at", Cause::System(errno)))?;
+        let then = &self.before;
+        // A rename, a new link or a chmod changes the ctime as well; that is one needless reading next time.
+        let still = (now.size, now.mtime, now.ctime) == (then.size, then.mtime, then.ctime) && self.end == then.size;
+        let changed = if still { None } else { Some(self.problem("reading", Cause::Changed)) };
+        Ok(Ending { size: self.offset, changed })
+    }
+
+    fn problem(&self, operation: &'static str, cause: Cause) -> Problem {
+        Problem::new(self.path.clone(), operation, cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    fn reader(file: &File) -> FileReader {
+        let fd = OwnedFd::from(file.try_clone().expect("an open file"));
+        let inode = Inode::of(&fd).expect("an open file");
+        FileReader::new(fd, inode, TreePath::new("f").expect("plain"))
+    }
+
+    fn parts(reader: &mut FileReader, buffer: usize) -> Vec<Part> {
+        let mut buffer = vec![0; buffer];
+        std::iter::from_fn(|| reader.next(&mut buffer).expect("readable")).collect()
+    }
+
+    #[test]
+    fn holes_at_both_ends_and_in_the_middle_are_passed_over() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        let mib = 1 << 20;
+        file.write_all_at(b"data", mib).expect("room");
+        file.write_all_at(&[7; 5000], 2 * mib).expect("room");
+        file.set_len(4 * mib + 1).expect("room");
+        let mut reader = reader(&file);
+        let found = parts(&mut reader, 4096);
+        let sum: u64 = found.iter().map(|p| if let Part::Hole(n) = p { *n } else { 0 }).sum();
+        assert!(
+            matches!(found.first(), Some(Part::Hole(_))) && matches!(found.last(), Some(Part::Hole(_))),
+            "{found:?}"
+        );
+        assert!(sum > 3 * mib, "{found:?}");
+        let end = reader.finish().expect("still open");
+        assert_eq!(end, Ending { size: 4 * mib + 1, changed: None });
+    }
+
+    #[test]
+    fn the_buffer_is_filled_and_an_empty_file_has_no_parts() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        assert_eq!(parts(&mut reader(&file), 8), []);
+        file.write_all_at(&[1; 20], 0).expect("room");
+        assert_eq!(parts(&mut reader(&file), 8), [Part::Data(8), Part::Data(8), Part::Data(4)]);
+    }
+
+    #[test]
+    fn growing_shrinking_and_rewriting_are_told() {
+        let grow = |mut file: &File| file.write_all(b"more");
+        let cut = |file: &File| file.set_len(3);
+        let rewrite = |file: &File| file.write_all_at(b"X", 0);
+        for (change, size) in [(&grow as &dyn Fn(&File) -> std::io::Result<()>, 10), (&cut, 3), (&rewrite, 10)] {
+            let mut file = tempfile::tempfile().expect("a temporary file");
+            file.write_all(b"0123456789").expect("room");
+            let mut reader = reader(&file);
+            // The kernel counts file times in ticks of up to 10 ms.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            change(&file).expect("room");
+            parts(&mut reader, 100);
+            let end = reader.finish().expect("still open");
+            assert_eq!(end.size, size);
+            assert_eq!(end.changed.map(|problem| problem.cause), Some(Cause::Changed));
+        }
+    }
+
+    #[test]
+    fn a_hole_that_is_cut_off_ends_the_file() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        file.set_len(1 << 20).expect("room");
+        let mut reader = reader(&file);
+        file.set_len(4096).expect("room");
+        assert_eq!(parts(&mut reader, 100), [Part::Hole(4096)]);
+        let end = reader.finish().expect("still open");
+        assert_eq!((end.size, end.changed.is_some()), (4096, true));
+    }
+}

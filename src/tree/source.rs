@@ -1,0 +1,187 @@
+//! What is backed up: one directory, one file, or several of either; and the safe way to open a file found in it.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use super::beneath;
+use super::found::{Found, FoundKind};
+use super::inode::Inode;
+use super::problem::{Cause, Problem};
+use super::read::FileReader;
+use super::walk::{Walk, WalkOptions};
+use crate::format::entry::{PathError, TreePath};
+
+/// A source that cannot be walked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No path was given.
+    #[error("no path was given to back up")]
+    Nothing,
+    /// It does not exist, or may not be opened.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// As it was given.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// One of several paths, such as `/` or `..`, has no name to be put under.
+    #[error("{} has no name of its own to put it under beside other paths", path.display())]
+    NoName {
+        /// As it was given.
+        path: PathBuf,
+        /// Why the name is none.
+        #[source]
+        cause: PathError,
+    },
+    /// Two paths would be put under the same name.
+    #[error("{} and {} have the same name", first.display(), second.display())]
+    SameName {
+        /// One of them.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+}
+
+/// Opened roots. Cheap to clone; a clone can open files in other threads.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub(super) roots: Arc<[Root]>,
+}
+
+#[derive(Debug)]
+pub(super) struct Root {
+    /// The root itself if it is a directory, else the directory that holds it.
+    pub directory: OwnedFd,
+    /// `.` for a directory, else the name of the file.
+    pub name: CString,
+    /// Where it is put in the tree.
+    pub path: TreePath,
+    given: PathBuf,
+}
+
+impl Source {
+    /// Opens the paths; symbolic links in these (not below) are followed.
+    ///
+    /// One directory becomes the root of the tree. One file, and each of several paths, is put under its base name;
+    /// then no entry for the root itself is found.
+    pub fn new(paths: &[PathBuf]) -> Result<Self, SourceError> {
+        let mut roots = paths.iter().map(|path| Root::open(path, paths.len() == 1)).collect::<Result<Vec<_>, _>>()?;
+        roots.sort_by(|a, b| a.path.cmp(&b.path));
+        if let Some([first, second]) = roots.array_windows().find(|[a, b]| a.path == b.path) {
+            return Err(SourceError::SameName { first: first.given.clone(), second: second.given.clone() });
+        }
+        if roots.is_empty() { Err(SourceError::Nothing) } else { Ok(Self { roots: roots.into() }) }
+    }
+
+    /// Finds everything, in tree order.
+    #[must_use]
+    pub fn walk(&self, options: WalkOptions) -> Walk {
+        Walk::new(self.clone(), options)
+    }
+
+    /// Opens a regular file for reading, only if it is still the one that was found: a symbolic link, a fifo or another
+    /// file that took its place is neither followed nor waited for nor read.
+    pub fn open(&self, found: &Found) -> Result<FileReader, Problem> {
+        let fail = |cause| Problem::new(found.path.clone(), "opening", cause);
+        let looking = |errno| match errno {
+            // It was a file: a link now, or a directory on the way is one.
+            Errno::LOOP | Errno::NOTDIR | Errno::NXIO => fail(Cause::Replaced),
+            errno => Problem::looking(found.path.clone(), "opening", errno),
+        };
+        if found.kind != FoundKind::File {
+            return Err(fail(Cause::OtherKind));
+        }
+        let (root, path) = self.locate(&found.path).ok_or_else(|| fail(Cause::Vanished))?;
+        let fd = open_reading(root.directory.as_fd(), path, OFlags::empty()).map_err(looking)?;
+        let inode = Inode::of(&fd).map_err(looking)?;
+        if inode.key() != found.key || inode.file_type != FileType::RegularFile {
+            return Err(fail(Cause::Replaced));
+        }
+        Ok(FileReader::new(fd, inode, found.path.clone()))
+    }
+
+    /// The root that a path lies in, and the rest of the path below [`Root::directory`].
+    pub(super) fn locate<'a>(&'a self, path: &'a TreePath) -> Option<(&'a Root, &'a [u8])> {
+        let root = self.roots.iter().find(|root| path.is_within(&root.path))?;
+        let rest = path.as_bytes().get(root.path.as_bytes().len()..)?;
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+        Some((root, if root.name.as_bytes() == b"." { rest } else { root.name.as_bytes() }))
+    }
+}
+
+/// Opens without changing the access time where that is allowed, and without waiting for the other end of a fifo.
+pub(super) fn open_reading(directory: BorrowedFd<'_>, path: &[u8], more: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | more;
+    match beneath::open(directory, path, flags | OFlags::NOATIME) {
+        // Only the owner may leave the access time alone.
+        Err(Errno::PERM) => beneath::open(directory, path, flags),
+        // A lease (Samba, an NFS server) is being broken: wait for it, having made sure that it is a regular file.
+        Err(Errno::AGAIN) => {
+            let fd = beneath::open(directory, path, OFlags::PATH)?;
+            if Inode::of(&fd)?.file_type != FileType::RegularFile {
+                return Err(Errno::LOOP);
+            }
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | more;
+            openat(CWD, super::xattrs::proc_path(fd.as_fd()), flags, Mode::empty())
+        }
+        done => done,
+    }
+}
+
+impl Root {
+    fn open(given: &Path, alone: bool) -> Result<Self, SourceError> {
+        let fail = |cause: std::io::Error| SourceError::Open { path: given.to_owned(), cause };
+        let real = given.canonicalize().map_err(fail)?;
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let directory = |path: &Path| openat(CWD, path, flags, Mode::empty()).map_err(|errno| fail(errno.into()));
+        let own_name = || {
+            let name = given.file_name().or_else(|| real.file_name()).unwrap_or_default();
+            let no_name = |cause| SourceError::NoName { path: given.to_owned(), cause };
+            match TreePath::new(name.as_bytes()) {
+                Ok(path) if path.as_bytes().is_empty() => Err(no_name(PathError(Vec::new()))),
+                other => other.map_err(no_name),
+            }
+        };
+        let is_directory = real.metadata().map_err(fail)?.is_dir();
+        let (directory, name) = if is_directory {
+            (directory(&real)?, CString::from(c"."))
+        } else {
+            let name = real.file_name().unwrap_or_default().as_bytes().to_vec();
+            (directory(real.parent().unwrap_or(Path::new("/")))?, CString::new(name).unwrap_or_default())
+        };
+        let path = if is_directory && alone { TreePath::root() } else { own_name()? };
+        Ok(Self { directory, name, path, given: given.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_paths_with_one_name_are_both_named() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [a, b] = ["x/same", "y/same"].map(|p| dir.path().join(p));
+        std::fs::create_dir_all(&a).expect("fresh");
+        std::fs::create_dir_all(&b).expect("fresh");
+        let error = Source::new(&[a.clone(), b.clone()]).expect_err("they collide").to_string();
+        assert!(error.contains(&*a.to_string_lossy()) && error.contains(&*b.to_string_lossy()), "{error}");
+    }
+
+    #[test]
+    fn sources_that_cannot_be_opened_are_named() {
+        assert!(matches!(Source::new(&[]), Err(SourceError::Nothing)));
+        let error = Source::new(&["/no/such".into()]).expect_err("it does not exist");
+        assert_eq!(error.to_string(), "cannot open /no/such");
+        assert!(matches!(Source::new(&["/".into(), "/tmp".into()]), Err(SourceError::NoName { .. })));
+    }
+}
