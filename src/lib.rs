@@ -3,5 +3,6 @@
 //! The layers, lower ones never naming upper ones, are drawn in `docs/architecture.md`; `tests/it/layers.rs` holds them.
 
 pub mod base;
+pub mod crypto;
 pub mod format;
 pub mod store;
