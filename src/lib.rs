@@ -5,5 +5,6 @@
 pub mod base;
 pub mod crypto;
 pub mod format;
+pub mod paper;
 pub mod retention;
 pub mod store;
