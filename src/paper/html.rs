@@ -37,6 +37,9 @@ pub fn render(kit: &Kit) -> Zeroizing<String> {
     steps(out, &kit.steps);
     recipients(out, &kit.recipients);
     fill_in(out);
+    // Says which kit this is when the sheets have been separated.
+    let day = kit.created.utc().format("%Y-%m-%d").to_string();
+    put(out, &["<footer>Recovery kit of repository ", &kit.repository.short(), "…, printed ", &day, "</footer>\n"]);
     put(out, &["</body>\n</html>\n"]);
     page
 }
@@ -145,7 +148,7 @@ fn recipients(out: &mut String, recipients: &[NamedRecipient]) {
     put(out, &["<th>Public key</th></tr>\n"]);
     for NamedRecipient { name, recipient } in recipients {
         let name = if name.trim().is_empty() { recipient.comment().unwrap_or("(no name)") } else { name };
-        put(out, &["<tr><td>", &shown(name), "</td><td>", &shown(&recipient.kind()).replace(' ', "&nbsp;")]);
+        put(out, &["<tr><td>", &shown(name), "</td><td class=\"kind\">", &shown(&recipient.kind())]);
         put(out, &["</td><td><code>", &shown(recipient.as_str()), "</code></td></tr>\n"]);
     }
     put(out, &["</table></section>\n"]);
@@ -198,8 +201,8 @@ fn grouped(text: &str) -> String {
         return shown(text);
     }
     let chars: Zeroizing<Vec<char>> = Zeroizing::new(text.chars().collect());
-    chars
-        .chunks(GROUP_CHARS)
-        .map(|group| format!("<span>{}</span>", shown(&group.iter().collect::<String>())))
-        .collect::<String>()
+    chars.chunks(GROUP_CHARS).fold(String::new(), |mut out, group| {
+        put(&mut out, &["<span>", &shown(&group.iter().collect::<String>()), "</span>"]);
+        out
+    })
 }

@@ -20,7 +20,7 @@ code, .typed { font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, m
 .item h3 { font-size: 10.5pt; margin: 0 0 1mm }
 .item svg { width: 34mm; height: 34mm; flex: none }
 .item.secret svg { width: 40mm; height: 40mm }
-.typed { font-size: 10.5pt; line-height: 1.65; overflow-wrap: anywhere }
+.typed { font-size: 10.5pt; line-height: 1.65; overflow-wrap: anywhere; word-break: break-all }
 .typed span { display: inline-block; margin-right: 1.4ex }
 .typed .line { display: block; margin: 0 }
 .item.secret.long { align-items: flex-start }
@@ -28,14 +28,16 @@ code, .typed { font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, m
 table { width: 100%; border-collapse: collapse }
 th { text-align: left; font-size: 8.5pt; font-weight: 600; border-bottom: 1pt solid #000; padding: 0 2mm 1mm 0 }
 td { border-bottom: .5pt solid #999; padding: 1.2mm 2mm 1.2mm 0; vertical-align: top }
+td.kind { white-space: nowrap }
 td code { font-size: 8pt; overflow-wrap: anywhere }
-.fill td { height: 9mm }
+.fill td { height: 8mm }
 tr { break-inside: avoid }
 ol { margin: 0; padding-left: 6mm }
 li { margin: 0 0 2mm; break-inside: avoid }
-pre { margin: .8mm 0 0; padding: 1.5mm 2.5mm; border: .5pt solid #999; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 9pt; line-height: 1.4 }
+pre { margin: .8mm 0 0; padding: 1.5mm 2.5mm; border: .5pt solid #999; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 8.5pt; line-height: 1.4 }
 .blank { border-bottom: .8pt solid #000; height: 9mm; display: block }
 section.keep { break-inside: avoid }
+footer { margin-top: 4mm; font-size: 8.5pt; color: #333 }
 @media print { body { padding: 0; max-width: none } }
 @media screen and (max-width: 600px) {
   header { display: block } header dl { margin-top: 2mm; justify-content: start } header dd { text-align: left }

@@ -57,9 +57,19 @@ fn the_page_needs_nothing_from_outside() {
     assert!(page.contains("default-src 'none'"));
     assert_eq!(page.matches("<svg ").count(), 4, "two addresses, fingerprint, identity");
     assert_eq!(page.matches("<li>").count(), 5);
-    if let Ok(path) = std::env::var("HOMELAB_DR_PAPER_SAMPLE") {
-        std::fs::write(path, page.as_bytes()).unwrap();
-    }
+}
+
+/// Not a test: writes a page to look at, `HOMELAB_DR_PAPER_SAMPLE=kit.html cargo test --lib paper_sample -- --ignored`.
+#[test]
+#[ignore = "writes a sample to look at"]
+fn paper_sample() {
+    let path = std::env::var("HOMELAB_DR_PAPER_SAMPLE").unwrap();
+    std::fs::write(&path, render(&kit(Identity::Printed(SecretText::new(SECRET.to_owned())))).as_bytes()).unwrap();
+    let mut other = kit(Identity::Elsewhere(String::new()));
+    other.addresses.truncate(1);
+    other.recipients.extend(other.recipients.clone());
+    other.recipients.extend(other.recipients.clone());
+    std::fs::write(path + ".elsewhere.html", render(&other).as_bytes()).unwrap();
 }
 
 #[test]
