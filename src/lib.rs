@@ -7,6 +7,8 @@ pub mod chunker;
 pub mod compress;
 pub mod crypto;
 pub mod format;
+pub mod paper;
 pub mod repo;
+pub mod retention;
 pub mod store;
 pub mod tree;

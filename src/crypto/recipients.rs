@@ -6,15 +6,15 @@
 //! It reads no file: the caller reads, so that limits and messages stay in one place. Plugins are the exception: age
 //! runs `age-plugin-NAME` from `PATH`.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write as _;
 
 use age::ssh::ParseRecipientKeyError;
-use age::{EncryptError, Encryptor, NoCallbacks, plugin, ssh, tag, tagpq, x25519};
+use age::{plugin, ssh, tag, tagpq, x25519};
 
 mod identity;
+mod prompt;
 mod unwrap;
+mod wrap;
 
 #[cfg(test)]
 mod lane;
@@ -24,12 +24,9 @@ mod tests;
 pub use identity::{
     GeneratedIdentity, IDENTITY_BYTES_MAX, IdentityError, IdentitySource, SecretText, generate_identity,
 };
-pub use unwrap::{NoPrompt, Opened, Prompt, UnwrapError, unwrap};
-
-/// Longest plaintext that is wrapped; keys and keyrings take a few KiB, so this is a bound against a hostile store.
-pub const PLAINTEXT_BYTES_MAX: usize = 1024 * 1024;
-/// Longest age file that is written or read: the plaintext and room for some hundred recipients (at most 1.6 KiB each).
-pub const AGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub use prompt::{NoPrompt, Prompt};
+pub use unwrap::{Opened, UnwrapError, unwrap};
+pub use wrap::{AGE_BYTES_MAX, PLAINTEXT_BYTES_MAX, WrapError, wrap};
 
 /// A public key that repositories are wrapped to.
 #[derive(Clone)]
@@ -95,36 +92,6 @@ pub enum RecipientsFileError {
     /// Only comments and empty lines.
     #[error("the list of recipients is empty")]
     Empty,
-}
-
-/// Why nothing could be wrapped.
-#[derive(Debug, thiserror::Error)]
-pub enum WrapError {
-    /// A file that nobody could open.
-    #[error("wrapping needs at least one recipient")]
-    NoRecipients,
-    /// More than [`PLAINTEXT_BYTES_MAX`] or, with its recipients, [`AGE_BYTES_MAX`].
-    #[error("{bytes} bytes are too many to wrap, the limit is {limit}")]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-        /// The limit that was passed.
-        limit: usize,
-    },
-    /// `age-plugin-NAME` is not in `PATH`.
-    #[error("wrapping to recipient {recipient} needs the program age-plugin-{plugin}, which is not in PATH")]
-    PluginMissing {
-        /// The plugin's short name.
-        plugin: String,
-        /// The first recipient that needs it.
-        recipient: String,
-    },
-    /// Post-quantum recipients beside ones that are not.
-    #[error("these recipients cannot be used together")]
-    Incompatible(#[source] EncryptError),
-    /// Anything else age or a plugin reports.
-    #[error("wrapping to the recipients")]
-    Age(#[source] EncryptError),
 }
 
 impl Recipient {
@@ -279,48 +246,4 @@ pub fn parse_recipients_file(text: &str) -> Result<Vec<Recipient>, RecipientsFil
         }
     }
     if recipients.is_empty() { Err(RecipientsFileError::Empty) } else { Ok(recipients) }
-}
-
-/// Encrypts to all `recipients`; any one of their identities opens the result, a binary age file.
-///
-/// Nobody is asked anything: a plugin that wants an answer while encrypting is told there is none.
-pub fn wrap(plaintext: &[u8], recipients: &[Recipient]) -> Result<Vec<u8>, WrapError> {
-    within(plaintext.len(), PLAINTEXT_BYTES_MAX)?;
-    let mut keys: Vec<Box<dyn age::Recipient>> = Vec::new();
-    let mut plugins: BTreeMap<&str, Vec<plugin::Recipient>> = BTreeMap::new();
-    for recipient in recipients {
-        match &recipient.key {
-            Key::X25519(key) => keys.push(Box::new(key.clone())),
-            Key::Tag(key) => keys.push(key.clone()),
-            Key::TagPq(key) => keys.push(key.clone()),
-            Key::Ssh(key) => keys.push(key.clone()),
-            Key::Plugin(key) => plugins.entry(key.plugin()).or_default().push(key.clone()),
-        }
-    }
-    for (name, list) in plugins {
-        let missing = |_| WrapError::PluginMissing {
-            plugin: name.to_owned(),
-            recipient: list.first().map(ToString::to_string).unwrap_or_default(),
-        };
-        keys.push(Box::new(plugin::RecipientPluginV1::new(name, &list, &[], NoCallbacks).map_err(missing)?));
-    }
-    let encryptor = Encryptor::with_recipients(keys.iter().map(|key| &**key)).map_err(|error| match error {
-        EncryptError::MissingRecipients => WrapError::NoRecipients,
-        EncryptError::IncompatibleRecipients { .. } => WrapError::Incompatible(error),
-        other => WrapError::Age(other),
-    })?;
-    let mut out = Vec::new();
-    write_all(encryptor, plaintext, &mut out).map_err(|error| WrapError::Age(EncryptError::Io(error)))?;
-    within(out.len(), AGE_BYTES_MAX)?;
-    Ok(out)
-}
-
-fn write_all(encryptor: Encryptor, plaintext: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
-    let mut writer = encryptor.wrap_output(out)?;
-    writer.write_all(plaintext)?;
-    writer.finish().map(|_| ())
-}
-
-fn within(bytes: usize, limit: usize) -> Result<(), WrapError> {
-    if bytes > limit { Err(WrapError::TooLong { bytes, limit }) } else { Ok(()) }
 }

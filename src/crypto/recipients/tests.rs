@@ -1,7 +1,8 @@
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
+use age::Encryptor;
 use age::secrecy::SecretString;
-use std::io::Write as _;
 
 use super::*;
 
@@ -69,13 +70,16 @@ fn each_of_several_recipients_opens_and_is_named() {
 fn strangers_damage_and_excess_are_told_apart() {
     let (mine, public) = fresh("mine");
     let (stranger, _) = fresh("stranger");
-    let wrapped = wrap(b"keys", &[public.clone()]).unwrap();
+    let wrapped = wrap(b"keys", std::slice::from_ref(&public)).unwrap();
     assert!(matches!(failure(&wrapped, &[]), UnwrapError::NoIdentities));
     assert!(failure(&wrapped, &[stranger]).to_string().contains("stranger"));
     let mine = [mine];
     assert!(matches!(failure(b"hello", &mine), UnwrapError::Damaged(_)));
     assert!(matches!(failure(&vec![0; AGE_BYTES_MAX + 1], &mine), UnwrapError::TooLong { .. }));
-    assert!(matches!(wrap(&vec![0; PLAINTEXT_BYTES_MAX + 1], &[public.clone()]), Err(WrapError::TooLong { .. })));
+    assert!(matches!(
+        wrap(&vec![0; PLAINTEXT_BYTES_MAX + 1], std::slice::from_ref(&public)),
+        Err(WrapError::TooLong { .. })
+    ));
     assert!(matches!(wrap(b"", &[]), Err(WrapError::NoRecipients)));
     let longest = wrap(&vec![7; PLAINTEXT_BYTES_MAX], &[public]).unwrap();
     assert_eq!(unwrap(&longest, &mine, &quiet()).unwrap().plaintext.len(), PLAINTEXT_BYTES_MAX);
@@ -118,7 +122,7 @@ fn locked_identity_files_ask_once_and_tell_a_wrong_passphrase() {
         assert_eq!(result.is_ok(), opens);
         match result.err() {
             Some(UnwrapError::WrongPassphrase { name }) => {
-                assert_eq!((name.as_str(), answer), ("key.age", Some("wrong")))
+                assert_eq!((name.as_str(), answer), ("key.age", Some("wrong")));
             }
             Some(UnwrapError::NoPassphrase { .. }) => assert_eq!(answer, None),
             Some(other) => panic!("{other}"),
@@ -220,16 +224,18 @@ fn a_list_skips_comments_drops_doubles_and_counts_lines() {
 
 #[test]
 fn identity_files_are_read_as_age_writes_them() {
+    type Expected = fn(&IdentityError) -> bool;
     let source = IdentitySource::parse("f", format!("# created: x\n\n{SECRET}\r\n{SECRET}").as_bytes()).unwrap();
     assert_eq!(source.recipients()[0].as_str(), PUBLIC);
-    let wrong: [(&[u8], fn(&IdentityError) -> bool); 7] = [
+    let long = vec![b'#'; IDENTITY_BYTES_MAX + 1];
+    let wrong: [(&[u8], Expected); 7] = [
         (b"# nothing\n", |e| matches!(e, IdentityError::Empty { .. })),
         (b"\n\nnonsense", |e| matches!(e, IdentityError::Line { line: 3, .. })),
         (PUBLIC.as_bytes(), |e| matches!(e, IdentityError::Public { line: 1, .. })),
         (b"\xff\xfe", |e| matches!(e, IdentityError::Binary { .. })),
         (b"age-encryption.org/v1\nrubbish", |e| matches!(e, IdentityError::Binary { .. })),
         (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", |e| matches!(e, IdentityError::SshDamaged { .. })),
-        (&[b'#'; IDENTITY_BYTES_MAX + 1], |e| matches!(e, IdentityError::TooLong { .. })),
+        (&long, |e| matches!(e, IdentityError::TooLong { .. })),
     ];
     for (content, expected) in wrong {
         let error = IdentitySource::parse("f", content).unwrap_err();

@@ -12,58 +12,12 @@ use age::secrecy::SecretString;
 use age::{DecryptError, Decryptor, plugin, scrypt, ssh};
 use zeroize::Zeroizing;
 
-use super::identity::{Entry, IdentityError, IdentitySource, SecretText, lines};
-use super::{AGE_BYTES_MAX, PLAINTEXT_BYTES_MAX, wrap};
+use super::identity::{Entry, IdentityError, IdentitySource, lines};
+use super::prompt::{Asking, Prompt};
+use super::wrap::{AGE_BYTES_MAX, PLAINTEXT_BYTES_MAX, wrap};
 
 /// Highest scrypt work factor accepted in an encrypted identity file: 1 GiB of memory; age itself writes 18.
 const WORK_FACTOR_MAX: u8 = 20;
-
-/// How a person is asked, injected by the command line. `None` means that nobody can be asked.
-pub trait Prompt: Send + Sync + 'static {
-    /// Asks for the passphrase of `what`.
-    fn passphrase(&self, what: &str) -> Option<SecretText>;
-    /// Shows a plugin's message, such as a request to touch a key.
-    fn message(&self, message: &str);
-    /// Asks a plugin's question with two answers; `no` may be unnamed.
-    fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool>;
-    /// Asks a plugin's question whose answer is no secret.
-    fn public(&self, description: &str) -> Option<String>;
-}
-
-/// For where nobody can be asked: a job in the cluster, a pipe.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoPrompt;
-
-impl Prompt for NoPrompt {
-    fn passphrase(&self, _: &str) -> Option<SecretText> {
-        None
-    }
-    fn message(&self, _: &str) {}
-    fn confirm(&self, _: &str, _: &str, _: Option<&str>) -> Option<bool> {
-        None
-    }
-    fn public(&self, _: &str) -> Option<String> {
-        None
-    }
-}
-
-#[derive(Clone)]
-struct Asking(Arc<dyn Prompt>);
-
-impl age::Callbacks for Asking {
-    fn display_message(&self, message: &str) {
-        self.0.message(message);
-    }
-    fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
-        self.0.confirm(message, yes, no)
-    }
-    fn request_public_string(&self, description: &str) -> Option<String> {
-        self.0.public(description)
-    }
-    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
-        self.0.passphrase(description).map(|text| SecretString::from(text.expose().to_owned()))
-    }
-}
 
 /// What was inside, and which identity opened it.
 pub struct Opened {
@@ -275,13 +229,11 @@ impl Attempt<'_> {
 
     fn unlock_ssh(&mut self, name: &str, key: &ssh::EncryptedKey) -> Option<ssh::Identity> {
         let passphrase = self.ask(name)?;
-        match key.decrypt(passphrase) {
-            Ok(key) => Some(ssh::Identity::Unencrypted(key)),
-            Err(_) => {
-                self.failures.push(UnwrapError::WrongPassphrase { name: name.to_owned() });
-                None
-            }
+        let unlocked = key.decrypt(passphrase).ok().map(ssh::Identity::Unencrypted);
+        if unlocked.is_none() {
+            self.failures.push(UnwrapError::WrongPassphrase { name: name.to_owned() });
         }
+        unlocked
     }
 
     fn unlock_file(&mut self, name: &str, file: &[u8]) -> Option<Vec<Entry>> {
