@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of file systems, clusters or people.
 
+pub mod commit;
 pub mod create;
 pub mod error;
 
