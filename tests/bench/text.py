@@ -236,7 +236,7 @@ SQLITE_FANOUT = 600  # cells of at most 11 bytes: 600 always fit into a page
 
 def sqlite_layout(pages):
     """(leaves, first leaf's page number): page 1, root, interior pages, leaves."""
-    interiors = 1
+    interiors = 2  # a root without a cell would be malformed
     while True:
         leaves = pages - 2 - interiors
         need = -(-leaves // SQLITE_FANOUT)
@@ -261,7 +261,8 @@ def sqlite_head(pages, change_counter):
         return _btree_page(0x05, cells, right=children[-1][0])
 
     below = [(first_leaf + k, (k + 1) * ROWS_A_PAGE_MAX) for k in range(leaves)]
-    groups = [below[i:i + SQLITE_FANOUT] for i in range(0, leaves, SQLITE_FANOUT)]
+    share = -(-leaves // (first_leaf - 3))
+    groups = [below[i:i + share] for i in range(0, leaves, share)]
     out.append(interior([(3 + i, g[-1][1]) for i, g in enumerate(groups)]))
     out.extend(interior(g) for g in groups)
     return b"".join(out), leaves
