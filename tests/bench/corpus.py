@@ -23,8 +23,9 @@ import os
 import random
 import sys
 
-import text
-import tree
+sys.dont_write_bytecode = True
+import text  # noqa: E402
+import tree  # noqa: E402
 
 MIB = 1 << 20
 EPOCH_NS = 1_795_000_000 * 10**9  # times end here: the corpus must not depend on today
@@ -252,8 +253,7 @@ def day_later(src, dst):
     r.shuffle(small)
 
     def take(count):
-        taken = [small.pop() for _ in range(scaled(count, scale))]
-        return taken
+        return [small.pop() for _ in range(scaled(count, scale))]
 
     for name in take(600):
         change_bytes(m, name, lambda d: d + text.text(r, r.randrange(4), r.randrange(100, 8000)))
