@@ -19,13 +19,14 @@ fn walk_to(dir: &Path, path: &str) -> (Source, Walk, Found) {
     (source, walk, found)
 }
 
+type Swap<'a> = (&'a str, &'a dyn Fn());
+
 #[test]
 fn a_file_that_became_something_else_is_not_opened() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     let secret = dir.path().join("secret");
     fs::write(&secret, b"not to be read under another name").unwrap();
-    type Swap<'a> = (&'a str, &'a dyn Fn());
     let swaps: [Swap<'_>; 4] = [
         ("link", &|| symlink(&secret, &file).unwrap()),
         ("fifo", &|| rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RWXU).unwrap()),

@@ -26,6 +26,20 @@ fn every_kind_of_entry_comes_back_as_it_was() {
     sorted.sort_by(|a, b| a.0.path.cmp(&b.0.path));
     assert_eq!(sorted, before.entries, "tree order");
 
+    // What the comparison below would not miss if the walk did.
+    let attributes = |path: &str| {
+        let names = before.entry(path).xattrs.iter().map(|x| String::from_utf8_lossy(&x.name).into_owned());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(attributes("empty"), "system.posix_acl_access");
+    assert_eq!(attributes("acl-dir"), "system.posix_acl_default");
+    assert_eq!((before.entry("text").mtime.seconds, before.entry("text").mtime.nanos), (-86_401, 123_456_789));
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(attributes("capable"), "security.capability trusted.note");
+        assert_eq!(before.entry("foreign-suid").mode, 0o6755);
+        assert_eq!(before.entry("null").kind, Kind::CharDevice { major: 1, minor: 3 });
+    }
+
     assert_eq!(restore(&before, &target, RestoreOptions::default()), []);
     let after = capture(&target);
     for (left, right) in before.entries.iter().zip(&after.entries) {
