@@ -1,1 +1,10 @@
 //! Integration tests, one binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, helpers too"
+)]
+
+mod support;
+mod tree;
