@@ -39,6 +39,11 @@ pub(super) fn time_of(date: &DateTime) -> Time {
     Time(date.to_millis().unwrap_or(if date.secs() < 0 { i64::MIN } else { i64::MAX }))
 }
 
+/// The whole second: HEAD's header knows no fractions, and both ways of asking must answer alike.
+pub(super) fn second_of(date: &DateTime) -> Time {
+    time_of(&DateTime::from_secs(date.secs()))
+}
+
 impl S3Store {
     /// Until when one version (or the visible one) is locked.
     pub(super) async fn lock_of(&self, key: &Key, version: Option<&str>) -> Result<Option<Time>, StoreError> {

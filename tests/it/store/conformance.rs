@@ -1,6 +1,7 @@
 //! What every store promises, whatever lies behind it. One suite; capabilities are said, with the reason, by whoever runs it.
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ async fn what_was_put_is_there(store: &dyn Store) {
     assert_eq!(store.get(&name).await.expect("get"), bytes);
     let found = store.stat(&name).await.expect("stat").expect("there");
     assert_eq!((found.size, &found.key), (10_000, &name));
-    assert_eq!(store.list("").await.expect("list"), [found.clone()]);
+    assert_eq!(store.list("").await.expect("list"), std::slice::from_ref(&found));
     let later = key("packs/40/later");
     store.put_new(&later, bytes, None).await.expect("put");
     let later = store.stat(&later).await.expect("stat").expect("there");
@@ -105,6 +106,7 @@ async fn sizes_from_nothing_to_20_mib(store: &dyn Store) {
 async fn ranges_are_clipped(store: &dyn Store) {
     let (name, bytes) = (key("packs/ab/abc"), noise(1000, 3));
     store.put_new(&name, bytes.clone(), None).await.expect("put");
+    let backwards = Range { start: 600, end: 500 };
     for (range, found) in [
         (0..1000, 0..1000),
         (0..1, 0..1),
@@ -115,7 +117,7 @@ async fn ranges_are_clipped(store: &dyn Store) {
         (5000..6000, 0..0),
         (u64::MAX - 1..u64::MAX, 0..0),
         (500..500, 0..0),
-        (600..500, 0..0),
+        (backwards, 0..0),
     ] {
         let got = store.get_range(&name, range.clone()).await.expect("range");
         assert_eq!(got, bytes.slice(found), "{range:?}");

@@ -94,7 +94,7 @@ async fn retry_gives_up_and_leaves_the_lasting_alone() {
         retry.get(&key("a")).await.expect_err("lasting");
         assert_eq!(fault.calls(), 1, "{failure:?}");
     }
-    let slow = RetryPolicy { wait_first: Duration::from_secs(60), total_max: Duration::from_secs(1), ..quick() };
+    let slow = RetryPolicy { wait_first: Duration::from_mins(1), total_max: Duration::from_secs(1), ..quick() };
     let begun = Instant::now();
     let fault = Arc::new(Fault::new(memory()));
     fault.fail_from(0, When::Before, Failure::Transient);

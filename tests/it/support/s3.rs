@@ -41,13 +41,16 @@ pub(crate) struct Rules {
     pub(crate) versions: bool,
     /// Object lock, enforced.
     pub(crate) locks: bool,
+    /// Conditional PUT is answered with 501.
+    pub(crate) unconditional: bool,
 }
 
 impl Rules {
-    pub(crate) const PLAIN: Self = Self { b2: false, versions: false, locks: false };
-    pub(crate) const B2: Self = Self { b2: true, versions: true, locks: true };
-    pub(crate) const VERSIONED: Self = Self { b2: false, versions: true, locks: false };
-    pub(crate) const LOCKING: Self = Self { b2: false, versions: true, locks: true };
+    pub(crate) const PLAIN: Self = Self { b2: false, versions: false, locks: false, unconditional: false };
+    pub(crate) const B2: Self = Self { b2: true, versions: true, locks: true, unconditional: true };
+    pub(crate) const UNCONDITIONAL: Self = Self { b2: false, versions: false, locks: false, unconditional: true };
+    pub(crate) const VERSIONED: Self = Self { b2: false, versions: true, locks: false, unconditional: false };
+    pub(crate) const LOCKING: Self = Self { b2: false, versions: true, locks: true, unconditional: false };
 }
 
 /// One failure on demand; the next request (of that kind) meets it.
@@ -163,6 +166,9 @@ impl Filter {
         if let Some(Trouble::Refuse(status, code)) = self.trouble(|t| matches!(t, Trouble::Refuse(..))) {
             return Ok(refuse(status, code));
         }
+        if put && self.rules.unconditional && parts.headers.contains_key("if-none-match") {
+            return Ok(refuse(501, "NotImplemented"));
+        }
         if let Some(refused) = self.b2_refuses(&parts) {
             return Ok(refused);
         }
@@ -170,15 +176,14 @@ impl Filter {
         let get = parts.method == Method::GET;
         let mut response = if self.rules.versions {
             let mut versions = self.versions.lock().await;
-            match versions.answer(&parts, &body) {
-                Some(answer) => answer,
-                None => {
-                    let answer = self.forward(parts.clone(), body.clone()).await?;
-                    if put && answer.status().is_success() {
-                        versions.stored(&parts, body);
-                    }
-                    answer
+            if let Some(answer) = versions.answer(&parts, &body) {
+                answer
+            } else {
+                let answer = self.forward(parts.clone(), body.clone()).await?;
+                if put && answer.status().is_success() {
+                    versions.stored(&parts, body);
                 }
+                answer
             }
         } else {
             self.forward(parts, body).await?
@@ -215,9 +220,6 @@ impl Filter {
         let has = |start: &str| parts.headers.keys().any(|name| name.as_str().starts_with(start));
         if has("x-amz-checksum-") || has("x-amz-sdk-checksum-") || has("x-amz-trailer") {
             return Some(refuse(400, "InvalidArgument"));
-        }
-        if parts.method == Method::PUT && (has("if-none-match") || has("if-match")) {
-            return Some(refuse(501, "NotImplemented"));
         }
         let names_object = parts.uri.path().trim_matches('/').contains('/');
         let lists_buckets = parts.uri.path() == "/";

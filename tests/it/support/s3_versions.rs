@@ -53,21 +53,21 @@ impl Versions {
             return Some(refuse(403, "InvalidAccessKeyId"));
         }
         let version = query.get("versionId").map(String::as_str);
-        match &parts.method {
-            &Method::GET if has("versioning") => {
+        match parts.method {
+            Method::GET if has("versioning") => {
                 Some(xml(200, "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>".into()))
             }
-            &Method::GET if has("versions") => Some(self.list(&query)),
-            &Method::GET if has("retention") => Some(self.retention(&key, version)),
-            &Method::PUT if has("retention") => Some(self.retain(&key, version, parts, body)),
-            &Method::GET if has("versionId") => Some(self.get(&key, version.unwrap_or(""))),
-            &Method::DELETE if has("versionId") => Some(self.delete(&key, version.unwrap_or(""))),
-            &Method::DELETE => {
+            Method::GET if has("versions") => Some(self.list(&query)),
+            Method::GET if has("retention") => Some(self.retention(&key, version)),
+            Method::PUT if has("retention") => Some(self.retain(&key, version, parts, body)),
+            Method::GET if has("versionId") => Some(self.get(&key, version.unwrap_or(""))),
+            Method::DELETE if has("versionId") => Some(self.delete(&key, version.unwrap_or(""))),
+            Method::DELETE => {
                 self.hide(&key);
                 Some(empty())
             }
-            &Method::PUT if lock_header && !self.rules.locks => Some(refuse(400, "InvalidRequest")),
-            &Method::PUT if lock_header && !parts.headers.contains_key("content-md5") => {
+            Method::PUT if lock_header && !self.rules.locks => Some(refuse(400, "InvalidRequest")),
+            Method::PUT if lock_header && !parts.headers.contains_key("content-md5") => {
                 Some(refuse(400, "InvalidRequest"))
             }
             _ => None,
