@@ -208,7 +208,8 @@ impl Disk {
         let mut found = Vec::new();
         // The longest directory within the prefix; what is no plain name can name no object (and must not climb out).
         let (dir, _) = prefix.rsplit_once('/').unwrap_or(("", prefix));
-        if !dir.is_empty() && !(Key::new(dir).is_ok() && self.is_plain_dir(dir)) {
+        let is_ours = dir.is_empty() || (Key::new(dir).is_ok() && self.is_plain_dir(dir));
+        if !is_ours {
             return Ok(found);
         }
         let mut dirs = vec![dir.to_owned()];

@@ -33,7 +33,8 @@ const SECRET: &str = "test-secret";
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the filter adds to the inner server.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Rules {
     /// B2's refusals.
     pub(crate) b2: bool,
