@@ -50,8 +50,15 @@ impl S3Store {
         let request = self.client.get_object_retention().bucket(&self.config.bucket).key(self.full(key));
         match request.set_version_id(version.map(str::to_owned)).send().await.map_err(Answer::from) {
             Ok(output) => Ok(output.retention().and_then(ObjectLockRetention::retain_until_date).map(time_of)),
-            // The object is there and has no lock.
-            Err(answer) if answer.code == "NoSuchObjectLockConfiguration" => Ok(None),
+            // The object is there and has no lock: AWS's word for it, and Ceph's.
+            Err(answer)
+                if matches!(
+                    answer.code.as_str(),
+                    "NoSuchObjectLockConfiguration" | "ObjectLockConfigurationNotFoundError"
+                ) =>
+            {
+                Ok(None)
+            }
             Err(answer) if answer.refuses_locks() => {
                 Err(StoreError::Unsupported { store: self.address(), operation: Operation::Retention.verb() })
             }
