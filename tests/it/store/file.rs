@@ -21,7 +21,8 @@ async fn conforms_by(publish: Publish) {
             Arc::new(store) as Arc<dyn Store>
         }
     };
-    conforms(Can { race: true, versions: false, locks: false, many: 1200 }, fresh).await;
+    // Listings of directories have no pages, and every object costs two fsyncs.
+    conforms(Can { race: true, versions: false, locks: false, many: 50 }, fresh).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

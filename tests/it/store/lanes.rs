@@ -117,5 +117,6 @@ async fn lane_nfs_conforms() {
         let dir = root.join(fresh_name());
         async move { Arc::new(FileStore::create(dir).await.expect("made")) as Arc<dyn Store> }
     };
-    conforms(Can { race: true, versions: false, locks: false, many: 1050 }, fresh).await;
+    // More than an NFS client reads of a directory at once, few enough for their fsyncs.
+    conforms(Can { race: true, versions: false, locks: false, many: 300 }, fresh).await;
 }
