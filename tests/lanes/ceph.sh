@@ -42,6 +42,8 @@ mon_data = $ceph_dir/mon
 osd_data = $ceph_dir/osd
 rgw_data = $ceph_dir/rgw
 mon_max_pg_per_osd = 1000
+paxos_propose_interval = 0.1
+paxos_min_wait = 0.01
 osd_objectstore = memstore
 memstore_device_bytes = $CEPH_STORE_BYTES_MAX
 osd_crush_chooseleaf_type = 0
@@ -161,7 +163,7 @@ ceph_logs() {
     for file in "$ceph_dir"/log/*.out "$ceph_dir"/log/{mon,osd,client}*.log; do
         if [[ -s $file ]]; then
             echo "== ${file##*/}"
-            tail -n 25 "$file"
+            tail -n 15 "$file" | cut -c 1-200
         fi
     done
 }
