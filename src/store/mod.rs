@@ -6,7 +6,17 @@
 //!
 //! Deliberately absent: rename, append, overwrite, locks between processes. Nothing above may depend on them.
 
+pub mod fault;
+pub mod file;
 mod key;
+pub mod memory;
+mod operation;
+pub mod readonly;
+pub mod record;
+pub mod retry;
+pub mod s3;
+pub mod throttle;
+pub mod url;
 
 use std::fmt;
 use std::ops::Range;
@@ -15,6 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use key::{Key, KeyError};
+pub use operation::Operation;
 
 use crate::base::clock::Time;
 

@@ -1,0 +1,185 @@
+//! A directory as a store: a local disk or an NFS mount.
+//!
+//! An object is a file under the root, named as the object is. It is written under a temporary name, synced, published
+//! without replacing anything, and looked at once more; so it is there whole or not at all, also after a power cut. Temporary
+//! files live in `.tmp` (no object's name begins with a dot) and are swept when they are a day old.
+//!
+//! All times are the file system's own (of the NFS server, not of this machine). Nothing needs ownership, modes, file locks
+//! or hard links, so `root_squash` and simple NAS boxes will do. No operation waits for ever: a hard mount whose server is
+//! away blocks a thread of the process, but the caller gets an error that says so. There are no versions and no object locks.
+
+mod disk;
+mod error;
+mod publish;
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::base::clock::Time;
+use crate::store::{Key, Listed, Operation, Put, Store, StoreError, Version};
+
+use disk::Disk;
+pub use publish::Publish;
+
+/// Longest wait for one file operation. A 16 MiB pack on a NAS over Wi-Fi takes seconds; a spun-down or rebooting one, minutes.
+const FILE_TIME_MAX: Duration = Duration::from_mins(5);
+
+/// Longest wait for a listing: a cold NAS answers some thousand files a second, a large repository has some 100,000.
+const LIST_TIME_MAX: Duration = Duration::from_mins(30);
+
+/// A directory as a store. Cheap to clone.
+#[derive(Clone)]
+pub struct FileStore {
+    disk: Arc<Disk>,
+}
+
+impl FileStore {
+    /// Opens an existing directory; [`StoreError::Gone`] if it is not there (an unmounted share must not turn into an
+    /// empty repository on the disk below).
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self::at(path.into(), Publish::NoReplace);
+        store.run("open", String::new(), FILE_TIME_MAX, Disk::check_root).await?;
+        Ok(store)
+    }
+
+    /// Makes the directory (and its parents) if it is not there, durably, and opens it. Only for making a repository.
+    pub async fn create(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self::at(path.into(), Publish::NoReplace);
+        store.run("create", String::new(), FILE_TIME_MAX, Disk::create_root).await?;
+        Ok(store)
+    }
+
+    /// The same store that publishes in another way; for tests of file systems that cannot do the better ones.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn publishing_by(self, publish: Publish) -> Self {
+        Self::at(self.disk.root().to_owned(), publish)
+    }
+
+    fn at(root: PathBuf, publish: Publish) -> Self {
+        Self { disk: Arc::new(Disk::new(root, publish)) }
+    }
+
+    /// The root directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.disk.root()
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        object: String,
+        limit: Duration,
+        act: impl FnOnce(&Disk) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let disk = Arc::clone(&self.disk);
+        let task = async move { tokio::task::spawn_blocking(move || act(&disk)).await };
+        bounded(self.address(), operation, object, limit, task).await
+    }
+}
+
+/// Ends the wait for blocking work after `limit`; the work itself cannot be ended and goes on holding its thread.
+async fn bounded<T>(
+    store: String,
+    operation: &'static str,
+    object: String,
+    limit: Duration,
+    work: impl Future<Output = Result<Result<T, StoreError>, tokio::task::JoinError>>,
+) -> Result<T, StoreError> {
+    let source = match tokio::time::timeout(limit, work).await {
+        Ok(Ok(result)) => return result,
+        // A panic in the work, or a runtime that shuts down.
+        Ok(Err(join)) => join.into(),
+        Err(_) => {
+            format!("the file system did not answer for {} s; is the server of this mount up?", limit.as_secs()).into()
+        }
+    };
+    // Not transient: another try would only block another thread.
+    Err(StoreError::Failed { store, operation, object, transient: false, source })
+}
+
+impl fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileStore").field(&self.disk.root()).finish()
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    fn address(&self) -> String {
+        self.disk.address()
+    }
+
+    async fn put_new(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<Put, StoreError> {
+        if retain_until.is_some() {
+            return Err(StoreError::Unsupported { store: self.address(), operation: "lock objects" });
+        }
+        let name = key.clone();
+        self.run("write", key.to_string(), FILE_TIME_MAX, move |disk| disk.put_new(&name, &bytes)).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
+        let name = key.clone();
+        self.run("read", key.to_string(), FILE_TIME_MAX, move |disk| disk.read(&name, None)).await
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let name = key.clone();
+        self.run("read", key.to_string(), FILE_TIME_MAX, move |disk| disk.read(&name, Some(range))).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        let below = prefix.to_owned();
+        self.run("list", prefix.to_owned(), LIST_TIME_MAX, move |disk| disk.list(&below)).await
+    }
+
+    async fn stat(&self, key: &Key) -> Result<Option<Listed>, StoreError> {
+        let name = key.clone();
+        self.run("look up", key.to_string(), FILE_TIME_MAX, move |disk| disk.stat(&name)).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let name = key.clone();
+        self.run("delete", key.to_string(), FILE_TIME_MAX, move |disk| disk.delete(&name)).await
+    }
+
+    async fn versions(&self, _: &str) -> Result<Vec<Version>, StoreError> {
+        Err(StoreError::Unsupported { store: self.address(), operation: Operation::Versions.verb() })
+    }
+
+    async fn get_version(&self, _: &Key, _: &str) -> Result<Bytes, StoreError> {
+        Err(StoreError::Unsupported { store: self.address(), operation: Operation::GetVersion.verb() })
+    }
+
+    async fn retention(&self, _: &Key) -> Result<Option<Time>, StoreError> {
+        Err(StoreError::Unsupported { store: self.address(), operation: Operation::Retention.verb() })
+    }
+
+    async fn extend_retention(&self, _: &Key, _: Time) -> Result<(), StoreError> {
+        Err(StoreError::Unsupported { store: self.address(), operation: Operation::ExtendRetention.verb() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_for_a_hung_mount_ends_and_says_what_it_waited_for() {
+        let hung = std::future::pending::<Result<Result<(), StoreError>, tokio::task::JoinError>>();
+        let limit = Duration::from_millis(5);
+        let error = bounded("/mnt/nas".into(), "write", "packs/ab".into(), limit, hung).await.expect_err("it hangs");
+        assert!(!error.is_transient());
+        assert_eq!(error.to_string(), "/mnt/nas failed to write packs/ab");
+        let source = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(source.contains("did not answer"), "{source}");
+    }
+}
