@@ -25,6 +25,9 @@ server_back() {
 export HOMELAB_DR_TEST_NFS_DIR=/run/nfs
 run_tests timeout -k 5 240 "$BINARY" --ignored lane_nfs --skip lane_nfs_frozen
 
+# HOOK: checks that run the program itself on the mount (backup, check, restore
+# with the real binary and /run/nfs) belong here, before the server is stopped.
+
 if ! "$BINARY" --list --ignored lane_nfs_frozen | grep -q ': test$'; then
     say "this checkout has no lane_nfs_frozen: a stopped server is not tested"
     exit 0
