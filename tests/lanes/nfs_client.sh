@@ -9,6 +9,8 @@
 #   ip link set lo down                          EIO after 2 to 20 s
 # Its exit code is the lane's.
 set -euo pipefail
+
+# What a test with the server gone may take, its own time limits included.
 readonly FROZEN_LIMIT_S=90
 
 cd "$REPO"
