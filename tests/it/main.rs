@@ -6,5 +6,7 @@
     reason = "a test fails by panicking, helpers too"
 )]
 
+mod end_to_end;
+mod store;
 mod support;
 mod tree;
