@@ -7,6 +7,8 @@
 )]
 
 mod end_to_end;
+mod format_vectors;
+mod layers;
 mod store;
 mod support;
 mod tree;
