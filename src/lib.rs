@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod base;
 pub mod chunker;
+pub mod cli;
 pub mod compress;
 pub mod crypto;
 pub mod format;

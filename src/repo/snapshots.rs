@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use crate::base::clock::Time;
 use crate::base::id::ObjectId;
+use crate::base::when::Listed;
 use crate::format::kind::RecordKind;
 use crate::format::record::{ChainRecord, Link, SnapshotRecord, Tombstone};
 use crate::repo::error::RepoError;
@@ -23,6 +25,20 @@ pub struct Snapshot {
     pub id: ObjectId,
     /// Its record.
     pub record: SnapshotRecord,
+}
+
+impl Listed for Snapshot {
+    fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    fn source(&self) -> &str {
+        &self.record.source
+    }
+
+    fn time(&self) -> Time {
+        self.record.started
+    }
 }
 
 /// All records of the chain.
@@ -111,7 +127,7 @@ impl Chain {
 pub async fn put(
     repository: &Repository,
     record: &ChainRecord,
-    retain_until: Option<crate::base::clock::Time>,
+    retain_until: Option<Time>,
 ) -> Result<(ObjectId, u64), RepoError> {
     debug_assert!(Link::of(record).sequence > 0, "a link comes from next_link");
     sealed::put(&*repository.store, &repository.meta, RecordKind::Snapshot, layout::SNAPSHOTS, record, retain_until)
