@@ -10,6 +10,7 @@ pub mod compress;
 pub mod crypto;
 pub mod format;
 pub mod paper;
+pub mod recover;
 pub mod repo;
 pub mod retention;
 pub mod store;
