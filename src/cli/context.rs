@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use chrono::{FixedOffset, Offset as _};
 
+use crate::backup;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, SystemClock, Time};
 use crate::base::progress::Progress;
+use crate::cli::failure::Failure;
 use crate::cli::globals::Globals;
 use crate::cli::output::{Out, Talk};
+use crate::repo::Repository;
 
 /// See the module.
 pub struct Context {
@@ -37,6 +40,23 @@ impl Context {
             clock: Arc::new(SystemClock),
             globals,
         }
+    }
+
+    /// What operations are given.
+    pub fn operation(&self, repository: Arc<Repository>) -> backup::Context {
+        backup::Context {
+            repository,
+            clock: self.clock.clone(),
+            progress: self.progress.clone(),
+            cancel: self.cancel.clone(),
+        }
+    }
+
+    /// Says something after everything that was printed so far; not with `--quiet`.
+    pub fn say(&mut self, text: &str) -> Result<(), Failure> {
+        self.out.flush()?;
+        self.talk.say(text);
+        Ok(())
     }
 
     /// The offset of this machine's time zone now; times without an offset are meant in it.

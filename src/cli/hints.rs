@@ -2,6 +2,7 @@
 //! that a new variant does not compile before somebody has thought of advice for it.
 
 mod keys;
+mod operations;
 mod repo;
 mod store;
 #[cfg(test)]

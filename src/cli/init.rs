@@ -60,6 +60,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let recipients = args.recipients.parse()?;
     let url = open::address(context)?;
     refuse_foreign_files(&url)?;
+    private_file::refuse_existing(&args.writer_key, "the writer key")?;
     let store = open::wrapped(context, url.create().await?, Access::Write);
     let lock = args.object_lock.unwrap_or_default();
     let new = NewRepository::draw(&*store, &recipients, lock, &*context.clock).await?;
@@ -94,13 +95,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     for recipient in &recipients {
         context.out.line(&format!("recipient    {} ({})", recipient.short(), recipient.kind()))?;
     }
-    context.talk.say(&format!(
+    context.say(&format!(
         "\nNext:\n  1. Print the recovery kit and keep it outside the house:\n       homelab-dr keys paper --out kit.html --identity FILE\n  \
          2. Put {} where backups are made (a Secret in the cluster), the identity nowhere near.\n  \
          3. Make a backup:\n       homelab-dr backup PATH --source NAME --writer-key-file {}",
         args.writer_key.display(),
         args.writer_key.display()
-    ));
+    ))?;
     Ok(Exit::Done)
 }
 

@@ -2,19 +2,29 @@
 //!
 //! Standard output is the result, standard error is talk. One file a command; the doc comment of its `Args` is its help.
 
+mod backup;
+mod cat;
 mod context;
+mod diff;
+mod entry_line;
 mod exit;
 mod failure;
+mod find;
 mod globals;
 mod hints;
 mod init;
 mod interrupt;
 mod keys;
+mod ls;
 mod open;
 mod output;
+mod patterns;
 mod private_file;
+mod progress;
 mod prompt;
 mod recipients;
+mod restore;
+mod select;
 mod snapshots;
 mod tags;
 
@@ -51,13 +61,19 @@ enum Command {
     Init(init::Args),
     #[command(subcommand)]
     Keys(keys::Command),
+    Backup(backup::Args),
     Snapshots(snapshots::Args),
+    Ls(ls::Args),
+    Find(find::Args),
+    Cat(cat::Args),
+    Diff(diff::Args),
+    Restore(restore::Args),
 }
 
 impl Command {
     /// Whether it stops by itself when it is cancelled; the others change nothing and are dropped where they are.
     const fn stops_by_itself(&self) -> bool {
-        matches!(self, Self::Init(_))
+        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_))
     }
 }
 
@@ -138,6 +154,12 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
     match command {
         Command::Init(args) => init::run(args, context).await,
         Command::Keys(command) => keys::run(command, context).await,
+        Command::Backup(args) => backup::run(args, context).await,
         Command::Snapshots(args) => snapshots::run(args, context).await,
+        Command::Ls(args) => ls::run(args, context).await,
+        Command::Find(args) => find::run(args, context).await,
+        Command::Cat(args) => cat::run(args, context).await,
+        Command::Diff(args) => diff::run(args, context).await,
+        Command::Restore(args) => restore::run(args, context).await,
     }
 }

@@ -12,11 +12,7 @@ use crate::cli::failure::Failure;
 pub(crate) fn create(path: &Path, text: &str, what: &str) -> Result<(), Failure> {
     match try_create(path, text) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::new(
-            Exit::Refused,
-            format!("{} exists already; {what} was not written over it", path.display()),
-            "name another file, or move this one away if nothing needs it any more",
-        )),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path, what)),
         Err(error) => Err(Failure::because(
             Exit::Usage,
             format!("cannot write {what} to {}", path.display()),
@@ -24,6 +20,19 @@ pub(crate) fn create(path: &Path, text: &str, what: &str) -> Result<(), Failure>
             "see that the folder exists and that you may write to it; nothing else was done",
         )),
     }
+}
+
+/// The same refusal before anything else is done.
+pub(crate) fn refuse_existing(path: &Path, what: &str) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() { Err(exists(path, what)) } else { Ok(()) }
+}
+
+fn exists(path: &Path, what: &str) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        format!("{} exists already; {what} was not written over it", path.display()),
+        "name another file, or move this one away if nothing needs it any more",
+    )
 }
 
 fn try_create(path: &Path, text: &str) -> io::Result<()> {

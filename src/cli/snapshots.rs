@@ -99,7 +99,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         context.out.document(&document)?;
     } else if found.is_empty() {
         let none = if chain.snapshots.is_empty() { "no snapshots yet" } else { "no snapshot matches" };
-        context.talk.say(none);
+        context.say(none)?;
     } else {
         for line in listing(&found) {
             context.out.line(&line)?;

@@ -33,6 +33,12 @@ impl TagFilter {
     }
 }
 
+/// A tag to set. Without `=` its value is empty.
+pub(crate) fn parse(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() { Err("a tag needs a name: KEY=VALUE".into()) } else { Ok((key.to_owned(), value.to_owned())) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,15 +49,15 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
         } else {
             context.out.line(recipient)?;
         }
-        context.talk.say(&format!(
+        context.say(&format!(
             "wrote the identity to {}; the line above is its recipient.\nKeep a second copy elsewhere: without an identity nobody can read the backups.",
             file.display()
-        ));
+        ))?;
     } else if context.out.json {
         context.out.document(&Document { recipient, identity: Some(made.secret.expose()), file: None })?;
     } else {
         context.out.bytes(text.expose().as_bytes())?;
-        context.talk.say(&format!("recipient: {recipient}"));
+        context.say(&format!("recipient: {recipient}"))?;
     }
     Ok(Exit::Done)
 }

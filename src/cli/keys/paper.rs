@@ -13,6 +13,7 @@ use crate::cli::private_file;
 use crate::crypto::recipients::{Recipient, SecretText};
 use crate::format::record::FORMAT_VERSION;
 use crate::paper::{Identity, Kit, NamedRecipient, Step, render};
+use crate::store::url::StoreUrl;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,7 +61,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let identity = identity(&args, context)?;
     let with_identity = matches!(identity, Identity::Printed(_));
     let repository = open::with_identity(context, Access::Read).await?;
-    let address = context.globals.repo.as_deref().unwrap_or_default().to_string_lossy().into_owned();
+    let address = full_address(context)?;
     let fingerprint = repository.fingerprint().to_string();
     let recipients = repository.recipients().unwrap_or_default();
     let named = |text: &String| Ok(NamedRecipient { name: String::new(), recipient: Recipient::parse(text)? });
@@ -85,12 +86,20 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         context.out.document(&Document { file, fingerprint, with_identity })?;
     } else {
         context.out.line(&format!("wrote {}", file.display()))?;
-        context.talk.say("Open it in a browser and print it.");
+        context.say("Open it in a browser and print it.")?;
         if with_identity {
-            context.talk.say("It holds the identity: delete the file once it is printed.");
+            context.say("It holds the identity: delete the file once it is printed.")?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// The address with its parameters; a relative path would lead nowhere from another folder.
+fn full_address(context: &Context) -> Result<String, Failure> {
+    Ok(match open::address(context)? {
+        StoreUrl::File(path) => std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned(),
+        StoreUrl::S3(_) => context.globals.repo.as_deref().unwrap_or_default().to_string_lossy().into_owned(),
+    })
 }
 
 /// What the page says of the secret half. One identity only: with more, nobody could tell which to type in.
