@@ -3,12 +3,16 @@
 //! The layers, lower ones never naming upper ones, are drawn in `docs/architecture.md`; `tests/it/layers.rs` holds them.
 
 pub mod base;
+pub mod check;
 pub mod chunker;
 pub mod compress;
 pub mod crypto;
 pub mod format;
+pub mod keys;
 pub mod paper;
+pub mod replicate;
 pub mod repo;
 pub mod retention;
+pub mod stats;
 pub mod store;
 pub mod tree;
