@@ -2,6 +2,7 @@
 //!
 //! The layers, lower ones never naming upper ones, are drawn in `docs/architecture.md`; `tests/it/layers.rs` holds them.
 
+pub mod backup;
 pub mod base;
 pub mod check;
 pub mod chunker;
@@ -10,6 +11,7 @@ pub mod crypto;
 pub mod format;
 pub mod keys;
 pub mod paper;
+pub mod recover;
 pub mod replicate;
 pub mod repo;
 pub mod retention;
