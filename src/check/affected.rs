@@ -134,7 +134,6 @@ pub(super) async fn tell(
     troubles: &Troubles,
     broken_index: Option<&str>,
     findings: &mut Vec<Finding>,
-    progress: &(dyn Fn(u64) + Send + Sync),
 ) {
     let mut packs: BTreeMap<u32, Finding> = troubles.findings(&reader.index).into_iter().collect();
     let mut nowhere = Affected::default();
@@ -152,7 +151,7 @@ pub(super) async fn tell(
         current: first,
     };
     // The newest first: they are the ones that are spelled out.
-    for (done, snapshot) in (1..).zip(snapshots.iter().rev()) {
+    for snapshot in snapshots.iter().rev() {
         tracing.current = snapshot;
         walk(reader, snapshot.record.root, &mut tracing).await;
         for (culprit, affected) in std::mem::take(&mut tracing.snapshot) {
@@ -162,7 +161,6 @@ pub(super) async fn tell(
                 None => add(&mut nowhere, affected),
             }
         }
-        progress(done);
     }
     findings.extend(packs.into_values());
     findings.extend(senseless);
@@ -172,7 +170,7 @@ pub(super) async fn tell(
             finding.affected = nowhere;
         } else {
             let what = "what snapshots need is in no index segment: a segment is gone";
-            let finding = Finding::damage(layout::INDEX, Problem::NotIndexed, what, Hint::RebuildIndex);
+            let finding = Finding::damage(&layout::INDEX, Problem::NotIndexed, what, Hint::RebuildIndex);
             findings.push(Finding { affected: nowhere, ..finding });
         }
     }
@@ -182,6 +180,6 @@ pub(super) async fn tell(
 fn unexplained(snapshot: &Snapshot, affected: AffectedSnapshot) -> Finding {
     let object = layout::named(layout::SNAPSHOTS, &snapshot.id);
     let what = "parts of its tree cannot be read";
-    let finding = Finding::damage(object, Problem::Unopened, what, Hint::ReadAgain);
+    let finding = Finding::damage(&object, Problem::Unopened, what, Hint::ReadAgain);
     Finding { affected: Affected { snapshots_total: 1, snapshots: vec![affected] }, ..finding }
 }

@@ -19,11 +19,13 @@ mod snapshots;
 mod stored;
 mod structure;
 mod trouble;
+mod verify;
 mod walk;
 
 use std::sync::Arc;
 
 use crate::base::clock::Time;
+use crate::base::progress::Progress;
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::open::Repository;
@@ -44,67 +46,34 @@ pub struct Options {
     pub now: Time,
 }
 
-/// Which part of the check is running.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
-    /// Objects are listed and small ones opened; counted in objects.
-    Objects,
-    /// Trees are followed; counted in snapshots.
-    Structure,
-    /// Packs are read; counted in bytes.
-    Data,
-    /// After damage: which files need what is lost; counted in snapshots.
-    Affected,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// Which part.
-    pub stage: Stage,
-    /// How much of it is done.
-    pub done: u64,
-    /// How much there is.
-    pub total: u64,
-}
-
-/// Told now and then how far it is; must return soon.
-pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
-
 /// Checks a repository that could be opened. An error means that nothing can be said; what is wrong with single objects is in the report.
-pub async fn check(
-    repository: &Arc<Repository>,
-    options: &Options,
-    on_progress: OnProgress<'_>,
-) -> Result<Report, RepoError> {
+pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &Progress) -> Result<Report, RepoError> {
     let mut counts = Counts::default();
     let mut findings = Vec::new();
     let chain = snapshots::load(repository, &mut findings).await?;
     counts.snapshots = chain.snapshots.len() as u64;
+    progress.enter("looking at objects");
     let (index, inventory) = index::load(repository, &mut findings, &mut counts).await?;
     let mut troubles = index.troubles;
     let index_broken = index.broken;
     let index = Arc::new(index.index);
-    objects::look(repository, &index, &inventory, &mut findings, on_progress).await;
+    objects::look(repository, &index, &inventory, &mut findings).await;
     let reader = Arc::new(Reader::new(repository.clone(), index));
     let read_percent = options.read_percent.min(100);
     let mut lacking = false;
     if options.structure {
-        let progress = |done| {
-            on_progress(Progress { stage: Stage::Structure, done, total: chain.snapshots.len() as u64 });
-        };
-        lacking = structure::look(&reader, &chain.snapshots, &mut troubles, &mut counts, &progress).await;
+        progress.enter("following trees");
+        lacking = structure::look(&reader, &chain.snapshots, &mut troubles, &mut counts, progress).await;
     }
     if read_percent > 0 {
+        progress.enter("reading packs");
         let slice = data::Slice::of_day(read_percent, options.now);
-        data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, on_progress).await?;
-        stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts).await;
+        data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, progress).await?;
+        stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts, progress).await;
     }
     if lacking || !troubles.is_empty() || index_broken.is_some() {
-        let progress = |done| {
-            on_progress(Progress { stage: Stage::Affected, done, total: chain.snapshots.len() as u64 });
-        };
-        affected::tell(&reader, &chain.snapshots, &troubles, index_broken.as_deref(), &mut findings, &progress).await;
+        progress.enter("finding out what is affected");
+        affected::tell(&reader, &chain.snapshots, &troubles, index_broken.as_deref(), &mut findings).await;
     }
     let depth = Depth {
         keyed: true,

@@ -8,7 +8,6 @@ use futures::stream::{self, StreamExt};
 use crate::base::id::SessionId;
 use crate::check::report::{Finding, Hint, Problem, Severity};
 use crate::check::snapshots::of_error;
-use crate::check::{OnProgress, Progress, Stage};
 use crate::crypto::content::ContentError;
 use crate::crypto::hash::object_id;
 use crate::format::kind::RecordKind;
@@ -35,7 +34,7 @@ pub(super) async fn format_file(store: &dyn Store, findings: &mut Vec<Finding>) 
     match read_format(store).await {
         Ok(_) => {}
         Err(RepoError::NoRepository { .. }) => {
-            findings.push(Finding::damage(layout::FORMAT, Problem::Missing, "it is not there", Hint::CopyFromReplica));
+            findings.push(Finding::damage(&layout::FORMAT, Problem::Missing, "it is not there", Hint::CopyFromReplica));
         }
         Err(error) => findings.push(of_error(&layout::format(), &error)),
     }
@@ -61,7 +60,7 @@ pub(super) async fn access(store: &dyn Store, inventory: &[Listed], findings: &m
     if whole == 0 {
         let what = if seen { "no access object is whole" } else { "there is no access object" };
         let what = format!("{what}: no identity can open the repository");
-        findings.push(Finding::damage(layout::ACCESS, Problem::Missing, what, Hint::CopyFromReplica));
+        findings.push(Finding::damage(&layout::ACCESS, Problem::Missing, what, Hint::CopyFromReplica));
     }
 }
 
@@ -71,7 +70,6 @@ pub(super) async fn look(
     index: &Index,
     inventory: &[Listed],
     findings: &mut Vec<Finding>,
-    on_progress: OnProgress<'_>,
 ) {
     let store = &*repository.store;
     format_file(store, findings).await;
@@ -86,9 +84,9 @@ pub(super) async fn look(
         inventory.iter().filter_map(|entry| entry.key.as_str().strip_prefix(layout::EPOCHS)?.parse().ok()).collect();
     for number in (1..repository.epoch.number).filter(|number| !epochs.contains(number)) {
         let what = "the record of an earlier epoch is not there";
-        findings.push(Finding::damage(layout::epoch(number), Problem::Missing, what, Hint::CopyFromReplica));
+        findings.push(Finding::damage(&layout::epoch(number), Problem::Missing, what, Hint::CopyFromReplica));
     }
-    sessions(repository, index, inventory, findings, on_progress).await;
+    sessions(repository, index, inventory, findings).await;
 }
 
 fn unindexed<'a>(index: &'a Index, inventory: &'a [Listed]) -> impl Iterator<Item = Finding> + 'a {
@@ -102,29 +100,19 @@ fn unindexed<'a>(index: &'a Index, inventory: &'a [Listed]) -> impl Iterator<Ite
 }
 
 /// Every session that the index names must be there; every one that is there must be the one that its name says.
-async fn sessions(
-    repository: &Arc<Repository>,
-    index: &Index,
-    inventory: &[Listed],
-    findings: &mut Vec<Finding>,
-    on_progress: OnProgress<'_>,
-) {
+async fn sessions(repository: &Arc<Repository>, index: &Index, inventory: &[Listed], findings: &mut Vec<Finding>) {
     let there: Vec<SessionId> =
         inventory.iter().filter_map(|entry| entry.key.as_str().strip_prefix(layout::SESSIONS)?.parse().ok()).collect();
     let known: HashSet<SessionId> = there.iter().copied().collect();
     let needed: HashSet<SessionId> = index.sessions.iter().copied().collect();
     for id in needed.iter().filter(|id| !known.contains(*id)) {
         let what = "it is not there; its packs carry the same wrapped key";
-        findings.push(Finding::damage(layout::session(id), Problem::Missing, what, Hint::CopyFromReplica));
+        findings.push(Finding::damage(&layout::session(id), Problem::Missing, what, Hint::CopyFromReplica));
     }
-    let total = there.len() as u64;
     let mut reads = stream::iter(there)
         .map(|id| async move { (id, session(repository, &id).await) })
         .buffer_unordered(FETCH_AT_ONCE);
-    let mut done = 0;
     while let Some((id, read)) = reads.next().await {
-        done += 1;
-        on_progress(Progress { stage: Stage::Objects, done, total });
         if let Err(mut finding) = read {
             if !needed.contains(&id) {
                 if finding.problem == Problem::Missing {

@@ -1,5 +1,7 @@
 //! What a check found: plain data, to be printed, compared and kept.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 
 use crate::base::clock::Time;
@@ -115,7 +117,7 @@ pub struct Finding {
 
 impl Finding {
     pub(super) fn new(
-        object: impl ToString,
+        object: &dyn Display,
         severity: Severity,
         problem: Problem,
         what: impl Into<String>,
@@ -125,11 +127,11 @@ impl Finding {
         Self { object: object.to_string(), severity, problem, what: what.into(), affected, hint }
     }
 
-    pub(super) fn damage(object: impl ToString, problem: Problem, what: impl Into<String>, hint: Hint) -> Self {
+    pub(super) fn damage(object: &dyn Display, problem: Problem, what: impl Into<String>, hint: Hint) -> Self {
         Self::new(object, Severity::Damage, problem, what, hint)
     }
 
-    pub(super) fn note(object: impl ToString, problem: Problem, what: impl Into<String>, hint: Hint) -> Self {
+    pub(super) fn note(object: &dyn Display, problem: Problem, what: impl Into<String>, hint: Hint) -> Self {
         Self::new(object, Severity::Note, problem, what, hint)
     }
 }
@@ -166,6 +168,7 @@ pub struct Counts {
 }
 
 /// How far a check went.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, read by machines")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Depth {
     /// A key was held: the index, the snapshots and the trees could be read.

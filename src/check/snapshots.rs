@@ -73,7 +73,7 @@ pub(super) async fn load(repository: &Repository, findings: &mut Vec<Finding>) -
     }
     findings.extend(gone.into_iter().map(|id| {
         let what = "a record of the chain of snapshots is gone, and nobody forgot it";
-        Finding::damage(layout::named(layout::SNAPSHOTS, &id), Problem::Gap, what, Hint::FindOutWho)
+        Finding::damage(&layout::named(layout::SNAPSHOTS, &id), Problem::Gap, what, Hint::FindOutWho)
     }));
     Ok(chain)
 }

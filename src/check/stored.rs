@@ -1,13 +1,15 @@
 //! Stored bytes against names: all that can be checked of a repository without any key, and of small objects with one.
 
+use std::sync::atomic::Ordering;
+
 use futures::stream::{self, StreamExt};
 
 use crate::base::clock::Time;
+use crate::base::progress::Progress;
 use crate::check::data::Slice;
 use crate::check::objects;
 use crate::check::report::{Counts, Depth, Finding, Hint, Problem, Report, Severity};
 use crate::check::snapshots::of_error;
-use crate::check::{OnProgress, Progress, Stage};
 use crate::crypto::hash::object_id;
 use crate::format::pack::PACK_BYTES_MAX;
 use crate::repo::error::RepoError;
@@ -25,7 +27,7 @@ pub async fn check_stored(
     store: &dyn Store,
     read_percent: u8,
     now: Time,
-    on_progress: OnProgress<'_>,
+    progress: &Progress,
 ) -> Result<Report, StoreError> {
     let inventory = store.list("").await?;
     let mut findings: Vec<Finding> = objects::foreign(&inventory).collect();
@@ -33,7 +35,7 @@ pub async fn check_stored(
     objects::access(store, &inventory, &mut findings).await;
     if !inventory.iter().any(|entry| entry.key.as_str().starts_with(layout::EPOCHS)) {
         let what = "there is no epoch record";
-        findings.push(Finding::damage(layout::EPOCHS, Problem::Missing, what, Hint::CopyFromReplica));
+        findings.push(Finding::damage(&layout::EPOCHS, Problem::Missing, what, Hint::CopyFromReplica));
     }
     let bytes = inventory.iter().map(|entry| entry.size).sum();
     let mut counts = Counts { objects: inventory.len() as u64, bytes, ..Counts::default() };
@@ -45,9 +47,7 @@ pub async fn check_stored(
             .filter(|entry| layout::is_hash_named(&entry.key) && !entry.key.as_str().starts_with(layout::ACCESS))
             .filter(|entry| !is_pack(&entry.key) || layout::object_id(&entry.key).is_some_and(|id| slice.has(&id)))
             .collect();
-        let total = chosen.iter().map(|entry| entry.size).sum();
-        let progress = |done| on_progress(Progress { stage: Stage::Data, done, total });
-        read_names(store, chosen, &mut counts, &mut findings, &progress).await;
+        read_names(store, chosen, &mut counts, &mut findings, progress).await;
     }
     let depth = Depth { keyed: false, structure: false, read_percent, decrypted: false, verified: false };
     let mut report = Report { store: store.address(), depth, counts, findings };
@@ -68,6 +68,7 @@ pub(super) async fn read_small(
     slice: Slice,
     findings: &mut Vec<Finding>,
     counts: &mut Counts,
+    progress: &Progress,
 ) {
     let chosen = inventory.iter().filter(|entry| {
         let name = entry.key.as_str();
@@ -77,7 +78,7 @@ pub(super) async fn read_small(
         (marks || stray) && layout::belongs(&entry.key)
     });
     let mut found = Vec::new();
-    read_names(&*repository.store, chosen.collect(), counts, &mut found, &|_| ()).await;
+    read_names(&*repository.store, chosen.collect(), counts, &mut found, progress).await;
     // What is not needed may be pruned while it is read.
     found.retain(|finding| finding.problem != Problem::Missing);
     findings.extend(found.into_iter().map(|finding| Finding { severity: Severity::Warning, ..finding }));
@@ -88,15 +89,14 @@ async fn read_names(
     chosen: Vec<&Listed>,
     counts: &mut Counts,
     findings: &mut Vec<Finding>,
-    progress: &(dyn Fn(u64) + Send + Sync),
+    progress: &Progress,
 ) {
-    let mut done = 0;
+    progress.bytes_total.fetch_add(chosen.iter().map(|entry| entry.size).sum(), Ordering::Relaxed);
     let mut reads = stream::iter(chosen)
         .map(|entry| async move { (&entry.key, entry.size, matches_name(store, entry).await) })
         .buffer_unordered(AT_ONCE);
     while let Some((key, size, read)) = reads.next().await {
-        done += size;
-        progress(done);
+        progress.add_file(size);
         match read {
             Ok(bytes) => {
                 counts.objects_read += 1;

@@ -2,7 +2,10 @@
 //!
 //! A blob is read once however many snapshots share it: the index keeps a mark of one bit.
 
+use std::sync::atomic::Ordering;
+
 use crate::base::id::BlobId;
+use crate::base::progress::Progress;
 use crate::check::report::Counts;
 use crate::check::trouble::Troubles;
 use crate::check::walk::{Broken, Visitor, walk};
@@ -61,12 +64,13 @@ pub(super) async fn look(
     snapshots: &[Snapshot],
     troubles: &mut Troubles,
     counts: &mut Counts,
-    progress: &(dyn Fn(u64) + Send + Sync),
+    progress: &Progress,
 ) -> bool {
     let mut structure = Structure { index: &reader.index, troubles, counts, lacking: false };
-    for (done, snapshot) in (1..).zip(snapshots) {
+    progress.files_total.fetch_add(snapshots.len() as u64, Ordering::Relaxed);
+    for snapshot in snapshots {
         walk(reader, snapshot.record.root, &mut structure).await;
-        progress(done);
+        progress.add_file(0);
     }
     structure.lacking
 }

@@ -77,7 +77,7 @@ impl Troubles {
                 Problem::Unreadable => Hint::ReadAgain,
                 _ => Hint::CopyFromReplica,
             };
-            Some((*number, Finding::damage(layout::pack(&id), trouble.problem, what, hint)))
+            Some((*number, Finding::damage(&layout::pack(&id), trouble.problem, what, hint)))
         };
         self.packs.iter().filter_map(finding).collect()
     }

@@ -1,7 +1,5 @@
 //! Walking a tree that may be broken: what opens is visited, what does not is told, and the walk goes on.
 
-use std::future::Future;
-
 use crate::base::id::BlobId;
 use crate::check::snapshots::with_causes;
 use crate::format::entry::{self, Content, Entry, Piece, TreePath};
@@ -61,50 +59,38 @@ fn tell(visitor: &mut impl Visitor, kind: Kind, child: &Child, error: &RepoError
 }
 
 /// Walks the whole tree; see the module.
-pub(super) fn walk<'a, V: Visitor>(
-    reader: &'a Reader,
-    root: TreeRoot,
-    visitor: &'a mut V,
-) -> impl Future<Output = ()> + Send + 'a {
-    async move {
-        let mut level = vec![Child { first: TreePath::root(), blob: root.blob, entries: 0, bytes: 0 }];
-        for depth in (1..=root.level.min(LEVELS_MAX)).rev() {
-            let mut below: Vec<Child> = Vec::new();
-            for batch in wanted(visitor, Kind::Node, level).chunks(BATCH) {
-                let ids: Vec<BlobId> = batch.iter().map(|child| child.blob).collect();
-                for (child, plain) in batch.iter().zip(read(reader, Kind::Node, &ids).await) {
-                    match plain.and_then(|plain| decode_node(&child.blob, &plain)) {
-                        Ok(mut children) => {
-                            visitor.opened(Kind::Node, &child.blob);
-                            if below.last().zip(children.first()).is_some_and(|(last, first)| last.first >= first.first)
-                            {
-                                let reason = format!("nodes overlap at level {depth}");
-                                tell(
-                                    visitor,
-                                    Kind::Node,
-                                    child,
-                                    &RepoError::Tree { at: child.first.display(), reason },
-                                );
-                            }
-                            below.append(&mut children);
+pub(super) async fn walk<V: Visitor>(reader: &Reader, root: TreeRoot, visitor: &mut V) {
+    let mut level = vec![Child { first: TreePath::root(), blob: root.blob, entries: 0, bytes: 0 }];
+    for depth in (1..=root.level.min(LEVELS_MAX)).rev() {
+        let mut below: Vec<Child> = Vec::new();
+        for batch in wanted(visitor, Kind::Node, level).chunks(BATCH) {
+            let ids: Vec<BlobId> = batch.iter().map(|child| child.blob).collect();
+            for (child, plain) in batch.iter().zip(read(reader, Kind::Node, &ids).await) {
+                match plain.and_then(|plain| decode_node(&child.blob, &plain)) {
+                    Ok(mut children) => {
+                        visitor.opened(Kind::Node, &child.blob);
+                        if below.last().zip(children.first()).is_some_and(|(last, first)| last.first >= first.first) {
+                            let reason = format!("nodes overlap at level {depth}");
+                            tell(visitor, Kind::Node, child, &RepoError::Tree { at: child.first.display(), reason });
                         }
-                        Err(error) => tell(visitor, Kind::Node, child, &error),
+                        below.append(&mut children);
                     }
+                    Err(error) => tell(visitor, Kind::Node, child, &error),
                 }
             }
-            level = below;
         }
-        for batch in wanted(visitor, Kind::Leaf, level).chunks(BATCH) {
-            let ids: Vec<BlobId> = batch.iter().map(|child| child.blob).collect();
-            for (child, plain) in batch.iter().zip(read(reader, Kind::Leaf, &ids).await) {
-                match plain.and_then(|plain| decode_leaf(&child.blob, &plain)) {
-                    Ok(entries) => {
-                        visitor.opened(Kind::Leaf, &child.blob);
-                        leaf(reader, &entries, visitor).await;
-                        visitor.leaf_done(&child.blob);
-                    }
-                    Err(error) => tell(visitor, Kind::Leaf, child, &error),
+        level = below;
+    }
+    for batch in wanted(visitor, Kind::Leaf, level).chunks(BATCH) {
+        let ids: Vec<BlobId> = batch.iter().map(|child| child.blob).collect();
+        for (child, plain) in batch.iter().zip(read(reader, Kind::Leaf, &ids).await) {
+            match plain.and_then(|plain| decode_leaf(&child.blob, &plain)) {
+                Ok(entries) => {
+                    visitor.opened(Kind::Leaf, &child.blob);
+                    leaf(reader, &entries, visitor).await;
+                    visitor.leaf_done(&child.blob);
                 }
+                Err(error) => tell(visitor, Kind::Leaf, child, &error),
             }
         }
     }

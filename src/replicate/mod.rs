@@ -12,15 +12,18 @@
 //!
 //! Limits: epoch records, sessions and `format.json` have fixed names that anyone without a key must take on trust; `check` on the target opens them.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod report;
 
-use bytes::Bytes;
-use futures::stream::{self, StreamExt};
-use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use crate::base::clock::Time;
+use crate::base::progress::Progress;
 use crate::crypto::hash::object_id;
-use crate::repo::error::RepoError;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+pub use report::{Damaged, Fault, Options, PARALLEL_DEFAULT, Plan, Planned, ReplicateError, Report};
+
 use crate::repo::layout;
 use crate::repo::open::read_format;
 use crate::store::{Key, Listed, Put, Store, StoreError};
@@ -28,151 +31,10 @@ use crate::store::{Key, Listed, Put, Store, StoreError};
 /// What is copied before the snapshots, in this order; see the module.
 const ORDER: [&str; 6] =
     [layout::ACCESS, layout::SESSIONS, layout::PACKS, layout::INDEX, layout::DRILLS, layout::EPOCHS];
-/// Copies at once unless told otherwise; with packs of 16 MiB this takes 64 MiB.
-pub const PARALLEL_DEFAULT: usize = 4;
 /// Longest object that is copied; packs have at most 64 MiB. Bounds what one copy allocates.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 /// How often the source is listed anew because a pruner took away what was to be copied.
 const ROUNDS_MAX: u32 = 5;
-
-/// How to copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Objects copied at once, at least 1.
-    pub parallel: usize,
-    /// Until when the copies are locked, where the target can.
-    pub retain_until: Option<Time>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { parallel: PARALLEL_DEFAULT, retain_until: None }
-    }
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// Bytes copied.
-    pub done_bytes: u64,
-    /// Bytes to copy, as far as known.
-    pub total_bytes: u64,
-}
-
-/// Told now and then how far it is; must return soon.
-pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
-
-/// Why nothing more could be copied. What was copied is kept, and the next run goes on.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplicateError {
-    /// A store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The source is no repository.
-    #[error("the source cannot be copied")]
-    Source(#[source] RepoError),
-    /// The target holds something that is no repository.
-    #[error("{target} holds no repository and is not empty: it holds {example}")]
-    NotEmpty {
-        /// The target's address.
-        target: String,
-        /// One of the objects found.
-        example: Key,
-    },
-    /// The target holds another repository.
-    #[error("{target} holds another repository than {source_address}")]
-    OtherRepository {
-        /// The target's address.
-        target: String,
-        /// The source's address.
-        source_address: String,
-    },
-    /// The target reported an object stored and does not list it.
-    #[error("{target} does not list {key}, which it has taken")]
-    NotSeen {
-        /// The target's address.
-        target: String,
-        /// The object.
-        key: Key,
-    },
-    /// Objects vanish from the source faster than they can be copied.
-    #[error("{source_address} was pruned again and again while it was copied")]
-    Moving {
-        /// The source's address.
-        source_address: String,
-    },
-    /// A worker ended without saying why; a bug.
-    #[error("a worker ended unexpectedly")]
-    Worker,
-}
-
-/// An object to copy.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Planned {
-    /// Its name.
-    pub key: String,
-    /// Its size in bytes.
-    pub bytes: u64,
-}
-
-/// What a copy would do now.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Plan {
-    /// The source's address.
-    pub source: String,
-    /// The target's address.
-    pub target: String,
-    /// Whether the target is empty.
-    pub first: bool,
-    /// What would be copied, in this order.
-    pub copy: Vec<Planned>,
-    /// Bytes of it.
-    pub bytes: u64,
-    /// Objects that the target has.
-    pub present: u64,
-    /// Objects that the target has with another size: they are left as they are and reported.
-    pub different: Vec<String>,
-}
-
-/// What was wrong with one object.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fault {
-    /// At the source its bytes do not match its name, or are not as many as were listed.
-    SourceDamaged,
-    /// The source could not read it.
-    SourceUnreadable,
-    /// The target holds other bytes under its name.
-    TargetDiffers,
-}
-
-/// An object that was not copied.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Damaged {
-    /// Its name.
-    pub object: String,
-    /// What is wrong.
-    pub fault: Fault,
-}
-
-/// What was done.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct Report {
-    /// Objects copied.
-    pub copied: u64,
-    /// Bytes copied.
-    pub copied_bytes: u64,
-    /// Objects that the target had.
-    pub present: u64,
-    /// Snapshot records and tombstones among the copied.
-    pub snapshots: u64,
-    /// Objects that were pruned or forgotten at the source meanwhile.
-    pub vanished: u64,
-    /// Objects at the source that are no repository's; not copied.
-    pub foreign: u64,
-    /// Objects that were not copied although they belong to the repository.
-    pub damaged: Vec<Damaged>,
-}
 
 enum Copied {
     Stored(u64),
@@ -244,9 +106,8 @@ struct Copying<'a> {
     source: &'a dyn Store,
     target: &'a dyn Store,
     options: &'a Options,
-    on_progress: OnProgress<'a>,
+    progress: &'a Progress,
     report: Report,
-    total_bytes: u64,
     bad: BTreeSet<Key>,
 }
 
@@ -255,12 +116,12 @@ pub async fn replicate(
     source: &dyn Store,
     target: &dyn Store,
     options: &Options,
-    on_progress: OnProgress<'_>,
+    progress: &Progress,
 ) -> Result<Report, ReplicateError> {
     let snapshots = source.list(layout::SNAPSHOTS).await?;
     let (format, first) = ends(source, target).await?;
     let report = Report::default();
-    let mut copying = Copying { source, target, options, on_progress, report, total_bytes: 0, bad: BTreeSet::new() };
+    let mut copying = Copying { source, target, options, progress, report, bad: BTreeSet::new() };
     if first {
         copying.report.copied_bytes += format.len() as u64;
         copying.report.copied += 1;
@@ -290,7 +151,8 @@ impl Copying<'_> {
         self.report.foreign = listing.iter().filter(|entry| !layout::belongs(&entry.key)).count() as u64;
         let to_copy = ORDER.into_iter().chain([layout::SNAPSHOTS]).flat_map(|prefix| of(&listing, prefix));
         let missing = to_copy.filter(|entry| !there.contains_key(&entry.key));
-        self.total_bytes = self.report.copied_bytes + missing.map(|entry| entry.size).sum::<u64>();
+        let total = self.report.copied_bytes + missing.map(|entry| entry.size).sum::<u64>();
+        self.progress.bytes_total.store(total, Ordering::Relaxed);
         let mut gone = BTreeSet::new();
         for prefix in ORDER {
             let wanted = of(&listing, prefix).cloned().collect();
@@ -332,8 +194,8 @@ impl Copying<'_> {
                 Copied::Stored(bytes) => {
                     self.report.copied += 1;
                     self.report.copied_bytes += bytes;
-                    let total_bytes = self.total_bytes.max(self.report.copied_bytes);
-                    (self.on_progress)(Progress { done_bytes: self.report.copied_bytes, total_bytes });
+                    self.progress.add_file(bytes);
+                    self.progress.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
                 }
                 Copied::AlreadyThere if count_present => self.report.present += 1,
                 Copied::AlreadyThere => {}
