@@ -52,6 +52,7 @@ fn assert_same(a: &Path, b: &Path) {
 async fn a_tree_with_every_kind_of_entry_comes_back_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    std::fs::create_dir(&source).unwrap();
     every_kind::build(&source);
     let repository = TestRepository::in_memory().await;
     let report = repository.backup(&source, "tree").await;
