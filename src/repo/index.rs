@@ -135,6 +135,12 @@ impl IndexBuilder {
         }
     }
 
+    /// Whether a pack was added.
+    #[must_use]
+    pub fn knows(&self, pack: &ObjectId) -> bool {
+        self.by_pack.contains_key(pack)
+    }
+
     /// Sorts and closes it.
     #[must_use]
     pub fn finish(mut self, segments: Vec<Key>) -> Index {

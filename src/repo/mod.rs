@@ -11,6 +11,7 @@ pub mod index;
 pub mod layout;
 pub mod open;
 pub mod packer;
+pub mod salvage;
 pub mod sealed;
 pub mod snapshots;
 pub mod tree_read;

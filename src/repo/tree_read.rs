@@ -26,7 +26,7 @@ fn bad(at: &impl std::fmt::Display, reason: &str) -> RepoError {
 }
 
 /// The children of a node, checked.
-fn decode_node(id: &BlobId, plain: &[u8]) -> Result<Vec<Child>, RepoError> {
+pub(crate) fn decode_node(id: &BlobId, plain: &[u8]) -> Result<Vec<Child>, RepoError> {
     let children: Vec<Child> = minicbor::decode(plain).map_err(|_| bad(id, "the node does not decode"))?;
     let ordered = children.is_sorted_by(|a, b| a.first < b.first);
     let plain_paths = children.iter().all(|child| TreePath::new(child.first.as_bytes()).is_ok());
