@@ -83,26 +83,28 @@ pub async fn prepare(repository: &Arc<Repository>) -> Result<Arc<Index>, RepoErr
     let mut builder = load_segments(repository, &segments, &mut |_, _| ()).await?;
     let marks = Marks::load(repository).await?;
     let presence = Presence::load(repository).await?;
-    adopt(repository, &mut builder, &marks, &presence).await?;
+    let adopted = adopt(repository, &mut builder, &marks, &presence, ADOPT_MAX).await?;
+    put_segments(repository, adopted, presence.latest()).await?;
     let mut index = builder.finish(segments.into_iter().map(|entry| entry.key).collect());
     presence.apply(&mut index, &marks);
     Ok(Arc::new(index))
 }
 
-/// Indexes packs that no segment names, nobody doomed, and whose sessions are there. Another run's packs that are just not indexed yet may be among
-/// them: being named twice does no harm. Returns the segments written.
+/// Adds to `builder` the packs that no segment names, nobody doomed, and whose sessions are there. Another run's packs that are just not indexed yet may
+/// be among them: being named twice does no harm. What it returns must be put into segments before it counts for others.
 pub(crate) async fn adopt(
     repository: &Repository,
     builder: &mut IndexBuilder,
     marks: &Marks,
     presence: &Presence,
-) -> Result<Vec<ObjectId>, RepoError> {
+    at_most: usize,
+) -> Result<Vec<IndexedPack>, RepoError> {
     let orphans: Vec<(ObjectId, u64)> = presence
         .packs
         .iter()
         .filter(|(id, _)| !builder.knows(id) && !marks.is_pack_doomed(id))
         .map(|(id, entry)| (*id, entry.size))
-        .take(ADOPT_MAX)
+        .take(at_most)
         .collect();
     let mut tables = stream::iter(orphans)
         .map(|(id, size)| async move {
@@ -114,27 +116,33 @@ pub(crate) async fn adopt(
             }
         })
         .buffer_unordered(FETCH_AT_ONCE);
-    let mut segment = IndexSegment::default();
-    let mut blobs = 0;
     let mut adopted = Vec::new();
     while let Some(pack) = tables.try_next().await? {
         let Some(pack) = pack else { continue };
-        if !pack.table.sessions.iter().all(|session| presence.sessions.contains_key(session)) {
-            continue;
+        if pack.table.sessions.iter().all(|session| presence.sessions.contains_key(session)) {
+            builder.add(&pack);
+            adopted.push(pack);
         }
-        builder.add(&pack);
-        adopted.push(pack.id);
+    }
+    Ok(adopted)
+}
+
+/// Stores packs in index segments of the usual size.
+pub(crate) async fn put_segments(repository: &Repository, packs: Vec<IndexedPack>, now: Time) -> Result<(), RepoError> {
+    let mut segment = IndexSegment::default();
+    let mut blobs = 0;
+    for pack in packs {
         blobs += pack.table.len();
         segment.packs.push(pack);
         if blobs >= SEGMENT_BLOBS {
-            put_segment(repository, &std::mem::take(&mut segment), presence.latest()).await?;
+            put_segment(repository, &std::mem::take(&mut segment), now).await?;
             blobs = 0;
         }
     }
     if !segment.packs.is_empty() {
-        put_segment(repository, &segment, presence.latest()).await?;
+        put_segment(repository, &segment, now).await?;
     }
-    Ok(adopted)
+    Ok(())
 }
 
 /// Stores an index segment.

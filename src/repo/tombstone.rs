@@ -19,7 +19,7 @@ impl Chain {
     }
 }
 
-/// Writes a tombstone for `ids` and for everything forgotten earlier; it covers the tombstones that `chain` has, which may go then.
+/// Writes a tombstone for `ids` and for everything forgotten earlier that is still named or there; it covers the tombstones that `chain` has, which may go then.
 pub async fn put(
     repository: &Repository,
     chain: &Chain,
@@ -27,7 +27,11 @@ pub async fn put(
     host: &str,
     now: Time,
 ) -> Result<ObjectId, RepoError> {
+    let named = chain.named();
+    let there = |id: &ObjectId| chain.snapshots.iter().any(|snapshot| snapshot.id == *id);
     let mut forgotten = chain.forgotten();
+    // What nobody names and is not there needs no explanation any more.
+    forgotten.retain(|id| named.contains(id) || there(id));
     forgotten.extend(ids);
     forgotten.extend(chain.tombstones.keys());
     let record = Tombstone {
