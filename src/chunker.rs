@@ -1,7 +1,7 @@
 //! Layer 1: where files are cut into chunks, so that what did not change is cut alike and stored once.
 //!
 //! Three ways, chosen by what a file is: *paged* (databases and disk images are rewritten page by page: fixed blocks, so that a changed page costs
-//! one block), *stream* (content-defined, FastCDC with a gear table that only this repository has), *small* (many small files share a chunk; which
+//! one block), *stream* (content-defined, `FastCDC` with a gear table that only this repository has), *small* (many small files share a chunk; which
 //! ones is decided by their names, so that it is known before they are read).
 
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
@@ -15,6 +15,7 @@ pub const SMALL_BYTES: u64 = 192 * KIB;
 pub const BATCH_BYTES_MAX: u64 = MIB;
 /// Longest chunk, in bytes; every buffer is bounded by it.
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
+const CHUNK_BYTES_MAX_U32: u32 = 4 << 20;
 /// Files of whole pages at least this long are cut in blocks.
 const PAGED_BYTES_MIN: u64 = MIB;
 
@@ -35,7 +36,7 @@ pub enum Cut {
 }
 
 /// Media and archives: compressed, never changed in place; few large chunks.
-const MEDIA: Cut = Cut::Stream { min: 512 << 10, average: 1 << 20, max: CHUNK_BYTES_MAX as u32 };
+const MEDIA: Cut = Cut::Stream { min: 512 << 10, average: 1 << 20, max: CHUNK_BYTES_MAX_U32 };
 /// Everything else: an insertion costs about this much.
 const GENERAL: Cut = Cut::Stream { min: 64 << 10, average: 256 << 10, max: 1 << 20 };
 
@@ -96,11 +97,14 @@ impl Chunker {
         Self { gear, shifted, batch_key: *chunker_key.derive("homelab-dr v1 batch").expose() }
     }
 
-    /// Length of the next chunk at the start of `buffer`, which holds [`CHUNK_BYTES_MAX`] bytes or all that is left of the file.
+    /// Length of the next chunk at the start of `buffer`, which lies at `offset` in the file and holds [`CHUNK_BYTES_MAX`] bytes or all that is left.
     #[must_use]
-    pub fn next(&self, cut: Cut, buffer: &[u8]) -> usize {
+    pub fn next(&self, cut: Cut, offset: u64, buffer: &[u8]) -> usize {
         match cut {
-            Cut::Paged(block) => buffer.len().min(block as usize),
+            Cut::Paged(block) => {
+                let into = usize::try_from(offset % u64::from(block)).unwrap_or(0);
+                buffer.len().min(block as usize - into)
+            }
             Cut::Stream { min, average, max } => {
                 let (min, average, max) = (min as usize, average as usize, max as usize);
                 let (mask_small, mask_large) = select_masks(average, Normalization::Level1);
@@ -129,7 +133,7 @@ impl Chunker {
     /// Whether the batch of small files ends with the file of this name (one in 64 does, the same ones wherever the directory lies).
     #[must_use]
     pub fn batch_ends(&self, name: &[u8]) -> bool {
-        blake3::keyed_hash(&self.batch_key, name).as_bytes().first().is_some_and(|byte| byte & 63 == 0)
+        blake3::keyed_hash(&self.batch_key, name).as_bytes().first().is_some_and(|byte| byte.trailing_zeros() >= 6)
     }
 }
 
@@ -145,8 +149,10 @@ mod tests {
 
     fn chunks<'a>(chunker: &Chunker, cut: Cut, mut data: &'a [u8]) -> Vec<&'a [u8]> {
         let mut out = Vec::new();
+        let whole = data.len();
         while !data.is_empty() {
-            let (chunk, rest) = data.split_at(chunker.next(cut, &data[..data.len().min(CHUNK_BYTES_MAX)]));
+            let offset = (whole - data.len()) as u64;
+            let (chunk, rest) = data.split_at(chunker.next(cut, offset, &data[..data.len().min(CHUNK_BYTES_MAX)]));
             out.push(chunk);
             data = rest;
         }

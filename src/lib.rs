@@ -2,6 +2,7 @@
 //!
 //! The layers, lower ones never naming upper ones, are drawn in `docs/architecture.md`; `tests/it/layers.rs` holds them.
 
+pub mod backup;
 pub mod base;
 pub mod chunker;
 pub mod compress;
@@ -10,6 +11,7 @@ pub mod forget;
 pub mod format;
 pub mod paper;
 pub mod prune;
+pub mod recover;
 pub mod repo;
 pub mod retention;
 pub mod store;

@@ -1,6 +1,8 @@
-//! Layer 0: ids, units, time. Names nothing above it, touches no disk and no network (the clock excepted).
+//! Layer 0: ids, units, time, progress, cancelling. Names nothing above it, touches no disk and no network (the clock excepted).
 
+pub mod cancel;
 pub mod clock;
 pub mod id;
+pub mod progress;
 pub mod units;
 pub mod when;

@@ -58,7 +58,7 @@ fn head(out: &mut String, kit: &Kit) {
     put(
         out,
         &[
-            "<p>With this sheet, the program <b>homelab-dr</b> and the identity below, the backups can be read again on ",
+            "<p>With this sheet, the program <b>homelab-dr</b> and the secret identity the backups can be read again on ",
         ],
     );
     put(out, &["any Linux computer, also when everything else is gone. Version ", &shown(&kit.program_version)]);

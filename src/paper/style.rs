@@ -30,12 +30,13 @@ th { text-align: left; font-size: 8.5pt; font-weight: 600; border-bottom: 1pt so
 td { border-bottom: .5pt solid #999; padding: 1.2mm 2mm 1.2mm 0; vertical-align: top }
 td.kind { white-space: nowrap }
 td code { font-size: 8pt; overflow-wrap: anywhere }
+.fill { table-layout: fixed }
 .fill td { height: 8mm }
 tr { break-inside: avoid }
 ol { margin: 0; padding-left: 6mm }
 li { margin: 0 0 2mm; break-inside: avoid }
 pre { margin: .8mm 0 0; padding: 1.5mm 2.5mm; border: .5pt solid #999; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 8.5pt; line-height: 1.4 }
-.blank { border-bottom: .8pt solid #000; height: 9mm; display: block }
+.blank { border-bottom: .8pt solid #000; height: 9mm; display: block; margin-bottom: 3mm }
 section.keep { break-inside: avoid }
 footer { margin-top: 4mm; font-size: 8.5pt; color: #333 }
 @media print { body { padding: 0; max-width: none } }

@@ -33,7 +33,7 @@ pub struct Repository {
     pub verified: bool,
     pub(crate) meta: MetaKeys,
     pub(crate) hasher: BlobHasher,
-    pub(crate) chunker: Chunker,
+    chunker: Chunker,
     pub(crate) epoch: EpochRecord,
     pub(crate) secrets: Option<AccessRecord>,
     /// The public half of the identity that opened it; `None` for a writer key.
@@ -173,6 +173,12 @@ impl Repository {
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = store;
         self
+    }
+
+    /// Cuts files the way this repository does.
+    #[must_use]
+    pub const fn chunker(&self) -> &Chunker {
+        &self.chunker
     }
 
     /// What a person pins.

@@ -24,6 +24,8 @@ pub const PIECES_INLINE: usize = 8;
 const LIST_BITS: u32 = 9;
 /// … and at the latest after so many pieces.
 const LIST_PIECES_MAX: usize = 4096;
+/// A hash that ends nothing, for what is closed because the tree ends.
+const NO_BOUNDARY: u64 = 1;
 /// Levels of a tree: 256 · 64^7 entries.
 pub const LEVELS_MAX: u8 = 8;
 
@@ -151,14 +153,14 @@ impl TreeBuilder {
 
     /// Closes what is open, level by level, until one blob is left.
     pub fn finish(mut self, writer: &Writer, lane: &mut Lane) -> Result<TreeRoot, RepoError> {
-        self.close_leaf(writer, lane, 0)?;
+        self.close_leaf(writer, lane, NO_BOUNDARY)?;
         for level in 0..LEVELS_MAX {
             let above_is_empty = self.levels.iter().skip(usize::from(level) + 1).all(|segment| segment.count == 0);
             match self.levels.get(usize::from(level)) {
                 Some(Segment { count: 1, child: Some(only), .. }) if above_is_empty => {
                     return Ok(TreeRoot { blob: only.blob, level });
                 }
-                Some(_) => self.close_node(writer, lane, usize::from(level), 0)?,
+                Some(_) => self.close_node(writer, lane, usize::from(level), NO_BOUNDARY)?,
                 None if level == 0 => {
                     let blob = writer.add_metadata(lane, Kind::Leaf, &encode(&Vec::<Entry>::new()))?;
                     return Ok(TreeRoot { blob, level: 0 });

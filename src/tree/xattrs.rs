@@ -10,6 +10,9 @@ use crate::format::entry::Xattr;
 /// The kernel's limit for a list of names, and for one value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const BYTES_MAX: usize = 64 * 1024;
 
+/// Room for names at first. The kernel allocates as much for each call, which is felt with 64 KiB.
+const NAMES_BYTES: usize = 1024;
+
 /// Left out, because they describe this machine and not the file: labels are given by the policy of whoever mounts
 /// the volume (in Kubernetes another one for each pod), IMA and EVM sign for one machine, overlayfs keeps its own books.
 /// Of `system.*` only POSIX ACLs are kept; an NFSv4 ACL is the server's view, which no other file system takes back.
@@ -43,7 +46,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self { path: Vec::new(), names: vec![0; BYTES_MAX], value: Vec::new() }
+        Self { path: Vec::new(), names: vec![0; NAMES_BYTES], value: Vec::new() }
     }
 
     /// The attributes of `name` in a directory, sorted; those of a symbolic link are its own. One call if there are none.
@@ -52,10 +55,13 @@ impl Reader {
         self.path.clear();
         let _ = write!(self.path, "/proc/self/fd/{}/", directory.as_fd().as_raw_fd());
         self.path.extend_from_slice(name);
-        let length = match llistxattr(self.path.as_slice(), self.names.as_mut_slice()) {
-            Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-            Ok(length) => length,
-            Err(error) => return Err(error),
+        let length = loop {
+            match llistxattr(self.path.as_slice(), self.names.as_mut_slice()) {
+                Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+                Ok(length) => break length,
+                Err(Errno::RANGE) if self.names.len() < BYTES_MAX => self.names.resize(BYTES_MAX, 0),
+                Err(error) => return Err(error),
+            }
         };
         self.value.resize(BYTES_MAX, 0);
         let (path, value) = (self.path.as_slice(), self.value.as_mut_slice());

@@ -194,13 +194,22 @@ impl Disk {
         }
     }
 
+    /// Whether no part of the path below the root is a link: links are foreign and not followed out of the store.
+    fn is_plain_dir(&self, dir: &str) -> bool {
+        let ends = dir.match_indices('/').map(|(at, _)| at).chain([dir.len()]);
+        let mut parts = ends.filter_map(|end| dir.get(..end));
+        // What cannot be looked at is left to the reading, which tells why.
+        parts.all(|part| fs::symlink_metadata(self.root.join(part)).map_or(true, |found| found.is_dir()))
+    }
+
     pub(super) fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         self.check_root()?;
         let fail = |error| translate(self.address(), "list", prefix, error);
         let mut found = Vec::new();
         // The longest directory within the prefix; what is no plain name can name no object (and must not climb out).
         let (dir, _) = prefix.rsplit_once('/').unwrap_or(("", prefix));
-        if !dir.is_empty() && Key::new(dir).is_err() {
+        let is_ours = dir.is_empty() || (Key::new(dir).is_ok() && self.is_plain_dir(dir));
+        if !is_ours {
             return Ok(found);
         }
         let mut dirs = vec![dir.to_owned()];

@@ -16,7 +16,8 @@ pub(super) struct Answer {
     pub(super) code: String,
     message: String,
     credentials: bool,
-    timed_out: bool,
+    /// Not answered, though it was sent or should have been: the next time may go better.
+    unanswered: bool,
 }
 
 impl fmt::Display for Answer {
@@ -72,7 +73,7 @@ impl Answer {
         const CODES: [&str; 5] = ["SlowDown", "RequestTimeout", "Throttling", "InternalError", "BadDigest"];
         // RequestTimeTooSkewed is a 403 and lasts. BadDigest: the bytes were damaged on the way.
         match self.status {
-            None => self.timed_out,
+            None => self.unanswered,
             Some(501) => false,
             Some(408 | 429 | 500..=599) => true,
             Some(_) => CODES.contains(&self.code.as_str()),
@@ -120,11 +121,12 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> 
         let credentials = causes(&error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
         // A request that could not be built will not be built next time either. All others without a status are broken or
         // timed-out connections, also in the middle of an answer.
-        let timed_out = !matches!(error, SdkError::ConstructionFailure(_))
+        let unanswered = status.is_none()
+            && !matches!(error, SdkError::ConstructionFailure(_))
             && credentials.is_none_or(|c| matches!(c, CredentialsError::ProviderTimedOut(_)));
         // A provider that only timed out says nothing about the credentials.
-        let credentials = credentials.is_some() && !timed_out;
-        Self { status, code, message, credentials, timed_out }
+        let credentials = credentials.is_some() && !unanswered;
+        Self { status, code, message, credentials, unanswered }
     }
 }
 
@@ -148,7 +150,7 @@ mod tests {
             code: code.into(),
             message: String::new(),
             credentials: false,
-            timed_out: status.is_none(),
+            unanswered: status.is_none(),
         };
         let key = Key::new("packs/ab").expect("a key");
         answer.into_error("s3://b".into(), "read", "packs/ab", Some(&key))

@@ -39,14 +39,26 @@ pub(super) fn time_of(date: &DateTime) -> Time {
     Time(date.to_millis().unwrap_or(if date.secs() < 0 { i64::MIN } else { i64::MAX }))
 }
 
+/// The whole second: HEAD's header knows no fractions, and both ways of asking must answer alike.
+pub(super) fn second_of(date: &DateTime) -> Time {
+    time_of(&DateTime::from_secs(date.secs()))
+}
+
 impl S3Store {
     /// Until when one version (or the visible one) is locked.
     pub(super) async fn lock_of(&self, key: &Key, version: Option<&str>) -> Result<Option<Time>, StoreError> {
         let request = self.client.get_object_retention().bucket(&self.config.bucket).key(self.full(key));
         match request.set_version_id(version.map(str::to_owned)).send().await.map_err(Answer::from) {
             Ok(output) => Ok(output.retention().and_then(ObjectLockRetention::retain_until_date).map(time_of)),
-            // The object is there and has no lock.
-            Err(answer) if answer.code == "NoSuchObjectLockConfiguration" => Ok(None),
+            // The object is there and has no lock: AWS's word for it, and Ceph's.
+            Err(answer)
+                if matches!(
+                    answer.code.as_str(),
+                    "NoSuchObjectLockConfiguration" | "ObjectLockConfigurationNotFoundError"
+                ) =>
+            {
+                Ok(None)
+            }
             Err(answer) if answer.refuses_locks() => {
                 Err(StoreError::Unsupported { store: self.address(), operation: Operation::Retention.verb() })
             }

@@ -28,7 +28,7 @@ use crate::store::{BoxError, Key, Listed, Operation, Put, Store, StoreError, Ver
 
 pub use config::{Dialect, S3Config, StaticCredentials};
 use error::Answer;
-use lock::time_of;
+use lock::second_of;
 
 /// What is known of `If-None-Match: *`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +154,9 @@ impl Store for S3Store {
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else {
+        // Servers refuse numbers beyond 63 bits.
+        let end = range.end.min(i64::MAX.unsigned_abs());
+        let Some(last) = end.checked_sub(1).filter(|last| *last >= range.start) else {
             // Nothing is asked for; but that the object is missing is still to be told.
             return match self.stat(key).await? {
                 Some(_) => Ok(Bytes::new()),
@@ -166,7 +168,7 @@ impl Store for S3Store {
         match self.fetch(key, operation, request).await {
             Err(StoreError::Failed { source, .. }) if is_past_the_end(&source) => Ok(Bytes::new()),
             // A server that ignores the range would answer with everything.
-            Ok(bytes) if bytes.len() as u64 > range.end - range.start => {
+            Ok(bytes) if bytes.len() as u64 > end - range.start => {
                 Err(self.failed(operation, key, false, "it answered with more than was asked for".into()))
             }
             other => other,
@@ -188,7 +190,7 @@ impl Store for S3Store {
                 let (Some(size), Some(date)) = (size, object.last_modified()) else {
                     return Err(self.failed(verb, &key, false, "it is listed without size or time".into()));
                 };
-                found.push(Listed { key, size, modified: time_of(date) });
+                found.push(Listed { key, size, modified: second_of(date) });
             }
             if !page.is_truncated().unwrap_or(false) {
                 break;
@@ -211,7 +213,7 @@ impl Store for S3Store {
             Ok(head) => {
                 let size = head.content_length().and_then(|size| u64::try_from(size).ok());
                 match (size, head.last_modified()) {
-                    (Some(size), Some(date)) => Ok(Some(Listed { key: key.clone(), size, modified: time_of(date) })),
+                    (Some(size), Some(date)) => Ok(Some(Listed { key: key.clone(), size, modified: second_of(date) })),
                     _ => Err(self.failed(verb, key, false, "the answer has no size or no time".into())),
                 }
             }

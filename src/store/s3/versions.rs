@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use aws_sdk_s3::types::BucketVersioningStatus;
 
-use crate::base::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock, Time};
 use crate::store::s3::S3Store;
 use crate::store::s3::config::Dialect;
 use crate::store::s3::error::Answer;
@@ -69,6 +69,10 @@ impl S3Store {
             let rank = |v: &Version| (!v.is_latest, Reverse(v.modified));
             a.key.cmp(&b.key).then_with(|| rank(a).cmp(&rank(b)))
         });
+        // Fractions were for the order only: a lookup of the same object knows none.
+        for version in &mut found {
+            version.modified = Time(version.modified.0.div_euclid(1000).saturating_mul(1000));
+        }
         Ok(found)
     }
 
@@ -76,7 +80,7 @@ impl S3Store {
         &self,
         name: Option<&str>,
         id: Option<&str>,
-        modified: Option<crate::base::clock::Time>,
+        modified: Option<Time>,
         size: u64,
         is_latest: bool,
         is_delete_marker: bool,

@@ -207,7 +207,7 @@ impl Target {
             let number = self.0.counter.fetch_add(1, Ordering::Relaxed);
             let name = format!(".homelab-dr-{}-{number}.part", std::process::id()).into_bytes();
             match make(&name) {
-                Ok(made) => return Ok((name, made)),
+                Ok(result) => return Ok((name, result)),
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno),
             }

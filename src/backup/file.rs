@@ -1,0 +1,184 @@
+//! One file on its way: read, cut, its chunks stored here or by an idle neighbour, its pieces put together in order.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::backup::queue::{Job, Queue};
+use crate::backup::slot::{FileRead, Outcome, Slot};
+use crate::base::cancel::Cancel;
+use crate::base::progress::Progress;
+use crate::chunker::{self, CHUNK_BYTES_MAX, Chunker, Cut};
+use crate::format::entry::{FileTime, Identity, Piece};
+use crate::repo::RepoError;
+use crate::repo::write::{Lane, Writer};
+use crate::tree::problem::Problem;
+use crate::tree::read::Part;
+
+/// A file whose chunks may be stored by several threads.
+pub struct FileState {
+    pieces: Mutex<Vec<Option<Piece>>>,
+    /// Chunks under way, plus one for the reader.
+    pending: AtomicUsize,
+    ending: Mutex<Option<FileRead>>,
+    slot: Arc<Slot>,
+}
+
+/// A file that is dropped before it is complete (an error elsewhere, a cancelled run) must not leave anybody waiting.
+impl Drop for FileState {
+    fn drop(&mut self) {
+        self.slot.fill(Outcome::Abandoned);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FileState {
+    /// A file whose content goes to `slot`.
+    #[must_use]
+    pub fn new(slot: Arc<Slot>) -> Arc<Self> {
+        Arc::new(Self { pieces: Mutex::default(), pending: AtomicUsize::new(1), ending: Mutex::default(), slot })
+    }
+
+    fn reserve(&self) -> usize {
+        let mut pieces = lock(&self.pieces);
+        pieces.push(None);
+        pieces.len() - 1
+    }
+
+    fn set(&self, at: usize, piece: Piece) {
+        if let Some(place) = lock(&self.pieces).get_mut(at) {
+            *place = Some(piece);
+        }
+    }
+
+    fn push(&self, piece: Piece) {
+        lock(&self.pieces).push(Some(piece));
+    }
+
+    /// One chunk, or the reader, is done; the last one fills the slot.
+    fn done(&self) {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(mut read) = lock(&self.ending).take()
+        {
+            read.pieces = std::mem::take(&mut *lock(&self.pieces)).into_iter().flatten().collect();
+            self.slot.fill(Outcome::Read(read));
+        }
+    }
+
+    /// Stores a chunk that another worker passed on.
+    pub fn store_chunk(&self, writer: &Writer, lane: &mut Lane, data: &[u8], at: usize) -> Result<(), RepoError> {
+        let blob = writer.add_data(lane, data)?;
+        self.set(at, Piece::Data { blob, skip: 0, length: u32::try_from(data.len()).unwrap_or(u32::MAX) });
+        self.done();
+        Ok(())
+    }
+}
+
+/// Whatever bytes come from: a file, or a pipe.
+pub trait Parts {
+    /// The next part; `None` at the end.
+    fn next(&mut self, buffer: &mut [u8]) -> Result<Option<Part>, Problem>;
+    /// After the last part: a note if what was read changed meanwhile.
+    fn finish(self) -> Result<Option<Problem>, Problem>;
+}
+
+/// What a worker needs to store the parts of a file.
+pub struct Storing<'a> {
+    /// Where blobs go.
+    pub writer: &'a Writer,
+    /// This thread's.
+    pub lane: &'a mut Lane,
+    /// This thread's buffer; grows to twice the longest chunk.
+    pub buffer: &'a mut Vec<u8>,
+    /// Who may help.
+    pub queue: &'a Queue,
+    /// What is shown.
+    pub progress: &'a Progress,
+    /// Whether to go on.
+    pub cancel: &'a Cancel,
+}
+
+/// Metadata of an opened file.
+#[derive(Clone, Copy)]
+pub struct Opened {
+    /// Its size, or a guess; decides how it is cut.
+    pub size: u64,
+    /// Its mtime.
+    pub mtime: FileTime,
+    /// Its identity.
+    pub identity: Identity,
+}
+
+impl Storing<'_> {
+    /// Reads all parts, cuts and stores them. The slot is filled when the last chunk is stored, here or elsewhere.
+    pub fn store(&mut self, mut parts: impl Parts, opened: Opened, slot: &Arc<Slot>) -> Result<(), RepoError> {
+        self.buffer.resize(2 * CHUNK_BYTES_MAX, 0);
+        let state = FileState::new(slot.clone());
+        let chunker: &Chunker = self.writer.repository.chunker();
+        let mut cut: Option<Cut> = None;
+        let (mut start, mut end) = (0, 0); // the part of the buffer that is read and not yet stored
+        let mut offset = 0_u64; // where in the file `start` is
+        let mut at_end = false;
+        while !(at_end && start == end) {
+            if self.cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
+            }
+            let mut hole = 0;
+            while !at_end && hole == 0 && end - start < CHUNK_BYTES_MAX {
+                if end == self.buffer.len() {
+                    self.buffer.copy_within(start..end, 0);
+                    (start, end) = (0, end - start);
+                }
+                match parts.next(self.buffer.get_mut(end..).unwrap_or_default()) {
+                    Ok(Some(Part::Data(length))) => {
+                        end += length;
+                        self.progress.add_bytes(length as u64);
+                    }
+                    Ok(Some(Part::Hole(length))) => hole = length,
+                    Ok(None) => at_end = true,
+                    Err(problem) => {
+                        slot.fill(Outcome::Failed(problem));
+                        return Ok(());
+                    }
+                }
+            }
+            // A hole or the end flushes what was read; otherwise cut only while a longest chunk is at hand.
+            while start < end && (at_end || hole > 0 || end - start >= CHUNK_BYTES_MAX) {
+                let data = self.buffer.get(start..end).unwrap_or_default();
+                let cut = *cut.get_or_insert_with(|| {
+                    chunker::choose(data.get(..data.len().min(chunker::HEAD_BYTES)).unwrap_or_default(), opened.size)
+                });
+                let length = chunker.next(cut, offset, data);
+                self.store_one(&state, start..start + length)?;
+                start += length;
+                offset += length as u64;
+            }
+            if hole > 0 {
+                state.push(Piece::Hole { length: hole });
+                offset += hole;
+            }
+        }
+        match parts.finish() {
+            Ok(changed) => {
+                let Opened { mtime, identity, .. } = opened;
+                *lock(&state.ending) = Some(FileRead { pieces: Vec::new(), size: offset, mtime, identity, changed });
+                state.done();
+            }
+            Err(problem) => slot.fill(Outcome::Failed(problem)),
+        }
+        Ok(())
+    }
+
+    fn store_one(&mut self, state: &Arc<FileState>, range: std::ops::Range<usize>) -> Result<(), RepoError> {
+        let data = self.buffer.get(range).unwrap_or_default();
+        let at = state.reserve();
+        state.pending.fetch_add(1, Ordering::AcqRel);
+        if self.queue.wants_chunk() {
+            self.queue.push_chunk(Job::Chunk { data: data.to_vec(), file: state.clone(), at });
+            return Ok(());
+        }
+        state.store_chunk(self.writer, self.lane, data, at)
+    }
+}

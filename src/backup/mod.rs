@@ -1,0 +1,332 @@
+//! Backing up files: one chain, one page.
+//!
+//! ```text
+//! walk ─ decide ─┬─ unchanged ──────────────────────────────┐
+//!    (scan)      └─ jobs ─ read, cut, hash, zstd, seal ─ slot ┴─ entries in order ─ tree ─ packs ─ store ─ index ─ snapshot
+//!                          (workers)                            (assemble)          (repo::write, repo::upload, repo::commit)
+//! ```
+//! Bounded everywhere: jobs (`queue`), entries in order ([`ENTRIES_MAX`]), packs in flight (`repo::upload`). An interrupted run reports nothing and loses
+//! nothing: what it stored is found by the next one.
+
+pub mod assemble;
+pub mod file;
+pub mod queue;
+pub mod scan;
+pub mod slot;
+pub mod stdin;
+pub mod unchanged;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::backup::assemble::{Assembled, Tally};
+use crate::backup::queue::Queue;
+use crate::backup::scan::{Pending, Scan, Sink};
+use crate::backup::unchanged::{Previous, Slots};
+use crate::backup::worker::Worker;
+use crate::base::cancel::Cancel;
+use crate::base::clock::{Clock, Time};
+use crate::base::id::ObjectId;
+use crate::base::progress::Progress;
+use crate::format::record::{Link, PROBLEMS_MAX, ProblemRecord, SnapshotRecord, Statistics, TreeRoot};
+use crate::repo::commit::{self, Committed};
+use crate::repo::fetch::Reader;
+use crate::repo::index::Index;
+use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::write::Writer;
+use crate::repo::{RepoError, Repository};
+use crate::tree::problem::{Problem, Severity};
+use crate::tree::source::{Source, SourceError};
+use crate::tree::walk::WalkOptions;
+
+/// Entries between the scan and the tree; one of a file that is being read holds up those behind it.
+const ENTRIES_MAX: usize = 8192;
+
+/// What to back up and how.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// The name of the source.
+    pub source: String,
+    /// What to read.
+    pub paths: Vec<PathBuf>,
+    /// What to leave out.
+    pub walk: WalkOptions,
+    /// Tags of the snapshot.
+    pub tags: BTreeMap<String, String>,
+    /// The machine's name.
+    pub host: String,
+    /// Read every file, whatever the previous snapshot says.
+    pub reread: bool,
+    /// zstd level; `None` for the default.
+    pub level: Option<i32>,
+    /// Worker threads; `None` for one a processor.
+    pub threads: Option<usize>,
+}
+
+/// What a backup came to.
+#[derive(Debug)]
+pub struct BackupReport {
+    /// The snapshot; `None` after a dry run.
+    pub snapshot: Option<ObjectId>,
+    /// Its record (of a dry run: as far as it is known).
+    pub record: SnapshotRecord,
+    /// Problems and notes with single files.
+    pub problems: Vec<Problem>,
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The paths cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The repository cannot be written.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+    /// Standard input broke off: what came before is no backup.
+    #[error("reading standard input failed after {bytes} bytes")]
+    Stdin {
+        /// Bytes that were read.
+        bytes: u64,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What every operation of this kind is given.
+#[derive(Clone)]
+pub struct Context {
+    /// The repository.
+    pub repository: Arc<Repository>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is shown.
+    pub progress: Arc<Progress>,
+    /// Whether to go on.
+    pub cancel: Arc<Cancel>,
+}
+
+/// Joins a thread of the pipeline; one that panicked is an error.
+async fn join<T>(task: JoinHandle<Result<T, RepoError>>, what: &'static str) -> Result<T, RepoError> {
+    task.await.map_err(|_| RepoError::Worker { what })?
+}
+
+/// Of several failures the one that tells most: whoever was merely told to stop says `Cancelled`, whoever lost its receiver `Worker`.
+fn root_cause(failures: Vec<RepoError>) -> Option<RepoError> {
+    failures.into_iter().min_by_key(|error| match error {
+        RepoError::Worker { .. } => 1,
+        RepoError::Cancelled => 2,
+        _ => 0,
+    })
+}
+
+/// Backs up `options.paths` and returns when the snapshot is durable.
+pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<BackupReport, BackupError> {
+    let Context { repository, clock, progress, cancel } = context;
+    let started = clock.now();
+    let source = Source::new(&options.paths)?;
+    progress.enter("opening");
+    let index = commit::prepare(repository).await?;
+    let previous = previous_snapshot(repository, options).await?;
+    let before = open_previous(repository, &index, previous.as_ref(), started).await;
+    progress.enter("backing up");
+    let writer = Arc::new(Writer::begin(repository.clone(), index, clock.clone(), options.level).await?);
+    let queue = Arc::new(Queue::default());
+    let (mut sender, receiver) = std::sync::mpsc::sync_channel::<Pending>(ENTRIES_MAX);
+
+    let worker = Worker {
+        writer: writer.clone(),
+        source: source.clone(),
+        queue: queue.clone(),
+        progress: progress.clone(),
+        cancel: cancel.clone(),
+    };
+    let count = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)).max(1);
+    let workers: Vec<_> = (0..count)
+        .map(|_| {
+            let worker = worker.clone();
+            spawn_blocking(move || worker.run())
+        })
+        .collect();
+    drop(worker);
+
+    let scan = {
+        let (writer, queue, walk) = (writer.clone(), queue.clone(), options.walk.clone());
+        let (progress, cancel, handle) = (progress.clone(), cancel.clone(), Handle::current());
+        spawn_blocking(move || {
+            let scan = Scan {
+                repository: &writer.repository,
+                source,
+                options: walk,
+                previous: before,
+                relies_on: &|id| writer.relies_on(id),
+                queue: Some(&queue),
+                progress: &progress,
+                cancel: &cancel,
+                handle,
+            };
+            let result = scan.run(&mut sender);
+            if result.is_err() {
+                queue.abort()
+            } else {
+                queue.close()
+            }
+            result
+        })
+    };
+    let assembler = {
+        let (writer, queue, progress) = (writer.clone(), queue.clone(), progress.clone());
+        spawn_blocking(move || {
+            let result =
+                writer.lane().and_then(|lane| assemble::assemble(&writer, lane, &receiver, started, &progress));
+            if result.is_err() {
+                queue.abort();
+            }
+            result
+        })
+    };
+
+    let mut failures = Vec::new();
+    failures.extend(join(scan, "the scan").await.err());
+    for worker in workers {
+        failures.extend(join(worker, "a worker").await.err());
+    }
+    let assembled = join(assembler, "the assembler").await.map_err(|error| failures.push(error)).ok();
+    let writer = Arc::try_unwrap(writer).map_err(|_| RepoError::Worker { what: "the pipeline" })?;
+    let (Some(assembled), true) = (assembled, failures.is_empty()) else {
+        return Err(give_up(writer, failures).await.into());
+    };
+
+    progress.enter("storing");
+    let Assembled { root, mut statistics, problems } = assembled;
+    statistics.bytes_new = writer.new_bytes();
+    let based_on = previous.map(|snapshot| snapshot.id);
+    let record = snapshot_record(options, started, clock.now(), root, statistics, &problems, based_on);
+    let Committed { id, record, .. } = commit::commit(writer, record, clock).await?;
+    Ok(BackupReport { snapshot: Some(id), record, problems })
+}
+
+/// Stores and indexes what was sealed so far, so that the next run finds it, and says why this one failed.
+async fn give_up(writer: Writer, mut failures: Vec<RepoError>) -> RepoError {
+    failures.extend(writer.finish().await.err());
+    root_cause(failures).unwrap_or(RepoError::Cancelled)
+}
+
+/// The newest snapshot of the same source, unless every file is to be read anyway.
+async fn previous_snapshot(repository: &Repository, options: &BackupOptions) -> Result<Option<Snapshot>, RepoError> {
+    let chain = Chain::load(repository).await?;
+    Ok(chain.newest_of(&options.source).filter(|_| !options.reread).cloned())
+}
+
+/// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail.
+async fn open_previous(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    previous: Option<&Snapshot>,
+    now: Time,
+) -> Previous {
+    let reader = Arc::new(Reader::new(repository.clone(), index.clone()));
+    if let Some(snapshot) = previous {
+        let slots = Slots::between(snapshot.record.started, now);
+        if let Ok(opened) = Previous::open(reader.clone(), snapshot.record.root, slots).await {
+            return opened;
+        }
+    }
+    Previous::none(reader)
+}
+
+fn snapshot_record(
+    options: &BackupOptions,
+    started: Time,
+    finished: Time,
+    root: TreeRoot,
+    statistics: Statistics,
+    problems: &[Problem],
+    based_on: Option<ObjectId>,
+) -> SnapshotRecord {
+    SnapshotRecord {
+        link: Link::default(),
+        source: options.source.clone(),
+        started,
+        finished,
+        paths: options.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec().into()).collect(),
+        root,
+        statistics,
+        problems: problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Problem)
+            .take(PROBLEMS_MAX)
+            .map(|problem| ProblemRecord {
+                path: problem.path.as_bytes().to_vec().into(),
+                message: format!("{problem}: {}", problem.cause),
+            })
+            .collect(),
+        tags: options.tags.clone(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        host: options.host.clone(),
+        based_on,
+    }
+}
+
+/// Counts what a backup would read, without writing anything anywhere.
+pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<BackupReport, BackupError> {
+    struct Counting(Tally);
+    impl Sink for Counting {
+        fn offer(&mut self, pending: Pending) -> Result<bool, Pending> {
+            match pending {
+                Pending::Problem(problem) => self.0.problem(problem),
+                Pending::Ready(found, content) => {
+                    let size = found.size;
+                    self.0.count(&found.into_entry(size, content));
+                }
+                Pending::Waiting(found, _) => {
+                    let size = found.size;
+                    self.0.statistics.files_read += 1;
+                    self.0.statistics.bytes_read += size;
+                    let nothing = crate::format::entry::Content::Inline(Vec::new());
+                    self.0.count(&found.into_entry(size, nothing));
+                }
+            }
+            Ok(true)
+        }
+
+        fn push(&mut self, pending: Pending) -> bool {
+            self.offer(pending).unwrap_or(false)
+        }
+    }
+
+    let Context { repository, clock, progress, cancel } = context.clone();
+    let started = clock.now();
+    let source = Source::new(&options.paths)?;
+    let index = Arc::new(Index::load(&repository).await?);
+    let previous = previous_snapshot(&repository, options).await?;
+    let before = open_previous(&repository, &index, previous.as_ref(), started).await;
+    let (walk, handle) = (options.walk.clone(), Handle::current());
+    let counted = spawn_blocking(move || {
+        let scan = Scan {
+            repository: &repository,
+            source,
+            options: walk,
+            previous: before,
+            relies_on: &|id| index.find_usable(id).is_some(),
+            queue: None,
+            progress: &progress,
+            cancel: &cancel,
+            handle,
+        };
+        let mut counting = Counting(Tally::default());
+        scan.run(&mut counting).map(|()| counting.0)
+    });
+    let Tally { statistics, problems, .. } = join(counted, "the scan").await?;
+    let nothing = TreeRoot { blob: crate::base::id::BlobId::new([0; 32]), level: 0 };
+    let based_on = previous.map(|snapshot| snapshot.id);
+    let record = snapshot_record(options, started, clock.now(), nothing, statistics, &problems, based_on);
+    Ok(BackupReport { snapshot: None, record, problems })
+}

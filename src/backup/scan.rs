@@ -1,0 +1,162 @@
+//! The walk as the pipeline's first stage: finds, decides what must be read, hands out jobs; entries go on in order.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::backup::queue::{FileJob, Job, Queue};
+use crate::backup::slot::Slot;
+use crate::backup::unchanged::Previous;
+use crate::base::cancel::Cancel;
+use crate::base::id::BlobId;
+use crate::base::progress::Progress;
+use crate::chunker::{BATCH_BYTES_MAX, SMALL_BYTES};
+use crate::format::entry::Content;
+use crate::repo::{RepoError, Repository};
+use crate::tree::found::{Found, FoundKind};
+use crate::tree::problem::Problem;
+use crate::tree::source::Source;
+use crate::tree::walk::WalkOptions;
+
+/// Files of a batch at most; small ones are a matter of system calls, not of bytes.
+const BATCH_FILES_MAX: usize = 1024;
+
+/// An entry on its way to the tree.
+pub enum Pending {
+    /// Its content is known, or it has none.
+    Ready(Found, Content),
+    /// A file that is being read.
+    Waiting(Found, Arc<Slot>),
+    /// A problem with one entry.
+    Problem(Problem),
+}
+
+/// Receives entries in order; `false` ends the scan.
+pub trait Sink {
+    /// Takes an entry if there is room.
+    #[expect(clippy::result_large_err, reason = "the error is the entry given back")]
+    fn offer(&mut self, pending: Pending) -> Result<bool, Pending>;
+    /// Takes an entry, waiting for room.
+    fn push(&mut self, pending: Pending) -> bool;
+}
+
+/// What the scan needs.
+pub struct Scan<'a> {
+    /// The repository, for its way of cutting.
+    pub repository: &'a Repository,
+    /// What to walk.
+    pub source: Source,
+    /// How.
+    pub options: WalkOptions,
+    /// What came before.
+    pub previous: Previous,
+    /// Whether a blob is there; notes that it is needed.
+    pub relies_on: &'a (dyn Fn(&BlobId) -> bool + Sync),
+    /// Where jobs go; `None` for a dry run.
+    pub queue: Option<&'a Queue>,
+    /// What is shown.
+    pub progress: &'a Progress,
+    /// Whether to go on.
+    pub cancel: &'a Cancel,
+    /// To read the previous tree.
+    pub handle: Handle,
+}
+
+impl Scan<'_> {
+    /// Walks to the end. Every entry goes to `sink` in tree order, every file that must be read to the queue.
+    pub fn run(mut self, sink: &mut dyn Sink) -> Result<(), RepoError> {
+        let mut batch: Vec<FileJob> = Vec::new();
+        let mut batch_bytes = 0;
+        let walk = self.source.clone().walk(self.options.clone());
+        for item in walk {
+            if self.cancel.is_cancelled() {
+                return Err(RepoError::Cancelled);
+            }
+            let found = match item {
+                Ok(found) => found,
+                Err(problem) => {
+                    if !self.send(sink, Pending::Problem(problem), &mut batch, &mut batch_bytes) {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let pending = if let Some(content) = self.known_content(&found)? {
+                Pending::Ready(found, content)
+            } else {
+                let slot = Arc::new(Slot::default());
+                let job = FileJob { found: found.clone(), slot: slot.clone() };
+                self.dispatch(job, &mut batch, &mut batch_bytes);
+                Pending::Waiting(found, slot)
+            };
+            if !self.send(sink, pending, &mut batch, &mut batch_bytes) {
+                break;
+            }
+        }
+        self.flush(&mut batch, &mut batch_bytes);
+        Ok(())
+    }
+
+    /// The content of what need not be read; `None` for a file that must.
+    fn known_content(&mut self, found: &Found) -> Result<Option<Content>, RepoError> {
+        if found.kind != FoundKind::File {
+            return Ok(Some(Content::Inline(Vec::new())));
+        }
+        let hash = self.repository.hasher.boundary(found.path.as_bytes());
+        let known = self.handle.block_on(self.previous.content_of(found, hash, self.relies_on))?;
+        if known.is_some() {
+            self.progress.add_file(found.size);
+            return Ok(known);
+        }
+        Ok((found.size == 0).then(|| Content::Inline(Vec::new())))
+    }
+
+    fn dispatch(&self, job: FileJob, batch: &mut Vec<FileJob>, bytes: &mut u64) {
+        let Some(queue) = self.queue else { return };
+        if job.found.size >= SMALL_BYTES {
+            queue.push(Job::File(job));
+            return;
+        }
+        *bytes += job.found.size;
+        let ends = self.repository.chunker().batch_ends(job.found.path.name()) && *bytes >= BATCH_BYTES_MAX / 4;
+        batch.push(job);
+        if ends || *bytes >= BATCH_BYTES_MAX || batch.len() >= BATCH_FILES_MAX {
+            self.flush(batch, bytes);
+        }
+    }
+
+    fn flush(&self, batch: &mut Vec<FileJob>, bytes: &mut u64) {
+        *bytes = 0;
+        if let Some(queue) = self.queue
+            && !batch.is_empty()
+        {
+            queue.push(Job::Batch(std::mem::take(batch)));
+        }
+    }
+
+    /// Hands an entry on. When there is no room, the assembler may be waiting for a file of the open batch: hand that out first.
+    fn send(&self, sink: &mut dyn Sink, pending: Pending, batch: &mut Vec<FileJob>, bytes: &mut u64) -> bool {
+        match sink.offer(pending) {
+            Ok(goes_on) => goes_on,
+            Err(pending) => {
+                self.flush(batch, bytes);
+                sink.push(pending)
+            }
+        }
+    }
+}
+
+/// The sink of a real run: a bounded channel to the assembler.
+impl Sink for std::sync::mpsc::SyncSender<Pending> {
+    fn offer(&mut self, pending: Pending) -> Result<bool, Pending> {
+        match self.try_send(pending) {
+            Ok(()) => Ok(true),
+            Err(std::sync::mpsc::TrySendError::Full(pending)) => Err(pending),
+            Err(std::sync::mpsc::TrySendError::Disconnected(_)) => Ok(false),
+        }
+    }
+
+    fn push(&mut self, pending: Pending) -> bool {
+        self.send(pending).is_ok()
+    }
+}

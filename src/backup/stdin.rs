@@ -1,0 +1,134 @@
+//! Backing up what a program writes: one file, read from standard input.
+//!
+//! A pipe does not say whether its writer succeeded; only that it ended. Whoever pipes a dump must check the dump's own exit code (`set -o pipefail`).
+
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::spawn_blocking;
+
+use crate::backup::file::{Opened, Parts, Storing};
+use crate::backup::queue::Queue;
+use crate::backup::slot::{Outcome, Slot};
+use crate::backup::{BackupError, BackupOptions, BackupReport, Context, give_up, join, snapshot_record};
+use crate::base::clock::Time;
+use crate::format::entry::{Entry, FileTime, Identity, Kind, Piece, TreePath};
+use crate::format::record::{Statistics, TreeRoot};
+use crate::repo::commit;
+use crate::repo::tree_write::TreeBuilder;
+use crate::repo::write::Writer;
+use crate::repo::{RepoError, commit::Committed};
+use crate::tree::problem::{Cause, Problem};
+use crate::tree::read::Part;
+
+struct Pipe<R> {
+    input: R,
+    bytes: u64,
+    failure: Arc<Mutex<Option<(u64, std::io::Error)>>>,
+    path: TreePath,
+}
+
+impl<R: Read> Parts for Pipe<R> {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<Option<Part>, Problem> {
+        loop {
+            match self.input.read(buffer) {
+                Ok(0) => return Ok(None),
+                Ok(length) => {
+                    self.bytes += length as u64;
+                    return Ok(Some(Part::Data(length)));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.bytes, error));
+                    return Err(Problem::new(self.path.clone(), "reading", Cause::Vanished));
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Option<Problem>, Problem> {
+        Ok(None)
+    }
+}
+
+fn file_time(time: Time) -> FileTime {
+    FileTime {
+        seconds: time.0.div_euclid(1000),
+        nanos: u32::try_from(time.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000,
+    }
+}
+
+/// Stores everything that `input` gives as the file `name`.
+pub async fn run_stdin(
+    context: &Context,
+    options: &BackupOptions,
+    name: &TreePath,
+    input: impl Read + Send + 'static,
+) -> Result<BackupReport, BackupError> {
+    let Context { repository, clock, progress, cancel } = context.clone();
+    let started = clock.now();
+    let index = commit::prepare(&repository).await?;
+    progress.enter("backing up");
+    let writer = Arc::new(Writer::begin(repository, index, clock.clone(), options.level).await?);
+    let failure = Arc::new(Mutex::new(None));
+    let built = {
+        let (writer, failure, name) = (writer.clone(), failure.clone(), name.clone());
+        spawn_blocking(move || -> Result<(TreeRoot, Statistics), RepoError> {
+            let mut lane = writer.lane()?;
+            let slot = Arc::new(Slot::default());
+            let queue = Queue::default();
+            let mut buffer = Vec::new();
+            let (writer_ref, queue_ref, progress_ref, cancel_ref) = (&*writer, &queue, &*progress, &*cancel);
+            let identity = Identity { inode: 0, ctime: FileTime::default(), racy: true };
+            let opened = Opened { size: u64::MAX, mtime: file_time(started), identity };
+            let pipe = Pipe { input, bytes: 0, failure, path: name.clone() };
+            Storing {
+                writer: writer_ref,
+                lane: &mut lane,
+                buffer: &mut buffer,
+                queue: queue_ref,
+                progress: progress_ref,
+                cancel: cancel_ref,
+            }
+            .store(pipe, opened, &slot)?;
+            let read = match slot.wait() {
+                Outcome::Read(read) => read,
+                Outcome::Failed(_) | Outcome::Abandoned => return Err(RepoError::Cancelled),
+            };
+            let bytes_read = read.pieces.iter().map(Piece::length).sum();
+            let content = TreeBuilder::content(&writer, &mut lane, read.pieces)?;
+            let entry = Entry {
+                path: name,
+                kind: Kind::File { size: read.size, content },
+                mode: 0o600,
+                uid: rustix::process::getuid().as_raw(),
+                gid: rustix::process::getgid().as_raw(),
+                mtime: file_time(started),
+                xattrs: Vec::new(),
+                identity: None,
+            };
+            let mut tree = TreeBuilder::default();
+            tree.add(&writer, &mut lane, &entry)?;
+            let root = tree.finish(&writer, &mut lane)?;
+            let bytes = read.size;
+            Ok((root, Statistics { files: 1, bytes, files_read: 1, bytes_read, ..Statistics::default() }))
+        })
+    };
+    let built = join(built, "reading standard input").await;
+    let writer = Arc::try_unwrap(writer).map_err(|_| RepoError::Worker { what: "the pipeline" })?;
+    let (root, mut statistics) = match built {
+        Ok(built) => built,
+        Err(error) => {
+            let error = give_up(writer, vec![error]).await;
+            let broken = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return Err(match broken {
+                Some((bytes, source)) => BackupError::Stdin { bytes, source },
+                None => error.into(),
+            });
+        }
+    };
+    statistics.bytes_new = writer.new_bytes();
+    let record = snapshot_record(options, started, clock.now(), root, statistics, &[], None);
+    let Committed { id, record, .. } = commit::commit(writer, record, &clock).await?;
+    Ok(BackupReport { snapshot: Some(id), record, problems: Vec::new() })
+}

@@ -1,0 +1,160 @@
+//! Which files are as they were in the previous snapshot, and need not be opened.
+//!
+//! Alike are path, size and mtime. The ctime counts only while the inode is the same: a clone of a volume changes both. A file whose mtime was near the
+//! previous scan is read again, and every day a thirtieth of all files, so that a wrong or poisoned previous tree does not live for ever.
+
+use std::sync::Arc;
+
+use crate::base::clock::Time;
+use crate::format::entry::{Content, Entry, FileTime, Kind, Piece, TreePath};
+use crate::format::record::TreeRoot;
+use crate::repo::RepoError;
+use crate::repo::fetch::Reader;
+use crate::repo::tree_read::{self, TreeReader};
+use crate::tree::found::{Found, FoundKind};
+
+/// Every file is read at least once in so many days.
+const REREAD_DAYS: i64 = 30;
+/// An mtime this near the scan, in seconds, may hide a later write: file systems count in ticks, network ones in seconds.
+const RACY_SECONDS: i64 = 2;
+const DAY_MS: i64 = 86_400_000;
+
+/// The entries of the previous snapshot, asked for in tree order.
+pub struct Previous {
+    tree: Option<TreeReader>,
+    reader: Arc<Reader>,
+    batch: std::iter::Peekable<std::vec::IntoIter<Entry>>,
+    slots: Slots,
+}
+
+/// The days of the rotation that fell between two scans.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    first: i64,
+    last: i64,
+}
+
+impl Slots {
+    /// Days after that of `previous` up to that of `now`; none when the clock went back.
+    #[must_use]
+    pub const fn between(previous: Time, now: Time) -> Self {
+        Self { first: previous.0.div_euclid(DAY_MS) + 1, last: now.0.div_euclid(DAY_MS) }
+    }
+
+    /// Whether a file is due, by a hash of its path.
+    #[must_use]
+    pub const fn is_due(self, hash: u64) -> bool {
+        if self.last - self.first + 1 >= REREAD_DAYS {
+            return true;
+        }
+        #[expect(clippy::cast_possible_wrap, reason = "a remainder of 30")]
+        let slot = (hash >> 32).wrapping_rem(REREAD_DAYS as u64) as i64;
+        let mut day = self.first;
+        while day <= self.last {
+            if day.rem_euclid(REREAD_DAYS) == slot {
+                return true;
+            }
+            day += 1;
+        }
+        false
+    }
+}
+
+/// Whether an mtime is so near the beginning of the scan that a later write may not show.
+#[must_use]
+pub const fn is_racy(mtime: FileTime, scan_began: Time) -> bool {
+    mtime.seconds >= scan_began.0.div_euclid(1000) - RACY_SECONDS
+}
+
+impl Previous {
+    /// Nothing came before.
+    #[must_use]
+    pub fn none(reader: Arc<Reader>) -> Self {
+        let slots = Slots { first: 1, last: 0 };
+        Self { tree: None, reader, batch: Vec::new().into_iter().peekable(), slots }
+    }
+
+    /// The entries of a tree.
+    pub async fn open(reader: Arc<Reader>, root: TreeRoot, slots: Slots) -> Result<Self, RepoError> {
+        let tree = TreeReader::open(reader.clone(), root, TreePath::root()).await?;
+        Ok(Self { tree: Some(tree), reader, batch: Vec::new().into_iter().peekable(), slots })
+    }
+
+    /// The entry of this path, if there was one. Paths must be asked for in order.
+    async fn entry(&mut self, path: &TreePath) -> Result<Option<Entry>, RepoError> {
+        loop {
+            while let Some(next) = self.batch.peek() {
+                match next.path.cmp(path) {
+                    std::cmp::Ordering::Less => drop(self.batch.next()),
+                    std::cmp::Ordering::Equal => return Ok(self.batch.next()),
+                    std::cmp::Ordering::Greater => return Ok(None),
+                }
+            }
+            let Some(tree) = self.tree.as_mut() else { return Ok(None) };
+            match tree.next().await? {
+                Some(batch) => self.batch = batch.into_iter().peekable(),
+                None => self.tree = None,
+            }
+        }
+    }
+
+    /// The content of a file that is as it was, if everything it needs is still there; `relies_on` is asked for every blob.
+    pub async fn content_of(
+        &mut self,
+        found: &Found,
+        hash: u64,
+        relies_on: &(dyn Fn(&crate::base::id::BlobId) -> bool + Sync),
+    ) -> Result<Option<Content>, RepoError> {
+        let Some(before) = self.entry(&found.path).await? else { return Ok(None) };
+        let Kind::File { size, content } = before.kind else { return Ok(None) };
+        let (FoundKind::File, Some(identity)) = (&found.kind, before.identity) else { return Ok(None) };
+        let now = found.identity;
+        let touched = identity.inode == now.inode && identity.ctime != now.ctime;
+        if size != found.size || before.mtime != found.mtime || touched || identity.racy || self.slots.is_due(hash) {
+            return Ok(None);
+        }
+        if let Content::Lists(lists) = &content
+            && !lists.iter().all(relies_on)
+        {
+            return Ok(None);
+        }
+        let pieces = match tree_read::pieces(&self.reader, &content, size).await {
+            Ok(pieces) => pieces,
+            // A list that does not open is a reason to read the file, not to fail.
+            Err(RepoError::Store(error)) => return Err(error.into()),
+            Err(_) => return Ok(None),
+        };
+        let all_there = pieces.iter().all(|piece| match piece {
+            Piece::Data { blob, .. } => relies_on(blob),
+            Piece::Hole { .. } => true,
+        });
+        Ok(all_there.then_some(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_thirty_days_every_file_is_due_once() {
+        let day = |n: i64| Time(n * DAY_MS + 5);
+        for hash in (0..200_u64).map(|n| n << 32) {
+            let due = (0..30).filter(|n| Slots::between(day(*n), day(n + 1)).is_due(hash)).count();
+            assert_eq!(due, 1, "one run a day");
+            let weekly = (0..5).filter(|n| Slots::between(day(n * 7), day(n * 7 + 7)).is_due(hash)).count();
+            assert!(weekly >= 1, "one run a week");
+        }
+        assert!(!Slots::between(day(5), day(5)).is_due(0), "the second run of a day");
+        assert!(Slots::between(day(0), day(400)).is_due(12345 << 32), "after a long pause");
+        assert!(!Slots::between(day(9), day(5)).is_due(0), "a clock that went back");
+    }
+
+    #[test]
+    fn an_mtime_near_the_scan_is_racy() {
+        let at = |seconds| FileTime { seconds, nanos: 0 };
+        assert!(is_racy(at(100), Time(101_000)));
+        assert!(is_racy(at(500), Time(101_000)), "in the future");
+        assert!(!is_racy(at(98), Time(101_000)));
+    }
+}

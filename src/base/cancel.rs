@@ -1,0 +1,62 @@
+//! The wish to stop: set once, by Ctrl-C or a deadline, and asked for wherever an operation can stop cleanly.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+/// Shared between whoever may ask for the stop and the operation. Never taken back.
+#[derive(Debug, Default)]
+pub struct Cancel {
+    asked: AtomicBool,
+    waiting: Notify,
+}
+
+impl Cancel {
+    /// Asks for the stop.
+    pub fn cancel(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.waiting.notify_waiters();
+    }
+
+    /// Whether the stop was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Returns when the stop was asked for; at once if it was already.
+    pub async fn cancelled(&self) {
+        let notified = self.waiting.notified();
+        tokio::pin!(notified);
+        // Registered before the question, or a stop between the two would be missed.
+        notified.as_mut().enable();
+        if !self.is_cancelled() {
+            notified.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn everyone_who_waits_is_woken_and_later_ones_do_not_wait() {
+        let cancel = Arc::new(Cancel::default());
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let cancel = cancel.clone();
+                tokio::spawn(async move { cancel.cancelled().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(!cancel.is_cancelled());
+        cancel.cancel();
+        for waiter in waiting {
+            waiter.await.expect("joined");
+        }
+        cancel.cancelled().await;
+        assert!(cancel.is_cancelled());
+    }
+}

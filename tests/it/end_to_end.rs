@@ -1,0 +1,116 @@
+//! Backup and restore of real trees through a real repository.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use homelab_dr::format::entry::{Content, Entry};
+use homelab_dr::tree::source::Source;
+use homelab_dr::tree::walk::WalkOptions;
+
+use crate::support::every_kind;
+use crate::support::repository::TestRepository;
+
+/// Everything the walk sees of a tree but what a copy cannot keep, with the files' bytes.
+fn capture(path: &Path) -> BTreeMap<String, (Entry, Vec<u8>)> {
+    let source = Source::new(&[path.to_owned()]).expect("a directory");
+    source
+        .walk(WalkOptions::default())
+        .filter_map(Result::ok)
+        .map(|found| {
+            let name = found.path.display();
+            let size = found.size;
+            let mut bytes = Vec::new();
+            if let Ok(mut reader) = source.open(&found) {
+                let mut buffer = vec![0; 1 << 20];
+                while let Some(part) = reader.next(&mut buffer).expect("readable") {
+                    match part {
+                        homelab_dr::tree::read::Part::Data(length) => bytes.extend_from_slice(&buffer[..length]),
+                        homelab_dr::tree::read::Part::Hole(length) => {
+                            bytes.resize(bytes.len() + usize::try_from(length).unwrap(), 0);
+                        }
+                    }
+                }
+            }
+            let mut entry = found.into_entry(size, Content::Inline(Vec::new()));
+            entry.identity = None;
+            (name, (entry, bytes))
+        })
+        .collect()
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    let (a, b) = (capture(a), capture(b));
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (name, (entry, bytes)) in &a {
+        assert_eq!(entry, &b[name].0, "{name}");
+        assert!(*bytes == b[name].1, "the bytes of {name} differ");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_with_every_kind_of_entry_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    std::fs::create_dir(&source).unwrap();
+    every_kind::build(&source);
+    let repository = TestRepository::in_memory().await;
+    let report = repository.backup(&source, "tree").await;
+    assert_eq!(report.record.statistics.problems, 0, "{:?}", report.problems);
+    let restored = repository.restore(&report, &target).await;
+    assert!(restored.problems.is_empty(), "{:?}", restored.problems);
+    assert_same(&source, &target);
+}
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut out = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_backup_reads_only_what_changed_and_shares_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    for n in 0..500_u64 {
+        let file = source.join(format!("small-{n}"));
+        std::fs::write(&file, noise(n, 3000)).unwrap();
+    }
+    std::fs::write(source.join("database"), noise(1000, 32 << 20)).unwrap();
+    std::fs::write(source.join("large"), noise(1001, (20 << 20) + 7)).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    for entry in std::fs::read_dir(&source).unwrap() {
+        let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    let repository = TestRepository::in_memory().await;
+    let first = repository.backup(&source, "s").await;
+    assert_eq!(first.record.statistics.files_read, 502);
+    let second = repository.backup(&source, "s").await;
+    assert_eq!(second.record.statistics.files_read, 0, "nothing changed");
+    assert!(second.record.statistics.bytes_new == 0, "{:?}", second.record.statistics);
+    assert_eq!(second.record.root, first.record.root);
+
+    std::fs::File::options()
+        .write(true)
+        .open(source.join("database"))
+        .unwrap()
+        .write_all_at(&[7; 8192], 9 << 20)
+        .unwrap();
+    std::fs::write(source.join("small-7"), b"changed").unwrap();
+    let third = repository.backup(&source, "s").await;
+    assert_eq!(third.record.statistics.files_read, 2);
+    assert!(third.record.statistics.bytes_new < 400_000, "{:?}", third.record.statistics);
+
+    for (report, change) in [(&first, false), (&third, true)] {
+        let target = tempfile::tempdir().unwrap();
+        let restored = repository.restore(report, target.path()).await;
+        assert!(restored.problems.is_empty(), "{:?}", restored.problems);
+        let small = std::fs::read(target.path().join("small-7")).unwrap();
+        assert_eq!(small == b"changed", change);
+        if change {
+            assert_same(&source, target.path());
+        }
+    }
+}

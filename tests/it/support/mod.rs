@@ -1,0 +1,6 @@
+//! What several tests share.
+
+pub mod every_kind;
+pub mod repository;
+pub mod s3;
+mod s3_versions;

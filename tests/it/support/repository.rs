@@ -1,0 +1,113 @@
+//! A repository to test with: a store, a writer key, an identity.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homelab_dr::backup::{BackupOptions, BackupReport, Context, run_backup};
+use homelab_dr::base::cancel::Cancel;
+use homelab_dr::base::clock::{Clock, SystemClock};
+use homelab_dr::base::progress::Progress;
+use homelab_dr::crypto::recipients::{IdentitySource, NoPrompt, Prompt, generate_identity};
+use homelab_dr::crypto::writer_key::WriterKey;
+use homelab_dr::format::entry::TreePath;
+use homelab_dr::recover::{Overwrite, RestorePlan, RestoreReport, run_restore};
+use homelab_dr::repo::Repository;
+use homelab_dr::repo::create::create;
+use homelab_dr::repo::fetch::Reader;
+use homelab_dr::repo::index::Index;
+use homelab_dr::repo::snapshots::Snapshot;
+use homelab_dr::store::Store;
+use homelab_dr::store::memory::MemoryStore;
+
+/// A repository with its keys.
+pub struct TestRepository {
+    pub store: Arc<dyn Store>,
+    pub key: WriterKey,
+    pub identity: Vec<IdentitySource>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl TestRepository {
+    /// A fresh one in memory.
+    pub async fn in_memory() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self::on(Arc::new(MemoryStore::new(clock.clone())), clock).await
+    }
+
+    /// A fresh one on a store.
+    pub async fn on(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let generated = generate_identity();
+        let key = create(&store, &[generated.recipient], Duration::ZERO, &*clock).await.expect("an empty store");
+        let identity = IdentitySource::parse("test", generated.secret.expose().as_bytes()).expect("its own text");
+        Self { store, key, identity: vec![identity], clock }
+    }
+
+    /// Opened as a writer.
+    pub async fn writer(&self) -> Arc<Repository> {
+        Arc::new(Repository::open_with_writer(self.store.clone(), &self.key).await.expect("its own key"))
+    }
+
+    /// Opened with the identity.
+    pub async fn owner(&self) -> Arc<Repository> {
+        let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
+        let pin = Some(self.key.fingerprint());
+        let opened = Repository::open_with_identity(self.store.clone(), &self.identity, &prompt, pin).await;
+        Arc::new(opened.expect("its own identity"))
+    }
+
+    /// What an operation on an opened repository is given.
+    pub fn context(&self, repository: Arc<Repository>) -> Context {
+        Context {
+            repository,
+            clock: self.clock.clone(),
+            progress: Arc::new(Progress::default()),
+            cancel: Arc::new(Cancel::default()),
+        }
+    }
+
+    /// Backs a directory up with the writer key.
+    pub async fn backup(&self, path: &Path, source: &str) -> BackupReport {
+        let context = self.context(self.writer().await);
+        run_backup(&context, &options(path, source)).await.expect("a backup")
+    }
+
+    /// Restores a whole snapshot with the identity.
+    pub async fn restore(&self, report: &BackupReport, target: &Path) -> RestoreReport {
+        let context = self.context(self.owner().await);
+        let index = Arc::new(Index::load(&context.repository).await.expect("an index"));
+        let reader = Arc::new(Reader::new(context.repository.clone(), index));
+        let plan = RestorePlan {
+            root: report.record.root,
+            within: TreePath::root(),
+            target: target.to_owned(),
+            selection: homelab_dr::recover::select::Selection::default(),
+            overwrite: Overwrite::Changed,
+            delete: false,
+            sparse: false,
+            dry_run: false,
+            owner: true,
+        };
+        run_restore(&context, &reader, &plan).await.expect("a restore")
+    }
+
+    /// The snapshots that are there.
+    pub async fn snapshots(&self) -> Vec<Snapshot> {
+        let repository = self.writer().await;
+        homelab_dr::repo::snapshots::Chain::load(&repository).await.expect("a chain").snapshots
+    }
+}
+
+/// Options for one directory.
+pub fn options(path: &Path, source: &str) -> BackupOptions {
+    BackupOptions {
+        source: source.to_owned(),
+        paths: vec![path.to_owned()],
+        walk: homelab_dr::tree::walk::WalkOptions::default(),
+        tags: std::collections::BTreeMap::new(),
+        host: "test".to_owned(),
+        reread: false,
+        level: None,
+        threads: Some(2),
+    }
+}
