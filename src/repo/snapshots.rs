@@ -106,14 +106,19 @@ impl Chain {
         Link { sequence: heads.values().max().map_or(1, |highest| highest + 1), parents: heads.into_keys().collect() }
     }
 
+    /// Every record that one which is there names as a parent.
+    #[must_use]
+    pub fn named(&self) -> BTreeSet<ObjectId> {
+        self.links().flat_map(|(_, link)| link.parents.iter().copied()).collect()
+    }
+
     /// Records that another names and that are neither there nor forgotten on purpose: lost or removed by somebody.
     #[must_use]
     pub fn gaps(&self) -> Vec<ObjectId> {
         let forgotten: BTreeSet<&ObjectId> = self.tombstones.values().flat_map(|t| &t.forgotten).collect();
         let there: BTreeSet<ObjectId> =
             self.links().map(|(id, _)| id).chain(self.unreadable.iter().map(|(id, _)| *id)).collect();
-        let named: BTreeSet<ObjectId> = self.links().flat_map(|(_, link)| link.parents.iter().copied()).collect();
-        named.into_iter().filter(|id| !there.contains(id) && !forgotten.contains(id)).collect()
+        self.named().into_iter().filter(|id| !there.contains(id) && !forgotten.contains(id)).collect()
     }
 
     /// The newest snapshot of a source.

@@ -8,6 +8,7 @@
 
 mod check;
 mod end_to_end;
+mod prune;
 mod store;
 mod support;
 mod tree;
