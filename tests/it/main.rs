@@ -10,6 +10,7 @@ mod check;
 mod end_to_end;
 mod format_vectors;
 mod layers;
+mod recipients;
 mod store;
 mod support;
 mod tree;
