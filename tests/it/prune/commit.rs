@@ -6,7 +6,7 @@ use homelab_dr::base::id::ObjectId;
 use homelab_dr::repo::RepoError;
 use homelab_dr::repo::doomed::{Marks, mark};
 use homelab_dr::store::fault::{Failure, Fault, When};
-use homelab_dr::store::{Key, Operation, Store};
+use homelab_dr::store::{Key, Operation};
 
 use super::gate::Gate;
 use super::world::{DAY, GRACE, World};

@@ -11,13 +11,15 @@ use super::world::{GRACE, World};
 async fn every_call<F, W, A>(make: F, act: A)
 where
     F: AsyncFn() -> (World, W),
+    W: Clone,
     A: AsyncFn(&World, W, Arc<Fault>) -> bool,
 {
+    let (origin, state) = make().await;
+    let kept = origin.read_all().await;
     for when in [When::Before, When::After] {
         let mut calls = 0;
         for call in 0.. {
-            let (world, state) = make().await;
-            let kept = world.read_all().await;
+            let (world, state) = (origin.fork().await, state.clone());
             let fault = Arc::new(Fault::new(world.store.clone()));
             fault.fail(call, when, Failure::Permanent);
             let fine = act(&world, state, fault.clone()).await;

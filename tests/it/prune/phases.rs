@@ -2,7 +2,7 @@
 
 use homelab_dr::prune::{PruneError, Settings, Why, plan_prune};
 use homelab_dr::repo::doomed::mark;
-use homelab_dr::store::{Key, Store};
+use homelab_dr::store::Key;
 
 use super::world::{DAY, GRACE, HOUR, World};
 

@@ -61,6 +61,22 @@ impl World {
         Self { store, manual, clock, key: Arc::new(key), identity: Arc::new([identity]) }
     }
 
+    /// A copy of an unlocked world, to try something else from here: same objects, same times.
+    pub async fn fork(&self) -> Self {
+        let manual = Arc::new(ManualClock::at(Time(0)));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+        let mut listed = self.store.list("").await.expect("a list");
+        listed.sort_by_key(|entry| entry.modified);
+        for entry in listed {
+            manual.advance(entry.modified.since(clock.now()));
+            let bytes = self.store.get(&entry.key).await.expect("an object");
+            store.put_new(&entry.key, bytes, None).await.expect("a put");
+        }
+        manual.advance(self.clock.now().since(clock.now()));
+        Self { store, manual, clock, key: self.key.clone(), identity: self.identity.clone() }
+    }
+
     pub fn pass(&self, time: Duration) {
         self.manual.advance(time);
     }
