@@ -8,7 +8,6 @@
 
 mod check;
 mod end_to_end;
-mod prune;
 mod store;
 mod support;
 mod tree;
