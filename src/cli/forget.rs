@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::hints::{Advice, Advise};
 use crate::cli::open::{self, Access};
-use crate::cli::output::table;
+use crate::cli::output::{count, table};
 use crate::cli::prompt::confirm;
 use crate::cli::tags::TagFilter;
 use crate::forget::{Forgotten, run_forget};
@@ -121,7 +121,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             .talk
             .warn(&format!("the record of {} stays until {until}; the next forget removes it", locked.id.short()));
     }
-    context.out.line(&format!("forgot {} snapshots", outcome.removed.len()))?;
+    context.out.line(&format!("forgot {}", count(outcome.removed.len() as u64, "snapshot")))?;
     if !outcome.removed.is_empty() {
         context.say("`homelab-dr prune` gives the space back")?;
     }
