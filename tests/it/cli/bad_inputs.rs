@@ -17,11 +17,11 @@ fn without_a_repository_or_a_key_it_says_which_options_give_them() {
 fn reading_content_with_the_writer_key_alone_asks_for_an_identity() {
     let home = Home::new();
     home.backup();
-    home.write(&["cat", "latest:zeros"]).exits(2).says(&["identity"]);
+    home.write(&["cat", "latest:/zeros"]).exits(2).says(&["identity"]);
     home.write(&["restore", "latest", "--target", "out"]).exits(2).says(&["identity"]);
     assert!(!home.path("out").exists());
     home.run(&["keys", "new", "--out", "stranger"]).exits(0);
-    home.write(&["cat", "latest:zeros", "--identity", "stranger"]).exits(6).says(&["no given identity opens"]);
+    home.write(&["cat", "latest:/zeros", "--identity", "stranger"]).exits(6).says(&["no given identity opens"]);
 }
 
 #[test]
