@@ -1,0 +1,11 @@
+//! Commit, prune and forget against a store in memory whose clock is moved by hand: failures at every call, pauses at every call, and the races that
+//! the design names.
+
+mod checkpoints;
+mod commit;
+mod faults;
+mod gate;
+mod locks;
+mod pauses;
+mod phases;
+mod world;
