@@ -9,6 +9,7 @@
 mod check;
 mod cli;
 mod end_to_end;
+mod prune;
 mod store;
 mod support;
 mod tree;
