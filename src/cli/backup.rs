@@ -12,6 +12,7 @@ use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
+use crate::cli::output::count;
 use crate::cli::select::tree_path;
 use crate::cli::{patterns, progress, tags};
 use crate::format::record::Statistics;
@@ -135,12 +136,12 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
             Severity::Note => context.talk.say(&format!("note: {text}")),
         }
     }
-    let read = format!("{} files read ({})", statistics.files_read, units::bytes(statistics.bytes_read));
+    let read = format!("{} read ({})", count(statistics.files_read, "file"), units::bytes(statistics.bytes_read));
     if let Some(id) = report.snapshot {
         context.out.line(&format!("snapshot {}", id.short()))?;
         context.say(&format!(
-            "{} files, {}; {read}; {} new, {} stored, in {}",
-            statistics.files,
+            "{}, {}; {read}; {} new, {} stored, in {}",
+            count(statistics.files, "file"),
             units::bytes(statistics.bytes),
             units::bytes(statistics.bytes_new),
             units::bytes(statistics.bytes_stored),
@@ -148,18 +149,15 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
         ))?;
     } else {
         let would = read.replace(" read ", " would be read ");
-        context.out.line(&format!("{} files, {}; {would}", statistics.files, units::bytes(statistics.bytes)))?;
+        let files = count(statistics.files, "file");
+        context.out.line(&format!("{files}, {}; {would}", units::bytes(statistics.bytes)))?;
     }
     if statistics.problems > 0 {
         context
             .talk
-            .warn(&format!("{} with problems; everything else is in the snapshot", plural(statistics.problems)));
+            .warn(&format!("{} with problems; everything else is in the snapshot", count(statistics.problems, "file")));
     }
     Ok(exit)
-}
-
-fn plural(count: u64) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 fn causes_of(problem: &Problem) -> String {

@@ -1,6 +1,7 @@
 //! `keys`: making identities, and who can read a repository.
 
 mod change;
+mod drill;
 mod list;
 mod new;
 mod paper;
@@ -16,6 +17,7 @@ pub(crate) enum Command {
     List(list::Args),
     Add(change::AddArgs),
     Remove(change::RemoveArgs),
+    Drill(drill::Args),
     Paper(paper::Args),
 }
 
@@ -25,6 +27,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
         Command::List(args) => list::run(args, context).await,
         Command::Add(args) => change::add(args, context).await,
         Command::Remove(args) => change::remove(args, context).await,
+        Command::Drill(args) => drill::run(args, context).await,
         Command::Paper(args) => paper::run(args, context).await,
     }
 }

@@ -4,12 +4,14 @@
 
 mod backup;
 mod cat;
+mod check;
 mod context;
 mod diff;
 mod entry_line;
 mod exit;
 mod failure;
 mod find;
+mod forget;
 mod globals;
 mod hints;
 mod init;
@@ -22,10 +24,13 @@ mod patterns;
 mod private_file;
 mod progress;
 mod prompt;
+mod prune;
 mod recipients;
+mod replicate;
 mod restore;
 mod select;
 mod snapshots;
+mod stats;
 mod tags;
 
 use std::io::IsTerminal as _;
@@ -68,12 +73,17 @@ enum Command {
     Cat(cat::Args),
     Diff(diff::Args),
     Restore(restore::Args),
+    Check(check::Args),
+    Replicate(replicate::Args),
+    Stats(stats::Args),
+    Forget(forget::Args),
+    Prune(prune::Args),
 }
 
 impl Command {
     /// Whether it stops by itself when it is cancelled; the others change nothing and are dropped where they are.
     const fn stops_by_itself(&self) -> bool {
-        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_))
+        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Replicate(_))
     }
 }
 
@@ -161,5 +171,10 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Cat(args) => cat::run(args, context).await,
         Command::Diff(args) => diff::run(args, context).await,
         Command::Restore(args) => restore::run(args, context).await,
+        Command::Check(args) => check::run(args, context).await,
+        Command::Replicate(args) => replicate::run(args, context).await,
+        Command::Stats(args) => stats::run(args, context).await,
+        Command::Forget(args) => forget::run(args, context).await,
+        Command::Prune(args) => prune::run(args, context).await,
     }
 }

@@ -173,6 +173,11 @@ pub(crate) fn tell(failure: &Failure, out: &mut Out, talk: &Talk) {
     let _ = out.flush();
 }
 
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 /// Rows as a table whose columns are as wide as their widest cell; those of `right` are set to the right.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
     let width = |text: &str| text.chars().count();

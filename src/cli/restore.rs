@@ -10,6 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
+use crate::cli::output::count;
 use crate::cli::prompt::confirm;
 use crate::cli::{patterns, progress, select};
 use crate::recover::select::Selection;
@@ -138,13 +139,14 @@ fn ask_to_delete(would: &RestoreReport, plan: &RestorePlan, context: &Context) -
         return Ok(());
     }
     let target = plan.target.display();
-    let count = would.deleted.len();
-    context.talk.put(&format!("--delete would remove {count} entries from {target} that the snapshot does not have:"));
+    let number = would.deleted.len();
+    let shown = if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") };
+    context.talk.put(&format!("--delete would remove {shown} from {target} that the snapshot does not have:"));
     for path in would.deleted.iter().take(DELETED_SHOWN) {
         context.talk.put(&format!("  {}", path.display()));
     }
-    if count > DELETED_SHOWN {
-        context.talk.put(&format!("  … and {} more (--dry-run shows all)", count - DELETED_SHOWN));
+    if number > DELETED_SHOWN {
+        context.talk.put(&format!("  … and {} more (--dry-run shows all)", number - DELETED_SHOWN));
     }
     confirm(false, "Remove them?")
 }
@@ -179,8 +181,8 @@ fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Cont
     }
     let verb = if plan.dry_run { "would restore" } else { "restored" };
     context.out.line(&format!(
-        "{verb} {} files ({}) and {} other entries into {}; {} were as they should be{}",
-        report.files,
+        "{verb} {} ({}) and {} other entries into {}; as they should be already: {}{}",
+        count(report.files, "file"),
         units::bytes(report.bytes),
         report.others,
         plan.target.display(),
@@ -189,7 +191,7 @@ fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Cont
     ))?;
     if !report.problems.is_empty() {
         context.out.flush()?;
-        context.talk.warn(&format!("{} problems, listed above", report.problems.len()));
+        context.talk.warn(&format!("{}, listed above", count(report.problems.len() as u64, "problem")));
     }
     Ok(exit)
 }

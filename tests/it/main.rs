@@ -7,6 +7,7 @@
 )]
 
 mod check;
+mod cli;
 mod end_to_end;
 mod format_vectors;
 mod layers;

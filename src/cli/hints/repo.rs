@@ -63,6 +63,10 @@ impl Advise for RepoError {
                 Exit::Damaged,
                 "something was deleted beneath this run; run it again, then `homelab-dr check`, and see who else can delete here",
             ),
+            Self::NotLocked { .. } => Advice::new(
+                Exit::Error,
+                "the store took the longer lock and does not show it: look at the bucket's object lock settings and the key's rights",
+            ),
             Self::Randomness(_) => Advice::new(Exit::Error, "nothing can be encrypted without; see the system's log"),
             Self::Compression(_) => {
                 Advice::new(Exit::Error, "there may be too little memory; see the limit of the pod or user")

@@ -132,7 +132,7 @@ fn steps(address: &str, fingerprint: &str) -> [Step; 5] {
             "Get the program, version above or later, and make it executable.",
             "chmod +x homelab-dr; ./homelab-dr --version".to_owned(),
         ),
-        step("Prove that the identity opens the repository.", format!("./homelab-dr keys list {options}")),
+        step("Prove that the identity opens the repository.", format!("./homelab-dr keys drill {options}")),
         step("See what there is.", format!("./homelab-dr snapshots {options}")),
         step(
             "Restore, here the newest snapshot of everything.",

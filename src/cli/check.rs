@@ -1,0 +1,174 @@
+//! `check`: is the repository whole?
+
+use std::fmt::Write as _;
+
+use crate::base::units;
+use crate::check::{self, Affected, Finding, Hint, Options, Report, Severity};
+use crate::cli::context::{Context, local};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::open::{self, Access};
+use crate::cli::progress;
+use crate::format::entry::escape;
+
+const EXAMPLES: &str = "\
+Examples:
+  Every day, by whoever holds the writer key: objects, index and trees:
+    homelab-dr check
+  Read a tenth of the data, another tenth every day:
+    homelab-dr check --read-data=10%
+  Read everything and decrypt it, with an identity:
+    homelab-dr check --read-data --identity ~/homelab-dr.key
+  With no key at all: do stored bytes match their names?
+    homelab-dr check --no-key --read-data";
+
+/// Snapshots that a finding names.
+const SNAPSHOTS_SHOWN: usize = 5;
+/// Files of a snapshot that a finding names.
+const FILES_SHOWN: usize = 3;
+
+/// Check that the repository is whole; it changes nothing
+///
+/// Always: every object is there and every file's chunks are in a pack. With --read-data the stored bytes are read and
+/// compared with their names. With an identity what is read is also decrypted. Damage ends with exit code 4.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Read the data too, all of it or N percent, which move on with the date
+    #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%", value_parser = parse_percent)]
+    read_data: Option<u8>,
+    /// Do not follow the trees, only look at the objects
+    #[arg(long)]
+    objects_only: bool,
+    /// Use no key: what is missing cannot be told then
+    #[arg(long, conflicts_with = "objects_only")]
+    no_key: bool,
+}
+
+fn parse_percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>().ok();
+    number.filter(|n| (1..=100).contains(n)).ok_or_else(|| "a share is 1% to 100%".to_owned())
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let read_percent = args.read_data.unwrap_or(0);
+    let now = context.clock.now();
+    let report = if args.no_key {
+        let store = open::store(context, Access::Read).await?;
+        let display = progress::show(context);
+        let report = check::check_stored(&*store, read_percent, now, &context.progress).await;
+        display.finish();
+        report?
+    } else {
+        let identity = !context.globals.identity_texts()?.is_empty();
+        let repository = if identity {
+            open::with_identity(context, Access::Read).await?
+        } else {
+            open::repository(context, Access::Read).await?
+        };
+        let options = Options { structure: !args.objects_only, read_percent, now };
+        let display = progress::show(context);
+        let report = check::check(&repository, &options, &context.progress).await;
+        display.finish();
+        report?
+    };
+    tell(&report, context)
+}
+
+fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
+    let exit = if report.is_damaged() { Exit::Damaged } else { Exit::Done };
+    if context.out.json {
+        context.out.document(report)?;
+        return Ok(exit);
+    }
+    for finding in &report.findings {
+        context.out.line(&shown(finding))?;
+    }
+    let counts = report.counts;
+    let mut looked = format!("{} objects ({})", counts.objects, units::bytes(counts.bytes));
+    if report.depth.keyed {
+        let _ = write!(looked, ", {} snapshots, {} packs", counts.snapshots, counts.packs);
+    }
+    if report.depth.structure {
+        let _ = write!(looked, ", {} files", counts.files);
+    }
+    if report.depth.read_percent > 0 {
+        let how = if report.depth.decrypted { "read and decrypted" } else { "read" };
+        let _ = write!(looked, "; {how}: {}", units::bytes(counts.bytes_read));
+    }
+    context.say(&format!("looked at {looked}"))?;
+    let verdict = match report.worst() {
+        Some(Severity::Damage) => "DAMAGED: what is listed above is missing or altered",
+        Some(Severity::Warning) => "nothing is lost; see the warnings above",
+        Some(Severity::Note) | None => "no damage found",
+    };
+    context.out.line(verdict)?;
+    if report.depth.read_percent == 0 {
+        context.say("the data itself was not read; --read-data does")?;
+    }
+    Ok(exit)
+}
+
+fn shown(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Damage => "damage",
+    };
+    let mut text = format!("{severity}: {}: {}", finding.object, escape(finding.what.as_bytes()));
+    affected(&finding.affected, &mut text);
+    if let Some(help) = advice(finding.hint) {
+        let _ = write!(text, "\n  help: {help}");
+    }
+    text
+}
+
+fn affected(affected: &Affected, text: &mut String) {
+    for snapshot in affected.snapshots.iter().take(SNAPSHOTS_SHOWN) {
+        let _ = write!(
+            text,
+            "\n  affects snapshot {} of {} ({}): {} files",
+            snapshot.id.short(),
+            escape(snapshot.source.as_bytes()),
+            local(snapshot.started),
+            snapshot.files
+        );
+        if snapshot.unknown_entries > 0 {
+            let _ = write!(text, " and up to {} entries that cannot be listed", snapshot.unknown_entries);
+        }
+        for example in snapshot.examples.iter().take(FILES_SHOWN) {
+            let _ = write!(text, "\n    {}", escape(example.as_bytes()));
+        }
+    }
+    let shown = affected.snapshots.len().min(SNAPSHOTS_SHOWN) as u64;
+    if affected.snapshots_total > shown {
+        let _ = write!(text, "\n  … and {} more snapshots (--json has them)", affected.snapshots_total - shown);
+    }
+}
+
+const fn advice(hint: Hint) -> Option<&'static str> {
+    Some(match hint {
+        Hint::Nothing => return None,
+        Hint::CopyFromReplica => "copy the object back from a replica, or from an older version of it in the bucket",
+        Hint::BackUpAgain => "back up the sources again: what they still hold is stored anew",
+        Hint::RebuildIndex => "back up again: the index is made anew from the packs where it is needed",
+        Hint::WriteAccess => "`homelab-dr keys add` with an identity writes a new access object",
+        Hint::FindOutWho => "find out who removed it, and whether they should be able to",
+        Hint::Prune => "`homelab-dr prune` takes it away in time",
+        Hint::ReadAgain => "check again; if it stays, look at the disk or the provider",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percent() {
+        assert_eq!(parse_percent("10%"), Ok(10));
+        assert_eq!(parse_percent("100"), Ok(100));
+        for bad in ["0%", "101%", "", "%", "ten"] {
+            assert!(parse_percent(bad).is_err(), "{bad}");
+        }
+    }
+}

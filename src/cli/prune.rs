@@ -1,0 +1,216 @@
+//! `prune`: what no snapshot needs, in two phases.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::units::{self, parse_duration, parse_size};
+use crate::cli::context::{Context, local};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::hints::{Advice, Advise};
+use crate::cli::open::{self, Access};
+use crate::cli::progress;
+use crate::cli::prompt::confirm;
+use crate::prune::{Outcome, PruneError, PrunePlan, Settings, Waiting, Why, WhyWait, plan_prune, run_prune};
+use crate::repo::checkpoint::GRACE;
+
+const EXAMPLES: &str = "\
+Examples:
+  homelab-dr prune --dry-run
+  homelab-dr prune --yes                     in a CronJob, after forget
+  homelab-dr prune --max-repack 5GiB --yes   copy little on a slow line
+
+Works with the writer key, and stops no backup. Phase one marks what goes; phase two, in a later
+run, deletes what was marked longer ago than the grace period.";
+
+/// Give back the space that no snapshot needs; shows the plan, and asks
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// How long a mark must stand before its objects are deleted; less than 48h only if nobody writes meanwhile
+    #[arg(long, value_name = "TIME", default_value = "48h", value_parser = parse_duration)]
+    grace: Duration,
+    /// Copy at most this much to repack packs that are used in part
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_repack: Option<u64>,
+    /// Go on though there is no snapshot and everything would be removed
+    #[arg(long)]
+    allow_empty: bool,
+    /// Go on though snapshots lack data already
+    #[arg(long)]
+    allow_missing: bool,
+    /// Show the plan with every object, and change nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    dry_run: bool,
+    plan: &'a PrunePlan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a Outcome>,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let settings = Settings {
+        grace: args.grace,
+        repack_bytes_max: args.max_repack.unwrap_or(u64::MAX),
+        allow_empty: args.allow_empty,
+        allow_missing: args.allow_missing,
+    };
+    // Also a plan asks the store for its time, by an object that is put and removed.
+    let repository = open::repository(context, Access::Write).await?;
+    context.progress.enter("looking at what is needed");
+    let display = progress::show(context);
+    let planned = plan_prune(&repository, settings, &context.clock).await;
+    display.finish();
+    let planned = planned?;
+    let plan = planned.plan.clone();
+    if !context.out.json {
+        show(&plan, args.dry_run, context)?;
+    }
+    if args.dry_run {
+        if context.out.json {
+            context.out.document(&Document { dry_run: true, plan: &plan, outcome: None })?;
+        }
+        return Ok(Exit::Done);
+    }
+    if !(plan.doom.is_empty() && plan.delete.is_empty()) {
+        context.out.flush()?;
+        if args.grace < GRACE {
+            context.talk.warn(
+                "with so short a grace period a backup that runs meanwhile can lose data: be sure that none does",
+            );
+        }
+        confirm(args.yes, &format!("Mark {} objects and delete {}?", plan.doom.len(), plan.delete.len()))?;
+    }
+    context.progress.enter("pruning");
+    let display = progress::show(context);
+    let outcome = run_prune(&repository, planned, &context.clock).await;
+    display.finish();
+    let outcome = outcome?;
+    if context.out.json {
+        context.out.document(&Document { dry_run: false, plan: &plan, outcome: Some(&outcome) })?;
+        return Ok(Exit::Done);
+    }
+    context.out.line(&format!(
+        "marked {} objects, deleted {}, copied {} into {} new packs",
+        outcome.doomed,
+        outcome.deleted.len(),
+        units::bytes(outcome.bytes_written),
+        outcome.packs_written
+    ))?;
+    if outcome.locks.extended > 0 {
+        context.say(&format!("extended {} object locks", outcome.locks.extended))?;
+    }
+    if outcome.doomed > 0 && !args.grace.is_zero() {
+        context.say(&format!("what was marked goes with a prune after {}", units::duration(args.grace)))?;
+    }
+    Ok(Exit::Done)
+}
+
+const fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Unused => "no snapshot needs it",
+        Why::PartlyUsed => "partly used",
+        Why::Small => "small, joined with others",
+        Why::Stranger => "nothing names it and it does not open",
+        Why::Superseded => "other index segments say the same",
+        Why::NoPack => "no pack is of this session",
+        Why::Done => "its objects are gone",
+    }
+}
+
+fn waiting(waiting: &Waiting) -> String {
+    match &waiting.why {
+        WhyWait::Grace { until } => format!("marked, goes after {}", local(*until)),
+        WhyWait::Young { until } => format!("new, perhaps of a running backup, until {}", local(*until)),
+        WhyWait::Checkpoint => "a running backup relies on it".to_owned(),
+        WhyWait::Locked { until: Some(until) } => format!("locked until {}", local(*until)),
+        WhyWait::Locked { until: None } => "locked".to_owned(),
+        WhyWait::Damaged => "something in it is needed and does not read: run `homelab-dr check`".to_owned(),
+        WhyWait::InUse => "in use again".to_owned(),
+    }
+}
+
+/// All objects for a dry run, numbers otherwise.
+fn show(plan: &PrunePlan, every: bool, context: &mut Context) -> Result<(), Failure> {
+    if every {
+        for doom in &plan.doom {
+            let copied = if doom.bytes_needed == 0 {
+                String::new()
+            } else {
+                format!(", {} copied", units::bytes(doom.bytes_needed))
+            };
+            context.out.line(&format!(
+                "mark    {} ({}{copied}): {}",
+                doom.object,
+                units::bytes(doom.bytes),
+                reason(doom.why)
+            ))?;
+        }
+        for due in &plan.delete {
+            context.out.line(&format!("delete  {} (marked {})", due.object, local(due.marked)))?;
+        }
+        for object in &plan.wait {
+            context.out.line(&format!("wait    {}: {}", object.object, waiting(object)))?;
+        }
+    } else {
+        let mut reasons: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for doom in &plan.doom {
+            let sum = reasons.entry(reason(doom.why)).or_default();
+            *sum = (sum.0 + 1, sum.1 + doom.bytes);
+        }
+        for (why, (count, bytes)) in reasons {
+            context.out.line(&format!("mark    {count} objects ({}): {why}", units::bytes(bytes)))?;
+        }
+        if !plan.delete.is_empty() {
+            context.out.line(&format!("delete  {} objects that were marked before", plan.delete.len()))?;
+        }
+        if let Some(first) = plan.wait.first() {
+            context.out.line(&format!("wait    {} objects, the first: {}", plan.wait.len(), waiting(first)))?;
+        }
+    }
+    let adopted =
+        if plan.adopt.is_empty() { String::new() } else { format!("; {} packs are indexed again", plan.adopt.len()) };
+    context.out.line(&format!(
+        "{} snapshots need {} of {}; {} when all this is gone{adopted}",
+        plan.snapshots,
+        units::bytes(plan.bytes_needed),
+        units::bytes(plan.bytes_before),
+        units::bytes(plan.bytes_after)
+    ))
+}
+
+impl Advise for PruneError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::Repo(error) => return error.advice(),
+            Self::Gaps { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was removed: find out who deleted, bring the records back from a copy or an older version in the bucket, and run `homelab-dr check`",
+            ),
+            Self::Unreadable { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was removed: bring the record back from a copy of the repository, and run `homelab-dr check`",
+            ),
+            Self::Tree { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was removed: run `homelab-dr check`, and bring back what it names, or forget that snapshot",
+            ),
+            Self::MissingData { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was removed: run `homelab-dr check`; when there is nothing to bring back, --allow-missing goes on",
+            ),
+            Self::NoSnapshots { .. } => {
+                Advice::new(Exit::Refused, "nothing was removed: if everything is really to go, give --allow-empty")
+            }
+        })
+    }
+}

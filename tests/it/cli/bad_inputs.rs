@@ -1,0 +1,145 @@
+//! What the program says when something is wrong: a statement, its cause, what to do, and the right exit code.
+
+use super::Home;
+
+#[test]
+fn without_a_repository_or_a_key_it_says_which_options_give_them() {
+    let home = Home::new();
+    home.run(&["snapshots"]).exits(2).says(&["no key was given", "--writer-key-file"]);
+    let mut command = home.command(&["snapshots"]);
+    let output = command.env("HOMELAB_DR_REPO", "").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    home.write(&["snapshots", "--writer-key-file", "nope"]).exits(2).says(&["cannot read the writer key in nope"]);
+    home.write(&["snapshots", "--writer-key-file", "key"]).exits(2).says(&["no writer key", "--identity"]);
+}
+
+#[test]
+fn reading_content_with_the_writer_key_alone_asks_for_an_identity() {
+    let home = Home::new();
+    home.backup();
+    home.write(&["cat", "latest:/zeros"]).exits(2).says(&["identity"]);
+    home.write(&["restore", "latest", "--target", "out"]).exits(2).says(&["identity"]);
+    assert!(!home.path("out").exists());
+    home.run(&["keys", "new", "--out", "stranger"]).exits(0);
+    home.write(&["cat", "latest:/zeros", "--identity", "stranger"]).exits(6).says(&["no given identity opens"]);
+}
+
+#[test]
+fn another_repository_in_the_place_of_ours_is_refused_and_without_a_pin_warned_of() {
+    let home = Home::new();
+    let recipient = home.recipient.clone();
+    home.run(&["init", "--repo", "forged", "--recipient", &recipient, "--writer-key", "w2"]).exits(0);
+    home.write(&["snapshots", "--repo", "forged"]).exits(6).says(&["forged"]);
+    let print = home.read(&["keys", "list", "--json"]).exits(0).json()["fingerprint"].as_str().unwrap().to_owned();
+    home.run(&["snapshots", "--repo", "forged", "--identity", "key", "--fingerprint", &print])
+        .exits(7)
+        .says(&["not the pinned", "do not use it"]);
+    let unpinned = home.run(&["snapshots", "--repo", "forged", "--identity", "key"]).exits(0);
+    assert!(unpinned.err.contains("COULD NOT BE VERIFIED") && unpinned.err.contains("hdr1-"), "{}", unpinned.err);
+    let pinned = home.run(&["snapshots", "--identity", "key", "--fingerprint", &print]).exits(0);
+    assert!(!pinned.err.contains("VERIFIED"), "{}", pinned.err);
+    home.write(&["snapshots", "--repo", "forged", "--writer-key-file", "w2", "--fingerprint", &print]).exits(7);
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_repeated() {
+    let home = Home::new();
+    let text = std::fs::read_to_string(home.path("key")).unwrap();
+    let secret = text.lines().last().unwrap();
+    let init = ["init", "--repo", "other", "--writer-key", "w2", "--recipient", secret];
+    for args in [
+        &init[..],
+        &["snapshots", "--identity", secret],
+        &["snapshots", secret],
+        &["keys", "remove", secret, "--identity", "key"],
+    ] {
+        let ran = home.run(args).exits(2).says(&[]);
+        assert!(!ran.err.contains(&secret[..24]) && !ran.out.contains(&secret[..24]), "{}", ran.err);
+    }
+    assert!(!home.path("w2").exists());
+}
+
+#[test]
+fn init_changes_nothing_where_something_is() {
+    let home = Home::new();
+    let recipient = home.recipient.clone();
+    let again =
+        |repo: &str, key: &str| home.run(&["init", "--repo", repo, "--recipient", &recipient, "--writer-key", key]);
+    again("repo", "w2").exits(7).says(&["not empty"]);
+    again("source", "w2").exits(7).says(&["not empty"]);
+    assert!(!home.path("w2").exists());
+    again("fresh", "writer").exits(7).says(&["exists already"]);
+    assert!(!home.path("fresh").exists());
+    again("fresh", "no/such/folder/w").exits(2).says(&["cannot write the writer key"]);
+    assert!(!home.path("fresh/format.json").exists());
+    let locked = ["init", "--repo", "locked", "--recipient", &recipient, "--writer-key", "w3", "--object-lock", "30d"];
+    home.run(&locked).exits(2).says(&["cannot lock"]);
+    assert!(!home.path("w3").exists(), "a key of no repository does not stay");
+    home.run(&["keys", "new", "--out", "key"]).exits(7).says(&["exists already"]);
+}
+
+#[test]
+fn snapshots_that_are_not_there_or_not_one_are_named() {
+    let home = Home::new();
+    home.write(&["ls", "latest"]).exits(1).says(&["no snapshots"]);
+    home.backup();
+    home.write(&["ls", "0000000000"]).exits(2).says(&["no snapshot id"]);
+    home.write(&["ls", "latest:other"]).exits(2).says(&["files"]);
+    home.write(&["ls", "2001-01-01"]).exits(2).says(&["no snapshot is as old"]);
+    home.write(&["ls", "nonsense"]).exits(2).says(&["names no snapshot"]);
+    home.write(&["ls", "latest:/nope"]).exits(2).says(&["has no nope"]);
+    home.write(&["ls", "latest:/a/../b"]).exits(2).says(&["no path"]);
+    home.write(&["find", "["]).exits(2).says(&["cannot be understood"]);
+    home.read(&["cat", "latest:/a"]).exits(2).says(&["directory"]);
+    home.write(&["backup", "nope", "--source", "x"]).exits(2).says(&["cannot open nope"]);
+    home.write(&["backup", "source", "--source", "a:b"]).exits(2).says(&["cannot name a source"]);
+    home.write(&["forget", "--yes"]).exits(2).says(&["keeps nothing", "--keep-daily"]);
+}
+
+#[test]
+fn a_repository_that_vanished_is_told_from_one_that_never_was() {
+    let home = Home::new();
+    std::fs::rename(home.path("repo"), home.path("gone")).unwrap();
+    home.write(&["snapshots"]).exits(5).says(&["is not there"]);
+    assert!(!home.path("repo").exists(), "and it is not made anew");
+    std::fs::create_dir(home.path("repo")).unwrap();
+    home.write(&["backup", "source", "--source", "files"]).exits(5).says(&["holds no repository"]);
+    assert_eq!(std::fs::read_dir(home.path("repo")).unwrap().count(), 0);
+}
+
+#[test]
+fn damage_has_its_own_code() {
+    let home = Home::new();
+    home.backup();
+    for pack in walk(&home.path("repo/packs")) {
+        let mut bytes = std::fs::read(&pack).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::remove_file(&pack).unwrap();
+        std::fs::write(&pack, bytes).unwrap();
+    }
+    home.write(&["check", "--read-data"]).exits(4);
+    home.run(&["check", "--no-key", "--read-data"]).exits(4);
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .flat_map(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path) } else { vec![path] }
+        })
+        .collect()
+}
+
+#[test]
+fn with_json_an_error_is_a_document_on_standard_output() {
+    let home = Home::new();
+    let ran = home.write(&["snapshots", "--repo", "nope", "--json"]).exits(5);
+    let error = ran.json();
+    assert_eq!(error["exit"], 5);
+    assert!(error["error"].as_str().unwrap().contains("nope is not there"));
+    assert!(!error["help"].as_str().unwrap().is_empty());
+    let usage = home.write(&["snapshots", "--json", "--no-such-option"]).exits(2).json();
+    assert!(usage["error"].as_str().unwrap().contains("--no-such-option"), "{usage}");
+}

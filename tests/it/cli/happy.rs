@@ -1,0 +1,136 @@
+//! What the commands do when nothing is wrong.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use super::Home;
+
+#[test]
+fn a_backup_is_listed_looked_into_and_restored() {
+    let home = Home::new();
+    let first = home.backup();
+    std::fs::write(home.path("source/a/b/hello.txt"), "changed\n").unwrap();
+    std::fs::write(home.path("source/new"), "new").unwrap();
+    home.backup();
+    let list = home.write(&["snapshots", "--json", "--source", "files", "--tag", "day"]).exits(0).json();
+    assert_eq!(list["snapshots"].as_array().unwrap().len(), 2);
+    assert_eq!(list["snapshots"][0]["id"], first.as_str());
+    let table = home.write(&["snapshots"]).exits(0).out;
+    assert!(table.contains("day=1") && table.contains(&first[..8]), "{table}");
+
+    let top = home.write(&["ls", "latest"]).exits(0).out;
+    assert_eq!(top, "a/\nevil\\x1b[2J\nnew\nzeros\n", "and no escape sequence reaches the terminal");
+    let all = home.write(&["ls", "-R", "--json", "latest:files"]).exits(0).out;
+    assert_eq!(all.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count(), 6, "{all}");
+    assert!(home.write(&["ls", "-l", "latest:/a/b"]).exits(0).out.contains("a/b/hello.txt"));
+    assert_eq!(home.write(&["find", "*.txt"]).exits(0).out.lines().count(), 2);
+    assert_eq!(home.write(&["find", "*.txt", "--snapshot", "latest"]).exits(0).out.lines().count(), 1);
+    let changes = home.write(&["diff", &first, "latest"]).exits(0).out;
+    assert!(changes.contains("M a/b/hello.txt") && changes.contains("+ new"), "{changes}");
+    assert_eq!(home.read(&["cat", "latest:/a/b/hello.txt"]).exits(0).out, "changed\n");
+    assert_eq!(home.read(&["cat", &format!("{first}:a/b/hello.txt")]).exits(0).out, "hello\n");
+    assert_eq!(home.read(&["cat", "latest:/zeros"]).exits(0).out.len(), 300_000);
+
+    home.read(&["restore", "latest", "--target", "out"]).exits(0);
+    assert_eq!(std::fs::read(home.path("out/a/b/hello.txt")).unwrap(), b"changed\n");
+    std::fs::write(home.path("out/extra"), "x").unwrap();
+    home.read(&["restore", "latest", "--target", "out", "--delete"]).exits(2).says(&["no terminal", "--yes"]);
+    assert!(home.path("out/extra").exists());
+    let done = home.read(&["restore", "latest", "--target", "out", "--delete", "--yes", "--json"]).exits(0).json();
+    assert_eq!(done["deleted"][0], "extra");
+    assert!(!home.path("out/extra").exists());
+}
+
+#[test]
+fn standard_input_is_a_source() {
+    let home = Home::new();
+    let args = ["backup", "--stdin", "--name", "dump.sql", "--source", "pg/app"];
+    let mut command = home.command(&args);
+    command
+        .env("HOMELAB_DR_WRITER_KEY_FILE", "writer")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"select 1;").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(home.read(&["cat", "latest:pg/app:dump.sql"]).exits(0).out, "select 1;");
+}
+
+#[test]
+fn keys_come_and_go_and_the_last_one_stays() {
+    let home = Home::new();
+    let mode = |name: &str| std::fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("key"), mode("writer")), (0o600, 0o600));
+    let second = home.run(&["keys", "new", "--out", "second", "--json"]).exits(0).json();
+    let second = second["recipient"].as_str().unwrap();
+    home.read(&["keys", "remove", &home.recipient, "--yes"]).exits(7).says(&["last recipient"]);
+    home.read(&["keys", "add", "--recipient", second]).exits(0);
+    let listed = home.read(&["keys", "list", "--json"]).exits(0).json();
+    assert_eq!(listed["recipients"].as_array().unwrap().len(), 2);
+    home.write(&["keys", "list", "--identity", "second"]).exits(0);
+    home.read(&["keys", "remove", &home.recipient]).exits(2).says(&["--yes"]);
+    home.read(&["keys", "remove", &home.recipient[..12], "--yes"]).exits(0);
+    home.read(&["keys", "list"]).exits(6).says(&["no given identity opens"]);
+    home.write(&["keys", "list", "--identity", "second"]).exits(0);
+    home.write(&["keys", "drill", "--identity", "second"]).exits(0);
+    let drills = home.write(&["keys", "drill", "--list", "--json"]).exits(0).json();
+    assert_eq!(drills["drills"][0]["recipient"], second);
+}
+
+#[test]
+fn the_recovery_kit_is_private_and_holds_the_identity_only_if_asked() {
+    let home = Home::new();
+    home.read(&["keys", "paper", "--out", "kit.html"]).exits(0);
+    let kit = std::fs::read_to_string(home.path("kit.html")).unwrap();
+    assert!(!kit.contains("AGE-SECRET"), "and what it has of the groups of four cannot be the key");
+    assert!(kit.contains(&home.dir().join("repo").display().to_string()), "an absolute address");
+    home.read(&["keys", "paper", "--out", "kit.html"]).exits(7).says(&["exists already"]);
+    home.read(&["keys", "paper", "--out", "kit2.html", "--with-identity"]).exits(0);
+    let mode = std::fs::metadata(home.path("kit2.html")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(
+        std::fs::metadata(home.path("kit2.html")).unwrap().len()
+            > std::fs::metadata(home.path("kit.html")).unwrap().len()
+    );
+}
+
+#[test]
+fn check_copy_forget_and_prune_are_wired() {
+    let home = Home::new();
+    home.backup();
+    home.backup();
+    let report = home.read(&["check", "--read-data", "--json"]).exits(0).json();
+    assert_eq!(report["depth"]["decrypted"], true);
+    home.run(&["check", "--no-key", "--read-data"]).exits(0);
+    let plan = home.run(&["replicate", "--to", "copy", "--dry-run"]).exits(5);
+    assert!(plan.err.contains("copy"), "a place that is not there is not made by a dry run");
+    home.run(&["replicate", "--to", "copy"]).exits(0);
+    home.write(&["snapshots", "--repo", "copy"]).exits(0);
+    assert!(home.write(&["stats", "--json"]).exits(0).json()["total_ratio"].is_number());
+    home.write(&["forget", "--keep-last", "1"]).exits(2).says(&["--yes"]);
+    let dry = home.write(&["forget", "--keep-last", "1", "--dry-run", "--json"]).exits(0).json();
+    assert_eq!(dry["decisions"][0]["verdict"], "remove");
+    assert_eq!(home.write(&["snapshots"]).exits(0).out.lines().count(), 3);
+    home.write(&["forget", "--keep-last", "1", "--yes"]).exits(0);
+    assert_eq!(home.write(&["snapshots"]).exits(0).out.lines().count(), 2);
+    home.write(&["prune", "--dry-run", "--json"]).exits(0).json();
+    home.write(&["prune", "--yes"]).exits(0);
+    home.write(&["check"]).exits(0);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let home = Home::new();
+    std::fs::write(home.path("source/zeros"), vec![0; 20_000_000]).unwrap();
+    home.backup();
+    let mut command = home.command(&["cat", "latest:/zeros"]);
+    command.env("HOMELAB_DR_WRITER_KEY_FILE", "writer").env("HOMELAB_DR_IDENTITY_FILE", "key");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut three = [0; 3];
+    child.stdout.take().unwrap().read_exact(&mut three).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
