@@ -418,8 +418,8 @@ mod tests {
         }
         let index = builder.finish(vec![]);
         assert_eq!(index.len(), 10_000_000);
-        let each = index.memory_bytes() as f64 / 10_000_000.0;
-        assert!(each <= 48.0, "{each} bytes a chunk");
+        let bytes = index.memory_bytes();
+        assert!(bytes <= 480_000_000, "{bytes} bytes for ten million chunks");
         let found = index.find(&id(19_999, 499)).expect("it was added");
         assert_eq!(found.offset, 200 + 499 * 10);
     }
