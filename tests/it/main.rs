@@ -7,6 +7,7 @@
 )]
 
 mod end_to_end;
+mod frozen;
 mod store;
 mod support;
 mod tree;
