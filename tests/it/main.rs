@@ -7,7 +7,9 @@
 )]
 
 mod end_to_end;
+mod format_vectors;
 mod frozen;
+mod layers;
 mod store;
 mod support;
 mod tree;
