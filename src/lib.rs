@@ -4,13 +4,20 @@
 
 pub mod backup;
 pub mod base;
+pub mod check;
 pub mod chunker;
+pub mod cli;
 pub mod compress;
 pub mod crypto;
+pub mod forget;
 pub mod format;
+pub mod keys;
 pub mod paper;
+pub mod prune;
 pub mod recover;
+pub mod replicate;
 pub mod repo;
 pub mod retention;
+pub mod stats;
 pub mod store;
 pub mod tree;

@@ -60,4 +60,6 @@ pub enum RecordKind {
     Epoch = 22,
     /// A session.
     Session = 23,
+    /// A proof that an identity opened the repository.
+    Drill = 24,
 }

@@ -224,23 +224,31 @@ impl Reader {
         if let Some(key) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Ok(key.clone());
         }
+        if !self.repository.has_identity() {
+            return Err(RepoError::IdentityNeeded);
+        }
         let session_key = layout::session(&id);
         let store = &*self.repository.store;
         let meta = &self.repository.meta;
-        let wraps = match sealed::read_at::<SessionRecord>(store, meta, RecordKind::Session, &session_key).await {
+        let mut wraps = match sealed::read_at::<SessionRecord>(store, meta, RecordKind::Session, &session_key).await {
             Ok(record) => vec![(record.epoch, record.wrap)],
-            Err(_) => self.wraps_in(&pack.id).await?,
+            Err(_) => Vec::new(),
         };
         let mut failure = None;
-        for (epoch, wrap) in wraps {
-            match self.repository.unwrap_session(epoch, &wrap)? {
-                Ok(key) if key.id() == id => {
-                    let key = Arc::new(key);
-                    self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(id, key.clone());
-                    return Ok(key);
+        for from_pack in [false, true] {
+            if from_pack {
+                wraps = self.wraps_in(&pack.id).await?;
+            }
+            for (epoch, wrap) in &wraps {
+                match self.repository.unwrap_session(*epoch, wrap)? {
+                    Ok(key) if key.id() == id => {
+                        let key = Arc::new(key);
+                        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(id, key.clone());
+                        return Ok(key);
+                    }
+                    Ok(_) => {} // another session's: the object was exchanged, or the pack has several
+                    Err(error) => failure = Some(error),
                 }
-                Ok(_) => {}
-                Err(error) => failure = Some(error),
             }
         }
         let source = failure.unwrap_or(crate::crypto::content::ContentError::Commitment);

@@ -24,6 +24,9 @@ pub const DOOMED: &str = "doomed/";
 /// Proofs that an identity opened the repository.
 pub const DRILLS: &str = "drills/";
 
+/// Advisory leases.
+pub const LEASES: &str = "leases/";
+
 /// Every prefix whose objects are named by the hash of their bytes.
 pub const HASH_NAMED: [&str; 7] = [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS];
 
@@ -74,6 +77,28 @@ pub fn named(prefix: &str, id: &ObjectId) -> Key {
 pub fn object_id(key: &Key) -> Option<ObjectId> {
     let name = key.file_name();
     name.strip_suffix(".age").unwrap_or(name).parse().ok()
+}
+
+/// Whether a name is one that a repository has.
+#[must_use]
+pub fn belongs(key: &Key) -> bool {
+    let name = key.as_str();
+    let hex = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.parse::<ObjectId>().is_ok());
+    let is = |prefix: &str, made: fn(&ObjectId) -> Key| {
+        name.starts_with(prefix) && object_id(key).is_some_and(|id| *key == made(&id))
+    };
+    name == FORMAT
+        || is(ACCESS, access)
+        || is(PACKS, pack)
+        || name.strip_prefix(EPOCHS).is_some_and(|rest| rest.parse::<u32>().is_ok())
+        || name.starts_with(LEASES)
+        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS].into_iter().any(hex)
+}
+
+/// Whether a name promises the hash of the object's bytes, so that anyone can check it.
+#[must_use]
+pub fn is_hash_named(key: &Key) -> bool {
+    HASH_NAMED.iter().any(|prefix| key.as_str().starts_with(prefix)) && belongs(key)
 }
 
 #[cfg(test)]

@@ -234,6 +234,12 @@ impl Repository {
             .map_or(broken, |keys| ContentKey::unwrap(self.id, epoch, &keys.private, wrap)))
     }
 
+    /// Reads the current epoch's record anew, with every check of opening.
+    pub(crate) async fn reread_epoch(&self) -> Result<EpochRecord, RepoError> {
+        let (metadata_key, ..) = &self.writer_keys;
+        read_epoch(&*self.store, &self.meta, &self.root, metadata_key).await
+    }
+
     /// Reads the epochs anew and fails if a later one began: a writer must not commit under a retired key.
     pub(crate) async fn refuse_if_retired(&self) -> Result<(), RepoError> {
         match latest_epoch(&*self.store).await? {

@@ -26,7 +26,7 @@ fn bad(at: &impl std::fmt::Display, reason: &str) -> RepoError {
 }
 
 /// The children of a node, checked.
-fn decode_node(id: &BlobId, plain: &[u8]) -> Result<Vec<Child>, RepoError> {
+pub(crate) fn decode_node(id: &BlobId, plain: &[u8]) -> Result<Vec<Child>, RepoError> {
     let children: Vec<Child> = minicbor::decode(plain).map_err(|_| bad(id, "the node does not decode"))?;
     let ordered = children.is_sorted_by(|a, b| a.first < b.first);
     let plain_paths = children.iter().all(|child| TreePath::new(child.first.as_bytes()).is_ok());
@@ -51,6 +51,11 @@ pub fn decode_leaf(id: &BlobId, plain: &[u8]) -> Result<Vec<Entry>, RepoError> {
         }
     }
     Ok(entries)
+}
+
+/// The pieces in a list blob.
+pub(crate) fn decode_list(id: &BlobId, plain: &[u8]) -> Result<Vec<Piece>, RepoError> {
+    minicbor::decode(plain).map_err(|_| bad(id, "the list does not decode"))
 }
 
 fn covers(pieces: &[Piece], size: u64) -> bool {
@@ -157,8 +162,7 @@ pub async fn pieces(reader: &Reader, content: &Content, size: u64) -> Result<Vec
     };
     let mut all = Vec::new();
     for (id, plain) in lists.iter().zip(reader.metadata_many(Kind::List, lists).await?) {
-        let mut part: Vec<Piece> = minicbor::decode(&plain).map_err(|_| bad(id, "the list does not decode"))?;
-        all.append(&mut part);
+        all.append(&mut decode_list(id, &plain)?);
     }
     if covers(&all, size) {
         Ok(all)

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, helpers too"
 )]
 
+mod check;
 mod end_to_end;
 mod format_vectors;
 mod frozen;

@@ -1,0 +1,185 @@
+//! After damage: which snapshots and files need what is lost.
+//!
+//! A blob is lost when no copy of it can be read. Every tree is walked again; leaves that lost nothing are remembered and not read a second time.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::base::id::BlobId;
+use crate::check::report::{Affected, AffectedSnapshot, EXAMPLES_MAX, Finding, Hint, Problem, SNAPSHOTS_MAX};
+use crate::check::trouble::Troubles;
+use crate::check::walk::{Broken, Visitor, walk};
+use crate::format::entry::{Piece, TreePath};
+use crate::format::kind::Kind;
+use crate::repo::fetch::Reader;
+use crate::repo::index::Index;
+use crate::repo::layout;
+use crate::repo::snapshots::Snapshot;
+
+/// Who is to blame: a pack, or nobody because the blob is in no index segment.
+type Culprit = Option<u32>;
+
+struct Tracing<'a> {
+    index: &'a Index,
+    troubles: &'a Troubles,
+    /// Leaves and nodes that lost nothing, nor anything below.
+    clean: HashSet<BlobId>,
+    /// Whether the leaf that is being told lost something.
+    leaf_lost: bool,
+    snapshot: BTreeMap<Culprit, AffectedSnapshot>,
+    current: &'a Snapshot,
+}
+
+impl Tracing<'_> {
+    fn culprits(&self, blob: &BlobId) -> Vec<Culprit> {
+        let mut packs: Vec<Culprit> = self.index.copies(blob).map(|copy| Some(copy.pack)).collect();
+        if packs.is_empty() {
+            packs.push(None);
+        }
+        packs.dedup();
+        packs
+    }
+
+    fn affected(&mut self, culprit: Culprit) -> &mut AffectedSnapshot {
+        let Snapshot { id, record } = self.current;
+        self.snapshot.entry(culprit).or_insert_with(|| AffectedSnapshot {
+            id: *id,
+            source: record.source.clone(),
+            started: record.started,
+            files: 0,
+            unknown_entries: 0,
+            examples: Vec::new(),
+        })
+    }
+
+    fn lost_file(&mut self, path: &TreePath, blobs: &[BlobId]) {
+        self.leaf_lost = true;
+        let mut culprits: Vec<Culprit> = blobs.iter().flat_map(|blob| self.culprits(blob)).collect();
+        culprits.sort_unstable();
+        culprits.dedup();
+        for culprit in culprits {
+            let affected = self.affected(culprit);
+            let name = path.display();
+            // A file with a broken list and a lost chunk is told twice in a row.
+            if affected.examples.last() == Some(&name) {
+                continue;
+            }
+            affected.files += 1;
+            if affected.examples.len() < EXAMPLES_MAX {
+                affected.examples.push(name);
+            }
+        }
+    }
+}
+
+impl Visitor for Tracing<'_> {
+    fn skip(&mut self, kind: Kind, blob: &BlobId) -> bool {
+        if kind == Kind::Leaf {
+            self.leaf_lost = false;
+        }
+        self.clean.contains(blob)
+    }
+
+    fn opened(&mut self, kind: Kind, _: &BlobId) {
+        if kind == Kind::Leaf {
+            self.leaf_lost = false;
+        }
+    }
+
+    fn broken(&mut self, broken: &Broken<'_>) {
+        if broken.kind == Kind::List {
+            self.lost_file(broken.at, &[*broken.blob]);
+            return;
+        }
+        for culprit in self.culprits(broken.blob) {
+            let affected = self.affected(culprit);
+            affected.unknown_entries += broken.entries;
+            if affected.examples.len() < EXAMPLES_MAX {
+                let from = if *broken.at == TreePath::root() { "/".to_owned() } else { broken.at.display() };
+                affected.examples.push(format!("{from} …"));
+            }
+        }
+    }
+
+    fn file(&mut self, path: &TreePath, pieces: &[Piece]) {
+        let lost: Vec<BlobId> = pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Data { blob, .. } if self.troubles.is_lost(self.index, blob) => Some(*blob),
+                _ => None,
+            })
+            .collect();
+        if !lost.is_empty() {
+            self.lost_file(path, &lost);
+        }
+    }
+
+    fn leaf_done(&mut self, leaf: &BlobId) {
+        if !self.leaf_lost {
+            self.clean.insert(*leaf);
+        }
+    }
+}
+
+fn add(affected: &mut Affected, snapshot: AffectedSnapshot) {
+    affected.snapshots_total += 1;
+    if affected.snapshots.len() < SNAPSHOTS_MAX {
+        affected.snapshots.push(snapshot);
+    }
+}
+
+/// Turns the troubles into findings that say what they cost. `broken_index` is an index segment that did not read: what is in no other is put down to it.
+pub(super) async fn tell(
+    reader: &Reader,
+    snapshots: &[Snapshot],
+    troubles: &Troubles,
+    broken_index: Option<&str>,
+    findings: &mut Vec<Finding>,
+) {
+    let mut packs: BTreeMap<u32, Finding> = troubles.findings(&reader.index).into_iter().collect();
+    let mut nowhere = Affected::default();
+    let mut senseless: Vec<Finding> = Vec::new();
+    let Some(first) = snapshots.first() else {
+        findings.extend(packs.into_values());
+        return;
+    };
+    let mut tracing = Tracing {
+        index: &reader.index,
+        troubles,
+        clean: HashSet::new(),
+        leaf_lost: false,
+        snapshot: BTreeMap::new(),
+        current: first,
+    };
+    // The newest first: they are the ones that are spelled out.
+    for snapshot in snapshots.iter().rev() {
+        tracing.current = snapshot;
+        walk(reader, snapshot.record.root, &mut tracing).await;
+        for (culprit, affected) in std::mem::take(&mut tracing.snapshot) {
+            match culprit.map(|pack| packs.get_mut(&pack)) {
+                Some(Some(finding)) => add(&mut finding.affected, affected),
+                Some(None) => senseless.push(unexplained(snapshot, affected)),
+                None => add(&mut nowhere, affected),
+            }
+        }
+    }
+    findings.extend(packs.into_values());
+    findings.extend(senseless);
+    if nowhere.snapshots_total > 0 {
+        let broken = broken_index.and_then(|name| findings.iter_mut().find(|finding| finding.object == name));
+        if let Some(finding) = broken {
+            finding.affected = nowhere;
+        } else {
+            let what = "what snapshots need is in no index segment: a segment is gone";
+            let finding = Finding::damage(&layout::INDEX, Problem::NotIndexed, what, Hint::RebuildIndex);
+            findings.push(Finding { affected: nowhere, ..finding });
+        }
+    }
+}
+
+/// A tree that contradicts itself although every pack seemed fine (the walk without `structure` met it first).
+fn unexplained(snapshot: &Snapshot, affected: AffectedSnapshot) -> Finding {
+    let object = layout::named(layout::SNAPSHOTS, &snapshot.id);
+    let what = "parts of its tree cannot be read";
+    let finding = Finding::damage(&object, Problem::Unopened, what, Hint::ReadAgain);
+    Finding { affected: Affected { snapshots_total: 1, snapshots: vec![affected] }, ..finding }
+}

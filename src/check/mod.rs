@@ -1,0 +1,88 @@
+//! Layer 5: is the repository whole? Four questions, each dearer than the one before.
+//!
+//! 1. *Objects*: everything that must be there is there with the right size, and every small object opens.
+//! 2. *Structure*: every tree of every snapshot can be read, and every blob it names is in a pack that is there.
+//! 3. *Data* ([`Options::read_percent`]): the stored bytes match their names, and every blob matches the index. No identity is needed.
+//! 4. With an identity, what is read in 3 is also decrypted, decompressed and compared with its id: the only answer to a writer that stored rubbish
+//!    under a proper seal.
+//!
+//! Promises: what could not be read is a finding, never skipped; it changes nothing; three packs at most are in memory. Deliberately absent: repairing.
+//!
+//! Snapshots are listed before the index and the index before the packs, so that a backup that runs meanwhile cannot look like damage.
+
+mod affected;
+mod data;
+mod index;
+mod objects;
+mod report;
+mod snapshots;
+mod stored;
+mod structure;
+mod trouble;
+mod verify;
+mod walk;
+
+use std::sync::Arc;
+
+use crate::base::clock::Time;
+use crate::base::progress::Progress;
+use crate::repo::error::RepoError;
+use crate::repo::fetch::Reader;
+use crate::repo::open::Repository;
+
+pub use report::{
+    Affected, AffectedSnapshot, Counts, Depth, EXAMPLES_MAX, Finding, Hint, Problem, Report, SNAPSHOTS_MAX, Severity,
+};
+pub use stored::check_stored;
+
+/// What to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Follow the trees.
+    pub structure: bool,
+    /// How many percent of the packs to read, 0 to 100. Which ones depends on the day: after 100 / N days all were read.
+    pub read_percent: u8,
+    /// The time; only its day counts.
+    pub now: Time,
+}
+
+/// Checks a repository that could be opened. An error means that nothing can be said; what is wrong with single objects is in the report.
+pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &Progress) -> Result<Report, RepoError> {
+    let mut counts = Counts::default();
+    let mut findings = Vec::new();
+    let chain = snapshots::load(repository, &mut findings).await?;
+    counts.snapshots = chain.snapshots.len() as u64;
+    progress.enter("looking at objects");
+    let (index, inventory) = index::load(repository, &mut findings, &mut counts).await?;
+    let mut troubles = index.troubles;
+    let index_broken = index.broken;
+    let index = Arc::new(index.index);
+    objects::look(repository, &index, &inventory, &mut findings).await;
+    let reader = Arc::new(Reader::new(repository.clone(), index));
+    let read_percent = options.read_percent.min(100);
+    let mut lacking = false;
+    if options.structure {
+        progress.enter("following trees");
+        lacking = structure::look(&reader, &chain.snapshots, &mut troubles, &mut counts, progress).await;
+    }
+    if read_percent > 0 {
+        progress.enter("reading packs");
+        let slice = data::Slice::of_day(read_percent, options.now);
+        data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, progress).await?;
+        stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts, progress).await;
+    }
+    if lacking || !troubles.is_empty() || index_broken.is_some() {
+        progress.enter("finding out what is affected");
+        affected::tell(&reader, &chain.snapshots, &troubles, index_broken.as_deref(), &mut findings).await;
+    }
+    let depth = Depth {
+        keyed: true,
+        structure: options.structure,
+        read_percent,
+        decrypted: repository.has_identity() && read_percent > 0,
+        verified: repository.verified,
+    };
+    let mut report = Report { store: repository.store.address(), depth, counts, findings };
+    report.sort();
+    Ok(report)
+}

@@ -1,0 +1,215 @@
+//! What a check found: plain data, to be printed, compared and kept.
+
+use std::fmt::Display;
+
+use serde::Serialize;
+
+use crate::base::clock::Time;
+use crate::base::id::ObjectId;
+
+/// How many snapshots a finding spells out; [`Affected::snapshots_total`] has the number.
+pub const SNAPSHOTS_MAX: usize = 100;
+/// How many files of a snapshot a finding spells out.
+pub const EXAMPLES_MAX: usize = 10;
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Nothing is wrong; somebody may want to know.
+    Note,
+    /// Nothing is lost, but something is not as it should be.
+    Warning,
+    /// The repository is not whole: something that belongs to it is missing, changed or cannot be read.
+    Damage,
+}
+
+/// What kind of thing is wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Problem {
+    /// It is not there.
+    Missing,
+    /// It is there with another size.
+    Size,
+    /// Its bytes do not match its name.
+    Name,
+    /// The store could not read it.
+    Unreadable,
+    /// It does not open, or opens to something that makes no sense.
+    Unopened,
+    /// Blobs in it are not what the index says.
+    Blobs,
+    /// A record of the chain of snapshots that another names is gone and nobody forgot it.
+    Gap,
+    /// What a snapshot needs is in no index segment.
+    NotIndexed,
+    /// No index segment names it.
+    Unindexed,
+    /// It is no object of a repository.
+    Foreign,
+}
+
+/// What can be done about it; the command line has the words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hint {
+    /// Nothing.
+    Nothing,
+    /// Copy the object back from a replica or from an older version of it.
+    CopyFromReplica,
+    /// Back up the sources again: what they still hold is stored anew.
+    BackUpAgain,
+    /// The index can be made again from the packs.
+    RebuildIndex,
+    /// Write a new access object with an identity (by changing the recipients to what they are).
+    WriteAccess,
+    /// Find out who removed it, and whether they should be able to.
+    FindOutWho,
+    /// `prune` takes it away in time.
+    Prune,
+    /// Read again; if it stays, look at the disk or the provider.
+    ReadAgain,
+}
+
+/// A snapshot that is not whole because of a finding.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AffectedSnapshot {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its source.
+    pub source: String,
+    /// When it began.
+    pub started: Time,
+    /// Files that cannot be read whole.
+    pub files: u64,
+    /// Entries of parts of the tree that cannot be read: nothing is known of them but their number.
+    pub unknown_entries: u64,
+    /// Some of the files; a part of the tree is named by its first path and ` …`.
+    pub examples: Vec<String>,
+}
+
+/// What cannot be read because of a finding.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Affected {
+    /// How many snapshots.
+    pub snapshots_total: u64,
+    /// The newest of them, at most [`SNAPSHOTS_MAX`].
+    pub snapshots: Vec<AffectedSnapshot>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// The object's name, such as `packs/3f/3f9a…`.
+    pub object: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What kind of thing it is.
+    pub problem: Problem,
+    /// What is wrong, for people.
+    pub what: String,
+    /// What cannot be read because of it.
+    pub affected: Affected,
+    /// What can be done.
+    pub hint: Hint,
+}
+
+impl Finding {
+    pub(super) fn new(
+        object: &dyn Display,
+        severity: Severity,
+        problem: Problem,
+        what: impl Into<String>,
+        hint: Hint,
+    ) -> Self {
+        let affected = Affected::default();
+        Self { object: object.to_string(), severity, problem, what: what.into(), affected, hint }
+    }
+
+    pub(super) fn damage(object: &dyn Display, problem: Problem, what: impl Into<String>, hint: Hint) -> Self {
+        Self::new(object, Severity::Damage, problem, what, hint)
+    }
+
+    pub(super) fn note(object: &dyn Display, problem: Problem, what: impl Into<String>, hint: Hint) -> Self {
+        Self::new(object, Severity::Note, problem, what, hint)
+    }
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Objects listed.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs that the index names.
+    pub packs: u64,
+    /// Blobs that the index names, copies counted.
+    pub blobs: u64,
+    /// Index segments.
+    pub index_segments: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Metadata blobs (nodes, leaves, lists) that were opened for the structure.
+    pub metadata_blobs: u64,
+    /// Files in them, each leaf counted once however many snapshots share it.
+    pub files: u64,
+    /// References to data blobs that were looked up.
+    pub references: u64,
+    /// Objects whose bytes were read whole and compared with their names.
+    pub objects_read: u64,
+    /// Their bytes.
+    pub bytes_read: u64,
+    /// Blobs whose sealed bytes were compared with the index.
+    pub blobs_read: u64,
+    /// Blobs that were decrypted, decompressed and compared with their ids.
+    pub blobs_opened: u64,
+}
+
+/// How far a check went.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, read by machines")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Depth {
+    /// A key was held: the index, the snapshots and the trees could be read.
+    pub keyed: bool,
+    /// The trees were followed.
+    pub structure: bool,
+    /// Percent of the packs that were read.
+    pub read_percent: u8,
+    /// An identity was held: what was read was also decrypted, content included.
+    pub decrypted: bool,
+    /// The repository's fingerprint was compared with a pinned one.
+    pub verified: bool,
+}
+
+/// The result.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Report {
+    /// The store's address.
+    pub store: String,
+    /// How far it went.
+    pub depth: Depth,
+    /// What was looked at.
+    pub counts: Counts,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether anything is missing, changed or unreadable.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.worst() == Some(Severity::Damage)
+    }
+
+    /// The worst severity found.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|finding| finding.severity).max()
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.object.cmp(&b.object)));
+    }
+}

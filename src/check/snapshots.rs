@@ -1,0 +1,109 @@
+//! The chain of snapshots: every record must open, and none may be gone without a tombstone.
+
+use futures::stream::{self, StreamExt};
+
+use crate::base::id::ObjectId;
+use crate::check::report::{Finding, Hint, Problem};
+use crate::format::kind::RecordKind;
+use crate::format::record::{ChainRecord, KeyDrill};
+use crate::repo::error::RepoError;
+use crate::repo::open::Repository;
+use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::{layout, sealed};
+
+/// Records fetched at once.
+const FETCH_AT_ONCE: usize = 16;
+
+/// What a finding says of an object that did not read.
+pub(super) fn of_error(object: &crate::store::Key, error: &RepoError) -> Finding {
+    match error {
+        RepoError::Store(error) if error.is_not_found() => {
+            Finding::damage(object, Problem::Missing, "it was listed and is not there", Hint::ReadAgain)
+        }
+        RepoError::Store(error) => Finding::damage(object, Problem::Unreadable, with_causes(error), Hint::ReadAgain),
+        RepoError::Damaged { .. } => {
+            Finding::damage(object, Problem::Name, "its bytes do not match its name", Hint::CopyFromReplica)
+        }
+        other => Finding::damage(object, Problem::Unopened, with_causes(other), Hint::CopyFromReplica),
+    }
+}
+
+/// An error with its causes on one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// Reads every record; what does not read is a finding, and so is every gap.
+pub(super) async fn load(repository: &Repository, findings: &mut Vec<Finding>) -> Result<Chain, RepoError> {
+    let listed = repository.store.list(layout::SNAPSHOTS).await?;
+    let mut reads = stream::iter(listed)
+        .map(|entry| async move {
+            let read = sealed::read(&*repository.store, &repository.meta, RecordKind::Snapshot, &entry.key).await;
+            (entry.key, read)
+        })
+        .buffer_unordered(FETCH_AT_ONCE);
+    let mut chain = Chain::default();
+    while let Some((key, read)) = reads.next().await {
+        let Some(id) = layout::object_id(&key) else { continue }; // a foreign object: noted with the others
+        match read {
+            Ok(ChainRecord::Snapshot(record)) => chain.snapshots.push(Snapshot { id, record: *record }),
+            Ok(ChainRecord::Tombstone(record)) => {
+                chain.tombstones.insert(id, record);
+            }
+            // Forgotten since it was listed.
+            Err(RepoError::Store(error)) if error.is_not_found() => {}
+            Err(error) => {
+                findings.push(of_error(&key, &error));
+                chain.unreadable.push((id, error.to_string()));
+            }
+        }
+    }
+    chain.snapshots.sort_by_key(|snapshot| (snapshot.record.started, snapshot.id));
+    let mut gone = chain.gaps();
+    for head in heads_seen(repository, findings).await? {
+        if !gone.contains(&head) && !is_known(&chain, &head) {
+            gone.push(head);
+        }
+    }
+    findings.extend(gone.into_iter().map(|id| {
+        let what = "a record of the chain of snapshots is gone, and nobody forgot it";
+        Finding::damage(&layout::named(layout::SNAPSHOTS, &id), Problem::Gap, what, Hint::FindOutWho)
+    }));
+    Ok(chain)
+}
+
+fn is_known(chain: &Chain, id: &ObjectId) -> bool {
+    chain.snapshots.iter().any(|snapshot| snapshot.id == *id)
+        || chain.unreadable.iter().any(|(unreadable, _)| unreadable == id)
+        || chain.tombstones.contains_key(id)
+        || chain.tombstones.values().any(|tombstone| tombstone.forgotten.contains(id))
+}
+
+/// The heads that key drills saw: no record names the newest one as its parent, but a drill may remember it.
+async fn heads_seen(repository: &Repository, findings: &mut Vec<Finding>) -> Result<Vec<ObjectId>, RepoError> {
+    let listed = repository.store.list(layout::DRILLS).await?;
+    let mut reads = stream::iter(listed)
+        .map(|entry| async move {
+            let read: Result<KeyDrill, _> =
+                sealed::read(&*repository.store, &repository.meta, RecordKind::Drill, &entry.key).await;
+            (entry.key, read)
+        })
+        .buffer_unordered(FETCH_AT_ONCE);
+    let mut heads = Vec::new();
+    while let Some((key, read)) = reads.next().await {
+        match read {
+            Ok(drill) => heads.extend(drill.heads),
+            Err(_) if layout::object_id(&key).is_none() => {}
+            Err(error) => findings.push(of_error(&key, &error)),
+        }
+    }
+    heads.sort_unstable();
+    heads.dedup();
+    Ok(heads)
+}

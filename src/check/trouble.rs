@@ -1,0 +1,84 @@
+//! What is wrong with packs and the blobs in them, gathered from all stages before it becomes findings.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::base::id::BlobId;
+use crate::check::report::{Finding, Hint, Problem};
+use crate::repo::index::Index;
+use crate::repo::layout;
+
+/// How many reasons a finding spells out.
+const REASONS_MAX: usize = 3;
+
+/// What is wrong with one pack.
+pub(super) struct PackTrouble {
+    problem: Problem,
+    reasons: Vec<String>,
+    more: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Troubles {
+    packs: BTreeMap<u32, PackTrouble>,
+    /// Copies (positions in the index) that cannot be relied on.
+    bad: HashSet<usize>,
+}
+
+impl Troubles {
+    pub(super) fn is_empty(&self) -> bool {
+        self.packs.is_empty()
+    }
+
+    /// Something is wrong with a pack. The first problem names the kind.
+    pub(super) fn pack(&mut self, pack: u32, problem: Problem, reason: String) {
+        let trouble = self.packs.entry(pack).or_insert(PackTrouble { problem, reasons: Vec::new(), more: 0 });
+        if trouble.reasons.contains(&reason) {
+            return;
+        }
+        if trouble.reasons.len() < REASONS_MAX {
+            trouble.reasons.push(reason);
+        } else {
+            trouble.more += 1;
+        }
+    }
+
+    /// A copy of a blob cannot be read.
+    pub(super) fn blob(&mut self, pack: u32, slot: usize, reason: String) {
+        if self.bad.insert(slot) {
+            self.pack(pack, Problem::Blobs, reason);
+        }
+    }
+
+    /// Every copy that lies in `pack` from byte `from` on is gone.
+    pub(super) fn cut(&mut self, index: &Index, pack: u32, from: u64) {
+        let beyond = |location: &crate::repo::index::Location| {
+            location.pack == pack && u64::from(location.offset) + u64::from(location.length) > from
+        };
+        self.bad.extend(index.iter().map(|blob| blob.location).filter(beyond).map(|location| location.slot));
+    }
+
+    /// Whether no copy of a blob can be read.
+    pub(super) fn is_lost(&self, index: &Index, id: &BlobId) -> bool {
+        index
+            .copies(id)
+            .all(|copy| self.bad.contains(&copy.slot) || index.pack(copy.pack).is_none_or(|pack| !pack.present))
+    }
+
+    /// The packs in trouble as findings, with their numbers.
+    pub(super) fn findings(&self, index: &Index) -> Vec<(u32, Finding)> {
+        let finding = |(number, trouble): (&u32, &PackTrouble)| {
+            let id = index.pack(*number)?.id;
+            let mut what = trouble.reasons.join("; ");
+            if trouble.more > 0 {
+                what = format!("{what}; and {} more", trouble.more);
+            }
+            let hint = match trouble.problem {
+                Problem::Unreadable => Hint::ReadAgain,
+                _ => Hint::CopyFromReplica,
+            };
+            Some((*number, Finding::damage(&layout::pack(&id), trouble.problem, what, hint)))
+        };
+        self.packs.iter().filter_map(finding).collect()
+    }
+}

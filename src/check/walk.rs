@@ -1,0 +1,147 @@
+//! Walking a tree that may be broken: what opens is visited, what does not is told, and the walk goes on.
+
+use crate::base::id::BlobId;
+use crate::check::snapshots::with_causes;
+use crate::format::entry::{self, Content, Entry, Piece, TreePath};
+use crate::format::kind::Kind;
+use crate::format::record::TreeRoot;
+use crate::repo::error::RepoError;
+use crate::repo::fetch::Reader;
+use crate::repo::tree_read::{decode_leaf, decode_node};
+use crate::repo::tree_write::{Child, LEVELS_MAX};
+
+/// Nodes or leaves fetched together; a leaf has at most 512 KiB.
+const BATCH: usize = 32;
+
+/// A metadata blob that did not open.
+pub(super) struct Broken<'a> {
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Its id.
+    pub(super) blob: &'a BlobId,
+    /// The first path below it.
+    pub(super) at: &'a TreePath,
+    /// Entries below it; 0 where that is not known.
+    pub(super) entries: u64,
+    /// Why.
+    pub(super) why: String,
+}
+
+/// What the walk tells.
+pub(super) trait Visitor: Send {
+    /// Asked before a blob is read; true leaves it and what is below it out.
+    fn skip(&mut self, kind: Kind, blob: &BlobId) -> bool;
+    /// A blob opened.
+    fn opened(&mut self, kind: Kind, blob: &BlobId);
+    /// A blob did not open, or made no sense.
+    fn broken(&mut self, broken: &Broken<'_>);
+    /// A file and its pieces. Lists that were left out or are broken are not among them.
+    fn file(&mut self, path: &TreePath, pieces: &[Piece]);
+    /// A leaf ends: everything in it was told.
+    fn leaf_done(&mut self, _leaf: &BlobId) {}
+}
+
+/// Reads blobs together if all open, else one by one.
+async fn read(reader: &Reader, kind: Kind, ids: &[BlobId]) -> Vec<Result<Vec<u8>, RepoError>> {
+    if let Ok(all) = reader.metadata_many(kind, ids).await {
+        return all.into_iter().map(Ok).collect();
+    }
+    let mut each = Vec::with_capacity(ids.len());
+    for id in ids {
+        each.push(reader.metadata(kind, id).await);
+    }
+    each
+}
+
+fn tell(visitor: &mut impl Visitor, kind: Kind, child: &Child, error: &RepoError) {
+    let Child { first, blob, entries, .. } = child;
+    visitor.broken(&Broken { kind, blob, at: first, entries: *entries, why: with_causes(error) });
+}
+
+/// Walks the whole tree; see the module.
+pub(super) async fn walk<V: Visitor>(reader: &Reader, root: TreeRoot, visitor: &mut V) {
+    let mut level = vec![Child { first: TreePath::root(), blob: root.blob, entries: 0, bytes: 0 }];
+    for depth in (1..=root.level.min(LEVELS_MAX)).rev() {
+        let mut below: Vec<Child> = Vec::new();
+        for batch in wanted(visitor, Kind::Node, level).chunks(BATCH) {
+            let ids: Vec<BlobId> = batch.iter().map(|child| child.blob).collect();
+            for (child, plain) in batch.iter().zip(read(reader, Kind::Node, &ids).await) {
+                match plain.and_then(|plain| decode_node(&child.blob, &plain)) {
+                    Ok(mut children) => {
+                        visitor.opened(Kind::Node, &child.blob);
+                        if below.last().zip(children.first()).is_some_and(|(last, first)| last.first >= first.first) {
+                            let reason = format!("nodes overlap at level {depth}");
+                            tell(visitor, Kind::Node, child, &RepoError::Tree { at: child.first.display(), reason });
+                        }
+                        below.append(&mut children);
+                    }
+                    Err(error) => tell(visitor, Kind::Node, child, &error),
+                }
+            }
+        }
+        level = below;
+    }
+    for batch in wanted(visitor, Kind::Leaf, level).chunks(BATCH) {
+        let ids: Vec<BlobId> = batch.iter().map(|child| child.blob).collect();
+        for (child, plain) in batch.iter().zip(read(reader, Kind::Leaf, &ids).await) {
+            match plain.and_then(|plain| decode_leaf(&child.blob, &plain)) {
+                Ok(entries) => {
+                    visitor.opened(Kind::Leaf, &child.blob);
+                    leaf(reader, &entries, visitor).await;
+                    visitor.leaf_done(&child.blob);
+                }
+                Err(error) => tell(visitor, Kind::Leaf, child, &error),
+            }
+        }
+    }
+}
+
+fn wanted(visitor: &mut impl Visitor, kind: Kind, level: Vec<Child>) -> Vec<Child> {
+    level.into_iter().filter(|child| !visitor.skip(kind, &child.blob)).collect()
+}
+
+async fn leaf<V: Visitor>(reader: &Reader, entries: &[Entry], visitor: &mut V) {
+    for entry in entries {
+        let entry::Kind::File { size, content } = &entry.kind else { continue };
+        let lists = match content {
+            Content::Inline(pieces) => {
+                visitor.file(&entry.path, pieces);
+                continue;
+            }
+            Content::Lists(lists) => lists,
+        };
+        let wanted: Vec<BlobId> = lists.iter().filter(|id| !visitor.skip(Kind::List, id)).copied().collect();
+        let mut covered = Some(0_u64);
+        let mut pieces: Vec<Piece> = Vec::new();
+        for ids in wanted.chunks(BATCH) {
+            for (id, plain) in ids.iter().zip(read(reader, Kind::List, ids).await) {
+                match plain.and_then(|plain| decode_list(id, &plain)) {
+                    Ok(mut part) => {
+                        visitor.opened(Kind::List, id);
+                        let length = part.iter().try_fold(0_u64, |sum, piece| sum.checked_add(piece.length()));
+                        covered = covered.zip(length).and_then(|(sum, length)| sum.checked_add(length));
+                        pieces.append(&mut part);
+                    }
+                    Err(error) => {
+                        covered = None;
+                        let why = with_causes(&error);
+                        visitor.broken(&Broken { kind: Kind::List, blob: id, at: &entry.path, entries: 1, why });
+                    }
+                }
+            }
+        }
+        visitor.file(&entry.path, &pieces);
+        if let (Some(covered), Some(first)) = (covered, lists.first())
+            && wanted.len() == lists.len()
+            && covered != *size
+        {
+            let why = "the pieces do not add up to the file".to_owned();
+            visitor.broken(&Broken { kind: Kind::List, blob: first, at: &entry.path, entries: 1, why });
+        }
+    }
+}
+
+fn decode_list(id: &BlobId, plain: &[u8]) -> Result<Vec<Piece>, RepoError> {
+    minicbor::decode(plain)
+        .map_err(|_| RepoError::Tree { at: id.to_string(), reason: "the list does not decode".to_owned() })
+}

@@ -1,0 +1,131 @@
+//! Layer 5: the key drill. An identity that was never tried is a hope; a drill is a proof, and it is kept beside the data.
+//!
+//! It proves that the identity opens the repository's keys, a session's content key, and content that a snapshot needs. It does not read all of it: that is
+//! `check --read-data`.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use serde::Serialize;
+
+use crate::base::clock::{Clock, Time};
+use crate::base::id::{BlobId, ObjectId};
+use crate::format::entry::{self, Piece, TreePath};
+use crate::format::kind::RecordKind;
+use crate::format::record::KeyDrill;
+use crate::repo::error::RepoError;
+use crate::repo::fetch::Reader;
+use crate::repo::index::Index;
+use crate::repo::open::Repository;
+use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::tree_read::{TreeReader, pieces};
+use crate::repo::upload::retain_until;
+use crate::repo::{layout, sealed};
+
+/// Drills fetched at once.
+const FETCH_AT_ONCE: usize = 8;
+
+/// A drill that was held.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Drill {
+    /// Its id.
+    pub id: ObjectId,
+    /// When.
+    pub at: Time,
+    /// The recipient whose identity it was; empty where that cannot be told.
+    pub recipient: String,
+    /// The machine.
+    pub host: String,
+    /// The snapshot of which content was opened; `None` if the repository held no content.
+    pub snapshot: Option<ObjectId>,
+}
+
+/// What a drill proved.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Drilled {
+    /// The record that was stored.
+    pub drill: Drill,
+    /// The file of which a chunk was opened.
+    pub file: Option<String>,
+    /// The chunk's length in bytes.
+    pub bytes: u64,
+    /// Whether the repository's fingerprint was compared with a pinned one.
+    pub verified: bool,
+}
+
+impl Drill {
+    fn of(id: ObjectId, record: &KeyDrill) -> Self {
+        let KeyDrill { at, recipient, host, snapshot, .. } = record.clone();
+        Self { id, at, recipient, host, snapshot }
+    }
+}
+
+/// Opens content of the newest snapshot that has some with the identity that `repository` was opened with, and stores the proof.
+pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) -> Result<Drilled, RepoError> {
+    if !repository.has_identity() {
+        return Err(RepoError::IdentityNeeded);
+    }
+    let chain = Chain::load(repository).await?;
+    let index = Arc::new(Index::load(repository).await?);
+    let reader = Arc::new(Reader::new(repository.clone(), index));
+    let mut opened = None;
+    for snapshot in chain.snapshots.iter().rev() {
+        if let Some((path, blob)) = first_chunk(&reader, snapshot).await? {
+            // Unwraps the session, opens the blob, decompresses it and compares it with its id.
+            let plain = reader.data(&blob).await?;
+            opened = Some((snapshot.id, path, plain.len() as u64));
+            break;
+        }
+    }
+    let now = clock.now();
+    let record = KeyDrill {
+        at: now,
+        recipient: repository.opened_by.clone().unwrap_or_default(),
+        host: host.to_owned(),
+        snapshot: opened.as_ref().map(|(snapshot, ..)| *snapshot),
+        heads: chain.next_link().parents,
+    };
+    let retain = retain_until(repository, now);
+    let store = &*repository.store;
+    let (id, _) = sealed::put(store, &repository.meta, RecordKind::Drill, layout::DRILLS, &record, retain).await?;
+    let (file, bytes) = opened.map_or((None, 0), |(_, path, bytes)| (Some(path.display()), bytes));
+    Ok(Drilled { drill: Drill::of(id, &record), file, bytes, verified: repository.verified })
+}
+
+/// The first chunk of the first file of a snapshot that has any.
+async fn first_chunk(reader: &Arc<Reader>, snapshot: &Snapshot) -> Result<Option<(TreePath, BlobId)>, RepoError> {
+    let mut tree = TreeReader::open(reader.clone(), snapshot.record.root, TreePath::root()).await?;
+    while let Some(entries) = tree.next().await? {
+        for found in entries {
+            let entry::Kind::File { size, content } = found.kind else { continue };
+            for piece in pieces(reader, &content, size).await? {
+                if let Piece::Data { blob, .. } = piece {
+                    return Ok(Some((found.path, blob)));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The drills that were held, newest first; and the names of records that do not read. The writer key suffices.
+pub async fn list_drills(repository: &Repository) -> Result<(Vec<Drill>, Vec<String>), RepoError> {
+    let listed = repository.store.list(layout::DRILLS).await?;
+    let mut reads = stream::iter(listed)
+        .map(|entry| async move {
+            let read = sealed::read(&*repository.store, &repository.meta, RecordKind::Drill, &entry.key).await;
+            (entry.key, read)
+        })
+        .buffer_unordered(FETCH_AT_ONCE);
+    let (mut drills, mut unreadable) = (Vec::new(), Vec::new());
+    while let Some((key, read)) = reads.next().await {
+        match (layout::object_id(&key), read) {
+            (Some(id), Ok(record)) => drills.push(Drill::of(id, &record)),
+            (_, Err(RepoError::Store(error))) if !error.is_not_found() => return Err(error.into()),
+            (None, _) | (_, Err(RepoError::Store(_))) => {}
+            (_, Err(_)) => unreadable.push(key.to_string()),
+        }
+    }
+    drills.sort_by_key(|drill| std::cmp::Reverse((drill.at, drill.id)));
+    Ok((drills, unreadable))
+}

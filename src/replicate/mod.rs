@@ -1,0 +1,250 @@
+//! Layer 5: a second copy of a repository, made without any key.
+//!
+//! Objects are immutable and mostly named by the hash of their bytes: those are compared with their names before they are written to the target, so that
+//! damage does not spread. Never copied: `doomed/`, `checkpoints/` and `leases/`, which speak of one store only. Nothing is ever deleted on the target: what
+//! was forgotten at the source stays there until the target is pruned itself.
+//!
+//! **Order.** The source's snapshots are listed first and copied last, after everything else was seen on the target: a snapshot on the target is whole.
+//! `format.json` is the first object written: it claims the place for this repository, so that a copy that was cut off is known again and goes on, and
+//! neither `init` nor another repository's copy can take the place meanwhile. The epoch records come right before the snapshots: without them no key opens
+//! the target, so a half copy cannot be taken for an empty repository and written to. (With `format.json` last, a half copy would be a heap of objects
+//! that nothing ties to a repository, and going on would have to trust any heap.)
+//!
+//! Limits: epoch records, sessions and `format.json` have fixed names that anyone without a key must take on trust; `check` on the target opens them.
+
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use crate::base::clock::Time;
+use crate::base::progress::Progress;
+use crate::crypto::hash::object_id;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+pub use report::{Damaged, Fault, Options, PARALLEL_DEFAULT, Plan, Planned, ReplicateError, Report};
+
+use crate::repo::layout;
+use crate::repo::open::read_format;
+use crate::store::{Key, Listed, Put, Store, StoreError};
+
+/// What is copied before the snapshots, in this order; see the module.
+const ORDER: [&str; 6] =
+    [layout::ACCESS, layout::SESSIONS, layout::PACKS, layout::INDEX, layout::DRILLS, layout::EPOCHS];
+/// Longest object that is copied; packs have at most 64 MiB. Bounds what one copy allocates.
+const OBJECT_BYTES_MAX: u64 = 256 << 20;
+/// How often the source is listed anew because a pruner took away what was to be copied.
+const ROUNDS_MAX: u32 = 5;
+
+enum Copied {
+    Stored(u64),
+    AlreadyThere,
+    Vanished,
+    Bad(Fault),
+}
+
+/// Reads both ends' `format.json`; returns the source's, and whether the target is still empty.
+async fn ends(source: &dyn Store, target: &dyn Store) -> Result<(Bytes, bool), ReplicateError> {
+    read_format(source).await.map_err(ReplicateError::Source)?;
+    let format = source.get(&layout::format()).await?;
+    match target.get(&layout::format()).await {
+        Ok(there) if there == format => Ok((format, false)),
+        Ok(_) => Err(ReplicateError::OtherRepository { target: target.address(), source_address: source.address() }),
+        Err(error) if error.is_not_found() => match target.list("").await?.into_iter().next() {
+            Some(found) => Err(ReplicateError::NotEmpty { target: target.address(), example: found.key }),
+            None => Ok((format, true)),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sizes by name of what lies in a store.
+async fn sizes(store: &dyn Store) -> Result<BTreeMap<Key, u64>, StoreError> {
+    Ok(store.list("").await?.into_iter().map(|entry| (entry.key, entry.size)).collect())
+}
+
+/// Whether an object on the target needs nothing: epochs are few and compared by their bytes, the others by their size.
+fn is_there(there: &BTreeMap<Key, u64>, entry: &Listed) -> bool {
+    !entry.key.as_str().starts_with(layout::EPOCHS) && there.get(&entry.key) == Some(&entry.size)
+}
+
+/// What is of `prefix` in a listing.
+fn of<'a>(listing: &'a [Listed], prefix: &'a str) -> impl Iterator<Item = &'a Listed> {
+    listing.iter().filter(move |entry| entry.key.as_str().starts_with(prefix) && layout::belongs(&entry.key))
+}
+
+/// What [`replicate`] would do; changes nothing.
+pub async fn plan(source: &dyn Store, target: &dyn Store) -> Result<Plan, ReplicateError> {
+    let (format, first) = ends(source, target).await?;
+    let listing = source.list("").await?;
+    let there = sizes(target).await?;
+    let mut plan = Plan {
+        source: source.address(),
+        target: target.address(),
+        first,
+        copy: Vec::new(),
+        bytes: 0,
+        present: 0,
+        different: Vec::new(),
+    };
+    if first {
+        plan.copy.push(Planned { key: layout::FORMAT.to_owned(), bytes: format.len() as u64 });
+    }
+    for entry in ORDER.into_iter().chain([layout::SNAPSHOTS]).flat_map(|prefix| of(&listing, prefix)) {
+        match there.get(&entry.key) {
+            Some(size) if *size == entry.size => plan.present += 1,
+            Some(_) => plan.different.push(entry.key.to_string()),
+            None => plan.copy.push(Planned { key: entry.key.to_string(), bytes: entry.size }),
+        }
+    }
+    plan.bytes = plan.copy.iter().map(|planned| planned.bytes).sum();
+    Ok(plan)
+}
+
+/// A copy that is going on.
+struct Copying<'a> {
+    source: &'a dyn Store,
+    target: &'a dyn Store,
+    options: &'a Options,
+    progress: &'a Progress,
+    report: Report,
+    bad: BTreeSet<Key>,
+}
+
+/// Copies what the target lacks; see the module. An error leaves the target as a copy that was cut off: the next call goes on.
+pub async fn replicate(
+    source: &dyn Store,
+    target: &dyn Store,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Report, ReplicateError> {
+    let snapshots = source.list(layout::SNAPSHOTS).await?;
+    let (format, first) = ends(source, target).await?;
+    let report = Report::default();
+    let mut copying = Copying { source, target, options, progress, report, bad: BTreeSet::new() };
+    if first {
+        copying.report.copied_bytes += format.len() as u64;
+        copying.report.copied += 1;
+        target.put_new(&layout::format(), format, options.retain_until).await?;
+    }
+    let mut round = 0;
+    while copying.round(round == 0).await? > 0 {
+        round += 1;
+        if round >= ROUNDS_MAX {
+            return Err(ReplicateError::Moving { source_address: source.address() });
+        }
+    }
+    let there = sizes(target).await?;
+    let before = copying.report.copied;
+    let wanted: Vec<Listed> = of(&snapshots, layout::SNAPSHOTS).cloned().collect();
+    copying.all(wanted, &there, true).await?;
+    copying.report.snapshots = copying.report.copied - before;
+    Ok(copying.report)
+}
+
+impl Copying<'_> {
+    /// Lists the source, copies everything but snapshots, and sees it on the target. Returns how many objects vanished meanwhile: what took their place was
+    /// perhaps not listed yet, so that another round is needed.
+    async fn round(&mut self, first: bool) -> Result<u64, ReplicateError> {
+        let listing = self.source.list("").await?;
+        let there = sizes(self.target).await?;
+        self.report.foreign = listing.iter().filter(|entry| !layout::belongs(&entry.key)).count() as u64;
+        let to_copy = ORDER.into_iter().chain([layout::SNAPSHOTS]).flat_map(|prefix| of(&listing, prefix));
+        let missing = to_copy.filter(|entry| !there.contains_key(&entry.key));
+        let total = self.report.copied_bytes + missing.map(|entry| entry.size).sum::<u64>();
+        self.progress.bytes_total.store(total, Ordering::Relaxed);
+        let mut gone = BTreeSet::new();
+        for prefix in ORDER {
+            let wanted = of(&listing, prefix).cloned().collect();
+            gone.append(&mut self.all(wanted, &there, first).await?);
+        }
+        let seen = sizes(self.target).await?;
+        for entry in ORDER.into_iter().flat_map(|prefix| of(&listing, prefix)) {
+            let excused = gone.contains(&entry.key) || self.bad.contains(&entry.key);
+            if !excused && seen.get(&entry.key) != Some(&entry.size) {
+                return Err(ReplicateError::NotSeen { target: self.target.address(), key: entry.key.clone() });
+            }
+        }
+        Ok(gone.len() as u64)
+    }
+
+    /// Copies those of `wanted` that are not there, a few at once. Returns those that vanished.
+    async fn all(
+        &mut self,
+        wanted: Vec<Listed>,
+        there: &BTreeMap<Key, u64>,
+        count_present: bool,
+    ) -> Result<BTreeSet<Key>, ReplicateError> {
+        let (present, lacking): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|entry| is_there(there, entry));
+        if count_present {
+            self.report.present += present.len() as u64;
+        }
+        let lacking: Vec<Listed> = lacking.into_iter().filter(|entry| !self.bad.contains(&entry.key)).collect();
+        let (source, target, retain) = (self.source, self.target, self.options.retain_until);
+        let mut copies = stream::iter(lacking)
+            .map(|entry| async move {
+                // One of another size is tried too: put_new refuses it, and a damaged source is told from a damaged target.
+                let copied = copy(source, target, &entry, retain).await;
+                (entry, copied)
+            })
+            .buffer_unordered(self.options.parallel.max(1));
+        let mut gone = BTreeSet::new();
+        while let Some((entry, copied)) = copies.next().await {
+            match copied? {
+                Copied::Stored(bytes) => {
+                    self.report.copied += 1;
+                    self.report.copied_bytes += bytes;
+                    self.progress.add_file(bytes);
+                    self.progress.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
+                }
+                Copied::AlreadyThere if count_present => self.report.present += 1,
+                Copied::AlreadyThere => {}
+                Copied::Vanished => {
+                    self.report.vanished += 1;
+                    gone.insert(entry.key);
+                }
+                Copied::Bad(fault) => {
+                    self.report.damaged.push(Damaged { object: entry.key.to_string(), fault });
+                    self.bad.insert(entry.key);
+                }
+            }
+        }
+        Ok(gone)
+    }
+}
+
+/// Copies one object. What is wrong with it alone is an outcome; what stops everything is an error.
+async fn copy(
+    source: &dyn Store,
+    target: &dyn Store,
+    entry: &Listed,
+    retain: Option<Time>,
+) -> Result<Copied, ReplicateError> {
+    if entry.size > OBJECT_BYTES_MAX {
+        return Ok(Copied::Bad(Fault::SourceDamaged));
+    }
+    let bytes = match source.get(&entry.key).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return Ok(Copied::Vanished),
+        // A bad sector must not keep the rest of the repository from being saved. Whatever may pass stops the run instead.
+        Err(StoreError::Failed { transient: false, .. }) => return Ok(Copied::Bad(Fault::SourceUnreadable)),
+        Err(error) => return Err(error.into()),
+    };
+    let length = bytes.len() as u64;
+    let whole = if layout::is_hash_named(&entry.key) {
+        let hashed = bytes.clone();
+        let found = tokio::task::spawn_blocking(move || object_id(&hashed)).await;
+        layout::object_id(&entry.key) == Some(found.map_err(|_| ReplicateError::Worker)?)
+    } else {
+        length == entry.size
+    };
+    if !whole {
+        return Ok(Copied::Bad(Fault::SourceDamaged));
+    }
+    match target.put_new(&entry.key, bytes, retain).await {
+        Ok(Put::Created) => Ok(Copied::Stored(length)),
+        Ok(Put::AlreadyThere) => Ok(Copied::AlreadyThere),
+        Err(StoreError::Conflict { .. }) => Ok(Copied::Bad(Fault::TargetDiffers)),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,95 @@
+//! An index for reading when the index itself is damaged: what is left of the segments, and of packs that no segment names the table they carry inside.
+//!
+//! For restoring only. A pack that no segment names may be one that a pruner has given up, so nothing may be deduplicated to what is found here: every pack
+//! that came from its own table is marked not usable. Segments win over tables.
+
+use futures::stream::{self, StreamExt};
+
+use crate::format::pack::{IndexedPack, PACK_BYTES_MAX};
+use crate::repo::error::RepoError;
+use crate::repo::index::{Index, IndexBuilder, read_segment};
+use crate::repo::layout;
+use crate::repo::open::Repository;
+use crate::repo::packer::{TRAILER_BYTES, open_table, open_trailer};
+use crate::store::{Key, Listed};
+
+/// Segments and tables fetched at once.
+const FETCH_AT_ONCE: usize = 8;
+
+/// What could be read.
+pub struct Salvaged {
+    /// An index to read through.
+    pub index: Index,
+    /// Packs that are known from their own tables only.
+    pub from_tables: usize,
+    /// Segments and packs that could not be read.
+    pub lost: Vec<(Key, RepoError)>,
+}
+
+/// Reads all of the index that reads, then the tables of packs that it does not name.
+pub async fn load(repository: &Repository) -> Result<Salvaged, RepoError> {
+    let mut builder = IndexBuilder::default();
+    let mut lost = Vec::new();
+    let mut readable = Vec::new();
+    let listed = repository.store.list(layout::INDEX).await?;
+    let mut segments = stream::iter(listed)
+        .map(|entry| async move {
+            let segment = read_segment(repository, &entry.key).await;
+            (entry.key, segment)
+        })
+        .buffer_unordered(FETCH_AT_ONCE);
+    while let Some((key, segment)) = segments.next().await {
+        match segment {
+            Ok(segment) => {
+                segment.packs.iter().for_each(|pack| builder.add(pack));
+                readable.push(key);
+            }
+            Err(error) => lost.push((key, error)),
+        }
+    }
+    let packs = repository.store.list(layout::PACKS).await?;
+    let unnamed: Vec<Listed> = packs
+        .into_iter()
+        .filter(|entry| layout::belongs(&entry.key))
+        .filter(|entry| layout::object_id(&entry.key).is_some_and(|id| !builder.knows(&id)))
+        .collect();
+    let mut tables = stream::iter(unnamed)
+        .map(|entry| async move {
+            let table = table_of(repository, &entry).await;
+            (entry.key, table)
+        })
+        .buffer_unordered(FETCH_AT_ONCE);
+    let mut found = Vec::new();
+    while let Some((key, table)) = tables.next().await {
+        match table {
+            Ok(pack) => {
+                builder.add(&pack);
+                found.push(pack.id);
+            }
+            Err(error) => lost.push((key, error)),
+        }
+    }
+    let mut index = builder.finish(readable);
+    for pack in &mut index.packs {
+        pack.usable &= !found.contains(&pack.id);
+    }
+    Ok(Salvaged { index, from_tables: found.len(), lost })
+}
+
+/// A pack's own table, which lies at its end.
+async fn table_of(repository: &Repository, entry: &Listed) -> Result<IndexedPack, RepoError> {
+    let damaged = || RepoError::Damaged { key: entry.key.clone() };
+    let id = layout::object_id(&entry.key).ok_or_else(damaged)?;
+    let start = entry.size.checked_sub(TRAILER_BYTES as u64).ok_or_else(damaged)?;
+    if entry.size > PACK_BYTES_MAX as u64 {
+        return Err(damaged());
+    }
+    let store = &*repository.store;
+    let trailer = store.get_range(&entry.key, start..entry.size).await?;
+    let range = open_trailer(&repository.meta, &id, &trailer)?;
+    if range.end > start {
+        return Err(damaged());
+    }
+    let sealed = store.get_range(&entry.key, range).await?;
+    Ok(IndexedPack { id, size: entry.size, table: open_table(&repository.meta, &id, &sealed)? })
+}

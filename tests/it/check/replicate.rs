@@ -1,0 +1,175 @@
+//! Replication without a key: complete, cut off anywhere and resumed, and honest about damage.
+
+use std::sync::Arc;
+
+use homelab_dr::base::clock::SystemClock;
+use homelab_dr::base::progress::Progress;
+use homelab_dr::check::Severity;
+use homelab_dr::crypto::recipients::{NoPrompt, Prompt};
+use homelab_dr::replicate::{Fault as Wrong, Options, ReplicateError, Report, plan, replicate};
+use homelab_dr::repo::Repository;
+use homelab_dr::store::Store;
+use homelab_dr::store::fault::{Failure, Fault, When};
+use homelab_dr::store::memory::MemoryStore;
+
+use super::{Fixture, expected, names, read_all, run};
+use crate::support::repository::TestRepository;
+
+fn empty() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new(Arc::new(SystemClock)).named("target"))
+}
+
+async fn copy(source: &dyn Store, target: &dyn Store) -> Result<Report, ReplicateError> {
+    replicate(source, target, &Options::default(), &Progress::default()).await
+}
+
+async fn open(fixture: &Fixture, store: &Arc<dyn Store>) -> Result<Arc<Repository>, homelab_dr::repo::RepoError> {
+    let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
+    let pin = Some(fixture.repository.key.fingerprint());
+    Repository::open_with_identity(store.clone(), &fixture.repository.identity, &prompt, pin).await.map(Arc::new)
+}
+
+/// Every snapshot that the store shows can be read whole; returns how many there are.
+async fn reads_whole(repository: &Arc<Repository>) -> usize {
+    let chain = homelab_dr::repo::snapshots::Chain::load(repository).await.expect("a chain");
+    for snapshot in &chain.snapshots {
+        let read = read_all(repository, snapshot).await;
+        assert!(read.expect("whole") == expected(&snapshot.record.source), "{}", snapshot.record.source);
+    }
+    chain.snapshots.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_whole_and_the_plan_said_so_and_nothing_is_copied_twice() {
+    let fixture = Fixture::in_folder().await;
+    let source = &*fixture.repository.store;
+    let target = empty();
+    for stray in ["doomed/00", "checkpoints/00", "leases/prune/00", "notes.txt"] {
+        let stray = homelab_dr::store::Key::new(stray).unwrap();
+        source.put_new(&stray, "x".into(), None).await.unwrap();
+    }
+    let planned = plan(source, &*target).await.unwrap();
+    assert!(planned.first && planned.copy[0].key == "format.json");
+    assert!(planned.copy.last().unwrap().key.starts_with("snapshots/"));
+    assert_eq!(names(&*target).await, [""; 0], "a plan changes nothing");
+
+    let report = copy(source, &*target).await.unwrap();
+    let mut keys: Vec<String> = planned.copy.iter().map(|planned| planned.key.clone()).collect();
+    keys.sort();
+    assert_eq!(names(&*target).await, keys);
+    assert_eq!((report.copied, report.copied_bytes), (keys.len() as u64, planned.bytes));
+    assert_eq!((report.snapshots, report.vanished, report.damaged.len()), (3, 0, 0));
+    let opened = open(&fixture, &target).await.expect("the replica");
+    assert_eq!(reads_whole(&opened).await, 3);
+    assert!(!run(&opened).await.is_damaged());
+
+    let again = copy(source, &*target).await.unwrap();
+    assert_eq!((again.copied, again.present), (0, report.copied - 1), "format.json is not counted as present");
+    assert!(plan(source, &*target).await.unwrap().copy.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_off_at_any_call_a_replica_shows_only_whole_snapshots_and_the_next_run_ends_it() {
+    let fixture = Fixture::in_memory().await;
+    let source = fixture.repository.store.clone();
+    for (at_target, when) in [(true, When::Before), (true, When::After), (false, When::Before)] {
+        let mut cuts = 0;
+        for call in 0.. {
+            assert!(call < 1000, "it never ends");
+            let target = empty();
+            let faulty = Fault::new(if at_target { target.clone() } else { source.clone() });
+            faulty.fail_from(call, when, Failure::Gone);
+            let cut = if at_target { copy(&*source, &faulty).await } else { copy(&faulty, &*target).await };
+            if cut.is_ok() {
+                assert_eq!(faulty.failed(), 0);
+                break;
+            }
+            cuts += 1;
+            if let Ok(half) = open(&fixture, &target).await {
+                reads_whole(&half).await;
+            }
+            let resumed = copy(&*source, &*target).await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+            assert_eq!(resumed.damaged, [], "call {call}");
+            assert!(open(&fixture, &target).await.is_ok(), "call {call}");
+            assert_eq!(names(&*target).await, names(&*source).await, "call {call}");
+        }
+        assert!(cuts > 20, "{cuts} cuts");
+    }
+    // Complete by name and size means complete: one last look at what such a target holds.
+    let target = empty();
+    let faulty = Fault::new(target.clone());
+    faulty.fail_from(12, When::After, Failure::Transient);
+    copy(&*source, &faulty).await.expect_err("cut");
+    copy(&*source, &*target).await.unwrap();
+    let opened = open(&fixture, &target).await.unwrap();
+    assert_eq!(reads_whole(&opened).await, 3);
+    assert_eq!(run(&opened).await.findings, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_at_the_source_does_not_spread_and_is_reported() {
+    let fixture = Fixture::in_memory().await;
+    let source = fixture.repository.store.clone();
+    let flipped = fixture.object(0, "content pack");
+    let mut bytes = fixture.place.read(&flipped);
+    bytes[300] ^= 1;
+    fixture.place.write(&flipped, &bytes);
+    let gone = fixture.object(1, "metadata pack");
+    fixture.place.remove(&gone);
+
+    let target = empty();
+    let report = copy(&*source, &*target).await.unwrap();
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!((report.damaged[0].object.as_str(), report.damaged[0].fault), (flipped.as_str(), Wrong::SourceDamaged));
+    assert!(!names(&*target).await.contains(&flipped));
+    // What is lacking is found by the check of the target; the third snapshot is whole.
+    let opened = open(&fixture, &target).await.unwrap();
+    let check = run(&opened).await;
+    for object in [&flipped, &gone] {
+        let found = check.findings.iter().find(|finding| finding.object == *object).expect("named");
+        assert_eq!(found.severity, Severity::Damage);
+        assert_eq!(found.affected.snapshots_total, 1);
+    }
+    let third = &fixture.repository.snapshots().await[2];
+    assert!(read_all(&opened, third).await.unwrap() == expected("three"));
+
+    // Mended at the source, the next run brings it over.
+    bytes[300] ^= 1;
+    fixture.place.write(&flipped, &bytes);
+    assert_eq!(copy(&*source, &*target).await.unwrap().copied, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_sector_at_the_source_does_not_keep_the_rest_from_being_saved() {
+    let fixture = Fixture::in_memory().await;
+    let target = empty();
+    let faulty = Fault::only(fixture.repository.store.clone(), &[homelab_dr::store::Operation::Get]);
+    // The third object that is read: format.json is read twice.
+    faulty.fail(4, When::Before, Failure::Permanent);
+    let report = copy(&faulty, &*target).await.unwrap();
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(report.damaged[0].fault, Wrong::SourceUnreadable);
+    assert_eq!(names(&*target).await.len() + 1, names(&*fixture.repository.store).await.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_places_are_refused_and_other_bytes_are_left_alone() {
+    let fixture = Fixture::in_memory().await;
+    let source = fixture.repository.store.clone();
+    let other = TestRepository::in_memory().await;
+    assert!(matches!(copy(&*source, &*other.store).await, Err(ReplicateError::OtherRepository { .. })));
+    let heap = empty();
+    heap.put_new(&homelab_dr::store::Key::new("holiday.jpg").unwrap(), "x".into(), None).await.unwrap();
+    assert!(matches!(copy(&*source, &*heap).await, Err(ReplicateError::NotEmpty { .. })));
+    assert!(matches!(copy(&*empty(), &*heap).await, Err(ReplicateError::Source(_))));
+
+    let target = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    copy(&*source, &*target).await.unwrap();
+    let object = fixture.object(1, "index");
+    let key = homelab_dr::store::Key::new(object.clone()).unwrap();
+    target.plant(&key, "cut short".into());
+    assert_eq!(plan(&*source, &*target).await.unwrap().different, [object.clone()]);
+    let report = copy(&*source, &*target).await.unwrap();
+    assert_eq!((report.damaged[0].object.as_str(), report.damaged[0].fault), (object.as_str(), Wrong::TargetDiffers));
+    assert_eq!(target.get(&key).await.unwrap(), "cut short");
+}
