@@ -165,10 +165,10 @@ impl Job {
         let meta = &self.reader.repository.meta;
         let trailer =
             self.bytes.len().checked_sub(TRAILER_BYTES).and_then(|at| self.bytes.get(at..)).unwrap_or_default();
-        let range = open_trailer(meta, &self.pack.id, trailer)?;
+        let place = open_trailer(meta, &self.pack.id, trailer)?;
         let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let table = self.bytes.get(at(range.start)..at(range.end)).unwrap_or_default();
-        Ok(open_table(meta, &self.pack.id, table)? == self.pack.table)
+        let table = self.bytes.get(at(place.range.start)..at(place.range.end)).unwrap_or_default();
+        Ok(open_table(meta, &self.pack.id, &place, table)? == self.pack.table)
     }
 
     /// Every `lanes`-th blob, from the `lane`-th on.

@@ -1,14 +1,15 @@
 //! Content: ChaCha20-Poly1305 under a session's key, which is wrapped to the epoch's public key and never kept.
 //!
 //! ```text
-//! blob        = version u8 = 1 ‖ counter u64le ‖ ciphertext ‖ tag [16]
+//! blob        = (version u8 = 1 ‖ counter u64le) XOR first 9 bytes of the blob's id ‖ ciphertext ‖ tag [16]
 //! nonce (12)  = counter u64le ‖ 0 [4]
 //! ad (64)     = as in `meta`, with kind = 1 (data) and the blob's id
 //! session id  = BLAKE3 derive_key("homelab-dr v1 session id", content key)
 //! wrap (112)  = ephemeral X25519 public key [32] ‖ session id [32] ‖ ChaCha20-Poly1305(key, nonce 0, ad = as in `meta` with kind 23 and the session id)(content key) [48]
 //! wrap's key  = BLAKE3 derive_key("homelab-dr v1 session wrap", shared ‖ ephemeral public ‖ epoch public)
 //! ```
-//! The counter is this process's alone, and so is the key: a nonce cannot repeat. The session id is a commitment to the key, checked after unwrapping.
+//! The counter is this process's alone, and so is the key: a nonce cannot repeat. The session id is a commitment to the key, checked after unwrapping. The head is
+//! masked with the blob's id, which an observer of the store does not know, so that nothing in a pack shows where one blob ends and the next begins.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +18,7 @@ use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::base::id::{BlobId, RepositoryId, SessionId};
-use crate::crypto::meta::{SEAL_VERSION, associated_data};
+use crate::crypto::meta::{SEAL_VERSION, associated_data, masked};
 use crate::crypto::secret::{NoRandomness, Secret};
 use crate::format::kind::{Kind, RecordKind};
 
@@ -112,9 +113,10 @@ impl ContentSealer {
         }
         let ad = associated_data(&self.key.repository, self.key.epoch, Kind::Data.number(), id.as_bytes());
         let Some((head, plain)) = buffer.split_first_chunk_mut::<CONTENT_HEAD>() else { return };
-        let [version, rest @ ..] = head;
+        let [version, rest @ ..] = &mut *head;
         *version = SEAL_VERSION;
         *rest = counter.to_le_bytes();
+        *head = masked(*head, id.as_bytes());
         let tag = self.key.cipher.encrypt_in_place_detached(&nonce, &ad, plain).unwrap_or_default();
         buffer.extend_from_slice(&tag);
     }
@@ -158,15 +160,15 @@ impl ContentKey {
 
     /// Opens a sealed blob; the plaintext is as it was given to `seal`.
     pub fn open(&self, id: &BlobId, sealed: &[u8]) -> Result<Vec<u8>, ContentError> {
-        let (version, rest) = sealed.split_first().ok_or(ContentError::Short)?;
-        if *version != SEAL_VERSION {
-            return Err(ContentError::Version(*version));
+        let (head, rest) = sealed.split_first_chunk::<CONTENT_HEAD>().ok_or(ContentError::Short)?;
+        let [version, counter @ ..] = masked(*head, id.as_bytes());
+        if version != SEAL_VERSION {
+            return Err(ContentError::Version(version));
         }
-        let (counter, rest) = rest.split_first_chunk::<8>().ok_or(ContentError::Short)?;
         let (ciphertext, tag) = rest.split_last_chunk::<16>().ok_or(ContentError::Short)?;
         let mut nonce = Nonce::default();
         for (to, from) in nonce.iter_mut().zip(counter) {
-            *to = *from;
+            *to = from;
         }
         let ad = associated_data(&self.repository, self.epoch, Kind::Data.number(), id.as_bytes());
         let mut plain = ciphertext.to_vec();
@@ -212,7 +214,7 @@ mod tests {
         let key = ContentKey::unwrap(REPOSITORY, 1, &secret, &wrap).expect("the right key");
         assert_eq!(key.id(), sealer.id());
         assert_eq!(key.open(&id, &blob).as_deref(), Ok(&b"a secret"[..]));
-        assert_eq!(key.open(&BlobId::new([2; 32]), &blob), Err(ContentError::Broken));
+        assert!(key.open(&BlobId::new([2; 32]), &blob).is_err());
 
         let (other, _) = epoch_key_pair().expect("random");
         assert_eq!(ContentKey::unwrap(REPOSITORY, 1, &other, &wrap).err(), Some(ContentError::Broken));

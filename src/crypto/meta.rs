@@ -4,7 +4,9 @@
 //! sealed  = version u8 = 1 ‖ epoch u32le ‖ nonce [24] ‖ ciphertext ‖ tag [16]
 //! ad (64) = "homelab-dr" ‖ version u8 ‖ repository id [16] ‖ epoch u32le ‖ kind u8 ‖ id [32]
 //! ```
-//! `id` is the blob's id for metadata blobs and zero for records (an object's name is the hash of these very bytes).
+//! `id` is the blob's id for metadata blobs, a random number for the table of a pack, and zero for records that are objects (whose name is the hash of
+//! these very bytes). What lies inside a pack shows no boundary: there version and epoch are XORed with the first five bytes of `id`, which an observer
+//! of the store does not know.
 
 use std::collections::BTreeMap;
 
@@ -42,8 +44,31 @@ pub enum MetaError {
 pub enum Subject<'a> {
     /// A metadata blob.
     Blob(Kind, &'a BlobId),
-    /// A record.
+    /// A record that is an object, or lies at a place that everybody knows.
     Record(RecordKind),
+    /// A record inside a pack, whose place must not show: bound to and masked with a random number.
+    Hidden(RecordKind, &'a [u8; 32]),
+}
+
+/// Bytes before the nonce: version and epoch.
+const HEAD_BYTES: usize = 5;
+
+impl Subject<'_> {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Blob(kind, _) => kind.number(),
+            Self::Record(kind) | Self::Hidden(kind, _) => *kind as u8,
+        }
+    }
+
+    /// What binds the seal; its start masks the head. Zero where nothing is masked.
+    const fn id(&self) -> [u8; 32] {
+        match self {
+            Self::Blob(_, id) => *id.as_bytes(),
+            Self::Record(_) => [0; 32],
+            Self::Hidden(_, id) => **id,
+        }
+    }
 }
 
 /// The metadata keys of the epochs that are known, and which one seals.
@@ -91,46 +116,44 @@ impl MetaKeys {
     /// Seals `plaintext`.
     pub fn seal(&self, subject: Subject<'_>, plaintext: &[u8]) -> Result<Vec<u8>, NoRandomness> {
         let nonce: [u8; 24] = random()?;
-        let ad = self.ad(subject, self.current);
+        let id = subject.id();
+        let ad = associated_data(&self.repository, self.current, subject.kind(), &id);
         let cipher = XChaCha20Poly1305::new(self.key.expose().into());
         let sealed =
             cipher.encrypt(XNonce::from_slice(&nonce), Payload { msg: plaintext, aad: &ad }).unwrap_or_default(); // the only error is a message of 256 GiB
         let mut out = Vec::with_capacity(plaintext.len() + META_OVERHEAD);
-        out.push(SEAL_VERSION);
-        out.extend_from_slice(&self.current.to_le_bytes());
+        let [a, b, c, d] = self.current.to_le_bytes();
+        out.extend(masked([SEAL_VERSION, a, b, c, d], &id));
         out.extend_from_slice(&nonce);
         out.extend_from_slice(&sealed);
         Ok(out)
     }
 
-    /// The epoch that a sealed piece says it is of; not authenticated before it opens.
-    pub fn epoch_of(sealed: &[u8]) -> Result<u32, MetaError> {
-        let (version, rest) = sealed.split_first().ok_or(MetaError::Short)?;
-        if *version != SEAL_VERSION {
-            return Err(MetaError::Version(*version));
-        }
-        rest.first_chunk().map(|epoch| u32::from_le_bytes(*epoch)).ok_or(MetaError::Short)
-    }
-
     /// Opens what [`MetaKeys::seal`] made.
     pub fn open(&self, subject: Subject<'_>, sealed: &[u8]) -> Result<Vec<u8>, MetaError> {
-        let epoch = Self::epoch_of(sealed)?;
-        let body = sealed.get(5..).ok_or(MetaError::Short)?;
+        let id = subject.id();
+        let (head, body) = sealed.split_first_chunk::<HEAD_BYTES>().ok_or(MetaError::Short)?;
+        let [version, epoch @ ..] = masked(*head, &id);
+        if version != SEAL_VERSION {
+            return Err(MetaError::Version(version));
+        }
+        let epoch = u32::from_le_bytes(epoch);
         let (nonce, ciphertext) = body.split_first_chunk::<24>().ok_or(MetaError::Short)?;
         let key =
             if epoch == self.current { &self.key } else { self.earlier.get(&epoch).ok_or(MetaError::Epoch(epoch))? };
-        let ad = self.ad(subject, epoch);
+        let ad = associated_data(&self.repository, epoch, subject.kind(), &id);
         XChaCha20Poly1305::new(key.expose().into())
             .decrypt(XNonce::from_slice(nonce), Payload { msg: ciphertext, aad: &ad })
             .map_err(|_| MetaError::Broken)
     }
+}
 
-    fn ad(&self, subject: Subject<'_>, epoch: u32) -> [u8; 64] {
-        match subject {
-            Subject::Blob(kind, id) => associated_data(&self.repository, epoch, kind.number(), id.as_bytes()),
-            Subject::Record(kind) => associated_data(&self.repository, epoch, kind as u8, &[0; 32]),
-        }
+/// XORs a head with the start of an id; twice gives it back.
+pub(super) fn masked<const N: usize>(mut head: [u8; N], id: &[u8; 32]) -> [u8; N] {
+    for (byte, mask) in head.iter_mut().zip(id) {
+        *byte ^= mask;
     }
+    head
 }
 
 #[cfg(test)]
@@ -152,7 +175,7 @@ mod tests {
             Subject::Blob(Kind::Leaf, &BlobId::new([4; 32])),
             Subject::Record(RecordKind::Index),
         ] {
-            assert_eq!(keys(1).open(subject, &sealed), Err(MetaError::Broken));
+            assert!(keys(1).open(subject, &sealed).is_err());
         }
         assert_eq!(keys(2).open(Subject::Blob(Kind::Leaf, &id), &sealed), Err(MetaError::Broken));
         let elsewhere = MetaKeys::new(RepositoryId::new([8; 16]), 1, Secret::new([1; 32]));

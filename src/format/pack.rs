@@ -4,7 +4,7 @@
 //! pack    = header ‖ blobs ‖ table ‖ trailer
 //! header  = version u8 = 1 ‖ class u8 (1 content, 2 metadata) ‖ count u16le ‖ count × (epoch u32le ‖ wrap [112])
 //! table   = sealed record (kind 16): blob records and sessions, padded so that the whole pack has a padded size
-//! trailer = sealed record (kind 17) of: table offset u32le ‖ table length u32le                        (53 bytes)
+//! trailer = sealed record (kind 17) of: table offset u32le ‖ table length u32le ‖ the table's number [32]     (85 bytes)
 //! record  = id [32] ‖ kind u8 ‖ session u16le ‖ offset u32le ‖ length u32le ‖ plain length u32le ‖ BLAKE3 of the sealed bytes [32]   (79 bytes)
 //! ```
 //! This module knows the layout of the plain parts; sealing is `crypto`'s, putting them together `repo`'s.
@@ -153,10 +153,15 @@ impl PackTable {
         if !rest.is_empty() {
             return Err(PackError::Table);
         }
-        let mut end = HEADER_BYTES_MIN as u64;
+        let mut end = (HEADER_BYTES_MIN + self.sessions.len() * HEADER_WRAP_BYTES) as u64;
         for raw in whole {
             let record = BlobRecord::read(raw).ok_or(PackError::Table)?;
-            let session_known = record.kind.is_metadata() || usize::from(record.session) < self.sessions.len();
+            // Content has sessions and metadata has none; the two are never in one pack.
+            let session_known = if record.kind.is_metadata() {
+                record.session == 0 && self.sessions.is_empty()
+            } else {
+                usize::from(record.session) < self.sessions.len()
+            };
             let plausible = record.plain_length as usize <= BLOB_BYTES_MAX && record.length > 0;
             if u64::from(record.offset) < end || !session_known || !plausible || record.end() > PACK_BYTES_MAX as u64 {
                 return Err(PackError::Table);

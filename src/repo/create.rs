@@ -147,10 +147,10 @@ async fn put_epoch(
     Ok(())
 }
 
-/// Seals the repository's keys to another set of recipients: a new access object of the next generation, then the earlier ones go (where nothing
-/// locks them).
+/// Seals the repository's keys to another set of recipients: a new access object of the next generation; then, if somebody was removed, a new epoch, so that
+/// what is written from now on opens with none of the keys that they held; then the earlier access objects go (where nothing locks them).
 ///
-/// Whoever lost access keeps what they already copied; only `keys rotate-writer` and new content keys shut them out of what follows.
+/// Whoever lost access keeps what they already copied, and the metadata key: they can still read names in what follows, not content.
 pub async fn change_recipients(
     repository: &Repository,
     recipients: &[Recipient],
@@ -160,26 +160,48 @@ pub async fn change_recipients(
     let store = &*repository.store;
     let earlier = store.list(layout::ACCESS).await?;
     let created = clock.now();
+    let lock = repository.lock_period();
+    let retain = (!lock.is_zero()).then(|| created.after(lock));
+    let names: Vec<String> = recipients.iter().map(ToString::to_string).collect();
+    let current = repository.writer_key();
+    let mut epochs: Vec<EpochKeys> = held
+        .epochs
+        .iter()
+        .filter(|epoch| epoch.number <= current.epoch) // one that was prepared and never began is dropped
+        .map(|epoch| EpochKeys {
+            number: epoch.number,
+            metadata_key: epoch.metadata_key.duplicate(),
+            private: epoch.private.duplicate(),
+        })
+        .collect();
+    let mut next = None;
+    if held.recipients.iter().any(|recipient| !names.contains(recipient)) {
+        let (private, public) = epoch_key_pair()?;
+        let number = current.epoch + 1;
+        epochs.push(EpochKeys { number, metadata_key: current.metadata_key.duplicate(), private });
+        next = Some(EpochRecord {
+            number,
+            public,
+            metadata_commitment: metadata_commitment(&current.metadata_key),
+            recipients_hash: recipients_hash(&names),
+            created,
+            lock_seconds: lock.as_secs(),
+        });
+    }
     let access = AccessRecord {
         repository: held.repository,
         root: held.root.duplicate(),
         chunk_id_key: held.chunk_id_key.duplicate(),
         chunker_key: held.chunker_key.duplicate(),
-        epochs: held
-            .epochs
-            .iter()
-            .map(|epoch| EpochKeys {
-                number: epoch.number,
-                metadata_key: epoch.metadata_key.duplicate(),
-                private: epoch.private.duplicate(),
-            })
-            .collect(),
-        recipients: recipients.iter().map(ToString::to_string).collect(),
+        epochs,
+        recipients: names,
         generation: held.generation + 1,
         created,
     };
-    let lock = repository.lock_period();
-    put_access(store, &access, recipients, (!lock.is_zero()).then(|| created.after(lock))).await?;
+    put_access(store, &access, recipients, retain).await?;
+    if let Some(epoch) = next {
+        put_epoch(store, &access, &current, &epoch, retain).await?;
+    }
     for listed in earlier {
         match store.delete(&listed.key).await {
             Ok(()) | Err(crate::store::StoreError::Locked { .. }) => {}

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 
 use crate::base::id::{BlobId, SessionId};
 use crate::compress::Unpacking;
@@ -291,19 +291,6 @@ impl Reader {
         let (bytes, key) = futures::try_join!(self.fetch_run(&run), self.content_key(location))?;
         let mut unpacking = Unpacking::new().map_err(RepoError::Compression)?;
         self.open_data(&key, id, location, &mut unpacking, &bytes)
-    }
-
-    /// The content keys of every location, fetched at once.
-    pub async fn content_keys(&self, locations: &[Location]) -> Result<(), RepoError> {
-        let mut seen: Vec<(Option<u32>, Location)> =
-            locations.iter().map(|location| (location.session, *location)).collect();
-        seen.sort_by_key(|(session, _)| *session);
-        seen.dedup_by_key(|(session, _)| *session);
-        stream::iter(seen)
-            .map(|(_, location)| async move { self.content_key(&location).await.map(|_| ()) })
-            .buffer_unordered(FETCH_AT_ONCE)
-            .try_collect()
-            .await
     }
 }
 

@@ -21,7 +21,7 @@ use crate::format::record::{self, AccessRecord, EpochRecord, FORMAT_VERSION, For
 use crate::repo::error::RepoError;
 use crate::repo::layout;
 use crate::repo::sealed;
-use crate::store::{Store, StoreError};
+use crate::store::{Key, Store, StoreError};
 
 /// An opened repository: a store and the keys that are held.
 pub struct Repository {
@@ -65,37 +65,57 @@ pub(crate) fn metadata_commitment(key: &Secret) -> [u8; 32] {
     blake3::derive_key("homelab-dr v1 metadata key commitment", key.expose())
 }
 
-/// Every access object that `identities` open, the one with the highest generation first.
+/// The access object of the highest generation that `identities` open and that is this repository's. Objects that somebody planted (of another repository, of
+/// another root key than the pinned one, that do not decode) are passed over as long as a right one is found.
 async fn read_access(
     store: &dyn Store,
+    id: RepositoryId,
     identities: &[IdentitySource],
     prompt: &Arc<dyn Prompt>,
+    pinned: Option<Fingerprint>,
 ) -> Result<(AccessRecord, Opened), RepoError> {
     let mut best: Option<(AccessRecord, Opened)> = None;
-    let mut last = None;
-    let mut damaged = None;
+    let mut failure: Option<RepoError> = None;
+    let mut worse = |error: RepoError| {
+        // A mix-up or forgery says more than that some other object does not open.
+        let tells = |error: &RepoError| matches!(error, RepoError::Forged { .. } | RepoError::OtherRepository { .. });
+        if failure.as_ref().is_none_or(|held| !tells(held)) {
+            failure = Some(error);
+        }
+    };
     for listed in store.list(layout::ACCESS).await? {
         let raw = store.get(&listed.key).await?;
         if layout::object_id(&listed.key) != Some(crate::crypto::hash::object_id(&raw)) {
-            damaged = Some(listed.key);
+            worse(RepoError::Damaged { key: listed.key });
             continue;
         }
-        match unwrap(&raw, identities, prompt) {
-            Ok(opened) => {
-                let access: AccessRecord = record::decode(&opened.plaintext)
-                    .map_err(|source| RepoError::Record { key: listed.key.clone(), source })?;
-                if best.as_ref().is_none_or(|(held, _)| held.generation < access.generation) {
-                    best = Some((access, opened));
-                }
+        let opened = match unwrap(&raw, identities, prompt) {
+            Ok(opened) => opened,
+            Err(source) => {
+                worse(RepoError::NoIdentity { store: store.address(), source });
+                continue;
             }
-            Err(error) => last = Some(error),
+        };
+        let access: AccessRecord = match record::decode(&opened.plaintext) {
+            Ok(access) => access,
+            Err(source) => {
+                worse(RepoError::Record { key: listed.key, source });
+                continue;
+            }
+        };
+        let found = Fingerprint::of(&id, &RootPublic::of(&access.root));
+        if access.repository != id {
+            worse(RepoError::other_repository(store.address(), &access.repository, &id));
+        } else if let Some(expected) = pinned.filter(|expected| *expected != found) {
+            worse(RepoError::Forged { store: store.address(), expected, found });
+        } else if best.as_ref().is_none_or(|(held, _)| held.generation < access.generation) {
+            best = Some((access, opened));
         }
     }
-    match (best, last, damaged) {
-        (Some(access), ..) => Ok(access),
-        (None, Some(source), _) => Err(RepoError::NoIdentity { store: store.address(), source }),
-        (None, None, Some(key)) => Err(RepoError::Damaged { key }),
-        (None, None, None) => Err(RepoError::NoAccess { store: store.address() }),
+    match (best, failure) {
+        (Some(best), _) => Ok(best),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(RepoError::NoAccess { store: store.address() }),
     }
 }
 
@@ -106,13 +126,18 @@ impl Repository {
         if id != key.repository {
             return Err(RepoError::other_repository(store.address(), &key.repository, &id));
         }
-        let latest = latest_epoch(&*store).await?;
-        if latest.is_some_and(|latest| latest > key.epoch) {
-            let found = latest.unwrap_or_default();
-            return Err(RepoError::Retired { store: store.address(), held: key.epoch, found });
+        let latest = latest_epoch(&*store).await?.unwrap_or(key.epoch).max(key.epoch);
+        // An epoch that began because a recipient was removed keeps the metadata key: the writer goes on with the new public key.
+        let mut meta = MetaKeys::new(id, latest, key.metadata_key.duplicate());
+        for earlier in 1..latest {
+            meta.add(earlier, key.metadata_key.duplicate());
         }
-        let meta = MetaKeys::new(id, key.epoch, key.metadata_key.duplicate());
-        let epoch = read_epoch(&*store, &meta, &key.root, &key.metadata_key).await?;
+        let epoch = match read_epoch(&*store, &meta, &key.root, &key.metadata_key).await {
+            Err(RepoError::Sealed { .. } | RepoError::Epoch { .. }) if latest > key.epoch => {
+                return Err(RepoError::Retired { store: store.address(), held: key.epoch, found: latest });
+            }
+            other => other?,
+        };
         let writer_keys = (key.metadata_key.duplicate(), key.chunk_id_key.duplicate(), key.chunker_key.duplicate());
         Ok(Self::assemble(store, id, true, meta, epoch, None, key.root, writer_keys))
     }
@@ -125,17 +150,16 @@ impl Repository {
         pinned: Option<Fingerprint>,
     ) -> Result<Self, RepoError> {
         let id = read_format(&*store).await?;
-        let (access, opened) = read_access(&*store, identities, prompt).await?;
-        if access.repository != id {
-            return Err(RepoError::other_repository(store.address(), &access.repository, &id));
-        }
+        let (access, opened) = read_access(&*store, id, identities, prompt, pinned).await?;
         let root = RootPublic::of(&access.root);
-        let found = Fingerprint::of(&id, &root);
-        if let Some(expected) = pinned.filter(|expected| *expected != found) {
-            return Err(RepoError::Forged { store: store.address(), expected, found });
-        }
         let mut epochs: Vec<_> = access.epochs.iter().collect();
         epochs.sort_by_key(|epoch| std::cmp::Reverse(epoch.number));
+        // The access object is written before its epoch's record: a change of recipients that was cut off between the two has not happened yet.
+        let begun = store.list(layout::EPOCHS).await?;
+        let has_begun = |number: u32| begun.iter().any(|entry| entry.key == layout::epoch(number));
+        while epochs.len() > 1 && epochs.first().is_some_and(|epoch| !has_begun(epoch.number)) {
+            epochs.remove(0);
+        }
         let current = epochs.first().ok_or_else(|| RepoError::NoAccess { store: store.address() })?;
         let mut meta = MetaKeys::new(id, current.number, current.metadata_key.duplicate());
         for earlier in epochs.iter().skip(1) {
@@ -254,7 +278,8 @@ impl Repository {
 /// The highest number below `epochs/`.
 async fn latest_epoch(store: &dyn Store) -> Result<Option<u32>, RepoError> {
     let listed = store.list(layout::EPOCHS).await?;
-    Ok(listed.iter().filter_map(|entry| entry.key.file_name().parse().ok()).max())
+    let number = |key: &Key| key.file_name().parse().ok().filter(|number| layout::epoch(*number) == *key);
+    Ok(listed.iter().filter_map(|entry| number(&entry.key)).max())
 }
 
 /// Reads the current epoch's record and checks everything that can be checked of it.

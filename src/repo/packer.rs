@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::base::id::{BlobId, ObjectId, SessionId};
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::{META_OVERHEAD, MetaKeys, Subject};
-use crate::crypto::secret::NoRandomness;
+use crate::crypto::secret::{NoRandomness, random};
 use crate::format::kind::{Kind, RecordKind};
 use crate::format::pack::{self, BlobRecord, IndexedPack, PackClass, PackError, PackTable, Wrap};
 use crate::format::record;
@@ -15,7 +15,7 @@ use crate::repo::layout;
 /// A pack is closed when it reaches this many bytes: 64 objects a GiB, and three of them in flight fit in the memory bound.
 pub const PACK_BYTES: usize = 16 << 20;
 /// Bytes of the sealed trailer.
-pub const TRAILER_BYTES: usize = 8 + META_OVERHEAD;
+pub const TRAILER_BYTES: usize = 4 + 4 + 32 + META_OVERHEAD;
 
 /// A pack that is being filled.
 pub struct PackBuilder {
@@ -98,14 +98,12 @@ impl PackBuilder {
         let mut bytes = self.blobs;
         let table = PackTable::new(self.sessions, &self.records);
         let plain = record::encode(&table, bytes.len() + META_OVERHEAD + TRAILER_BYTES);
-        let sealed = meta.seal(Subject::Record(RecordKind::PackTable), &plain)?;
+        let salt: [u8; 32] = random()?;
+        let sealed = meta.seal(Subject::Hidden(RecordKind::PackTable, &salt), &plain)?;
         let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let length = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&sealed);
-        let mut place = [0; 8];
-        for (to, from) in place.iter_mut().zip(offset.to_le_bytes().into_iter().chain(length.to_le_bytes())) {
-            *to = from;
-        }
+        let place = [&offset.to_le_bytes()[..], &length.to_le_bytes(), &salt].concat();
         bytes.extend_from_slice(&meta.seal(Subject::Record(RecordKind::PackTrailer), &place)?);
         let id = object_id(&bytes);
         let size = bytes.len() as u64;
@@ -113,24 +111,33 @@ impl PackBuilder {
     }
 }
 
+/// Where the table of a pack lies, and the number that it is sealed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePlace {
+    /// Its bytes in the pack.
+    pub range: std::ops::Range<u64>,
+    salt: [u8; 32],
+}
+
 /// Where the table lies, from the last [`TRAILER_BYTES`] of a pack.
-pub fn open_trailer(meta: &MetaKeys, pack: &ObjectId, trailer: &[u8]) -> Result<std::ops::Range<u64>, RepoError> {
+pub fn open_trailer(meta: &MetaKeys, pack: &ObjectId, trailer: &[u8]) -> Result<TablePlace, RepoError> {
     let key = layout::pack(pack);
     let plain = meta
         .open(Subject::Record(RecordKind::PackTrailer), trailer)
         .map_err(|source| RepoError::Sealed { key: key.clone(), source })?;
-    let (offset, length) =
-        plain.split_first_chunk::<4>().ok_or(RepoError::Pack { key: key.clone(), source: PackError::Short })?;
-    let length = length.first_chunk::<4>().ok_or(RepoError::Pack { key, source: PackError::Short })?;
+    let short = || RepoError::Pack { key: key.clone(), source: PackError::Short };
+    let (offset, rest) = plain.split_first_chunk::<4>().ok_or_else(short)?;
+    let (length, salt) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+    let salt = salt.try_into().map_err(|_| short())?;
     let start = u64::from(u32::from_le_bytes(*offset));
-    Ok(start..start + u64::from(u32::from_le_bytes(*length)))
+    Ok(TablePlace { range: start..start + u64::from(u32::from_le_bytes(*length)), salt })
 }
 
 /// The table in its sealed bytes.
-pub fn open_table(meta: &MetaKeys, pack: &ObjectId, sealed: &[u8]) -> Result<PackTable, RepoError> {
+pub fn open_table(meta: &MetaKeys, pack: &ObjectId, place: &TablePlace, sealed: &[u8]) -> Result<PackTable, RepoError> {
     let key = layout::pack(pack);
     let plain = meta
-        .open(Subject::Record(RecordKind::PackTable), sealed)
+        .open(Subject::Hidden(RecordKind::PackTable, &place.salt), sealed)
         .map_err(|source| RepoError::Sealed { key: key.clone(), source })?;
     let table: PackTable = record::decode(&plain).map_err(|source| RepoError::Record { key: key.clone(), source })?;
     table.check().map_err(|source| RepoError::Pack { key, source })?;
@@ -159,9 +166,10 @@ mod tests {
         let (class, wraps) = pack::parse_header(&pack.bytes).expect("its own header");
         assert_eq!((class, wraps.len()), (PackClass::Content, 2));
         let tail = &pack.bytes[pack.bytes.len() - TRAILER_BYTES..];
-        let range = open_trailer(&meta, &pack.indexed.id, tail).expect("its own trailer");
+        let place = open_trailer(&meta, &pack.indexed.id, tail).expect("its own trailer");
+        let range = place.range.clone();
         let sealed = &pack.bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
-        let table = open_table(&meta, &pack.indexed.id, sealed).expect("its own table");
+        let table = open_table(&meta, &pack.indexed.id, &place, sealed).expect("its own table");
         assert_eq!(table, pack.indexed.table);
         for (n, record) in table.records().enumerate() {
             let bytes = &pack.bytes[record.offset as usize..usize::try_from(record.end()).unwrap()];

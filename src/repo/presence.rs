@@ -161,9 +161,10 @@ pub(crate) async fn put_segment(
 pub(crate) async fn read_table(repository: &Repository, id: &ObjectId, size: u64) -> Result<PackTable, RepoError> {
     let key = layout::pack(id);
     let trailer = repository.store.get_range(&key, size.saturating_sub(TRAILER_BYTES as u64)..size).await?;
-    let range = open_trailer(&repository.meta, id, &trailer)?;
-    let table = open_table(&repository.meta, id, &repository.store.get_range(&key, range.clone()).await?)?;
-    if table.records().any(|record| record.end() > range.start) {
+    let place = open_trailer(&repository.meta, id, &trailer)?;
+    let sealed = repository.store.get_range(&key, place.range.clone()).await?;
+    let table = open_table(&repository.meta, id, &place, &sealed)?;
+    if table.records().any(|record| record.end() > place.range.start) {
         return Err(RepoError::Pack { key, source: crate::format::pack::PackError::Table });
     }
     Ok(table)

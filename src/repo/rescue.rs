@@ -111,9 +111,10 @@ fn slice(bytes: &Bytes, record: &BlobRecord) -> Option<Bytes> {
 async fn table_of(repository: &Repository, id: &ObjectId, bytes: &Bytes) -> Result<PackTable, RepoError> {
     let own = || {
         let trailer = bytes.slice(bytes.len().saturating_sub(TRAILER_BYTES)..);
-        let range = open_trailer(&repository.meta, id, &trailer)?;
+        let place = open_trailer(&repository.meta, id, &trailer)?;
         let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-        open_table(&repository.meta, id, &bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start))))
+        let (start, end) = (clip(place.range.start), clip(place.range.end));
+        open_table(&repository.meta, id, &place, &bytes.slice(start..end.max(start)))
     };
     let error = match own() {
         Ok(table) => return Ok(table),

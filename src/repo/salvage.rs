@@ -86,10 +86,10 @@ async fn table_of(repository: &Repository, entry: &Listed) -> Result<IndexedPack
     }
     let store = &*repository.store;
     let trailer = store.get_range(&entry.key, start..entry.size).await?;
-    let range = open_trailer(&repository.meta, &id, &trailer)?;
-    if range.end > start {
+    let place = open_trailer(&repository.meta, &id, &trailer)?;
+    if place.range.end > start {
         return Err(damaged());
     }
-    let sealed = store.get_range(&entry.key, range).await?;
-    Ok(IndexedPack { id, size: entry.size, table: open_table(&repository.meta, &id, &sealed)? })
+    let sealed = store.get_range(&entry.key, place.range.clone()).await?;
+    Ok(IndexedPack { id, size: entry.size, table: open_table(&repository.meta, &id, &place, &sealed)? })
 }

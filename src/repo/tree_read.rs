@@ -42,7 +42,7 @@ pub fn decode_leaf(id: &BlobId, plain: &[u8]) -> Result<Vec<Entry>, RepoError> {
     for entry in &entries {
         let fine = TreePath::new(entry.path.as_bytes()).is_ok()
             && match &entry.kind {
-                entry::Kind::HardLink { target } => TreePath::new(target.as_bytes()).is_ok(),
+                entry::Kind::HardLink { target } => TreePath::new(target.as_bytes()).is_ok() && *target < entry.path,
                 entry::Kind::File { size, content: Content::Inline(pieces) } => covers(pieces, *size),
                 _ => true,
             };

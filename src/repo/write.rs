@@ -15,7 +15,7 @@ use crate::compress::{LEVEL_DEFAULT, Packing};
 use crate::crypto::content::{CONTENT_HEAD, ContentSealer};
 use crate::crypto::meta::Subject;
 use crate::format::kind::{Kind, RecordKind};
-use crate::format::pack::{PackClass, Wrap};
+use crate::format::pack::{BLOB_BYTES_MAX, PackClass, Wrap};
 use crate::format::record::SessionRecord;
 use crate::repo::error::RepoError;
 use crate::repo::index::Index;
@@ -143,6 +143,10 @@ impl Writer {
 
     /// Adds a metadata blob unless it is there; returns its id.
     pub fn add_metadata(&self, lane: &mut Lane, kind: Kind, plain: &[u8]) -> Result<BlobId, RepoError> {
+        if plain.len() > BLOB_BYTES_MAX {
+            let reason = format!("it needs a blob of {} bytes, the limit is {BLOB_BYTES_MAX}", plain.len());
+            return Err(RepoError::Tree { at: "a file or path".to_owned(), reason });
+        }
         let id = self.repository.hasher.blob_id(kind, plain);
         if self.claim(&id) {
             lane.buffer.clear();

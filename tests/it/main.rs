@@ -11,6 +11,7 @@ mod end_to_end;
 mod format_vectors;
 mod frozen;
 mod layers;
+mod recipients;
 mod store;
 mod support;
 mod tree;

@@ -41,6 +41,10 @@ impl Advise for RepoError {
                 Exit::Key,
                 "the writer key was replaced; install the new one, which whoever holds an identity has",
             ),
+            Self::NotLocked { .. } => Advice::new(
+                Exit::Error,
+                "the server took the lock and does not keep it: see whether object lock is switched on for the bucket",
+            ),
             Self::NoAccess { .. } => Advice::new(
                 Exit::Damaged,
                 "the objects below access/ are gone; bring them back from a copy (`replicate`), or from an older version in the bucket",
