@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod end_to_end;
 mod format_vectors;
+mod frozen;
 mod layers;
 mod recipients;
 mod store;
