@@ -12,6 +12,7 @@ mod end_to_end;
 mod format_vectors;
 mod frozen;
 mod layers;
+mod prune;
 mod recipients;
 mod store;
 mod support;
