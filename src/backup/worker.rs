@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backup::file::{Opened, Parts, Storing};
+use crate::backup::file::{Opened, Parts, Storing, ready};
 use crate::backup::queue::{FileJob, Job, Queue};
 use crate::backup::slot::{FileRead, Outcome};
 use crate::base::cancel::Cancel;
@@ -78,7 +78,7 @@ impl Worker {
 
     /// Reads small files one behind the other into one chunk.
     fn batch(&self, storing: &mut Storing<'_>, files: Vec<FileJob>) -> Result<(), RepoError> {
-        storing.buffer.resize(2 * CHUNK_BYTES_MAX, 0);
+        ready(storing.buffer);
         let mut filled = 0;
         let mut waiting: Vec<(FileJob, FileRead)> = Vec::with_capacity(files.len());
         for job in files {

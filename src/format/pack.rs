@@ -156,7 +156,12 @@ impl PackTable {
         let mut end = HEADER_BYTES_MIN as u64;
         for raw in whole {
             let record = BlobRecord::read(raw).ok_or(PackError::Table)?;
-            let session_known = record.kind.is_metadata() || usize::from(record.session) < self.sessions.len();
+            // A metadata record with a session would be taken for a blob of whichever pack comes next in the index.
+            let session_known = if record.kind.is_metadata() {
+                record.session == 0
+            } else {
+                usize::from(record.session) < self.sessions.len()
+            };
             let plausible = record.plain_length as usize <= BLOB_BYTES_MAX && record.length > 0;
             if u64::from(record.offset) < end || !session_known || !plausible || record.end() > PACK_BYTES_MAX as u64 {
                 return Err(PackError::Table);

@@ -143,7 +143,7 @@ pub async fn change_recipients(
             })
             .collect(),
         recipients: recipients.iter().map(ToString::to_string).collect(),
-        generation: held.generation + 1,
+        generation: held.generation.saturating_add(1),
         created,
     };
     let lock = repository.lock_period();

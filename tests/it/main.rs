@@ -6,7 +6,13 @@
     reason = "a test fails by panicking, helpers too"
 )]
 
+mod concurrency;
 mod end_to_end;
+mod faults;
+mod full_disk;
+mod fuzz;
+mod kill;
+mod properties;
 mod store;
 mod support;
 mod tree;
