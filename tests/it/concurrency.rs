@@ -39,7 +39,9 @@ async fn four_writers_and_a_reader(repository: TestRepository) {
             let mut read = 0;
             while !over.load(Ordering::Relaxed) {
                 for snapshot in repository.snapshots().await.into_iter().rev().take(1) {
-                    assert!(repository.restored(snapshot.record.root).await.contains_key(std::path::Path::new("large")));
+                    assert!(
+                        repository.restored(snapshot.record.root).await.contains_key(std::path::Path::new("large"))
+                    );
                     read += 1;
                 }
             }

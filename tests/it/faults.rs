@@ -147,7 +147,11 @@ async fn a_stopped_run_reports_nothing_and_loses_nothing() {
         stopped += 1;
         assert!(repository.snapshots().await.is_empty());
         let index = Index::load(&*repository.writer().await).await.unwrap();
-        let kept: u64 = index.iter().filter(|blob| blob.location.session.is_some()).map(|blob| u64::from(blob.location.length)).sum();
+        let kept: u64 = index
+            .iter()
+            .filter(|blob| blob.location.session.is_some())
+            .map(|blob| u64::from(blob.location.length))
+            .sum();
         // A file counts when all of it was read; a worker may have one in hand.
         assert!(kept + 4 * FILE_BYTES >= after_bytes, "{kept} of {after_bytes} bytes that were read were kept");
         let next = repository.backup(source, "s").await;

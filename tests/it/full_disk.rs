@@ -24,7 +24,11 @@ struct SmallDisk {
 
 fn run(program: &str, arguments: &[&str], path: &Path) {
     let status = Command::new(program).args(arguments).arg(path).status().expect(program);
-    assert!(status.success(), "{program} {arguments:?} {} failed: these tests mount, so run them as root, or in a container with CAP_SYS_ADMIN", path.display());
+    assert!(
+        status.success(),
+        "{program} {arguments:?} {} failed: these tests mount, so run them as root, or in a container with CAP_SYS_ADMIN",
+        path.display()
+    );
 }
 
 impl SmallDisk {

@@ -85,7 +85,8 @@ fn next_day(source: &Path, round: u64) {
 }
 
 async fn kill_loop(repository: &TestRepository, store: &str, kills: u64) {
-    let seed = std::env::var("HOMELAB_DR_KILL_SEED").map_or_else(|_| u64::from(std::process::id()), |s| s.parse().unwrap());
+    let seed =
+        std::env::var("HOMELAB_DR_KILL_SEED").map_or_else(|_| u64::from(std::process::id()), |s| s.parse().unwrap());
     println!("HOMELAB_DR_KILL_SEED={seed}");
     let key = repository.key.to_text();
     let source = scratch();
@@ -120,7 +121,10 @@ async fn kill_loop(repository: &TestRepository, store: &str, kills: u64) {
     let indexed: u64 = index.packs.iter().map(|pack| pack.size).sum();
     let runs = kills * 2 + 1;
     let waste = stored - indexed.min(stored);
-    assert!(waste <= in_the_middle * NEW_BYTES + runs * OVERHEAD_BYTES, "{waste} bytes of garbage after {in_the_middle} kills");
+    assert!(
+        waste <= in_the_middle * NEW_BYTES + runs * OVERHEAD_BYTES,
+        "{waste} bytes of garbage after {in_the_middle} kills"
+    );
     assert!(indexed <= new_bytes + runs * OVERHEAD_BYTES, "{indexed} bytes of packs for {new_bytes} bytes of content");
 }
 

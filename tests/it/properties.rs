@@ -195,7 +195,13 @@ fn one_change_in_a_large_tree_stores_a_leaf_and_the_nodes_above() {
 
 /// Files as they are: noise, text, zeros and repetitions behind each other, after one of the heads that decide the way of cutting.
 fn files() -> impl Strategy<Value = Vec<u8>> {
-    let head = prop::sample::select(vec![&b""[..], b"SQLite format 3\0", b"\xff\xd8\xff\xe0", b"PK\x03\x04", b"\x28\xb5\x2f\xfd"]);
+    let head = prop::sample::select(vec![
+        &b""[..],
+        b"SQLite format 3\0",
+        b"\xff\xd8\xff\xe0",
+        b"PK\x03\x04",
+        b"\x28\xb5\x2f\xfd",
+    ]);
     let part = (any::<u64>(), 0..1_500_000_usize, 0..4_u8).prop_map(|(seed, length, of)| match of {
         0 => vec![0; length],
         1 => noise(seed, 997).repeat(length / 997),

@@ -188,7 +188,8 @@ fn checkpoint_doom_mark_and_drill() {
 fn format_file() {
     let file = FormatFile { magic: "homelab-dr".to_owned(), version: 1, repository: samples::REPOSITORY.hex() };
     let corpus = [serde_json::to_vec_pretty(&file).expect("memory"), serde_json::to_vec(&file).expect("memory")];
-    let words = ["\"version\"", "{", "[", "1e999", "-1", "18446744073709551616", "null", "\\ud800", "\u{fffd}", ":", ","];
+    let words =
+        ["\"version\"", "{", "[", "1e999", "-1", "18446744073709551616", "null", "\\ud800", "\u{fffd}", ":", ","];
     fuzz("format_file", Shape::Text(&words), &corpus, Memory { fixed: 64 << 10, each: 16 }, |bytes| {
         let Ok(file) = serde_json::from_slice::<FormatFile>(bytes) else { return false };
         let once = serde_json::to_vec(&file).expect("memory");

@@ -114,9 +114,15 @@ fn age_file() {
     let plains = [b"keys".to_vec(), Vec::new(), vec![7; 70_000]];
     let corpus: Vec<_> = plains.iter().map(|plain| wrap(plain, &recipients).expect("memory")).collect();
     let fixed = 2 * PLAINTEXT_BYTES_MAX as u64 + (1 << 20);
-    fuzz("age_file", Shape::Text(&["-> ", "-> X25519 ", "-> scrypt c2FsdA 30\n", "---", "\n", "age-encryption.org/v1\n"]), &corpus, Memory { fixed, each: 128 }, |bytes| {
-        let Ok(opened) = unwrap(bytes, &identity, &prompt) else { return false };
-        assert!(plains.iter().any(|plain| *plain == *opened.plaintext), "opened to what was never wrapped");
-        true
-    });
+    fuzz(
+        "age_file",
+        Shape::Text(&["-> ", "-> X25519 ", "-> scrypt c2FsdA 30\n", "---", "\n", "age-encryption.org/v1\n"]),
+        &corpus,
+        Memory { fixed, each: 128 },
+        |bytes| {
+            let Ok(opened) = unwrap(bytes, &identity, &prompt) else { return false };
+            assert!(plains.iter().any(|plain| *plain == *opened.plaintext), "opened to what was never wrapped");
+            true
+        },
+    );
 }

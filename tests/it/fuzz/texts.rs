@@ -63,12 +63,29 @@ fn store_url() {
         "s3://bucket/prefix?endpoint=https://s3.example:9000&region=us-east-1&path-style=true",
         "b2://bucket/a/b?region=us-west-004",
     ];
-    let words = ["://", "?", "&", "%00", "%ff", "user:secret@", "//user:secret@", "..", "endpoint=", "[::1]", ":99999", "#", "region=x&region=y"];
+    let words = [
+        "://",
+        "?",
+        "&",
+        "%00",
+        "%ff",
+        "user:secret@",
+        "//user:secret@",
+        "..",
+        "endpoint=",
+        "[::1]",
+        ":99999",
+        "#",
+        "region=x&region=y",
+    ];
     text("store_url", &words, &corpus, Memory { fixed: 64 << 10, each: 64 }, |text| {
         let Ok(url) = StoreUrl::parse(text) else { return false };
         if let StoreUrl::S3(config) = url {
             let endpoint = config.endpoint.as_ref().map(|endpoint| url::Url::parse(endpoint).expect("checked"));
-            assert!(endpoint.is_none_or(|url| url.username().is_empty() && url.password().is_none()), "keeps a password");
+            assert!(
+                endpoint.is_none_or(|url| url.username().is_empty() && url.password().is_none()),
+                "keeps a password"
+            );
             let host = text.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
             assert!(!host.contains("user:secret@"), "takes a password");
         }
@@ -78,7 +95,8 @@ fn store_url() {
 
 #[test]
 fn selector() {
-    let zones = [0, 14 * 3600, -12 * 3600, 86_399, -86_399].map(|seconds| FixedOffset::east_opt(seconds).expect("a zone"));
+    let zones =
+        [0, 14 * 3600, -12 * 3600, 86_399, -86_399].map(|seconds| FixedOffset::east_opt(seconds).expect("a zone"));
     let corpus: Vec<Vec<u8>> = [
         "latest",
         "latest:photos",
@@ -92,7 +110,8 @@ fn selector() {
     ]
     .map(|text| text.as_bytes().to_vec())
     .into();
-    let words = [":", "latest", "-", "T24:00", "9999-12-31", "0000-01-01", "+99999-01-01", "T23:59:60Z", "+24:00", "２", "\0"];
+    let words =
+        [":", "latest", "-", "T24:00", "9999-12-31", "0000-01-01", "+99999-01-01", "T23:59:60Z", "+24:00", "２", "\0"];
     fuzz("selector", Shape::Text(&words), &corpus, IN_PROPORTION, |bytes| {
         let given = OsStr::from_bytes(bytes);
         let parsed = zones.map(|zone| SnapshotPath::parse(given, zone).is_ok());
@@ -113,7 +132,8 @@ const AGE_SECRET: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWC
 #[test]
 fn recipient() {
     let fresh = generate_identity().recipient.to_string();
-    let words = ["age1", "ssh-ed25519 ", "ssh-rsa AAAAB3NzaC1yc2E", "AAAA", "/////w", "age1yubikey1", "#", "\n", "1", "="];
+    let words =
+        ["age1", "ssh-ed25519 ", "ssh-rsa AAAAB3NzaC1yc2E", "AAAA", "/////w", "age1yubikey1", "#", "\n", "1", "="];
     text("recipient", &words, &[AGE_PUBLIC, SSH_PUBLIC, &fresh], IN_PROPORTION, |text| {
         let Ok(recipient) = Recipient::parse(text) else { return false };
         assert!(!recipient.kind().is_empty() && !recipient.short().is_empty());
@@ -139,7 +159,17 @@ AAAEBAMqscVC4rchb/clu2pq3kXYJJmUFu+orKjv5/SHznH/LHLDKL3JbSe465Qz+X8Xhr
 fn identity() {
     let file = format!("# created: 2026-11-01T03:00:00Z\n# public key: {AGE_PUBLIC}\n{AGE_SECRET}\n");
     let locked = "-----BEGIN AGE ENCRYPTED FILE-----\n";
-    let words = ["AGE-SECRET-KEY-1", "AGE-PLUGIN-YUBIKEY-1", "#", "\n", "-----BEGIN", "b3BlbnNzaC1rZXktdjE", "/////", "AAAAAA", locked];
+    let words = [
+        "AGE-SECRET-KEY-1",
+        "AGE-PLUGIN-YUBIKEY-1",
+        "#",
+        "\n",
+        "-----BEGIN",
+        "b3BlbnNzaC1rZXktdjE",
+        "/////",
+        "AAAAAA",
+        locked,
+    ];
     text("identity", &words, &[AGE_SECRET, &file, SSH_SECRET], Memory { fixed: 1 << 20, each: 128 }, |text| {
         let Ok(source) = IdentitySource::parse("test", text.as_bytes()) else { return false };
         let _ = (source.is_locked(), format!("{source:?}"));
@@ -155,7 +185,8 @@ fn excludes() {
     // A person's own patterns: a regular expression may cost, but within bounds.
     const PATTERN_BYTES_MAX: usize = 2000;
     let paths = [TreePath::root(), path("a"), path("a/cache/x.jpg"), TreePath::new(vec![b'a'; 255]).expect("plain")];
-    let words = ["*", "**", "/", "?", "[", "]", "{a,b}", "{", "}", "!", "\\", "[!a-z]", "[z-a]", "**/", "{**,**/a}", ","];
+    let words =
+        ["*", "**", "/", "?", "[", "]", "{a,b}", "{", "}", "!", "\\", "[!a-z]", "[z-a]", "**/", "{**,**/a}", ","];
     let corpus = ["*.jpg\n!keep.jpg\n/cache/\n", "a/**/b\n[a-c]?\n{x,y}.tmp\n"];
     text("excludes", &words, &corpus, Memory { fixed: 64 << 20, each: 1 << 16 }, |text| {
         let globs: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -172,12 +203,18 @@ fn excludes() {
 
 #[test]
 fn keys_and_units() {
-    text("key", &["/", "..", ".", "\0", "//", "a"], &["format.json", "packs/aa/bbcc", "access/11.age"], IN_PROPORTION, |text| {
-        let Ok(key) = Key::new(text) else { return false };
-        assert_eq!(key.as_str(), text);
-        assert!(text.split('/').all(|name| !matches!(name, "" | "." | "..")), "could climb");
-        true
-    });
+    text(
+        "key",
+        &["/", "..", ".", "\0", "//", "a"],
+        &["format.json", "packs/aa/bbcc", "access/11.age"],
+        IN_PROPORTION,
+        |text| {
+            let Ok(key) = Key::new(text) else { return false };
+            assert_eq!(key.as_str(), text);
+            assert!(text.split('/').all(|name| !matches!(name, "" | "." | "..")), "could climb");
+            true
+        },
+    );
     let words = ["s", "m", "h", "d", "w", "mo", "y", "KiB", "TiB", "18446744073709551615", "-", ".", "٣", " "];
     text("units", &words, &["90s", "6mo", "1y", "20MiB", "1048576"], IN_PROPORTION, |text| {
         let duration = units::parse_duration(text).map(units::duration);

@@ -59,7 +59,8 @@ fn leaf() {
 #[test]
 fn node() {
     let child = |first| Child { first, blob: ID, entries: 3, bytes: u64::MAX };
-    let corpus = [encoded(vec![child(TreePath::root()), child(path("a")), child(path("a/b"))]), encoded(vec![child(path("z"))])];
+    let corpus =
+        [encoded(vec![child(TreePath::root()), child(path("a")), child(path("a/b"))]), encoded(vec![child(path("z"))])];
     fuzz("node", Shape::Cbor, &corpus, IN_PROPORTION, |bytes| {
         let Ok(children) = decode_node(&ID, bytes) else { return false };
         assert!(!children.is_empty() && children.is_sorted_by(|a, b| a.first < b.first));
