@@ -111,10 +111,17 @@ pub struct Opened {
     pub identity: Identity,
 }
 
+/// Makes a thread's buffer on its first use. Zeroed pages of the kernel: what is never read into takes no memory.
+pub(crate) fn ready(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() {
+        *buffer = vec![0; 2 * CHUNK_BYTES_MAX];
+    }
+}
+
 impl Storing<'_> {
     /// Reads all parts, cuts and stores them. The slot is filled when the last chunk is stored, here or elsewhere.
     pub fn store(&mut self, mut parts: impl Parts, opened: Opened, slot: &Arc<Slot>) -> Result<(), RepoError> {
-        self.buffer.resize(2 * CHUNK_BYTES_MAX, 0);
+        ready(self.buffer);
         let state = FileState::new(slot.clone());
         let chunker: &Chunker = self.writer.repository.chunker();
         let mut cut: Option<Cut> = None;

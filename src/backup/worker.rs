@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backup::file::{Opened, Parts, Storing};
+use crate::backup::file::{Opened, Parts, Storing, ready};
 use crate::backup::queue::{FileJob, Job, Queue};
 use crate::backup::slot::{FileRead, Outcome};
 use crate::base::cancel::Cancel;
@@ -66,8 +66,8 @@ impl Worker {
             };
             match job {
                 Job::Chunk { data, file, at } => file.store_chunk(&self.writer, &mut lane, &data, at)?,
-                Job::File(job) => match self.source.open(&job.found) {
-                    Ok(reader) => store_file(&mut storing, reader, &job)?,
+                Job::File(mut job) => match self.source.open(&job.found) {
+                    Ok(reader) => store_file(&mut storing, reader, &mut job)?,
                     Err(problem) => job.slot.fill(Outcome::Failed(problem)),
                 },
                 Job::Batch(files) => self.batch(&mut storing, files)?,
@@ -78,10 +78,10 @@ impl Worker {
 
     /// Reads small files one behind the other into one chunk.
     fn batch(&self, storing: &mut Storing<'_>, files: Vec<FileJob>) -> Result<(), RepoError> {
-        storing.buffer.resize(2 * CHUNK_BYTES_MAX, 0);
+        ready(storing.buffer);
         let mut filled = 0;
         let mut waiting: Vec<(FileJob, FileRead)> = Vec::with_capacity(files.len());
-        for job in files {
+        for mut job in files {
             let reader = match self.source.open(&job.found) {
                 Ok(reader) => reader,
                 Err(problem) => {
@@ -92,7 +92,7 @@ impl Worker {
             if reader.size() > 4 * SMALL_BYTES {
                 // It grew since the walk; the buffer is needed for it.
                 flush(storing, &mut waiting, &mut filled)?;
-                store_file(storing, reader, &job)?;
+                store_file(storing, reader, &mut job)?;
                 continue;
             }
             if filled + usize::try_from(reader.size()).unwrap_or(usize::MAX) > CHUNK_BYTES_MAX {
@@ -110,9 +110,12 @@ impl Worker {
     }
 }
 
-fn store_file(storing: &mut Storing<'_>, reader: FileReader, job: &FileJob) -> Result<(), RepoError> {
+/// The file's state answers for the slot from here on: a neighbour may still be storing a chunk when the job ends, and a job that ends
+/// with its slot empty says that the file was abandoned.
+fn store_file(storing: &mut Storing<'_>, reader: FileReader, job: &mut FileJob) -> Result<(), RepoError> {
+    let slot = std::mem::take(&mut job.slot);
     let opened = Opened { size: reader.size(), mtime: reader.mtime(), identity: reader.identity() };
-    storing.store(reader, opened, &job.slot)
+    storing.store(reader, opened, &slot)
 }
 
 /// Reads a small file to the end of the batch; a file that fails leaves the batch as it was.

@@ -34,6 +34,7 @@ Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only
 /// repository already is not stored again. Problems with single files are listed and end with exit code 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
     /// What to back up; one directory becomes the top of the snapshot, several paths lie in it by their names
     #[arg(value_name = "PATH", required_unless_present = "stdin", conflicts_with = "stdin")]

@@ -47,8 +47,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let chain = open::chain(context, &repository).await?;
     let (snapshot, path) = select::snapshot_path(context, &chain, &args.snapshot)?;
     let reader = open::reader(&repository).await?;
-    let (content, size) = file(&reader, snapshot, &path).await?;
-    let all = pieces(&reader, &content, size).await?;
+    let (stored, size) = file(&reader, snapshot, &path).await?;
+    let all = pieces(&reader, &stored, size).await?;
     let reader = &*reader;
     let mut parts = stream::iter(all)
         .map(|piece| async move {

@@ -122,7 +122,7 @@ fn difference(a: &Entry, b: &Entry) -> String {
         }
         (Kind::File { size, .. }, Kind::File { .. }) if a.kind != b.kind => parts.push(units::bytes(*size)),
         (old, new) if kind_name(old) != kind_name(new) => {
-            parts.push(format!("{} -> {}", kind_name(old), kind_name(new)))
+            parts.push(format!("{} -> {}", kind_name(old), kind_name(new)));
         }
         _ => {}
     }

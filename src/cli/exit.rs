@@ -1,4 +1,4 @@
-//! What the program ends with. Scripts and CronJobs act on these numbers: they never change their meaning.
+//! What the program ends with. Scripts and `CronJob`s act on these numbers: they never change their meaning.
 
 /// The exit codes, all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

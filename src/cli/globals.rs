@@ -25,13 +25,17 @@ const WRITER_KEY_HELP: &str = "The writer key: adds, lists, prunes and checks, b
 const IDENTITY_HELP: &str = "An age identity or SSH private key, which reads everything; may be repeated \
     [env: HOMELAB_DR_IDENTITY_FILE, or HOMELAB_DR_IDENTITY for the identity itself]";
 
+const REPO_HELP: &str = "Where the repository is: a path, file:///path, s3://bucket/prefix?endpoint=…&region=… or b2://bucket/prefix?region=…";
+
+/// An identity's text and where it came from.
+type NamedText = (String, Zeroizing<Vec<u8>>);
+
 /// See the module.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct Globals {
-    /// Where the repository is: a path, file:///path, s3://bucket/prefix?endpoint=…&region=… or b2://bucket/prefix?region=…
-    #[arg(long, global = true, value_name = "URL", env = "HOMELAB_DR_REPO", hide_env_values = true)]
+    /// The address of the repository.
+    #[arg(help = REPO_HELP, long, global = true, value_name = "URL", env = "HOMELAB_DR_REPO", hide_env_values = true)]
     pub repo: Option<OsString>,
 
     #[arg(long, global = true, value_name = "FILE", help = WRITER_KEY_HELP)]
@@ -137,7 +141,7 @@ impl Globals {
     }
 
     /// The files and variables that identities come from, unparsed, each with its name.
-    pub(crate) fn identity_texts(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Failure> {
+    pub(crate) fn identity_texts(&self) -> Result<Vec<NamedText>, Failure> {
         let mut files = self.identity.clone();
         if files.is_empty() {
             files.extend(variable("HOMELAB_DR_IDENTITY_FILE").map(PathBuf::from));

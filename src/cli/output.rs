@@ -104,7 +104,10 @@ impl Talk {
             text.push_str(&cause);
         }
         if !help.is_empty() {
-            text.push_str(&format!("\n{} {help}", self.painted("36;1", "help:")));
+            text.push('\n');
+            text.push_str(&self.painted("36;1", "help:"));
+            text.push(' ');
+            text.push_str(help);
         }
         self.put(&text);
     }

@@ -166,6 +166,6 @@ mod tests {
     fn times_left_are_short() {
         assert_eq!(left(Duration::from_secs(45)), "45s");
         assert_eq!(left(Duration::from_secs(190)), "3m10s");
-        assert_eq!(left(Duration::from_secs(7500)), "2h05m");
+        assert_eq!(left(Duration::from_mins(125)), "2h05m");
     }
 }

@@ -28,6 +28,7 @@ run, deletes what was marked longer ago than the grace period.";
 /// Give back the space that no snapshot needs; shows the plan, and asks
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
     /// How long a mark must stand before its objects are deleted; less than 48h only if nobody writes meanwhile
     #[arg(long, value_name = "TIME", default_value = "48h", value_parser = parse_duration)]

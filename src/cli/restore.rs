@@ -32,6 +32,7 @@ const DELETED_SHOWN: usize = 20;
 /// root, is listed and ends with exit code 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
     #[arg(value_name = "SNAPSHOT[:PATH]", help = select::SNAPSHOT_PATH_HELP)]
     snapshot: OsString,

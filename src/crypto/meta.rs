@@ -5,8 +5,8 @@
 //! ad (64) = "homelab-dr" ‖ version u8 ‖ repository id [16] ‖ epoch u32le ‖ kind u8 ‖ id [32]
 //! ```
 //! `id` is the blob's id for metadata blobs, a random number for the table of a pack, and zero for records that are objects (whose name is the hash of
-//! these very bytes). What lies inside a pack shows no boundary: there version and epoch are XORed with the first five bytes of `id`, which an observer
-//! of the store does not know.
+//! these very bytes). What lies inside a pack shows no boundary: there version and epoch are masked with (XOR) the first five bytes of `id`, which
+//! an observer of the store does not know.
 
 use std::collections::BTreeMap;
 

@@ -179,7 +179,7 @@ impl<'a> Files<'a> {
     pub async fn finish(&mut self, report: &mut RestoreReport) -> Result<(), RestoreError> {
         self.carry_out().await?;
         report.files += self.results.files.swap(0, Ordering::AcqRel) as u64;
-        report.bytes += self.results.bytes.swap(0, Ordering::AcqRel);
+        report.bytes = report.bytes.saturating_add(self.results.bytes.swap(0, Ordering::AcqRel));
         report.problems.append(&mut lock(&self.results.problems));
         Ok(())
     }

@@ -271,7 +271,7 @@ impl Restore<'_> {
         if let (Kind::File { size, .. }, false) = (&entry.kind, only_metadata) {
             if self.plan.dry_run {
                 self.report.files += 1;
-                self.report.bytes += size;
+                self.report.bytes = self.report.bytes.saturating_add(*size);
                 return Ok(());
             }
             return files.add(entry, &mut self.report).await;

@@ -195,7 +195,7 @@ pub async fn change_recipients(
         chunker_key: held.chunker_key.duplicate(),
         epochs,
         recipients: names,
-        generation: held.generation + 1,
+        generation: held.generation.saturating_add(1),
         created,
     };
     put_access(store, &access, recipients, retain).await?;

@@ -129,15 +129,16 @@ impl Repository {
         let latest = latest_epoch(&*store).await?.unwrap_or(key.epoch).max(key.epoch);
         // An epoch that began because a recipient was removed keeps the metadata key: the writer goes on with the new public key.
         let mut meta = MetaKeys::new(id, latest, key.metadata_key.duplicate());
-        for earlier in 1..latest {
-            meta.add(earlier, key.metadata_key.duplicate());
-        }
         let epoch = match read_epoch(&*store, &meta, &key.root, &key.metadata_key).await {
             Err(RepoError::Sealed { .. } | RepoError::Epoch { .. }) if latest > key.epoch => {
                 return Err(RepoError::Retired { store: store.address(), held: key.epoch, found: latest });
             }
             other => other?,
         };
+        // Only a number that the root key signed is counted up to: anybody can plant a name below epochs/.
+        for earlier in 1..latest {
+            meta.add(earlier, key.metadata_key.duplicate());
+        }
         let writer_keys = (key.metadata_key.duplicate(), key.chunk_id_key.duplicate(), key.chunker_key.duplicate());
         Ok(Self::assemble(store, id, true, meta, epoch, None, key.root, writer_keys))
     }

@@ -103,7 +103,10 @@ impl Chain {
         let named: BTreeSet<&ObjectId> = self.links().flat_map(|(_, link)| &link.parents).collect();
         let heads: BTreeMap<ObjectId, u64> =
             self.links().filter(|(id, _)| !named.contains(id)).map(|(id, link)| (id, link.sequence)).collect();
-        Link { sequence: heads.values().max().map_or(1, |highest| highest + 1), parents: heads.into_keys().collect() }
+        Link {
+            sequence: heads.values().max().map_or(1, |highest| highest.saturating_add(1)),
+            parents: heads.into_keys().collect(),
+        }
     }
 
     /// Every record that one which is there names as a parent.

@@ -26,11 +26,16 @@ fn bad(at: &impl std::fmt::Display, reason: &str) -> RepoError {
 }
 
 /// The children of a node, checked.
-pub(crate) fn decode_node(id: &BlobId, plain: &[u8]) -> Result<Vec<Child>, RepoError> {
+pub fn decode_node(id: &BlobId, plain: &[u8]) -> Result<Vec<Child>, RepoError> {
     let children: Vec<Child> = minicbor::decode(plain).map_err(|_| bad(id, "the node does not decode"))?;
     let ordered = children.is_sorted_by(|a, b| a.first < b.first);
     let plain_paths = children.iter().all(|child| TreePath::new(child.first.as_bytes()).is_ok());
     if ordered && plain_paths && !children.is_empty() { Ok(children) } else { Err(bad(id, "a node's children lie")) }
+}
+
+/// The pieces in a list; whether they add up to the file is known only with its other lists.
+pub fn decode_list(id: &BlobId, plain: &[u8]) -> Result<Vec<Piece>, RepoError> {
+    minicbor::decode(plain).map_err(|_| bad(id, "the list does not decode"))
 }
 
 /// The entries of a leaf, checked: in order, with paths that climb nowhere, with sizes that add up.
@@ -51,11 +56,6 @@ pub fn decode_leaf(id: &BlobId, plain: &[u8]) -> Result<Vec<Entry>, RepoError> {
         }
     }
     Ok(entries)
-}
-
-/// The pieces in a list blob.
-pub(crate) fn decode_list(id: &BlobId, plain: &[u8]) -> Result<Vec<Piece>, RepoError> {
-    minicbor::decode(plain).map_err(|_| bad(id, "the list does not decode"))
 }
 
 fn covers(pieces: &[Piece], size: u64) -> bool {

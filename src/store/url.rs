@@ -172,8 +172,12 @@ fn bucket(dialect: Dialect, text: &str) -> Result<S3Config, StoreUrlError> {
         let bad = |expected| StoreUrlError::Value { name: name.clone().into(), value: value.clone().into(), expected };
         let is_set = match (&*name, dialect) {
             ("endpoint", _) => {
-                let host = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-                if !url::Url::parse(&value).is_ok_and(host) {
+                let host = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+                let endpoint = url::Url::parse(&value).ok().filter(host);
+                if endpoint.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+                    return Err(StoreUrlError::Credentials);
+                }
+                if endpoint.is_none() {
                     return Err(bad("an endpoint is https://host or https://host:port"));
                 }
                 config.endpoint.replace(value.clone().into_owned()).is_some()

@@ -8,10 +8,16 @@
 
 mod check;
 mod cli;
+mod concurrency;
 mod end_to_end;
+mod faults;
 mod format_vectors;
 mod frozen;
+mod full_disk;
+mod fuzz;
+mod kill;
 mod layers;
+mod properties;
 mod prune;
 mod recipients;
 mod store;

@@ -41,10 +41,6 @@ impl Advise for RepoError {
                 Exit::Key,
                 "the writer key was replaced; install the new one, which whoever holds an identity has",
             ),
-            Self::NotLocked { .. } => Advice::new(
-                Exit::Error,
-                "the server took the lock and does not keep it: see whether object lock is switched on for the bucket",
-            ),
             Self::NoAccess { .. } => Advice::new(
                 Exit::Damaged,
                 "the objects below access/ are gone; bring them back from a copy (`replicate`), or from an older version in the bucket",
@@ -53,12 +49,14 @@ impl Advise for RepoError {
                 Exit::Usage,
                 "give --identity FILE (or HOMELAB_DR_IDENTITY_FILE): the age or SSH key of one of the recipients",
             ),
-            Self::Damaged { .. } | Self::Blob { .. } | Self::Missing { .. } | Self::Tree { .. } => {
-                Advice::new(Exit::Damaged, CHECK)
-            }
-            Self::Sealed { .. } | Self::Record { .. } | Self::Pack { .. } | Self::Session { .. } => {
-                Advice::new(Exit::Damaged, CHECK)
-            }
+            Self::Damaged { .. }
+            | Self::Blob { .. }
+            | Self::Missing { .. }
+            | Self::Tree { .. }
+            | Self::Sealed { .. }
+            | Self::Record { .. }
+            | Self::Pack { .. }
+            | Self::Session { .. } => Advice::new(Exit::Damaged, CHECK),
             Self::Vanished { .. } => Advice::new(
                 Exit::Damaged,
                 "something was deleted beneath this run; run it again, then `homelab-dr check`, and see who else can delete here",

@@ -7,18 +7,22 @@ use std::time::Duration;
 use homelab_dr::backup::{BackupOptions, BackupReport, Context, run_backup};
 use homelab_dr::base::cancel::Cancel;
 use homelab_dr::base::clock::{Clock, SystemClock};
+use homelab_dr::base::id::ObjectId;
 use homelab_dr::base::progress::Progress;
 use homelab_dr::crypto::recipients::{IdentitySource, NoPrompt, Prompt, generate_identity};
 use homelab_dr::crypto::writer_key::WriterKey;
 use homelab_dr::format::entry::TreePath;
-use homelab_dr::recover::{Overwrite, RestorePlan, RestoreReport, run_restore};
+use homelab_dr::format::record::TreeRoot;
+use homelab_dr::recover::{Overwrite, RestoreError, RestorePlan, RestoreReport, run_restore};
 use homelab_dr::repo::Repository;
 use homelab_dr::repo::create::create;
 use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::Index;
-use homelab_dr::repo::snapshots::Snapshot;
+use homelab_dr::repo::snapshots::{Chain, Snapshot};
 use homelab_dr::store::Store;
 use homelab_dr::store::memory::MemoryStore;
+
+use crate::support::files::{Picture, picture, scratch};
 
 /// A repository with its keys.
 pub struct TestRepository {
@@ -74,11 +78,16 @@ impl TestRepository {
 
     /// Restores a whole snapshot with the identity.
     pub async fn restore(&self, report: &BackupReport, target: &Path) -> RestoreReport {
+        self.try_restore(report.record.root, target).await.expect("a restore")
+    }
+
+    /// Restores a tree, and says why that failed.
+    pub async fn try_restore(&self, root: TreeRoot, target: &Path) -> Result<RestoreReport, RestoreError> {
         let context = self.context(self.owner().await);
         let index = Arc::new(Index::load(&context.repository).await.expect("an index"));
         let reader = Arc::new(Reader::new(context.repository.clone(), index));
         let plan = RestorePlan {
-            root: report.record.root,
+            root,
             within: TreePath::root(),
             target: target.to_owned(),
             selection: homelab_dr::recover::select::Selection::default(),
@@ -88,13 +97,32 @@ impl TestRepository {
             dry_run: false,
             owner: true,
         };
-        run_restore(&context, &reader, &plan).await.expect("a restore")
+        run_restore(&context, &reader, &plan).await
+    }
+
+    /// What a tree gives when it is restored; every problem with it is a failure.
+    pub async fn restored(&self, root: TreeRoot) -> Picture {
+        let target = scratch();
+        let report = self.try_restore(root, target.path()).await.expect("a restore");
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        picture(target.path())
+    }
+
+    /// Checks that these snapshots are there and restore bit for bit, and that the chain has neither gaps nor unreadable records.
+    pub async fn has(&self, expected: &[(ObjectId, Picture)]) {
+        let repository = self.writer().await;
+        let chain = Chain::load(&repository).await.expect("a chain");
+        assert!(chain.unreadable.is_empty() && chain.gaps().is_empty(), "{:?} {:?}", chain.unreadable, chain.gaps());
+        for (id, picture) in expected {
+            let snapshot = chain.snapshots.iter().find(|snapshot| snapshot.id == *id).expect("a reported snapshot");
+            assert!(self.restored(snapshot.record.root).await == *picture, "snapshot {id} restores to something else");
+        }
     }
 
     /// The snapshots that are there.
     pub async fn snapshots(&self) -> Vec<Snapshot> {
         let repository = self.writer().await;
-        homelab_dr::repo::snapshots::Chain::load(&repository).await.expect("a chain").snapshots
+        Chain::load(&repository).await.expect("a chain").snapshots
     }
 }
 

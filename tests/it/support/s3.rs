@@ -67,6 +67,11 @@ pub(crate) enum Trouble {
     BreakOff,
 }
 
+/// The access key of every server.
+pub(crate) fn credentials() -> StaticCredentials {
+    StaticCredentials { key_id: KEY_ID.into(), secret: SECRET.to_owned().into(), session_token: None }
+}
+
 pub(crate) struct S3Server {
     endpoint: String,
     filter: Arc<Filter>,
@@ -95,13 +100,19 @@ impl S3Server {
     }
 
     pub(crate) fn url_of(&self, bucket: &str, below: &str, secret: &str) -> StoreUrl {
+        let text = self.address_of(bucket, below);
+        let credentials = StaticCredentials { secret: secret.to_owned().into(), ..credentials() };
+        StoreUrl::parse(&text).expect("an address").with_credentials(credentials)
+    }
+
+    /// The address of [`S3Server::url`], for another process; it needs [`credentials`].
+    pub(crate) fn address(&self, below: &str) -> String {
+        self.address_of(BUCKET, below)
+    }
+
+    fn address_of(&self, bucket: &str, below: &str) -> String {
         let scheme = if self.filter.rules.b2 { "b2" } else { "s3" };
-        let text = format!("{scheme}://{bucket}/{below}?endpoint={}&region=test-1", self.endpoint);
-        StoreUrl::parse(&text).expect("an address").with_credentials(StaticCredentials {
-            key_id: KEY_ID.into(),
-            secret: secret.to_owned().into(),
-            session_token: None,
-        })
+        format!("{scheme}://{bucket}/{below}?endpoint={}&region=test-1", self.endpoint)
     }
 
     /// Where the inner server keeps the visible objects.

@@ -1,0 +1,116 @@
+//! A disk that is full: the backup says so, nothing that was there is hurt, and with more space the next run goes on.
+//!
+//! On a small tmpfs, which only root can mount.
+
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use homelab_dr::backup::{BackupError, run_backup};
+use homelab_dr::base::clock::SystemClock;
+use homelab_dr::recover::RestoreError;
+use homelab_dr::repo::RepoError;
+use homelab_dr::store::StoreError;
+use homelab_dr::store::file::FileStore;
+
+use crate::support::files::{noise, picture, scratch};
+use crate::support::repository::{TestRepository, options};
+
+/// A tmpfs of some MiB, gone with the value.
+struct SmallDisk {
+    dir: tempfile::TempDir,
+}
+
+fn run(program: &str, arguments: &[&str], path: &Path) {
+    let status = Command::new(program).args(arguments).arg(path).status().expect(program);
+    assert!(
+        status.success(),
+        "{program} {arguments:?} {} failed: these tests mount, so run them as root, or in a container with CAP_SYS_ADMIN",
+        path.display()
+    );
+}
+
+impl SmallDisk {
+    /// `None` where nobody may mount; said aloud.
+    fn mount(mebibytes: u32) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("NOT TESTED without root: full disks");
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "homelab-dr-test"], dir.path());
+        Some(Self { dir })
+    }
+
+    fn grow(&self, mebibytes: u32) {
+        run("mount", &["-o", &format!("remount,size={mebibytes}m")], self.dir.path());
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a handle that a failing test left open must not keep the mount.
+        let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_onto_a_full_disk_says_so_and_goes_on_when_there_is_space() {
+    let Some(disk) = SmallDisk::mount(20) else { return };
+    let store = FileStore::create(disk.path("repository")).await.expect("a store");
+    let repository = TestRepository::on(Arc::new(store), Arc::new(SystemClock)).await;
+    let source = scratch();
+    let source = source.path();
+    std::fs::write(source.join("first"), noise(1, 3 << 20)).unwrap();
+    let first = repository.backup(source, "s").await;
+    let mut expected = vec![(first.snapshot.unwrap(), picture(source))];
+
+    for n in 0..24 {
+        std::fs::write(source.join(format!("more-{n}")), noise(10 + n, 1 << 20)).unwrap();
+    }
+    for _ in 0..2 {
+        let context = repository.context(repository.writer().await);
+        let error = run_backup(&context, &options(source, "s")).await.expect_err("20 MiB do not hold 27");
+        let BackupError::Repository(RepoError::Store(full @ StoreError::Full { .. })) = &error else {
+            panic!("not told as a full disk: {error:?}")
+        };
+        assert!(error.to_string().contains("is full"), "{error}");
+        assert!(full.source().expect("a cause").to_string().contains("No space left"), "{error:?}");
+        repository.has(&expected).await;
+        assert_eq!(repository.snapshots().await.len(), 1);
+    }
+
+    disk.grow(100);
+    let next = repository.backup(source, "s").await;
+    expected.push((next.snapshot.unwrap(), picture(source)));
+    repository.has(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_onto_a_full_disk_ends_and_leaves_no_half_file() {
+    let Some(disk) = SmallDisk::mount(10) else { return };
+    let source = scratch();
+    let source = source.path();
+    for n in 0..24 {
+        std::fs::write(source.join(format!("f{n}")), noise(n, 1 << 20)).unwrap();
+    }
+    let repository = TestRepository::in_memory().await;
+    let report = repository.backup(source, "s").await;
+    let target = disk.path("target");
+    let error = repository.try_restore(report.record.root, &target).await.expect_err("10 MiB do not hold 24");
+    let RestoreError::Full { target: named, .. } = &error else { panic!("not told as a full disk: {error:?}") };
+    assert_eq!(*named, target);
+    let whole = picture(source);
+    for (path, bytes) in picture(&target) {
+        assert!(whole.get(&path) == Some(&bytes), "{} is half a file", path.display());
+    }
+
+    disk.grow(100);
+    repository.try_restore(report.record.root, &target).await.expect("there is space now");
+    assert!(picture(&target) == whole);
+}

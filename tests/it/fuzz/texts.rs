@@ -1,0 +1,223 @@
+//! What people type and what lies in configuration files.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use chrono::FixedOffset;
+use homelab_dr::base::units;
+use homelab_dr::base::when::{Selector, SnapshotPath};
+use homelab_dr::crypto::fingerprint::Fingerprint;
+use homelab_dr::crypto::recipients::{IdentitySource, Recipient, generate_identity, parse_recipients_file};
+use homelab_dr::crypto::sign::RootPublic;
+use homelab_dr::crypto::writer_key::WriterKey;
+use homelab_dr::format::entry::TreePath;
+use homelab_dr::store::Key;
+use homelab_dr::store::url::StoreUrl;
+use homelab_dr::tree::exclude::Excludes;
+
+use crate::fuzz::mutate::Shape;
+use crate::fuzz::samples::{REPOSITORY, path, secret};
+use crate::fuzz::{IN_PROPORTION, Memory, fuzz};
+
+/// Text alone is given to a parser of text.
+fn text(name: &str, words: &[&str], corpus: &[&str], memory: Memory, run: impl Fn(&str) -> bool) {
+    let corpus: Vec<Vec<u8>> = corpus.iter().map(|sample| sample.as_bytes().to_vec()).collect();
+    fuzz(name, Shape::Text(words), &corpus, memory, |bytes| std::str::from_utf8(bytes).is_ok_and(&run));
+}
+
+#[test]
+fn writer_key() {
+    let key = WriterKey {
+        repository: REPOSITORY,
+        root: RootPublic::of(&secret(1)),
+        epoch: 3,
+        metadata_key: secret(2),
+        chunk_id_key: secret(3),
+        chunker_key: secret(4),
+    };
+    let line = key.to_text();
+    text("writer_key", &["homelab-dr-writer-1-", "a", "=", " "], &[&line], IN_PROPORTION, |text| {
+        let Ok(key) = WriterKey::parse(text) else { return false };
+        // Case and space around it are a person's own; nothing else may differ.
+        assert_eq!(text.trim().to_ascii_lowercase(), *line, "another key passes the checksum");
+        assert_eq!(*key.to_text(), *line);
+        true
+    });
+}
+
+#[test]
+fn fingerprint() {
+    let print = Fingerprint::of(&REPOSITORY, &RootPublic::of(&secret(1))).to_string();
+    text("fingerprint", &["hdr1", "-", "HDR1-", "ß", " "], &[&print], IN_PROPORTION, |text| {
+        let Ok(print) = text.parse::<Fingerprint>() else { return false };
+        assert_eq!(print.to_string().parse(), Ok(print));
+        true
+    });
+}
+
+#[test]
+fn store_url() {
+    let corpus = [
+        "/mnt/backup",
+        "file:///mnt/a%20b",
+        "s3://bucket/prefix?endpoint=https://s3.example:9000&region=us-east-1&path-style=true",
+        "b2://bucket/a/b?region=us-west-004",
+    ];
+    let words = [
+        "://",
+        "?",
+        "&",
+        "%00",
+        "%ff",
+        "user:secret@",
+        "//user:secret@",
+        "..",
+        "endpoint=",
+        "[::1]",
+        ":99999",
+        "#",
+        "region=x&region=y",
+    ];
+    text("store_url", &words, &corpus, Memory { fixed: 64 << 10, each: 64 }, |text| {
+        let Ok(url) = StoreUrl::parse(text) else { return false };
+        if let StoreUrl::S3(config) = url {
+            let endpoint = config.endpoint.as_ref().map(|endpoint| url::Url::parse(endpoint).expect("checked"));
+            assert!(
+                endpoint.is_none_or(|url| url.username().is_empty() && url.password().is_none()),
+                "keeps a password"
+            );
+            let host = text.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+            assert!(!host.contains("user:secret@"), "takes a password");
+        }
+        true
+    });
+}
+
+#[test]
+fn selector() {
+    let zones =
+        [0, 14 * 3600, -12 * 3600, 86_399, -86_399].map(|seconds| FixedOffset::east_opt(seconds).expect("a zone"));
+    let corpus: Vec<Vec<u8>> = [
+        "latest",
+        "latest:photos",
+        "latest:photos:/a/b",
+        "abcd1234",
+        "abcd1234:a",
+        "2026-11-01",
+        "2026-11-01T03:00",
+        "2026-11-01T03:00:00Z:a/b",
+        "2026-11-01T03:00:00.123456789+01:00",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .into();
+    let words =
+        [":", "latest", "-", "T24:00", "9999-12-31", "0000-01-01", "+99999-01-01", "T23:59:60Z", "+24:00", "２", "\0"];
+    fuzz("selector", Shape::Text(&words), &corpus, IN_PROPORTION, |bytes| {
+        let given = OsStr::from_bytes(bytes);
+        let parsed = zones.map(|zone| SnapshotPath::parse(given, zone).is_ok());
+        if let Some(text) = given.to_str() {
+            for (zone, parsed) in zones.iter().zip(parsed) {
+                assert!(parsed || Selector::parse(text, *zone).is_err(), "a selector, but no selector with a path");
+            }
+        }
+        parsed[0]
+    });
+}
+
+const SSH_PUBLIC: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN alice@example.com";
+const AGE_PUBLIC: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+const AGE_SECRET: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
+
+#[test]
+fn recipient() {
+    let fresh = generate_identity().recipient.to_string();
+    let words =
+        ["age1", "ssh-ed25519 ", "ssh-rsa AAAAB3NzaC1yc2E", "AAAA", "/////w", "age1yubikey1", "#", "\n", "1", "="];
+    text("recipient", &words, &[AGE_PUBLIC, SSH_PUBLIC, &fresh], IN_PROPORTION, |text| {
+        let Ok(recipient) = Recipient::parse(text) else { return false };
+        assert!(!recipient.kind().is_empty() && !recipient.short().is_empty());
+        let again = Recipient::parse(recipient.as_str()).expect("its own text");
+        assert!(again == recipient);
+        true
+    });
+    let file = format!("# mine\n{AGE_PUBLIC}\n\n{SSH_PUBLIC}\n");
+    text("recipients_file", &words, &[&file], IN_PROPORTION, |text| parse_recipients_file(text).is_ok());
+}
+
+/// An unencrypted OpenSSH key that opens nothing anywhere.
+const SSH_SECRET: &str = "-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
+QyNTUxOQAAACDyxywyi9yW0nuOuUM/l/F4a/Zc1kSG1xzv2pjohhylRQAAAIixTzrRsU86
+0QAAAAtzc2gtZWQyNTUxOQAAACDyxywyi9yW0nuOuUM/l/F4a/Zc1kSG1xzv2pjohhylRQ
+AAAEBAMqscVC4rchb/clu2pq3kXYJJmUFu+orKjv5/SHznH/LHLDKL3JbSe465Qz+X8Xhr
+9lzWRIbXHO/amOiGHKVFAAAABHRlc3QB
+-----END OPENSSH PRIVATE KEY-----
+";
+
+#[test]
+fn identity() {
+    let file = format!("# created: 2026-11-01T03:00:00Z\n# public key: {AGE_PUBLIC}\n{AGE_SECRET}\n");
+    let locked = "-----BEGIN AGE ENCRYPTED FILE-----\n";
+    let words = [
+        "AGE-SECRET-KEY-1",
+        "AGE-PLUGIN-YUBIKEY-1",
+        "#",
+        "\n",
+        "-----BEGIN",
+        "b3BlbnNzaC1rZXktdjE",
+        "/////",
+        "AAAAAA",
+        locked,
+    ];
+    text("identity", &words, &[AGE_SECRET, &file, SSH_SECRET], Memory { fixed: 1 << 20, each: 128 }, |text| {
+        let Ok(source) = IdentitySource::parse("test", text.as_bytes()) else { return false };
+        let _ = (source.is_locked(), format!("{source:?}"));
+        for recipient in source.recipients() {
+            assert!(Recipient::parse(recipient.as_str()).expect("its own text") == recipient);
+        }
+        true
+    });
+}
+
+#[test]
+fn excludes() {
+    // A person's own patterns: a regular expression may cost, but within bounds.
+    const PATTERN_BYTES_MAX: usize = 2000;
+    let paths = [TreePath::root(), path("a"), path("a/cache/x.jpg"), TreePath::new(vec![b'a'; 255]).expect("plain")];
+    let words =
+        ["*", "**", "/", "?", "[", "]", "{a,b}", "{", "}", "!", "\\", "[!a-z]", "[z-a]", "**/", "{**,**/a}", ","];
+    let corpus = ["*.jpg\n!keep.jpg\n/cache/\n", "a/**/b\n[a-c]?\n{x,y}.tmp\n"];
+    text("excludes", &words, &corpus, Memory { fixed: 64 << 20, each: 1 << 16 }, |text| {
+        let globs: Vec<String> = text.lines().map(str::to_owned).collect();
+        if text.len() > PATTERN_BYTES_MAX {
+            return false;
+        }
+        let Ok(excludes) = Excludes::new(&globs) else { return false };
+        for path in &paths {
+            let _ = (excludes.excludes(path, true), excludes.excludes(path, false));
+        }
+        true
+    });
+}
+
+#[test]
+fn keys_and_units() {
+    text(
+        "key",
+        &["/", "..", ".", "\0", "//", "a"],
+        &["format.json", "packs/aa/bbcc", "access/11.age"],
+        IN_PROPORTION,
+        |text| {
+            let Ok(key) = Key::new(text) else { return false };
+            assert_eq!(key.as_str(), text);
+            assert!(text.split('/').all(|name| !matches!(name, "" | "." | "..")), "could climb");
+            true
+        },
+    );
+    let words = ["s", "m", "h", "d", "w", "mo", "y", "KiB", "TiB", "18446744073709551615", "-", ".", "٣", " "];
+    text("units", &words, &["90s", "6mo", "1y", "20MiB", "1048576"], IN_PROPORTION, |text| {
+        let duration = units::parse_duration(text).map(units::duration);
+        duration.is_ok() || units::parse_size(text).map(units::bytes).is_ok()
+    });
+}

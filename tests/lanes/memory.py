@@ -1,0 +1,52 @@
+"""Runs each operation once and fails when one held more memory than promised.
+
+Called by memory.sh with a folder that holds `corpus`; speaks as cargo's tests do, so
+that the lane counts alike.
+"""
+
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
+
+import measure  # noqa: E402
+import tools  # noqa: E402
+
+# docs: what a person with a small machine is promised for every operation.
+PEAK_MIB_MAX = 150
+
+
+def main():
+    work = sys.argv[1]
+    program = tools.HomelabDr.install(os.path.join(work, "tools"))
+    tool = tools.HomelabDr(program, work)
+    tool.init()
+    corpus = os.path.join(work, "corpus")
+    steps = [
+        ("first backup", tool.backup(corpus)),
+        ("nothing changed", tool.backup(corpus)),
+        ("restore", tool.restore(os.path.join(work, "target"))),
+        ("check --read-data", tool.check()),
+        ("forget and prune", tool.prune()),
+    ]
+    failed = 0
+    for name, commands in steps:
+        commands = [[program, *argv] for argv in commands]
+        try:
+            log = os.path.join(work, "log")
+            mib = measure.measure_all(commands, tool.environment(), log)["peak_kib"] / 1024
+            fine = mib <= PEAK_MIB_MAX
+            said = f"{mib:.0f} MiB, the limit is {PEAK_MIB_MAX}"
+        except measure.CommandFailed as error:
+            fine, said = False, str(error)
+        failed += not fine
+        print(f"test memory::{name.replace(' ', '_')} ... {'ok' if fine else 'FAILED'} ({said})", flush=True)
+        if name == "restore":
+            shutil.rmtree(os.path.join(work, "target"), ignore_errors=True)
+    print(f"test result: {'FAILED' if failed else 'ok'}. {len(steps) - failed} passed; {failed} failed; 0 ignored")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
