@@ -245,7 +245,7 @@ def known_identity(f):
 
 
 def prepare_epoch_2(f, metadata=None):
-    """What the removal of a recipient writes first: an access object with another epoch. Returns what it writes then."""
+    """What the removal of a recipient writes first: an access object with another epoch. Returns what comes next."""
     plain = pyrage.decrypt(f.files("access")[0].read_bytes(), [known_identity(f)])
     access = cbor2.loads(plain[4 : 4 + int.from_bytes(plain[:4], "little")])
     private, metadata = os.urandom(32), metadata or access[4][0][1]
