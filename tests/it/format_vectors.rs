@@ -110,6 +110,7 @@ fn metadata_seals_open_and_damaged_ones_do_not() {
         let (sealed, id) = (raw(&vector["sealed"]), BlobId::new(fixed(&vector["id"])));
         let subject = match vector["kind"].as_u64().unwrap() {
             3 => Subject::Blob(Kind::Node, &id),
+            16 => Subject::Hidden(RecordKind::PackTable, id.as_bytes()),
             17 => Subject::Record(RecordKind::PackTrailer),
             other => panic!("no vector has kind {other}"),
         };

@@ -346,7 +346,7 @@ fn change(dir: &Path) {
     fs::remove_file(dir.join("many/300")).unwrap();
 }
 
-/// Two snapshots, a forgotten one, a mark and a checkpoint. Run by hand, as root, once for each fixture:
+/// Two snapshots, a forgotten one, a mark, a checkpoint and a drill. Run by hand, as root, once for each fixture:
 /// `cargo test --test it make_fixture -- --ignored`. It refuses to replace one.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "makes a fixture, by hand"]
@@ -390,6 +390,7 @@ async fn make_fixture() {
     sealed::put(&*store, &meta, RecordKind::Doomed, layout::DOOMED, &mark, None).await.unwrap();
     let checkpoint = Checkpoint { packs: vec![ObjectId::new([0xee; 32])], created: clock.now() };
     sealed::put(&*store, &meta, RecordKind::Checkpoint, layout::CHECKPOINTS, &checkpoint, None).await.unwrap();
+    homelab_dr::keys::drill(&repository.owner().await, "test", &*clock).await.unwrap();
 
     let snapshots = repository.snapshots().await.into_iter().zip(entries);
     let snapshots = snapshots.map(|(snapshot, entries)| ExpectedSnapshot {

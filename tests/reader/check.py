@@ -18,6 +18,8 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import cbor2
+import nacl.bindings as sodium
+import nacl.signing
 import pyrage
 from blake3 import blake3
 
@@ -193,7 +195,7 @@ def test_the_fixture_has_what_it_should(f):
     listed = [json.loads(line) for line in f.good("list", "latest").splitlines()]
     assert {"lists", "inline"} <= {entry.get("how") for entry in listed}
     assert any(entry.get("holes") for entry in listed)
-    for folder in "checkpoints", "doomed", "sessions", "epochs":
+    for folder in "checkpoints", "doomed", "drills", "sessions", "epochs":
         assert f.files(folder), folder
 
 
@@ -215,8 +217,7 @@ def test_a_second_access_object_of_somebody_else_is_skipped(f):
 
 def test_a_forged_access_object_is_dropped_by_the_fingerprint(f):
     f = f.copy()
-    identity = next(line for line in f.identity.read_text().splitlines() if line.startswith("AGE-SECRET-KEY-1"))
-    known = pyrage.x25519.Identity.from_str(identity)
+    known = known_identity(f)
     theirs = bytes.fromhex(json.loads((f.repository / "format.json").read_text())["repository"])
     for repository, generation, epochs in (theirs, 99, [1]), (bytes(16), 99, [1]), (theirs, 99, []):
         access = {
@@ -236,6 +237,72 @@ def test_a_forged_access_object_is_dropped_by_the_fingerprint(f):
     f.good("verify")
     # Without the fingerprint the highest generation wins, and is found out by the epoch that its root key did not sign.
     f.bad("epochs/1: it does not open", "list", key=["--identity", f.identity])
+
+
+def known_identity(f):
+    line = next(line for line in f.identity.read_text().splitlines() if line.startswith("AGE-SECRET-KEY-1"))
+    return pyrage.x25519.Identity.from_str(line)
+
+
+def prepare_epoch_2(f, metadata=None):
+    """What the removal of a recipient writes first: an access object with another epoch. Returns what comes next."""
+    plain = pyrage.decrypt(f.files("access")[0].read_bytes(), [known_identity(f)])
+    access = cbor2.loads(plain[4 : 4 + int.from_bytes(plain[:4], "little")])
+    private, metadata = os.urandom(32), metadata or access[4][0][1]
+    access[4].append({0: 2, 1: metadata, 2: private})
+    access[6] += 1
+    body = cbor2.dumps(access)
+    new = f.repository / "access" / ("0" * 64 + ".age")
+    new.write_bytes(pyrage.encrypt(len(body).to_bytes(4, "little") + body, [known_identity(f).to_public()]))
+    rename_to_hash(new)
+    commitment = blake3(metadata, derive_key_context="homelab-dr v1 metadata key commitment").digest()
+    fields = {0: 2, 1: sodium.crypto_scalarmult_base(private), 2: commitment, 3: bytes(32), 4: 0, 5: 0}
+    body = cbor2.dumps(fields)
+    signed = nacl.signing.SigningKey(access[1]).sign(b"homelab-dr v1 epoch\0" + access[0] + body).signature
+    body = cbor2.dumps({0: body, 1: signed})
+    epoch, nonce = (2).to_bytes(4, "little"), os.urandom(24)
+    plain = (len(body).to_bytes(4, "little") + body).ljust(4096 - 45, b"\0")
+    associated = b"homelab-dr\x01" + access[0] + epoch + b"\x16" + bytes(32)
+    sealed = sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plain, associated, nonce, metadata)
+    return b"\x01" + epoch + nonce + sealed
+
+
+def test_a_removal_of_a_recipient_is_followed(f):
+    f = f.copy()
+    record = prepare_epoch_2(f)
+    writer = ["--writer-key", f.writer_key]
+    # Cut off after the access object: the epoch has not begun.
+    for begun in False, True:
+        if begun:
+            (f.repository / "epochs/2").write_bytes(record)
+        f.good("verify")
+        f.good("list", "latest", key=writer)
+    flip(f.repository / "epochs/2", 100)
+    f.bad("epochs/2: it does not open", "list")
+    f.bad("epoch 2 began", "list", key=writer)
+
+
+def test_another_metadata_key_retires_the_writer_key(f):
+    f = f.copy()
+    record = prepare_epoch_2(f, os.urandom(32))
+    (f.repository / "epochs/2").write_bytes(record)
+    f.good("verify")
+    f.bad("epoch 2 began", "list", key=["--writer-key", f.writer_key])
+
+
+def test_a_planted_epoch_of_a_high_number_costs_nothing(f):
+    f = f.copy()
+    (f.repository / "epochs/4294967295").write_bytes((f.repository / "epochs/1").read_bytes())
+    f.bad("epoch 4294967295 began", "list", key=["--writer-key", f.writer_key])
+
+
+def test_a_pack_shows_no_seal(f):
+    """What a blob's clear head would be occurs nowhere: the bytes that are at its place are masked (§4.2, §4.3)."""
+    for pack in f.files("packs"):
+        data = pack.read_bytes()
+        start = 4 + 116 * int.from_bytes(data[2:4], "little")
+        assert data[start : start + 5] != b"\x01\x01\0\0\0", "a metadata head in clear"
+        assert data[start + 3 : start + 9] != bytes(6), "a counter in clear"
 
 
 def test_a_lost_or_damaged_session_is_found_in_the_packs(f):

@@ -58,11 +58,11 @@ def verify(repository):
         data, id = repository.object(name), bytes.fromhex(name[9:])
         kind, wraps, start = pack_header(data)
         ensure(len(data) == padded(len(data)), f"{name}: its size is not padded")
-        trailer = repository.open_metadata(data[-53:], TRAILER, NO_ID, name)
-        at, count = struct.unpack("<II", trailer)
-        ensure(start <= at and at + count == len(data) - 53, f"{name}: the table does not end where the trailer begins")
+        trailer = repository.open_metadata(data[-85:], TRAILER, NO_ID, name)
+        at, count, number = struct.unpack("<II32s", trailer)
+        ensure(start <= at and at + count == len(data) - 85, f"{name}: the table does not end where the trailer begins")
         table = decode(
-            shapes.PACK_TABLE, record(repository.open_metadata(data[at : at + count], TABLE, NO_ID, name)), name
+            shapes.PACK_TABLE, record(repository.open_metadata(data[at : at + count], TABLE, number, name)), name
         )
         ensure([wrap[32:64] for _, wrap in wraps] == table.sessions, f"{name}: other sessions in header and table")
         places = check_table(table, at, name)

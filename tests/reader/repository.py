@@ -135,21 +135,36 @@ class Repository:
             not pin or fingerprint(self.id, self.root) == pin,
             f"{file}: the fingerprint is {fingerprint(self.id, self.root)}",
         )
-        self.metadata = {epoch: metadata}
+        self.metadata, self.written_for = {max([epoch, *self.begun()]): metadata}, epoch
+
+    def begun(self):
+        """The numbers of the epochs whose records are there."""
+        return [int(name[7:]) for name in self.names("epochs/[1-9][0-9]{0,9}") if int(name[7:]) < 1 << 32]
 
     def check_epochs(self):  # §8.1, §10
-        highest = max(int(name[7:]) for name in self.names("epochs/[1-9][0-9]*") or ["epochs/0"])
-        current = max(self.metadata)
-        ensure(
-            current >= highest or self.private,
-            f"epoch {highest} began: this writer key, of epoch {current}, is retired",
-        )
-        if current < highest:
-            print(
-                f"warning: epoch {highest} is there and no key to it: an access object is lost, or somebody wrote to "
-                "the store",
-                file=sys.stderr,
+        begun = self.begun()
+        current = max([epoch for epoch in self.metadata if epoch in begun] or self.metadata)
+        if self.private:
+            if current < max(begun, default=0):
+                print(
+                    f"warning: epoch {max(begun)} is there and no key to it: an access object is lost, or somebody "
+                    "wrote to the store",
+                    file=sys.stderr,
+                )
+            self.check_epoch(current)
+            return
+        try:
+            self.check_epoch(current)
+        except Wrong as error:
+            ensure(
+                current == self.written_for,
+                f"epoch {current} began: this writer key, of epoch {self.written_for}, is retired ({error})",
             )
+            raise
+        # Only now is the number believed.
+        self.metadata = dict.fromkeys(range(1, current + 1), self.metadata[current])
+
+    def check_epoch(self, current):
         name = f"epochs/{current}"
         signed = self.record(name, EPOCH, shapes.SIGNED)
         try:
@@ -172,8 +187,9 @@ class Repository:
         return b"homelab-dr\x01" + self.id + struct.pack("<IB", epoch, kind) + id
 
     def open_metadata(self, sealed, kind, id, what):
-        ensure(len(sealed) >= 45 and sealed[0] == 1, f"{what}: no seal of version 1")
-        (epoch,) = struct.unpack_from("<I", sealed, 1)
+        ensure(len(sealed) >= 45, f"{what}: no seal of version 1")
+        version, epoch = struct.unpack("<BI", unmasked(sealed[:5], id))
+        ensure(version == 1, f"{what}: no seal of version 1")
         ensure(epoch in self.metadata, f"{what}: sealed in epoch {epoch}, whose key is not there")
         associated = self.associated(epoch, kind, id)
         return authentic(
@@ -186,9 +202,10 @@ class Repository:
         )
 
     def open_content(self, sealed, session, id, pack, what):
-        ensure(len(sealed) >= 25 and sealed[0] == 1, f"{what}: no seal of version 1")
+        head = unmasked(sealed[:9], id)
+        ensure(len(sealed) >= 25 and head[0] == 1, f"{what}: no seal of version 1")
         key, epoch = self.content_key(session, pack)
-        nonce = sealed[1:9] + bytes(4)
+        nonce = head[1:] + bytes(4)
         return authentic(
             sodium.crypto_aead_chacha20poly1305_ietf_decrypt,
             what,
@@ -374,6 +391,11 @@ def authentic(operation, what, *arguments):
         raise Wrong(f"{what}: it does not open: damaged, or not of this place") from error
 
 
+def unmasked(head, id):
+    """The clear head of a seal (§4.2, §4.3)."""
+    return bytes(byte ^ mask for byte, mask in zip(head, id))
+
+
 def record(plaintext):  # §5.1
     ensure(len(plaintext) >= 4, "a record of less than 4 bytes")
     (size,) = struct.unpack_from("<I", plaintext)
@@ -406,12 +428,15 @@ def pack_header(data):
 def check_table(table, size, what):
     """The blob records of a table (§6.3) as (id, place)."""
     ensure(size <= PACK_MAX and len(table.blobs) % 79 == 0, f"{what}: not whole blob records")
-    places, end = [], 0
+    places, end = [], 4 + 116 * len(table.sessions)
     for id, kind, session, offset, count, plain_size, hash in struct.iter_unpack("<32sBHIII32s", table.blobs):
         ensure(kind in (DATA, LEAF, NODE, LIST), f"{what}: unknown kind {kind}")
-        ensure(offset >= end and offset + count <= size, f"{what}: blobs overlap, or leave their pack")
+        ensure(count and offset >= end and offset + count <= size, f"{what}: blobs overlap, or leave their pack")
         ensure(plain_size <= PLAIN_MAX, f"{what}: too long a blob")
-        ensure(kind != DATA or session < len(table.sessions), f"{what}: a session that the table does not name")
+        if kind == DATA:
+            ensure(session < len(table.sessions), f"{what}: a session that the table does not name")
+        else:
+            ensure(session == 0 and not table.sessions, f"{what}: metadata in a pack of content")
         places.append(
             (id, Place(kind, None, table.sessions[session] if kind == DATA else None, offset, count, plain_size, hash))
         )
