@@ -8,11 +8,13 @@
 
 mod check;
 mod cli;
+mod demo;
 mod end_to_end;
 mod format_vectors;
 mod frozen;
 mod layers;
 mod prune;
+mod readme;
 mod recipients;
 mod store;
 mod support;
