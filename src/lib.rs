@@ -9,6 +9,7 @@ pub mod chunker;
 pub mod cli;
 pub mod compress;
 pub mod crypto;
+pub mod demo;
 pub mod forget;
 pub mod format;
 pub mod keys;

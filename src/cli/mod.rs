@@ -6,6 +6,7 @@ mod backup;
 mod cat;
 mod check;
 mod context;
+mod demo;
 mod diff;
 mod entry_line;
 mod exit;
@@ -78,12 +79,13 @@ enum Command {
     Stats(stats::Args),
     Forget(forget::Args),
     Prune(prune::Args),
+    Demo(demo::Args),
 }
 
 impl Command {
     /// Whether it stops by itself when it is cancelled; the others change nothing and are dropped where they are.
     const fn stops_by_itself(&self) -> bool {
-        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Replicate(_))
+        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Demo(_) | Self::Replicate(_))
     }
 }
 
@@ -176,5 +178,6 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Stats(args) => stats::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
+        Command::Demo(args) => demo::run(args, context).await,
     }
 }

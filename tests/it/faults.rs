@@ -159,5 +159,5 @@ async fn a_stopped_run_reports_nothing_and_loses_nothing() {
         assert!(new < FILES * FILE_BYTES * 101 / 100 - kept * 99 / 100, "{new} bytes again, though {kept} were there");
         repository.has(&[(next.snapshot.unwrap(), picture(source))]).await;
     }
-    assert!(cut_off >= 8, "only {stopped} of 16 runs were stopped in the middle");
+    assert!(cut_off >= 8, "only {cut_off} of 16 runs were stopped in the middle");
 }

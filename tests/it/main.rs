@@ -9,6 +9,7 @@
 mod check;
 mod cli;
 mod concurrency;
+mod demo;
 mod end_to_end;
 mod faults;
 mod format_vectors;
@@ -19,6 +20,7 @@ mod kill;
 mod layers;
 mod properties;
 mod prune;
+mod readme;
 mod recipients;
 mod store;
 mod support;

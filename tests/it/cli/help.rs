@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "",
     "init",
     "keys",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 21] = [
     "stats",
     "forget",
     "prune",
+    "demo",
 ];
 
 #[test]

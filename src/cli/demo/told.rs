@@ -1,0 +1,163 @@
+//! What the demonstration found, as `--json` prints it and as its last lines tell it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::units;
+use crate::cli::demo::Places;
+use crate::demo::{Change, Difference, Size};
+use crate::format::record::TreeRoot;
+
+/// The homelab.
+#[derive(Serialize)]
+pub(super) struct HomelabDocument {
+    #[serde(flatten)]
+    pub size: Size,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// One snapshot.
+#[derive(Serialize)]
+pub(super) struct SnapshotDocument {
+    pub source: String,
+    pub snapshot: String,
+    #[serde(skip)]
+    pub root: TreeRoot,
+    pub files: u64,
+    pub bytes: u64,
+    pub files_read: u64,
+    pub bytes_new: u64,
+    pub bytes_stored: u64,
+}
+
+/// A backup of everything.
+#[derive(Serialize)]
+pub(super) struct BackupDocument {
+    pub snapshots: Vec<SnapshotDocument>,
+    pub seconds: f64,
+}
+
+impl BackupDocument {
+    /// A number of all snapshots together.
+    pub(super) fn sum(&self, number: impl Fn(&SnapshotDocument) -> u64) -> u64 {
+        self.snapshots.iter().map(number).sum()
+    }
+}
+
+/// The attempt with the writer key.
+#[derive(Serialize)]
+pub(super) struct RefusedDocument {
+    pub error: String,
+    pub objects_searched: u64,
+    pub objects_with_the_password: u64,
+}
+
+/// The recovery.
+#[derive(Serialize)]
+pub(super) struct RecoveredDocument {
+    pub files: u64,
+    pub bytes: u64,
+    pub seconds: f64,
+}
+
+/// The comparison.
+#[derive(Serialize)]
+pub(super) struct VerifiedDocument {
+    pub files: u64,
+    pub bytes: u64,
+    pub differences: Vec<Difference>,
+}
+
+/// The check of the repository.
+#[derive(Serialize)]
+pub(super) struct CheckedDocument {
+    pub objects: u64,
+    pub bytes: u64,
+    pub blobs_opened: u64,
+    pub findings: usize,
+}
+
+/// Everything.
+#[derive(Serialize)]
+pub(super) struct Document {
+    pub directory: PathBuf,
+    pub fingerprint: String,
+    pub homelab: HomelabDocument,
+    pub first_backup: BackupDocument,
+    pub writer_key_cannot_read: RefusedDocument,
+    pub changes: Vec<Change>,
+    pub second_backup: BackupDocument,
+    pub recovered: RecoveredDocument,
+    pub verified: VerifiedDocument,
+    pub checked: CheckedDocument,
+    pub seconds: f64,
+}
+
+/// `1.4 s`.
+pub(super) fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+impl Document {
+    /// What a person reads last: the outcome, and what to try by hand.
+    pub(super) fn closing(&self, places: &Places) -> Vec<String> {
+        let mut lines = vec![
+            String::new(),
+            format!(
+                "Lost and recovered: {} files, {}, all as before, in {:.1} s.",
+                self.verified.files,
+                units::bytes(self.verified.bytes),
+                self.recovered.seconds
+            ),
+            String::new(),
+            "Try it by hand:".to_owned(),
+        ];
+        lines.extend(path_line().into_iter().map(|line| format!("  {line}")));
+        lines.extend([
+            format!("  cd {}", quoted(&places.dir.to_string_lossy())),
+            "  export HOMELAB_DR_REPO=repository".to_owned(),
+            format!("  export HOMELAB_DR_FINGERPRINT={}", self.fingerprint),
+            "  export HOMELAB_DR_WRITER_KEY_FILE=keys/writer.key".to_owned(),
+            "  homelab-dr snapshots".to_owned(),
+            "  homelab-dr ls latest:pvc/vaultwarden/data".to_owned(),
+            "  homelab-dr cat latest:manifests:vaultwarden/secret.yaml   # refused".to_owned(),
+            "  export HOMELAB_DR_IDENTITY_FILE=keys/identity.txt".to_owned(),
+            "  homelab-dr cat latest:manifests:vaultwarden/secret.yaml".to_owned(),
+            "  homelab-dr restore latest:pvc/photos/library --target photos".to_owned(),
+            String::new(),
+            format!("To remove all of it: rm -r {}", quoted(&places.dir.to_string_lossy())),
+        ]);
+        lines
+    }
+}
+
+/// The line that puts this program on the PATH, if no program of its name is there.
+fn path_line() -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|dir| dir.join("homelab-dr").is_file()) {
+        return None;
+    }
+    let program = std::env::current_exe().ok()?;
+    Some(format!("export PATH={}:$PATH", quoted(&program.parent()?.to_string_lossy())))
+}
+
+/// As a shell reads it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=,@".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_with_spaces_and_quotes_are_quoted() {
+        assert_eq!(quoted("/srv/demo-1"), "/srv/demo-1");
+        assert_eq!(quoted("/srv/my demo"), "'/srv/my demo'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}
