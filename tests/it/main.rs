@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking, helpers too"
 )]
+#![allow(clippy::pedantic, reason = "taste in small things is for the program; a test is read for what it asserts")]
 
 mod check;
 mod cli;
