@@ -75,7 +75,7 @@ async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_it
         let mut tree = TreeBuilder::default();
         tree.add(&writer, &mut lane, &entry).unwrap();
         let root = tree.finish(&writer, &mut lane).unwrap();
-        assert_eq!(writer.new_bytes() < 5000, true, "the chunk was deduplicated to the poisoned one");
+        assert!(writer.new_bytes() < 5000, "the chunk was deduplicated to the poisoned one");
         let now = SystemClock.now();
         let record = SnapshotRecord {
             link: Link::default(),
