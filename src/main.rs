@@ -1,3 +1,7 @@
 //! The `homelab-dr` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    homelab_dr::cli::main()
+}

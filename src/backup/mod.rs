@@ -174,14 +174,14 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
             };
             let result = scan.run(&mut sender);
             if result.is_err() {
-                queue.abort()
+                queue.abort();
             } else {
-                queue.close()
+                queue.close();
             }
             result
         })
     };
-    let assembler = {
+    let tree = {
         let (writer, queue, progress) = (writer.clone(), queue.clone(), progress.clone());
         spawn_blocking(move || {
             let result =
@@ -198,7 +198,7 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     for worker in workers {
         failures.extend(join(worker, "a worker").await.err());
     }
-    let assembled = join(assembler, "the assembler").await.map_err(|error| failures.push(error)).ok();
+    let assembled = join(tree, "the assembler").await.map_err(|error| failures.push(error)).ok();
     let writer = Arc::try_unwrap(writer).map_err(|_| RepoError::Worker { what: "the pipeline" })?;
     let (Some(assembled), true) = (assembled, failures.is_empty()) else {
         return Err(give_up(writer, failures).await.into());

@@ -96,10 +96,10 @@ pub async fn run_stdin(
                 Outcome::Failed(_) | Outcome::Abandoned => return Err(RepoError::Cancelled),
             };
             let bytes_read = read.pieces.iter().map(Piece::length).sum();
-            let content = TreeBuilder::content(&writer, &mut lane, read.pieces)?;
+            let kept = TreeBuilder::content(&writer, &mut lane, read.pieces)?;
             let entry = Entry {
                 path: name,
-                kind: Kind::File { size: read.size, content },
+                kind: Kind::File { size: read.size, content: kept },
                 mode: 0o600,
                 uid: rustix::process::getuid().as_raw(),
                 gid: rustix::process::getgid().as_raw(),

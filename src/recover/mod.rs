@@ -41,6 +41,7 @@ pub enum Overwrite {
 
 /// What to restore, where and how.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent options of one command")]
 pub struct RestorePlan {
     /// The tree.
     pub root: TreeRoot,

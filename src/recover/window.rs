@@ -159,16 +159,13 @@ fn write_run(
 fn write_blob(progress: &crate::base::progress::Progress, plain: &[u8], writes: Vec<Write>) {
     for write in writes {
         let (start, length) = (write.skip as usize, write.length as usize);
-        match plain.get(start..start.saturating_add(length)) {
-            Some(bytes) => {
-                write.file.write(write.offset, bytes);
-                progress.add_bytes(u64::from(write.length));
-            }
-            None => {
-                let reason = "a piece reaches beyond its chunk".to_owned();
-                let source = RepoError::Tree { at: format!("blob {}", write.blob.short()), reason };
-                write.file.fail(RestoreProblem::Damaged { path: write.file.path().clone(), source });
-            }
+        if let Some(bytes) = plain.get(start..start.saturating_add(length)) {
+            write.file.write(write.offset, bytes);
+            progress.add_bytes(u64::from(write.length));
+        } else {
+            let reason = "a piece reaches beyond its chunk".to_owned();
+            let source = RepoError::Tree { at: format!("blob {}", write.blob.short()), reason };
+            write.file.fail(RestoreProblem::Damaged { path: write.file.path().clone(), source });
         }
         write.file.done();
     }

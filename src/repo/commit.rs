@@ -1,16 +1,30 @@
 //! The end of a backup: everything durable, then the snapshot, and only then success.
+//!
+//! A pruner may doom what this run builds upon at any moment. It deletes only after having seen, after its marks, every snapshot that is durable. So the
+//! run looks at marks and presence twice: before its snapshot, so that this never names what is gone, and after it is durable, since a mark set in
+//! between was perhaps set without knowledge of it. What was doomed is copied before success is reported.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::base::clock::Clock;
-use crate::base::id::ObjectId;
+use crate::base::id::{BlobId, ObjectId};
 use crate::format::record::{ChainRecord, SnapshotRecord};
+use crate::repo::doomed::Marks;
 use crate::repo::error::RepoError;
 use crate::repo::index::Index;
 use crate::repo::open::Repository;
+use crate::repo::presence::Presence;
+use crate::repo::rescue::Rescue;
 use crate::repo::snapshots::{self, Chain};
 use crate::repo::upload::retain_until;
 use crate::repo::write::{Writer, Written};
+use crate::repo::{layout, lock, tombstone};
+use crate::store::Key;
+
+pub use crate::repo::presence::prepare;
 
 /// A snapshot that is durable.
 #[derive(Debug)]
@@ -23,9 +37,123 @@ pub struct Committed {
     pub written: Written,
 }
 
-/// The index to write against: what can be relied on.
-pub async fn prepare(repository: &Arc<Repository>) -> Result<Arc<Index>, RepoError> {
-    Index::load(repository).await.map(Arc::new)
+/// What a run relies on.
+struct Reliance {
+    repository: Arc<Repository>,
+    clock: Arc<dyn Clock>,
+    /// Their used blobs are relied on.
+    indices: Vec<Arc<Index>>,
+    /// All blobs of these packs are relied on.
+    own: BTreeSet<ObjectId>,
+    /// Packs that were found doomed or gone, and whose blobs have other copies by now.
+    settled: HashSet<ObjectId>,
+    session: (Key, Bytes),
+}
+
+impl Reliance {
+    fn of(writer: &Writer, clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            repository: writer.repository.clone(),
+            clock: clock.clone(),
+            indices: vec![writer.index.clone()],
+            own: BTreeSet::new(),
+            settled: HashSet::new(),
+            session: writer.session_object(),
+        }
+    }
+
+    /// Every pack relied on.
+    fn packs(&self) -> BTreeSet<ObjectId> {
+        let mut packs = self.own.clone();
+        for index in &self.indices {
+            packs.extend(index.used_packs().into_iter().filter_map(|pack| index.pack(pack)).map(|pack| pack.id));
+        }
+        packs.retain(|pack| !self.settled.contains(pack));
+        packs
+    }
+
+    /// Makes sure that every blob relied on has a copy that is there and that nobody doomed; returns the bytes that it stored for that.
+    async fn secure(&mut self) -> Result<u64, RepoError> {
+        // Marks before packs: what is unmarked and listed afterwards was not deleted in between.
+        let marks = Marks::load(&self.repository).await?;
+        let presence = Presence::load(&self.repository).await?;
+        self.keep_session(&presence).await?;
+        let lost: HashSet<ObjectId> = self
+            .packs()
+            .into_iter()
+            .filter(|pack| marks.is_pack_doomed(pack) || !presence.packs.contains_key(pack))
+            .collect();
+        if lost.is_empty() {
+            return Ok(0);
+        }
+        // Somebody may have copied what is needed already: look at the index anew.
+        let fresh = prepare(&self.repository).await?;
+        let wanted = self.choose_copies(&lost, &fresh)?;
+        let mut rescue = Rescue::start(self.repository.clone(), self.clock.clone());
+        for (pack, blobs) in &wanted {
+            if let Some(blob) = rescue.copy(pack, blobs).await?.into_iter().next() {
+                let reason = "its sealed bytes do not match the index".to_owned();
+                return Err(RepoError::Blob { blob, pack: *pack, reason });
+            }
+        }
+        let written = rescue.finish().await?;
+        self.own.retain(|pack| !lost.contains(pack));
+        self.own.extend(written.packs);
+        self.settled.extend(lost);
+        self.indices.push(fresh);
+        Ok(written.stored_bytes)
+    }
+
+    /// Which blobs of the lost packs must be copied, and from where; those with a good copy are noted as used there.
+    fn choose_copies(
+        &self,
+        lost: &HashSet<ObjectId>,
+        fresh: &Index,
+    ) -> Result<HashMap<ObjectId, HashSet<BlobId>>, RepoError> {
+        let mut wanted: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
+        let mut choose = |id: BlobId, from: ObjectId| -> Result<(), RepoError> {
+            if let Some(good) = fresh.find_usable(&id) {
+                fresh.mark_used(&good);
+                return Ok(());
+            }
+            let copy = fresh.find(&id).and_then(|copy| fresh.pack(copy.pack));
+            let pack = copy.ok_or(RepoError::Vanished { pack: from })?.id;
+            wanted.entry(pack).or_default().insert(id);
+            Ok(())
+        };
+        for index in &self.indices {
+            for blob in index.iter().filter(|blob| index.is_used(blob.location.slot)) {
+                match index.pack(blob.location.pack) {
+                    Some(pack) if lost.contains(&pack.id) => choose(blob.id, pack.id)?,
+                    _ => {}
+                }
+            }
+        }
+        for pack in self.own.intersection(&lost.iter().copied().collect()) {
+            let number = fresh.pack_number(pack).ok_or(RepoError::Vanished { pack: *pack })?;
+            for blob in fresh.iter().filter(|blob| blob.location.pack == number) {
+                choose(blob.id, *pack)?;
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The session's object must be there at the end too, or nobody would build upon this run's blobs.
+    async fn keep_session(&self, presence: &Presence) -> Result<(), RepoError> {
+        let (key, stored) = &self.session;
+        let there = key.file_name().parse().is_ok_and(|id| presence.sessions.contains_key(&id));
+        if !there {
+            let retain = retain_until(&self.repository, self.clock.now());
+            self.repository.store.put_new(key, stored.clone(), retain).await?;
+        }
+        Ok(())
+    }
+
+    /// Locks what this run builds upon for as long as its own objects.
+    async fn lock(&self) -> Result<(), RepoError> {
+        let keys = self.packs().iter().map(layout::pack).collect();
+        lock::extend(&self.repository, keys, self.clock.now()).await.map(|_| ())
+    }
 }
 
 /// Finishes the writer and stores the snapshot. `record.link` and `record.statistics.bytes_stored` are filled in here.
@@ -35,11 +163,26 @@ pub async fn commit(
     clock: &Arc<dyn Clock>,
 ) -> Result<Committed, RepoError> {
     let repository = writer.repository.clone();
-    let written = writer.finish().await?;
+    let mut reliance = Reliance::of(&writer, clock);
+    let mut written = writer.finish().await?;
+    reliance.own.extend(&written.packs);
     repository.refuse_if_retired().await?;
+    written.stored_bytes += reliance.secure().await?;
+    reliance.lock().await?;
     record.link = Chain::load(&repository).await?.next_link();
     record.statistics.bytes_stored = written.stored_bytes;
     let chain_record = ChainRecord::Snapshot(Box::new(record.clone()));
     let (id, _) = snapshots::put(&repository, &chain_record, retain_until(&repository, clock.now())).await?;
+    match reliance.secure().await {
+        Ok(bytes) => written.stored_bytes += bytes,
+        Err(error @ RepoError::Vanished { .. }) => {
+            // This run slept for longer than a grace. The snapshot rests on nothing and must not lie about; what matters is the first error.
+            let _ = tombstone::retract(&repository, id, &record.host, clock.now()).await;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    }
+    reliance.lock().await?;
+    repository.refuse_if_retired().await?;
     Ok(Committed { id, record, written })
 }

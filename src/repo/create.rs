@@ -31,6 +31,70 @@ fn recipients_hash(recipients: &[String]) -> [u8; 32] {
     *blake3::hash(sorted.join("\n").as_bytes()).as_bytes()
 }
 
+/// A repository that is decided and not yet stored, so that its writer key can be brought to safety first.
+pub struct NewRepository {
+    access: AccessRecord,
+    recipients: Vec<Recipient>,
+    epoch: EpochRecord,
+    keys: WriterKey,
+    retain: Option<Time>,
+}
+
+impl NewRepository {
+    /// Draws the keys of a repository for `recipients`. Refuses a place that holds anything; puts nothing into it.
+    pub async fn draw(
+        store: &dyn Store,
+        recipients: &[Recipient],
+        lock: Duration,
+        clock: &dyn Clock,
+    ) -> Result<Self, RepoError> {
+        if let Some(found) = store.list("").await?.into_iter().next() {
+            return Err(RepoError::NotEmpty { store: store.address(), example: found.key });
+        }
+        let created = clock.now();
+        let (private, public) = epoch_key_pair()?;
+        let access = AccessRecord {
+            repository: RepositoryId::new(random()?),
+            root: Secret::random()?,
+            chunk_id_key: Secret::random()?,
+            chunker_key: Secret::random()?,
+            epochs: vec![EpochKeys { number: 1, metadata_key: Secret::random()?, private }],
+            recipients: recipients.iter().map(ToString::to_string).collect(),
+            generation: 1,
+            created,
+        };
+        let keys = writer_key(&access).ok_or(RepoError::Worker { what: "init" })?;
+        let epoch = EpochRecord {
+            number: 1,
+            public,
+            metadata_commitment: metadata_commitment(&keys.metadata_key),
+            recipients_hash: recipients_hash(&access.recipients),
+            created,
+            lock_seconds: lock.as_secs(),
+        };
+        let retain = (!lock.is_zero()).then(|| created.after(lock));
+        Ok(Self { access, recipients: recipients.to_vec(), epoch, keys, retain })
+    }
+
+    /// Its writer key.
+    #[must_use]
+    pub const fn writer_key(&self) -> &WriterKey {
+        &self.keys
+    }
+
+    /// Stores it and gives out the writer key.
+    pub async fn store(self, store: &dyn Store) -> Result<WriterKey, RepoError> {
+        put_access(store, &self.access, &self.recipients, self.retain).await?;
+        put_epoch(store, &self.access, &self.keys, &self.epoch, self.retain).await?;
+        let id = self.access.repository;
+        let format = FormatFile { magic: "homelab-dr".to_owned(), version: FORMAT_VERSION, repository: id.hex() };
+        let mut text = serde_json::to_vec_pretty(&format).unwrap_or_default();
+        text.push(b'\n');
+        store.put_new(&layout::format(), Bytes::from(text), self.retain).await?;
+        Ok(self.keys)
+    }
+}
+
 /// Creates a repository for `recipients` and returns its writer key. Refuses a place that holds anything.
 pub async fn create(
     store: &Arc<dyn Store>,
@@ -38,39 +102,7 @@ pub async fn create(
     lock: Duration,
     clock: &dyn Clock,
 ) -> Result<WriterKey, RepoError> {
-    if let Some(found) = store.list("").await?.into_iter().next() {
-        return Err(RepoError::NotEmpty { store: store.address(), example: found.key });
-    }
-    let id = RepositoryId::new(random()?);
-    let created = clock.now();
-    let (private, public) = epoch_key_pair()?;
-    let access = AccessRecord {
-        repository: id,
-        root: Secret::random()?,
-        chunk_id_key: Secret::random()?,
-        chunker_key: Secret::random()?,
-        epochs: vec![EpochKeys { number: 1, metadata_key: Secret::random()?, private }],
-        recipients: recipients.iter().map(ToString::to_string).collect(),
-        generation: 1,
-        created,
-    };
-    let keys = writer_key(&access).ok_or(RepoError::Worker { what: "init" })?;
-    let retain = (!lock.is_zero()).then(|| created.after(lock));
-    put_access(&**store, &access, recipients, retain).await?;
-    let epoch = EpochRecord {
-        number: 1,
-        public,
-        metadata_commitment: metadata_commitment(&keys.metadata_key),
-        recipients_hash: recipients_hash(&access.recipients),
-        created,
-        lock_seconds: lock.as_secs(),
-    };
-    put_epoch(&**store, &access, &keys, &epoch, retain).await?;
-    let format = FormatFile { magic: "homelab-dr".to_owned(), version: FORMAT_VERSION, repository: id.hex() };
-    let mut text = serde_json::to_vec_pretty(&format).unwrap_or_default();
-    text.push(b'\n');
-    store.put_new(&layout::format(), Bytes::from(text), retain).await?;
-    Ok(keys)
+    NewRepository::draw(&**store, recipients, lock, clock).await?.store(&**store).await
 }
 
 fn writer_key(access: &AccessRecord) -> Option<WriterKey> {

@@ -170,6 +170,12 @@ pub enum RepoError {
         /// The pack.
         pack: ObjectId,
     },
+    /// A lock was extended and the store does not show it.
+    #[error("{key} is not locked although its lock was extended")]
+    NotLocked {
+        /// The object.
+        key: Key,
+    },
     /// No random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),

@@ -2,8 +2,8 @@
 //!
 //! Loaded once, then read-only but for the two marks that a run sets: that a blob is used by it, that a pack cannot be relied on.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -14,7 +14,7 @@ use crate::format::pack::{IndexSegment, IndexedPack, PackClass, RECORD_BYTES};
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
 use crate::repo::{layout, sealed};
-use crate::store::Key;
+use crate::store::{Key, Listed};
 
 /// Index segments fetched at once.
 const FETCH_AT_ONCE: usize = 8;
@@ -172,18 +172,8 @@ impl Index {
     /// Reads every index segment of the repository. A segment that vanishes meanwhile was superseded and is skipped.
     pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
         let listed = repository.store.list(layout::INDEX).await?;
-        let bytes: u64 = listed.iter().map(|entry| entry.size).sum();
-        let blobs = usize::try_from(bytes).unwrap_or(usize::MAX) / RECORD_BYTES;
-        let mut builder = IndexBuilder::with_capacity(blobs);
-        let keys: Vec<Key> = listed.into_iter().map(|entry| entry.key).collect();
-        let mut segments = stream::iter(keys.clone())
-            .map(|key| async move { read_segment(repository, &key).await })
-            .buffer_unordered(FETCH_AT_ONCE);
-        while let Some(segment) = segments.try_next().await? {
-            for pack in &segment.packs {
-                builder.add(pack);
-            }
-        }
+        let builder = load_segments(repository, &listed, &mut |_, _| ()).await?;
+        let keys = listed.into_iter().map(|entry| entry.key).collect();
         Ok(builder.finish(keys))
     }
 
@@ -272,6 +262,11 @@ impl Index {
         self.sessions.get(number as usize).copied()
     }
 
+    /// Every pair of a pack and one of its sessions, by number; `None` for a metadata pack.
+    pub fn places(&self) -> impl Iterator<Item = (u32, Option<u32>)> + '_ {
+        self.places.iter().map(|place| (place.pack, (place.session != NO_SESSION).then_some(place.session)))
+    }
+
     /// Notes that this run relies on the blob at a location; tells whether it did not before.
     pub fn mark_used(&self, location: &Location) -> bool {
         let bit = 1_u64 << (location.slot % 64);
@@ -282,6 +277,12 @@ impl Index {
     #[must_use]
     pub fn is_used(&self, slot: usize) -> bool {
         self.used.get(slot / 64).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (slot % 64)) != 0)
+    }
+
+    /// The packs, by number, that hold a used blob.
+    #[must_use]
+    pub fn used_packs(&self) -> BTreeSet<u32> {
+        self.iter().filter(|blob| self.is_used(blob.location.slot)).map(|blob| blob.location.pack).collect()
     }
 
     /// Every blob, sorted by id.
@@ -302,6 +303,28 @@ impl Index {
             + self.by_pack.capacity() * (size_of::<(ObjectId, u32)>() + 1)
             + self.sessions.capacity() * size_of::<SessionId>()
     }
+}
+
+/// Reads the listed segments into a builder and shows each to `each`. A segment that vanished meanwhile was superseded and is empty.
+pub(crate) async fn load_segments(
+    repository: &Repository,
+    listed: &[Listed],
+    each: &mut (dyn FnMut(&Key, &IndexSegment) + Send),
+) -> Result<IndexBuilder, RepoError> {
+    let bytes: u64 = listed.iter().map(|entry| entry.size).sum();
+    let blobs = usize::try_from(bytes).unwrap_or(usize::MAX) / RECORD_BYTES;
+    let mut builder = IndexBuilder::with_capacity(blobs);
+    let keys: Vec<Key> = listed.iter().map(|entry| entry.key.clone()).collect();
+    let mut segments = stream::iter(keys)
+        .map(|key| async move { read_segment(repository, &key).await.map(|segment| (key, segment)) })
+        .buffer_unordered(FETCH_AT_ONCE);
+    while let Some((key, segment)) = segments.try_next().await? {
+        for pack in &segment.packs {
+            builder.add(pack);
+        }
+        each(&key, &segment);
+    }
+    Ok(builder)
 }
 
 /// Reads and checks one segment.
@@ -424,8 +447,8 @@ mod tests {
         }
         let index = builder.finish(vec![]);
         assert_eq!(index.len(), 10_000_000);
-        let each = index.memory_bytes() as f64 / 10_000_000.0;
-        assert!(each <= 48.0, "{each} bytes a chunk");
+        let bytes = index.memory_bytes();
+        assert!(bytes <= 480_000_000, "{bytes} bytes for ten million chunks");
         let found = index.find(&id(19_999, 499)).expect("it was added");
         assert_eq!(found.offset, 200 + 499 * 10);
     }

@@ -2,18 +2,23 @@
 //!
 //! It knows nothing of file systems, clusters or people.
 
+pub mod checkpoint;
 pub mod commit;
 pub mod create;
+pub mod doomed;
 pub mod error;
-
 pub mod fetch;
 pub mod index;
 pub mod layout;
+pub mod lock;
 pub mod open;
 pub mod packer;
 pub mod salvage;
+pub mod presence;
+pub mod rescue;
 pub mod sealed;
 pub mod snapshots;
+pub mod tombstone;
 pub mod tree_read;
 pub mod tree_write;
 pub mod upload;

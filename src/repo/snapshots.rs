@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use crate::base::clock::Time;
 use crate::base::id::ObjectId;
+use crate::base::when::Listed;
 use crate::format::kind::RecordKind;
 use crate::format::record::{ChainRecord, Link, SnapshotRecord, Tombstone};
 use crate::repo::error::RepoError;
@@ -23,6 +25,20 @@ pub struct Snapshot {
     pub id: ObjectId,
     /// Its record.
     pub record: SnapshotRecord,
+}
+
+impl Listed for Snapshot {
+    fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    fn source(&self) -> &str {
+        &self.record.source
+    }
+
+    fn time(&self) -> Time {
+        self.record.started
+    }
 }
 
 /// All records of the chain.
@@ -90,14 +106,19 @@ impl Chain {
         Link { sequence: heads.values().max().map_or(1, |highest| highest + 1), parents: heads.into_keys().collect() }
     }
 
+    /// Every record that one which is there names as a parent.
+    #[must_use]
+    pub fn named(&self) -> BTreeSet<ObjectId> {
+        self.links().flat_map(|(_, link)| link.parents.iter().copied()).collect()
+    }
+
     /// Records that another names and that are neither there nor forgotten on purpose: lost or removed by somebody.
     #[must_use]
     pub fn gaps(&self) -> Vec<ObjectId> {
         let forgotten: BTreeSet<&ObjectId> = self.tombstones.values().flat_map(|t| &t.forgotten).collect();
         let there: BTreeSet<ObjectId> =
             self.links().map(|(id, _)| id).chain(self.unreadable.iter().map(|(id, _)| *id)).collect();
-        let named: BTreeSet<ObjectId> = self.links().flat_map(|(_, link)| link.parents.iter().copied()).collect();
-        named.into_iter().filter(|id| !there.contains(id) && !forgotten.contains(id)).collect()
+        self.named().into_iter().filter(|id| !there.contains(id) && !forgotten.contains(id)).collect()
     }
 
     /// The newest snapshot of a source.
@@ -111,7 +132,7 @@ impl Chain {
 pub async fn put(
     repository: &Repository,
     record: &ChainRecord,
-    retain_until: Option<crate::base::clock::Time>,
+    retain_until: Option<Time>,
 ) -> Result<(ObjectId, u64), RepoError> {
     debug_assert!(Link::of(record).sequence > 0, "a link comes from next_link");
     sealed::put(&*repository.store, &repository.meta, RecordKind::Snapshot, layout::SNAPSHOTS, record, retain_until)

@@ -53,6 +53,11 @@ pub fn decode_leaf(id: &BlobId, plain: &[u8]) -> Result<Vec<Entry>, RepoError> {
     Ok(entries)
 }
 
+/// The pieces in a list blob.
+pub(crate) fn decode_list(id: &BlobId, plain: &[u8]) -> Result<Vec<Piece>, RepoError> {
+    minicbor::decode(plain).map_err(|_| bad(id, "the list does not decode"))
+}
+
 fn covers(pieces: &[Piece], size: u64) -> bool {
     let sum = pieces.iter().try_fold(0_u64, |sum, piece| sum.checked_add(piece.length()));
     sum == Some(size) && pieces.iter().all(|piece| piece.length() > 0)
@@ -157,8 +162,7 @@ pub async fn pieces(reader: &Reader, content: &Content, size: u64) -> Result<Vec
     };
     let mut all = Vec::new();
     for (id, plain) in lists.iter().zip(reader.metadata_many(Kind::List, lists).await?) {
-        let mut part: Vec<Piece> = minicbor::decode(&plain).map_err(|_| bad(id, "the list does not decode"))?;
-        all.append(&mut part);
+        all.append(&mut decode_list(id, &plain)?);
     }
     if covers(&all, size) {
         Ok(all)

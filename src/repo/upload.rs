@@ -2,8 +2,8 @@
 //!
 //! Promise: a pack is named by an index segment only after the store has reported it durable; [`Uploads::finish`] returns after all of that.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ use crate::repo::{layout, sealed};
 /// Packs on their way at once. With one being filled of each class and the store's copy, this is what bounds memory.
 const IN_FLIGHT: usize = 3;
 /// An index segment is written after so many blobs, so that a killed run loses little and a segment stays small (about 4 MiB).
-const SEGMENT_BLOBS: usize = 50_000;
+pub(crate) const SEGMENT_BLOBS: usize = 50_000;
 /// … or after this long.
 const SEGMENT_EVERY: Duration = Duration::from_mins(5);
 
@@ -30,6 +30,7 @@ pub struct Uploads {
     sender: mpsc::Sender<FinishedPack>,
     task: JoinHandle<Result<Vec<ObjectId>, RepoError>>,
     stored: Arc<AtomicU64>,
+    packs: Arc<Mutex<Vec<ObjectId>>>,
 }
 
 /// The sending half, for worker threads.
@@ -54,8 +55,9 @@ impl Uploads {
     pub fn start(repository: Arc<Repository>, clock: Arc<dyn Clock>) -> Self {
         let (sender, receiver) = mpsc::channel(1);
         let stored = Arc::new(AtomicU64::new(0));
-        let task = tokio::spawn(run(repository, clock, receiver, stored.clone()));
-        Self { sender, task, stored }
+        let packs = Arc::new(Mutex::default());
+        let task = tokio::spawn(run(repository, clock, receiver, stored.clone(), packs.clone()));
+        Self { sender, task, stored, packs }
     }
 
     /// A handle for worker threads; all of them must be dropped before [`Uploads::finish`] can return.
@@ -68,6 +70,12 @@ impl Uploads {
     #[must_use]
     pub fn stored_bytes(&self) -> Arc<AtomicU64> {
         self.stored.clone()
+    }
+
+    /// The packs stored so far; for checkpoints.
+    #[must_use]
+    pub fn packs(&self) -> Arc<Mutex<Vec<ObjectId>>> {
+        self.packs.clone()
     }
 
     /// Waits until every pack is stored and indexed; returns the packs.
@@ -88,6 +96,7 @@ async fn run(
     clock: Arc<dyn Clock>,
     mut receiver: mpsc::Receiver<FinishedPack>,
     stored: Arc<AtomicU64>,
+    packs: Arc<Mutex<Vec<ObjectId>>>,
 ) -> Result<Vec<ObjectId>, RepoError> {
     let mut flying: JoinSet<Result<IndexedPack, RepoError>> = JoinSet::new();
     let mut segment = IndexSegment::default();
@@ -121,12 +130,13 @@ async fn run(
             last_segment = clock.now();
         }
         let Some(pack) = pack else { return Ok(done) };
-        let (repository, stored) = (repository.clone(), stored.clone());
+        let (repository, stored, packs) = (repository.clone(), stored.clone(), packs.clone());
         let retain = retain_until(&repository, clock.now());
         flying.spawn(async move {
             let size = pack.bytes.len() as u64;
             repository.store.put_new(&layout::pack(&pack.indexed.id), pack.bytes, retain).await?;
             stored.fetch_add(size, Ordering::Relaxed);
+            packs.lock().unwrap_or_else(PoisonError::into_inner).push(pack.indexed.id);
             Ok(pack.indexed)
         });
     }

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use crate::base::clock::Clock;
 use crate::base::id::{BlobId, ObjectId};
 use crate::compress::{LEVEL_DEFAULT, Packing};
@@ -22,6 +24,7 @@ use crate::repo::open::Repository;
 use crate::repo::packer::PackBuilder;
 use crate::repo::sealed;
 use crate::repo::upload::{PackSender, Uploads, retain_until};
+use crate::store::Key;
 
 /// A session that writes; see the module.
 pub struct Writer {
@@ -38,6 +41,8 @@ pub struct Writer {
     uploads: Uploads,
     new_bytes: AtomicU64,
     level: i32,
+    /// The session's object as it was stored: put again at the end if it is gone by then.
+    session: (Key, Bytes),
 }
 
 /// What one thread needs to seal blobs; made by [`Writer::lane`].
@@ -65,7 +70,7 @@ impl Writer {
         let record = SessionRecord { epoch, wrap: wrap.to_vec(), created: clock.now() };
         let key = layout::session(&sealer.id());
         let stored = sealed::seal(&repository.meta, RecordKind::Session, &record)?;
-        repository.store.put_new(&key, stored, retain_until(&repository, clock.now())).await?;
+        repository.store.put_new(&key, stored.clone(), retain_until(&repository, clock.now())).await?;
         let back: SessionRecord =
             sealed::read_at(&*repository.store, &repository.meta, RecordKind::Session, &key).await?;
         if back != record {
@@ -83,6 +88,7 @@ impl Writer {
             uploads,
             new_bytes: AtomicU64::new(0),
             level: level.unwrap_or(LEVEL_DEFAULT),
+            session: (key, stored),
         })
     }
 
@@ -191,6 +197,16 @@ impl Writer {
     #[must_use]
     pub fn stored_counter(&self) -> Arc<AtomicU64> {
         self.uploads.stored_bytes()
+    }
+
+    /// The session's object, as it was stored.
+    pub(crate) fn session_object(&self) -> (Key, Bytes) {
+        self.session.clone()
+    }
+
+    /// The packs stored so far, kept up to date.
+    pub(crate) fn packs_stored(&self) -> Arc<Mutex<Vec<ObjectId>>> {
+        self.uploads.packs()
     }
 
     /// Closes the open packs and waits until everything is stored and indexed. Returns the packs of this run and the bytes stored.

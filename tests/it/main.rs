@@ -8,6 +8,8 @@
 
 mod check;
 mod end_to_end;
+mod format_vectors;
+mod layers;
 mod store;
 mod support;
 mod tree;

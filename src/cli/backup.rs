@@ -1,0 +1,175 @@
+//! `backup`: files, or what a program writes, into a new snapshot.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::backup::stdin::run_stdin;
+use crate::backup::{BackupOptions, BackupReport, plan_backup, run_backup};
+use crate::base::units;
+use crate::cli::context::{Context, host};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, causes};
+use crate::cli::open::{self, Access};
+use crate::cli::select::tree_path;
+use crate::cli::{patterns, progress, tags};
+use crate::format::record::Statistics;
+use crate::tree::problem::{Problem, Severity};
+use crate::tree::walk::WalkOptions;
+
+const EXAMPLES: &str = "\
+Examples:
+  homelab-dr backup /srv/photos --source photos --exclude '*.tmp' --tag host=nas
+  homelab-dr backup /etc /home --source laptop --one-file-system --exclude-caches
+  set -o pipefail; pg_dump app | homelab-dr backup --stdin --name app.sql --source pg/app
+
+Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only at the top,
+`cache/` only if it is a directory; `!keep` takes in again.";
+
+/// Back up files into a new snapshot
+///
+/// Needs the writer key only. What did not change since the last snapshot of the same source is not read; what is in the
+/// repository already is not stored again. Problems with single files are listed and end with exit code 3.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// What to back up; one directory becomes the top of the snapshot, several paths lie in it by their names
+    #[arg(value_name = "PATH", required_unless_present = "stdin", conflicts_with = "stdin")]
+    paths: Vec<PathBuf>,
+    /// The name by which you will ask for it, such as photos
+    #[arg(long, value_name = "NAME")]
+    source: String,
+    #[command(flatten)]
+    exclude: patterns::ExcludeArgs,
+    /// Stay out of other file systems that are mounted below
+    #[arg(long)]
+    one_file_system: bool,
+    /// A tag of the snapshot; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tags::parse)]
+    tag: Vec<(String, String)>,
+    /// Read every file, also what seems unchanged
+    #[arg(long)]
+    reread: bool,
+    /// Show what would be read, and store nothing
+    #[arg(long, short = 'n', conflicts_with = "stdin")]
+    dry_run: bool,
+    /// Back up what comes from standard input, as one file
+    #[arg(long, requires = "name")]
+    stdin: bool,
+    /// The name of that file
+    #[arg(long, value_name = "FILE", requires = "stdin")]
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ProblemDocument {
+    path: String,
+    message: String,
+    severity: Severity,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    snapshot: Option<String>,
+    dry_run: bool,
+    source: &'a str,
+    seconds: f64,
+    statistics: Statistics,
+    problems: Vec<ProblemDocument>,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let options = options(&args)?;
+    let name = args.name.as_deref().map(|name| tree_path(name.as_bytes())).transpose()?;
+    let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
+    let operation = context.operation(repository);
+    let display = progress::show(context);
+    let report = match name {
+        Some(name) => run_stdin(&operation, &options, &name, std::io::stdin()).await,
+        None if args.dry_run => plan_backup(&operation, &options).await,
+        None => run_backup(&operation, &options).await,
+    };
+    display.finish();
+    tell(&report?, &args, context)
+}
+
+fn options(args: &Args) -> Result<BackupOptions, Failure> {
+    if args.source.is_empty() || args.source.starts_with('/') || args.source.contains([':', '\n']) {
+        return Err(Failure::usage(
+            format!("{:?} cannot name a source", args.source),
+            "a name has no colon and does not begin with /, such as photos or pvc/media/jellyfin",
+        ));
+    }
+    Ok(BackupOptions {
+        source: args.source.clone(),
+        paths: args.paths.clone(),
+        walk: WalkOptions { exclude: args.exclude.excludes()?, one_file_system: args.one_file_system },
+        tags: args.tag.iter().cloned().collect::<BTreeMap<_, _>>(),
+        host: host(),
+        reread: args.reread,
+        level: None,
+        threads: None,
+    })
+}
+
+fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+    let statistics = report.record.statistics;
+    let exit = if statistics.problems > 0 { Exit::Problems } else { Exit::Done };
+    let time = report.record.finished.since(report.record.started);
+    if context.out.json {
+        context.out.document(&Document {
+            snapshot: report.snapshot.map(|id| id.hex()),
+            dry_run: args.dry_run,
+            source: &args.source,
+            seconds: time.as_secs_f64(),
+            statistics,
+            problems: report.problems.iter().map(problem_document).collect(),
+        })?;
+        return Ok(exit);
+    }
+    for problem in &report.problems {
+        let text = format!("{problem}: {}", causes_of(problem));
+        match problem.severity {
+            Severity::Problem => context.talk.warn(&text),
+            Severity::Note => context.talk.say(&format!("note: {text}")),
+        }
+    }
+    let read = format!("{} files read ({})", statistics.files_read, units::bytes(statistics.bytes_read));
+    if let Some(id) = report.snapshot {
+        context.out.line(&format!("snapshot {}", id.short()))?;
+        context.say(&format!(
+            "{} files, {}; {read}; {} new, {} stored, in {}",
+            statistics.files,
+            units::bytes(statistics.bytes),
+            units::bytes(statistics.bytes_new),
+            units::bytes(statistics.bytes_stored),
+            progress::left(time),
+        ))?;
+    } else {
+        let would = read.replace(" read ", " would be read ");
+        context.out.line(&format!("{} files, {}; {would}", statistics.files, units::bytes(statistics.bytes)))?;
+    }
+    if statistics.problems > 0 {
+        context
+            .talk
+            .warn(&format!("{} with problems; everything else is in the snapshot", plural(statistics.problems)));
+    }
+    Ok(exit)
+}
+
+fn plural(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+fn causes_of(problem: &Problem) -> String {
+    causes(problem).join(": ")
+}
+
+fn problem_document(problem: &Problem) -> ProblemDocument {
+    ProblemDocument {
+        path: String::from_utf8_lossy(problem.path.as_bytes()).into_owned(),
+        message: format!("{problem}: {}", causes_of(problem)),
+        severity: problem.severity,
+    }
+}

@@ -1,0 +1,89 @@
+//! What the program ends with. Scripts and CronJobs act on these numbers: they never change their meaning.
+
+/// The exit codes, all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything that was asked for is done.
+    Done = 0,
+    /// Anything that has no number of its own.
+    Error = 1,
+    /// The command line, the environment or a file given in them.
+    Usage = 2,
+    /// Finished, and single files had problems; what they were is listed.
+    Problems = 3,
+    /// Something in the repository is missing or not what was stored.
+    Damaged = 4,
+    /// The repository or its store is not there, cannot be reached or is full.
+    Unreachable = 5,
+    /// No key that was given opens it, or it is of another repository or retired.
+    Key = 6,
+    /// Done as asked it could have cost data, so it was not done.
+    Refused = 7,
+    /// Ctrl-C, or the machine asked to stop.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// All of them, for the help text and the documentation.
+    pub const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Error,
+        Self::Usage,
+        Self::Problems,
+        Self::Damaged,
+        Self::Unreachable,
+        Self::Key,
+        Self::Refused,
+        Self::Interrupted,
+    ];
+
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// One line for the help text.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Error => "an error that has no number of its own",
+            Self::Usage => "wrong usage or configuration; nothing was done",
+            Self::Problems => "finished, with problems on single files, which are listed",
+            Self::Damaged => "damage found: something stored is missing or altered",
+            Self::Unreachable => "the repository or its store cannot be reached, has vanished or is full",
+            Self::Key => "no given key opens the repository, or the key is retired or of another one",
+            Self::Refused => "refused, since it could have cost data (a place that is not empty, a forged repository)",
+            Self::Interrupted => "interrupted; nothing that was stored is lost",
+        }
+    }
+}
+
+/// The table of exit codes as the long help shows it.
+pub(crate) fn help() -> String {
+    let rows: Vec<String> = Exit::ALL.iter().map(|exit| format!("  {:>3}  {}", exit.code(), exit.meaning())).collect();
+    format!("Exit codes:\n{}", rows.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_never_change() {
+        let codes = Exit::ALL.map(Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130]);
+    }
+
+    #[test]
+    fn the_help_and_the_documentation_name_every_one() {
+        let documented = include_str!("../../docs/cli.md");
+        for exit in Exit::ALL {
+            assert!(help().contains(exit.meaning()), "{exit:?}");
+            let row = format!("| {} | {} |", exit.code(), exit.meaning());
+            assert!(documented.contains(&row), "docs/cli.md lacks the row\n{row}");
+        }
+    }
+}

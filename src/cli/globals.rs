@@ -1,0 +1,199 @@
+//! The options that every command takes: where the repository is, which keys open it, how to talk.
+//!
+//! Secrets are never values on the command line, where `ps` and a shell's history would show them: they come from files or from the environment.
+
+use std::ffi::OsString;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use crate::base::units::parse_size;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::output::Color;
+use crate::crypto::fingerprint::Fingerprint;
+use crate::crypto::recipients::{IDENTITY_BYTES_MAX, IdentitySource};
+use crate::crypto::writer_key::WriterKey;
+
+/// Longest writer key file that is read; real ones have some 300 bytes.
+const WRITER_KEY_BYTES_MAX: u64 = 64 << 10;
+
+const WRITER_KEY_HELP: &str = "The writer key: adds, lists, prunes and checks, but reads no content \
+    [env: HOMELAB_DR_WRITER_KEY_FILE, or HOMELAB_DR_WRITER_KEY for the key itself]";
+const IDENTITY_HELP: &str = "An age identity or SSH private key, which reads everything; may be repeated \
+    [env: HOMELAB_DR_IDENTITY_FILE, or HOMELAB_DR_IDENTITY for the identity itself]";
+
+/// See the module.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
+pub struct Globals {
+    /// Where the repository is: a path, file:///path, s3://bucket/prefix?endpoint=…&region=… or b2://bucket/prefix?region=…
+    #[arg(long, global = true, value_name = "URL", env = "HOMELAB_DR_REPO", hide_env_values = true)]
+    pub repo: Option<OsString>,
+
+    #[arg(long, global = true, value_name = "FILE", help = WRITER_KEY_HELP)]
+    /// The file of the writer key.
+    pub writer_key_file: Option<PathBuf>,
+
+    #[arg(long, global = true, value_name = "FILE", help = IDENTITY_HELP)]
+    /// The files of identities.
+    pub identity: Vec<PathBuf>,
+
+    /// The fingerprint that the repository must have (hdr1-…); a writer key holds it already
+    #[arg(long, global = true, value_name = "HDR1", env = "HOMELAB_DR_FINGERPRINT", hide_env_values = true)]
+    pub fingerprint: Option<String>,
+
+    /// Upload no faster on average, such as 2MiB/s
+    #[arg(long, global = true, value_name = "SIZE/s", value_parser = parse_rate)]
+    pub limit_upload: Option<NonZeroU64>,
+
+    /// Download no faster on average
+    #[arg(long, global = true, value_name = "SIZE/s", value_parser = parse_rate)]
+    pub limit_download: Option<NonZeroU64>,
+
+    /// Print the result, and an error too, as JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say nothing but warnings and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+
+    /// Use colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub color: Color,
+}
+
+/// `2MiB/s` or `2MiB`.
+fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    let size = parse_size(text.strip_suffix("/s").unwrap_or(text));
+    size.ok()
+        .and_then(NonZeroU64::new)
+        .ok_or_else(|| format!("{text:?} is no rate: write a size a second, such as 2MiB/s"))
+}
+
+/// A variable of the environment; an empty one counts as not set, as an optional reference in a pod gives it.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether a text is or holds one of our secrets: pasted where it does not belong, it must not be repeated.
+pub(crate) fn holds_secret(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    ["AGE-SECRET-KEY-", "AGE-PLUGIN-", "HOMELAB-DR-WRITER-", "PRIVATE KEY"].iter().any(|mark| upper.contains(mark))
+}
+
+/// Reads a file that holds a secret.
+fn read(path: &Path, limit: u64, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    use std::io::Read as _;
+    let shown = path.to_string_lossy();
+    if holds_secret(&shown) {
+        return Err(Failure::usage(
+            format!("{what} was given itself where the name of its file belongs"),
+            "save it in a file of mode 0600 and name that file; a secret on a command line is in your shell's history now",
+        ));
+    }
+    // Reserved at once: a vector that grows leaves copies behind that nobody wipes.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8 << 10));
+    let opened = std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    if let Err(error) = opened {
+        let help = "see the path and the file's mode";
+        return Err(Failure::because(Exit::Usage, format!("cannot read {what} in {shown}"), error, help));
+    }
+    if bytes.len() as u64 > limit {
+        let what = format!("{shown} is too long to be {what}");
+        return Err(Failure::usage(what, "see whether it is the right file"));
+    }
+    Ok(bytes)
+}
+
+fn text_of(bytes: &[u8], origin: &str) -> Result<Zeroizing<String>, Failure> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(Failure::usage(format!("{origin} is no text"), "see whether it is the right file")),
+    }
+}
+
+impl Globals {
+    /// The writer key, if one was given in any of the three ways.
+    pub fn writer_key(&self) -> Result<Option<WriterKey>, Failure> {
+        let file = self.writer_key_file.clone().or_else(|| variable("HOMELAB_DR_WRITER_KEY_FILE").map(PathBuf::from));
+        let text = match (file, variable("HOMELAB_DR_WRITER_KEY")) {
+            (Some(file), _) => {
+                let bytes = read(&file, WRITER_KEY_BYTES_MAX, "the writer key")?;
+                text_of(&bytes, &file.display().to_string())?
+            }
+            (None, Some(value)) => Zeroizing::new(value.to_string_lossy().into_owned()),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(WriterKey::parse(&text)?))
+    }
+
+    /// The files and variables that identities come from, unparsed, each with its name.
+    pub(crate) fn identity_texts(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Failure> {
+        let mut files = self.identity.clone();
+        if files.is_empty() {
+            files.extend(variable("HOMELAB_DR_IDENTITY_FILE").map(PathBuf::from));
+        }
+        let mut texts = Vec::new();
+        for file in &files {
+            let bytes = read(file, IDENTITY_BYTES_MAX as u64, "the identity")?;
+            texts.push((file.display().to_string(), bytes));
+        }
+        if texts.is_empty()
+            && let Some(value) = variable("HOMELAB_DR_IDENTITY")
+        {
+            let bytes = Zeroizing::new(value.into_encoded_bytes());
+            texts.push(("HOMELAB_DR_IDENTITY".to_owned(), bytes));
+        }
+        Ok(texts)
+    }
+
+    /// The identities that were given.
+    pub fn identities(&self) -> Result<Vec<IdentitySource>, Failure> {
+        let texts = self.identity_texts()?;
+        texts.into_iter().map(|(name, bytes)| Ok(IdentitySource::parse(name, &bytes)?)).collect()
+    }
+
+    /// The fingerprint to insist on: the one given, or the writer key's; if both are there they must agree.
+    pub fn pinned(&self, writer_key: Option<&WriterKey>) -> Result<Option<Fingerprint>, Failure> {
+        let given = self.fingerprint.as_deref().filter(|text| !text.is_empty());
+        let given = given.map(str::parse::<Fingerprint>).transpose()?;
+        match (given, writer_key.map(WriterKey::fingerprint)) {
+            (Some(given), Some(of_key)) if given != of_key => Err(Failure::new(
+                Exit::Refused,
+                format!("the writer key is of a repository with fingerprint {of_key}, and {given} was given"),
+                "one of the two belongs to another repository; the recovery kit shows the right fingerprint",
+            )),
+            (given, of_key) => Ok(given.or(of_key)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_sizes_a_second() {
+        assert_eq!(parse_rate("2MiB/s").map(NonZeroU64::get), Ok(2 << 20));
+        assert_eq!(parse_rate("500K").map(NonZeroU64::get), Ok(500 << 10));
+        for bad in ["", "0", "0/s", "fast", "2MiB/m"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_recognised() {
+        assert!(holds_secret("age-secret-key-1qqq"));
+        assert!(holds_secret("x homelab-dr-writer-1-abc"));
+        assert!(!holds_secret("/root/key.txt"));
+    }
+}

@@ -1,0 +1,62 @@
+//! Advice for operations as a whole.
+
+use crate::backup::BackupError;
+use crate::cli::exit::Exit;
+use crate::cli::hints::{Advice, Advise};
+use crate::recover::RestoreError;
+use crate::tree::exclude::ExcludeError;
+use crate::tree::source::SourceError;
+
+impl Advise for SourceError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Nothing => "name at least one directory or file",
+            Self::Open { .. } => "see the path, and whether you may read it",
+            Self::NoName { .. } => "back it up by itself, or by a path that ends in a name",
+            Self::SameName { .. } => "back them up as two sources, or name the directory above them",
+        };
+        Some(Advice::new(Exit::Usage, help))
+    }
+}
+
+impl Advise for ExcludeError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Empty(_) => "a pattern is a name, a path or a glob, such as cache/ or '*.tmp'",
+            Self::Glob { .. } => "[ and { need their other half; a backslash before a sign takes it as it is",
+        };
+        Some(Advice::new(Exit::Usage, help))
+    }
+}
+
+impl Advise for BackupError {
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Source(error) => error.advice(),
+            Self::Repository(error) => error.advice(),
+            Self::Stdin { .. } => Some(Advice::new(
+                Exit::Error,
+                "nothing was kept as a snapshot; see why the program that writes it broke off",
+            )),
+        }
+    }
+}
+
+impl Advise for RestoreError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::Repository(error) => return error.advice(),
+            Self::Target(_) => {
+                Advice::new(Exit::Usage, "see the path given with --target, and whether you may write there")
+            }
+            Self::NoSuchPath(_) => Advice::new(
+                Exit::Usage,
+                "`homelab-dr ls SNAPSHOT[:PATH]` shows what it has; paths begin below what was backed up",
+            ),
+            Self::Full { .. } => Advice::new(
+                Exit::Error,
+                "make room there and run the same command again: what is restored is not restored twice",
+            ),
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! Advice for what can be wrong with a repository.
+
+use crate::cli::exit::Exit;
+use crate::cli::hints::{Advice, Advise};
+use crate::repo::RepoError;
+
+const CHECK: &str =
+    "run `homelab-dr check --read-data` to see how much is affected; a copy made by `replicate` may hold it intact";
+
+impl Advise for RepoError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::Store(error) => return error.advice(),
+            Self::Cancelled => return None,
+            Self::Wrap(error) => return error.advice(),
+            Self::NoIdentity { source, .. } => return source.advice(),
+            Self::NoRepository { .. } => Advice::new(
+                Exit::Unreachable,
+                "see whether the address is right and the disk or share mounted; `homelab-dr init` makes a new repository in an empty place",
+            ),
+            Self::NotEmpty { .. } => {
+                Advice::new(Exit::Refused, "nothing was changed; take an empty folder or another prefix of the bucket")
+            }
+            Self::Format { .. } => Advice::new(
+                Exit::Error,
+                "a later version of homelab-dr may know it; if it is damaged, take format.json from a copy of the repository",
+            ),
+            Self::OtherRepository { .. } => Advice::new(
+                Exit::Key,
+                "the key belongs to another repository, or another repository lies here: see --repo and --writer-key-file",
+            ),
+            Self::Forged { .. } => Advice::new(
+                Exit::Refused,
+                "do not use it: somebody put another repository in the place of yours, or the address or fingerprint is of another one. Your recovery kit shows the right fingerprint",
+            ),
+            Self::Epoch { .. } => Advice::new(
+                Exit::Refused,
+                "do not write to it: the record is damaged or was not made by the owner of this repository; take it from a copy or ask who else can write here",
+            ),
+            Self::Retired { .. } => Advice::new(
+                Exit::Key,
+                "the writer key was replaced; install the new one, which whoever holds an identity has",
+            ),
+            Self::NoAccess { .. } => Advice::new(
+                Exit::Damaged,
+                "the objects below access/ are gone; bring them back from a copy (`replicate`), or from an older version in the bucket",
+            ),
+            Self::IdentityNeeded => Advice::new(
+                Exit::Usage,
+                "give --identity FILE (or HOMELAB_DR_IDENTITY_FILE): the age or SSH key of one of the recipients",
+            ),
+            Self::Damaged { .. } | Self::Blob { .. } | Self::Missing { .. } | Self::Tree { .. } => {
+                Advice::new(Exit::Damaged, CHECK)
+            }
+            Self::Sealed { .. } | Self::Record { .. } | Self::Pack { .. } | Self::Session { .. } => {
+                Advice::new(Exit::Damaged, CHECK)
+            }
+            Self::Vanished { .. } => Advice::new(
+                Exit::Damaged,
+                "something was deleted beneath this run; run it again, then `homelab-dr check`, and see who else can delete here",
+            ),
+            Self::Randomness(_) => Advice::new(Exit::Error, "nothing can be encrypted without; see the system's log"),
+            Self::Compression(_) => {
+                Advice::new(Exit::Error, "there may be too little memory; see the limit of the pod or user")
+            }
+            Self::Worker { .. } => {
+                Advice::new(Exit::Error, "this is a bug in homelab-dr: please report it with the command that you ran")
+            }
+        })
+    }
+}

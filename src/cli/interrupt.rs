@@ -1,0 +1,42 @@
+//! Ctrl-C and SIGTERM: the first asks the operation to stop, the second ends the program at once. Neither loses anything
+//! that was stored.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::base::cancel::Cancel;
+use crate::cli::exit::Exit;
+use crate::cli::output::Talk;
+use crate::cli::prompt;
+
+/// Watches for signals until the runtime ends. Needs a runtime.
+pub(crate) fn watch(cancel: Arc<Cancel>, talk: Arc<Talk>) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Then signals end the program as they always did, which loses nothing either.
+        return;
+    };
+    tokio::spawn(async move {
+        next(&mut interrupt, &mut terminate).await;
+        if prompt::is_asking() {
+            leave();
+        }
+        cancel.cancel();
+        talk.put("stopping as soon as what is under way is safe; once more stops at once");
+        next(&mut interrupt, &mut terminate).await;
+        leave();
+    });
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn leave() -> ! {
+    prompt::restore_terminal();
+    std::process::exit(i32::from(Exit::Interrupted.code()));
+}

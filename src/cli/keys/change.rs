@@ -1,0 +1,117 @@
+//! `keys add` and `keys remove`: another set of recipients.
+
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::keys::list::{Document, rows};
+use crate::cli::open::{self, Access};
+use crate::cli::prompt::confirm;
+use crate::cli::recipients;
+use crate::crypto::recipients::Recipient;
+use crate::repo::Repository;
+use crate::repo::create::change_recipients;
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  homelab-dr keys add --identity ~/homelab-dr.key --recipient age1…
+  homelab-dr keys add --identity ~/homelab-dr.key --recipients-file ~/.ssh/id_ed25519.pub";
+
+/// Let another recipient read the repository, past and future backups alike (needs an identity)
+#[derive(Debug, clap::Args)]
+#[command(after_help = ADD_EXAMPLES)]
+pub(crate) struct AddArgs {
+    #[command(flatten)]
+    recipients: recipients::Args,
+}
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  homelab-dr keys remove age1qyqszqg… --identity ~/homelab-dr.key";
+
+/// Take a recipient away (needs an identity)
+///
+/// Whoever held its identity may have kept a copy of the repository's keys and can read what was written until now. The
+/// last recipient cannot be removed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = REMOVE_EXAMPLES)]
+pub(crate) struct RemoveArgs {
+    /// The recipient, or the start of it, as `keys list` shows it
+    #[arg(value_name = "RECIPIENT")]
+    recipient: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// The recipients there are, parsed.
+fn held(repository: &Repository) -> Result<Vec<Recipient>, Failure> {
+    let texts = repository.recipients().unwrap_or_default();
+    texts.iter().map(|text| Ok(Recipient::parse(text)?)).collect()
+}
+
+async fn change(repository: &Repository, recipients: &[Recipient], context: &mut Context) -> Result<Exit, Failure> {
+    change_recipients(repository, recipients, &*context.clock).await?;
+    if context.out.json {
+        let texts: Vec<String> = recipients.iter().map(ToString::to_string).collect();
+        let rows = rows(&texts, repository.opened_by.as_deref());
+        context.out.document(&Document { fingerprint: repository.fingerprint().to_string(), recipients: rows })?;
+    } else {
+        let count = recipients.len();
+        context.out.line(&format!("{count} recipient{} can read it now", if count == 1 { "" } else { "s" }))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) async fn add(args: AddArgs, context: &mut Context) -> Result<Exit, Failure> {
+    let wanted = args.recipients.parse()?;
+    let repository = open::with_identity(context, Access::Write).await?;
+    let mut all = held(&repository)?;
+    let before = all.len();
+    for recipient in wanted {
+        if all.contains(&recipient) {
+            context.talk.say(&format!("{} can read it already", recipient.short()));
+        } else {
+            all.push(recipient);
+        }
+    }
+    if all.len() == before {
+        return Ok(Exit::Done);
+    }
+    change(&repository, &all, context).await
+}
+
+pub(crate) async fn remove(args: RemoveArgs, context: &mut Context) -> Result<Exit, Failure> {
+    let given = args.recipient.trim();
+    if crate::cli::globals::holds_secret(given) {
+        return Err(crate::crypto::recipients::RecipientError::PrivateKey.into());
+    }
+    let repository = open::with_identity(context, Access::Write).await?;
+    let all = held(&repository)?;
+    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|recipient| recipient.as_str().starts_with(given));
+    let gone = match gone.as_slice() {
+        [one] if !given.is_empty() => one,
+        [] => {
+            return Err(Failure::usage(
+                format!("no recipient begins with {given:?}"),
+                "`homelab-dr keys list` shows them",
+            ));
+        }
+        many => {
+            let what = format!("{given:?} is the start of {} recipients", many.len());
+            return Err(Failure::usage(what, "give more characters of the one that you mean"));
+        }
+    };
+    if left.is_empty() {
+        return Err(Failure::new(
+            Exit::Refused,
+            "this is the last recipient: nobody could read the repository any more",
+            "add another one first: homelab-dr keys add --recipient age1…",
+        ));
+    }
+    if repository.opened_by.as_deref() == Some(gone.as_str()) {
+        context.talk.warn("this is the recipient of the identity that you gave: see that you hold another one");
+    }
+    context.talk.say(&format!("removes {}; {} left", gone.short(), left.len()));
+    confirm(args.yes, "Remove it?")?;
+    change(&repository, &left, context).await
+}

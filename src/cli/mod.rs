@@ -1,0 +1,165 @@
+//! Layer 7: the command line. The only layer that speaks to people: what happened, on what, why, and what to do.
+//!
+//! Standard output is the result, standard error is talk. One file a command; the doc comment of its `Args` is its help.
+
+mod backup;
+mod cat;
+mod context;
+mod diff;
+mod entry_line;
+mod exit;
+mod failure;
+mod find;
+mod globals;
+mod hints;
+mod init;
+mod interrupt;
+mod keys;
+mod ls;
+mod open;
+mod output;
+mod patterns;
+mod private_file;
+mod progress;
+mod prompt;
+mod recipients;
+mod restore;
+mod select;
+mod snapshots;
+mod tags;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+
+use context::Context;
+use failure::Failure;
+use globals::Globals;
+
+/// Threads that drive transfers; the work on bytes has its own.
+const RUNTIME_THREADS: usize = 3;
+
+/// Backup and disaster recovery for Kubernetes homelabs: encrypted, deduplicated, verified.
+///
+/// The machine that makes backups holds a writer key, which cannot read what it wrote. Only an identity (an age or SSH
+/// key that you keep elsewhere) can.
+#[derive(Debug, Parser)]
+#[command(name = "homelab-dr", version, max_term_width = 100, after_long_help = exit::help(), after_help = "`--help` shows examples and exit codes.")]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Args),
+    #[command(subcommand)]
+    Keys(keys::Command),
+    Backup(backup::Args),
+    Snapshots(snapshots::Args),
+    Ls(ls::Args),
+    Find(find::Args),
+    Cat(cat::Args),
+    Diff(diff::Args),
+    Restore(restore::Args),
+}
+
+impl Command {
+    /// Whether it stops by itself when it is cancelled; the others change nothing and are dropped where they are.
+    const fn stops_by_itself(&self) -> bool {
+        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_))
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let exit = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => refuse_usage(&error),
+    };
+    ExitCode::from(exit.code())
+}
+
+/// Tells what is wrong with the command line, or shows the help that was asked for.
+fn refuse_usage(error: &clap::Error) -> Exit {
+    use std::io::Write as _;
+    let rendered = error.render();
+    if !error.use_stderr() {
+        let text = if std::io::stdout().is_terminal() { rendered.ansi().to_string() } else { rendered.to_string() };
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Exit::Done;
+    }
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    if json || globals::holds_secret(&rendered.to_string()) {
+        let what = if globals::holds_secret(&rendered.to_string()) {
+            "a secret was given on the command line, where it does not belong; it is not repeated here".to_owned()
+        } else {
+            rendered.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        };
+        let failure = Failure::usage(what, "`homelab-dr COMMAND --help` shows how it is written");
+        output::tell(&failure, &mut output::Out::new(json), &output::Talk::new(false, output::Color::Auto));
+        return Exit::Usage;
+    }
+    let text = if std::io::stderr().is_terminal() { rendered.ansi().to_string() } else { rendered.to_string() };
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    Exit::Usage
+}
+
+fn run(cli: Cli) -> Exit {
+    let Cli { globals, command } = cli;
+    let mut context = Context::new(globals);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(command, &mut context));
+            // A thread that hangs in a dead mount must not keep the program from ending.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => {
+            let help = "the system gives this process no threads: see its limits";
+            Err(Failure::because(Exit::Error, "cannot start the runtime", error, help))
+        }
+    };
+    let result = result.and_then(|exit| context.out.flush().map(|()| exit));
+    prompt::restore_terminal();
+    match result {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::tell(&failure, &mut context.out, &context.talk);
+            failure.exit()
+        }
+    }
+}
+
+async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
+    interrupt::watch(context.cancel.clone(), context.talk.clone());
+    let cancel = context.cancel.clone();
+    if command.stops_by_itself() {
+        return run_command(command, context).await;
+    }
+    tokio::select! {
+        result = run_command(command, context) => result,
+        () = cancel.cancelled() => Err(Failure::Interrupted),
+    }
+}
+
+async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Init(args) => init::run(args, context).await,
+        Command::Keys(command) => keys::run(command, context).await,
+        Command::Backup(args) => backup::run(args, context).await,
+        Command::Snapshots(args) => snapshots::run(args, context).await,
+        Command::Ls(args) => ls::run(args, context).await,
+        Command::Find(args) => find::run(args, context).await,
+        Command::Cat(args) => cat::run(args, context).await,
+        Command::Diff(args) => diff::run(args, context).await,
+        Command::Restore(args) => restore::run(args, context).await,
+    }
+}

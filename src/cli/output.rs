@@ -1,0 +1,219 @@
+//! Results on standard output, talk on standard error. Names come from other people: they are escaped before a terminal
+//! sees them.
+
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, causes};
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Standard output: the result.
+pub struct Out {
+    stdout: BufWriter<Stdout>,
+    /// Whether the result is JSON.
+    pub json: bool,
+}
+
+impl Out {
+    /// The process's standard output.
+    pub fn new(json: bool) -> Self {
+        Self { stdout: BufWriter::with_capacity(64 << 10, io::stdout()), json }
+    }
+
+    /// Raw bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stdout.write_all(bytes).map_err(failed)
+    }
+
+    /// A line of text.
+    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// A document, or one line of a stream of documents.
+    pub fn document(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.stdout, value).map_err(|error| failed(error.into()))?;
+        self.bytes(b"\n")
+    }
+
+    /// Everything out; what is still buffered when the program ends would be lost.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.stdout.flush().map_err(failed)
+    }
+}
+
+fn failed(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::OutputClosed;
+    }
+    let help = "the result is incomplete: see the disk or program that takes the output, and run the command again";
+    Failure::because(Exit::Error, "cannot write to standard output", error, help)
+}
+
+/// Standard error: what is said to people.
+pub struct Talk {
+    quiet: bool,
+    color: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Talk {
+    /// The process's standard error.
+    pub fn new(quiet: bool, color: Color) -> Self {
+        let color = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+        };
+        Self { quiet, color, bar: Mutex::new(None) }
+    }
+
+    /// Something worth knowing; not with `--quiet`.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            self.put(text);
+        }
+    }
+
+    /// Something that has to be known.
+    pub fn warn(&self, text: &str) {
+        self.put(&format!("{} {text}", self.painted("33;1", "warning:")));
+    }
+
+    /// An error, its causes and what to do.
+    pub fn error(&self, error: &(dyn std::error::Error + 'static), help: &str) {
+        let mut text = format!("{} {error}", self.painted("31;1", "error:"));
+        for cause in causes(error) {
+            text.push_str("\n  because: ");
+            text.push_str(&cause);
+        }
+        if !help.is_empty() {
+            text.push_str(&format!("\n{} {help}", self.painted("36;1", "help:")));
+        }
+        self.put(&text);
+    }
+
+    /// Lines that are said go above this bar from now on.
+    pub(crate) fn above(&self, bar: Option<ProgressBar>) {
+        *self.bar() = bar;
+    }
+
+    /// Writes even if a bar is shown. A standard error that is closed is nobody's loss.
+    pub(crate) fn put(&self, text: &str) {
+        let write = || {
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        };
+        match &*self.bar() {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn painted(&self, code: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A failure as `--json` prints it.
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    error: String,
+    causes: Vec<String>,
+    help: &'a str,
+    exit: u8,
+}
+
+/// Tells a failure: on standard error for people, on standard output for programs that asked for JSON.
+pub(crate) fn tell(failure: &Failure, out: &mut Out, talk: &Talk) {
+    match failure {
+        Failure::OutputClosed => {}
+        Failure::Interrupted => {
+            if out.json {
+                let document = ErrorDocument {
+                    error: "interrupted".into(),
+                    causes: Vec::new(),
+                    help: "",
+                    exit: Exit::Interrupted.code(),
+                };
+                let _ = out.document(&document);
+            }
+            talk.put("interrupted: what was stored is kept, and the next run goes on from there");
+        }
+        Failure::Told(told) if out.json => {
+            let document = ErrorDocument {
+                error: told.error.to_string(),
+                causes: causes(&*told.error),
+                help: &told.help,
+                exit: told.exit.code(),
+            };
+            let _ = out.document(&document);
+        }
+        Failure::Told(told) => talk.error(&*told.error, &told.help),
+    }
+    let _ = out.flush();
+}
+
+/// Rows as a table whose columns are as wide as their widest cell; those of `right` are set to the right.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec<String> {
+    let width = |text: &str| text.chars().count();
+    let mut widths: Vec<usize> = head.iter().map(|cell| width(cell)).collect();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            if let Some(widest) = widths.get_mut(column) {
+                *widest = (*widest).max(width(cell));
+            }
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let mut out = String::new();
+        for (column, (cell, widest)) in cells.into_iter().zip(&widths).enumerate() {
+            let space = " ".repeat(widest.saturating_sub(width(cell)));
+            if column > 0 {
+                out.push_str("  ");
+            }
+            if right.contains(&column) {
+                out.push_str(&space);
+                out.push_str(cell);
+            } else {
+                out.push_str(cell);
+                out.push_str(&space);
+            }
+        }
+        out.truncate(out.trim_end().len());
+        out
+    };
+    let mut lines = vec![line(head.to_vec())];
+    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let rows = [vec!["a".to_owned(), "10 B".to_owned()], vec!["länger".to_owned(), "7 B".to_owned()]];
+        assert_eq!(table(&["NAME", "SIZE"], &rows, &[1]), ["NAME    SIZE", "a       10 B", "länger   7 B"]);
+    }
+}

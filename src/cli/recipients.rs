@@ -1,0 +1,44 @@
+//! The options that name recipients, shared by `init` and `keys add`.
+
+use std::path::PathBuf;
+
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::crypto::recipients::{Recipient, parse_recipients_file};
+
+/// Who is to read the repository.
+#[derive(Debug, clap::Args)]
+#[group(id = "recipients", required = true, multiple = true)]
+pub(crate) struct Args {
+    /// Who can read the backups: age1…, or an ssh-ed25519 or ssh-rsa public key in quotes; may be repeated
+    #[arg(long, value_name = "RECIPIENT")]
+    recipient: Vec<String>,
+    /// A file with one recipient a line
+    #[arg(long, value_name = "FILE")]
+    recipients_file: Vec<PathBuf>,
+}
+
+impl Args {
+    /// The recipients, each once.
+    pub(crate) fn parse(&self) -> Result<Vec<Recipient>, Failure> {
+        let mut all = Vec::new();
+        for text in &self.recipient {
+            let recipient = Recipient::parse(text)?;
+            if !all.contains(&recipient) {
+                all.push(recipient);
+            }
+        }
+        for file in &self.recipients_file {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                let what = format!("cannot read the recipients in {}", file.display());
+                Failure::because(Exit::Usage, what, error, "see the path and the file's mode")
+            })?;
+            for recipient in parse_recipients_file(&text)? {
+                if !all.contains(&recipient) {
+                    all.push(recipient);
+                }
+            }
+        }
+        Ok(all)
+    }
+}

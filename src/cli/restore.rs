@@ -1,0 +1,207 @@
+//! `restore`: files of a snapshot into a directory.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::base::units;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, causes};
+use crate::cli::open::{self, Access};
+use crate::cli::prompt::confirm;
+use crate::cli::{patterns, progress, select};
+use crate::recover::select::Selection;
+use crate::recover::{Overwrite, RestorePlan, RestoreProblem, RestoreReport, run_restore};
+use crate::tree::exclude::Excludes;
+
+const EXAMPLES: &str = "\
+Examples:
+  homelab-dr restore latest:photos --target /srv/photos --identity ~/homelab-dr.key
+  homelab-dr restore latest:photos:2026/summer --target ~/summer --include '*.jpg'
+  homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run";
+
+/// Deleted entries that a question names.
+const DELETED_SHOWN: usize = 20;
+
+/// Restore files of a snapshot into a directory (needs an identity)
+///
+/// Every file is checked against its ids before it takes its name. What could not be re-applied, such as owners without
+/// root, is listed and ends with exit code 3.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[arg(value_name = "SNAPSHOT[:PATH]", help = select::SNAPSHOT_PATH_HELP)]
+    snapshot: OsString,
+    /// The directory to restore into; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// Only what matches this pattern, and everything below it; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+    #[command(flatten)]
+    exclude: patterns::ExcludeArgs,
+    /// What to do with files that are there
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "changed")]
+    overwrite: When,
+    /// Remove from the target what the snapshot does not have; asks first
+    #[arg(long)]
+    delete: bool,
+    /// Do not ask before --delete removes something
+    #[arg(long, short)]
+    yes: bool,
+    /// Write runs of zeros as holes, also where the source had none
+    #[arg(long)]
+    sparse: bool,
+    /// Do not restore owner and group
+    #[arg(long)]
+    no_owner: bool,
+    /// Show what would be done, and change nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+}
+
+/// When a file that is there is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum When {
+    /// Leave it
+    Never,
+    /// Replace it if size or time differ
+    Changed,
+    /// Replace it
+    Always,
+}
+
+#[derive(Serialize)]
+struct ProblemDocument {
+    path: String,
+    message: String,
+    damaged: bool,
+}
+
+#[derive(Serialize)]
+struct Document {
+    snapshot: String,
+    dry_run: bool,
+    chosen: u64,
+    files: u64,
+    bytes: u64,
+    others: u64,
+    unchanged: u64,
+    deleted: Vec<String>,
+    problems: Vec<ProblemDocument>,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let repository = open::with_identity(context, Access::Read).await?;
+    let chain = open::chain(context, &repository).await?;
+    let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
+    let reader = open::reader(&repository).await?;
+    let include = (!args.include.is_empty()).then(|| Excludes::new(&args.include)).transpose()?;
+    let mut plan = RestorePlan {
+        root: snapshot.record.root,
+        within,
+        target: args.target.clone(),
+        selection: Selection { include, exclude: args.exclude.excludes()? },
+        overwrite: match args.overwrite {
+            When::Never => Overwrite::Never,
+            When::Changed => Overwrite::Changed,
+            When::Always => Overwrite::Always,
+        },
+        delete: args.delete,
+        sparse: args.sparse,
+        dry_run: args.dry_run,
+        owner: !args.no_owner,
+    };
+    let operation = context.operation(repository);
+    if plan.delete && !plan.dry_run && !args.yes && plan.target.exists() {
+        plan.dry_run = true;
+        let would = run_restore(&operation, &reader, &plan).await?;
+        ask_to_delete(&would, &plan, context)?;
+        plan.dry_run = false;
+    }
+    if plan.within.as_bytes().is_empty() && plan.selection.include.is_none() {
+        let statistics = snapshot.record.statistics;
+        context.progress.files_total.store(statistics.files, std::sync::atomic::Ordering::Relaxed);
+        context.progress.bytes_total.store(statistics.bytes, std::sync::atomic::Ordering::Relaxed);
+    }
+    let display = progress::show(context);
+    let report = run_restore(&operation, &reader, &plan).await;
+    display.finish();
+    tell(&report?, &snapshot.id.hex(), &plan, context)
+}
+
+/// Shows what would go, and asks.
+fn ask_to_delete(would: &RestoreReport, plan: &RestorePlan, context: &Context) -> Result<(), Failure> {
+    if would.deleted.is_empty() {
+        return Ok(());
+    }
+    let target = plan.target.display();
+    let count = would.deleted.len();
+    context.talk.put(&format!("--delete would remove {count} entries from {target} that the snapshot does not have:"));
+    for path in would.deleted.iter().take(DELETED_SHOWN) {
+        context.talk.put(&format!("  {}", path.display()));
+    }
+    if count > DELETED_SHOWN {
+        context.talk.put(&format!("  … and {} more (--dry-run shows all)", count - DELETED_SHOWN));
+    }
+    confirm(false, "Remove them?")
+}
+
+fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Context) -> Result<Exit, Failure> {
+    let exit = match (report.found_damage(), report.problems.is_empty()) {
+        (true, _) => Exit::Damaged,
+        (false, false) => Exit::Problems,
+        (false, true) => Exit::Done,
+    };
+    if context.out.json {
+        context.out.document(&Document {
+            snapshot: id.to_owned(),
+            dry_run: plan.dry_run,
+            chosen: report.chosen,
+            files: report.files,
+            bytes: report.bytes,
+            others: report.others,
+            unchanged: report.unchanged,
+            deleted: report.deleted.iter().map(crate::format::entry::TreePath::display).collect(),
+            problems: report.problems.iter().map(problem_document).collect(),
+        })?;
+        return Ok(exit);
+    }
+    for problem in &report.problems {
+        context.talk.warn(&message(problem));
+    }
+    if plan.dry_run {
+        for path in &report.deleted {
+            context.out.line(&format!("would remove {}", path.display()))?;
+        }
+    }
+    let verb = if plan.dry_run { "would restore" } else { "restored" };
+    context.out.line(&format!(
+        "{verb} {} files ({}) and {} other entries into {}; {} were as they should be{}",
+        report.files,
+        units::bytes(report.bytes),
+        report.others,
+        plan.target.display(),
+        report.unchanged,
+        if report.deleted.is_empty() { String::new() } else { format!("; {} removed", report.deleted.len()) }
+    ))?;
+    if !report.problems.is_empty() {
+        context.out.flush()?;
+        context.talk.warn(&format!("{} problems, listed above", report.problems.len()));
+    }
+    Ok(exit)
+}
+
+fn message(problem: &RestoreProblem) -> String {
+    [vec![problem.to_string()], causes(problem)].concat().join(": ")
+}
+
+fn problem_document(problem: &RestoreProblem) -> ProblemDocument {
+    let (path, damaged) = match problem {
+        RestoreProblem::Tree(problem) => (&problem.path, false),
+        RestoreProblem::Damaged { path, .. } => (path, true),
+    };
+    ProblemDocument { path: String::from_utf8_lossy(path.as_bytes()).into_owned(), message: message(problem), damaged }
+}

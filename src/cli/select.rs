@@ -1,0 +1,63 @@
+//! From `SNAPSHOT[:PATH]` on the command line to a snapshot and a path in its tree.
+
+use std::ffi::OsStr;
+
+use crate::base::when::{Selector, SnapshotPath, select};
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::format::entry::{TreePath, escape};
+use crate::repo::snapshots::{Chain, Snapshot};
+
+/// The help of an argument that names a snapshot.
+pub(crate) const SNAPSHOT_HELP: &str = "An id or its start, latest, latest:SOURCE, or a time such as 2026-11-01T03:00";
+/// The help of an argument that names a snapshot and a path in it.
+pub(crate) const SNAPSHOT_PATH_HELP: &str =
+    "An id or its start, latest, latest:SOURCE, or a time such as 2026-11-01T03:00; a path goes after a colon";
+
+/// The snapshot that a text names.
+pub(crate) fn snapshot<'a>(context: &Context, chain: &'a Chain, text: &str) -> Result<&'a Snapshot, Failure> {
+    let selector = Selector::parse(text, context.zone())?;
+    Ok(select(&selector, &chain.snapshots)?)
+}
+
+/// The snapshot and the path that a text names; without a path the whole tree.
+pub(crate) fn snapshot_path<'a>(
+    context: &Context,
+    chain: &'a Chain,
+    text: &OsStr,
+) -> Result<(&'a Snapshot, TreePath), Failure> {
+    let parsed = SnapshotPath::parse(text, context.zone())?;
+    let snapshot = select(&parsed.snapshot, &chain.snapshots)?;
+    Ok((snapshot, tree_path(parsed.path.as_deref().unwrap_or_default())?))
+}
+
+/// A path as people write it: slashes around it and `.` in it mean nothing.
+pub(crate) fn tree_path(given: &[u8]) -> Result<TreePath, Failure> {
+    let names: Vec<&[u8]> = given.split(|b| *b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+    TreePath::new(names.join(&b'/')).map_err(|_| {
+        let what = format!("{:?} is no path in a snapshot", escape(given));
+        Failure::usage(what, "paths are as `homelab-dr ls SNAPSHOT` shows them, without ..")
+    })
+}
+
+/// A path that the snapshot does not have.
+pub(crate) fn no_such_path(snapshot: &Snapshot, path: &TreePath) -> Failure {
+    let what = format!("snapshot {} has no {}", snapshot.id.short(), path.display());
+    let help = "`homelab-dr ls SNAPSHOT[:PATH]` shows what it has; paths begin below what was backed up";
+    Failure::new(Exit::Usage, what, help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_and_dots_are_forgiven_and_climbing_is_not() {
+        for text in ["/a/b", "a/b/", "./a/./b", "a//b"] {
+            assert_eq!(tree_path(text.as_bytes()).expect(text), TreePath::new("a/b").expect("plain"), "{text}");
+        }
+        assert_eq!(tree_path(b"/").expect("the root"), TreePath::root());
+        assert!(tree_path(b"a/../b").is_err());
+    }
+}

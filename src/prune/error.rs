@@ -1,0 +1,61 @@
+//! Why a prune did not begin, or stopped.
+
+use crate::base::id::{BlobId, ObjectId};
+use crate::repo::RepoError;
+
+/// See the module. All but [`PruneError::Repo`] are refusals: nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// The repository or its store failed.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// Records that others name are neither there nor forgotten on purpose: somebody removed them, or this is an old state of the store.
+    #[error(
+        "the chain of snapshots has {count} gap(s), the first at {first}: records were lost or removed by somebody"
+    )]
+    Gaps {
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: ObjectId,
+    },
+    /// A snapshot that does not open may need anything.
+    #[error("{count} snapshot record(s) cannot be read, the first is {first}: {reason}")]
+    Unreadable {
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: ObjectId,
+        /// Why not.
+        reason: String,
+    },
+    /// A tree that cannot be read whole may need anything.
+    #[error("the tree of snapshot {snapshot} cannot be read whole")]
+    Tree {
+        /// The snapshot.
+        snapshot: ObjectId,
+        /// What failed.
+        #[source]
+        source: RepoError,
+    },
+    /// Chunks of kept snapshots are in no pack that is there: the repository is damaged, or only a part of it can be seen.
+    #[error("{count} chunk(s) that snapshots need are in no pack that is there, the first is {first}")]
+    MissingData {
+        /// How many.
+        count: u64,
+        /// One of them.
+        first: BlobId,
+    },
+    /// No snapshot at all, and packs: everything would go.
+    #[error("there is no snapshot, and {packs} pack(s): everything would be removed")]
+    NoSnapshots {
+        /// How many packs there are.
+        packs: usize,
+    },
+}
+
+impl From<crate::store::StoreError> for PruneError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Repo(error.into())
+    }
+}

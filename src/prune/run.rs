@@ -1,0 +1,180 @@
+//! Doing what was planned: copy, mark; then look anew, copy what is needed after all, and delete what was marked long enough ago.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::Serialize;
+
+use crate::base::clock::{Clock, Time};
+use crate::prune::plan::{Waiting, WhyWait};
+use crate::prune::secure::{Also, secure};
+use crate::prune::view::View;
+use crate::prune::{Planned, PruneError, Settings};
+use crate::repo::doomed::{self, OBJECTS_MAX};
+use crate::repo::lock::{self, Extended};
+use crate::repo::presence::put_segments;
+use crate::repo::{Repository, layout};
+use crate::store::{Key, StoreError};
+
+/// Deletions at once.
+const DELETE_AT_ONCE: usize = 8;
+
+/// What a prune did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Outcome {
+    /// Objects marked.
+    pub doomed: u64,
+    /// Packs written with what was copied.
+    pub packs_written: u64,
+    /// Their bytes and those of their index.
+    pub bytes_written: u64,
+    /// Objects deleted.
+    pub deleted: Vec<String>,
+    /// What was due and had to wait.
+    pub wait: Vec<Waiting>,
+    /// Locks of what is needed.
+    pub locks: Extended,
+}
+
+/// Runs a plan. Cut off anywhere it leaves nothing wrong, and the next one goes on.
+pub async fn run_prune(
+    repository: &Arc<Repository>,
+    planned: Planned,
+    clock: &Arc<dyn Clock>,
+) -> Result<Outcome, PruneError> {
+    let Planned { plan, settings, mut view } = planned;
+    let mut outcome = Outcome::default();
+    put_segments(repository, view.adopted.clone(), view.now).await?;
+    let mut doom: Vec<Key> = plan.doom.iter().filter_map(|doom| Key::new(doom.object.as_str()).ok()).collect();
+    mark_all(repository, clock, &view, &mut doom, &mut outcome).await?;
+    let mut due: HashSet<Key> = plan.delete.iter().filter_map(|due| Key::new(due.object.as_str()).ok()).collect();
+    if settings.grace.is_zero() {
+        due.extend(doom);
+    }
+    if !due.is_empty() {
+        view = View::load(repository, &settings, clock).await?;
+        put_segments(repository, view.adopted.clone(), view.now).await?;
+        delete_all(repository, clock, &view, &settings, &due, &mut outcome).await?;
+    }
+    outcome.locks = extend_locks(repository, &view, clock.now().max(view.now)).await?;
+    Ok(outcome)
+}
+
+/// Phase one. What is needed is copied first, so that writers find a copy to build upon as soon as the old one is marked.
+async fn mark_all(
+    repository: &Arc<Repository>,
+    clock: &Arc<dyn Clock>,
+    view: &View,
+    doom: &mut Vec<Key>,
+    outcome: &mut Outcome,
+) -> Result<(), PruneError> {
+    let mut also = Also::default();
+    for key in doom.iter() {
+        match doomed::pack_of(key) {
+            Some(pack) => {
+                also.packs.insert(pack);
+            }
+            None => {
+                also.segments.insert(key.clone());
+            }
+        }
+    }
+    if doom.is_empty() {
+        return Ok(());
+    }
+    let secured = secure(repository, clock, view, &also).await?;
+    outcome.packs_written += secured.packs.len() as u64;
+    outcome.bytes_written += secured.stored_bytes;
+    doom.retain(|key| !doomed::pack_of(key).is_some_and(|pack| secured.damaged.contains(&pack)));
+    for objects in doom.chunks(OBJECTS_MAX) {
+        doomed::mark(repository, objects.to_vec(), clock.now()).await?;
+    }
+    outcome.doomed = doom.len() as u64;
+    Ok(())
+}
+
+/// Phase two, with a view that was loaded after this run's marks were durable.
+async fn delete_all(
+    repository: &Arc<Repository>,
+    clock: &Arc<dyn Clock>,
+    view: &View,
+    settings: &Settings,
+    planned: &HashSet<Key>,
+    outcome: &mut Outcome,
+) -> Result<(), PruneError> {
+    let secured = secure(repository, clock, view, &Also::default()).await?;
+    outcome.packs_written += secured.packs.len() as u64;
+    outcome.bytes_written += secured.stored_bytes;
+    let in_use = view.sessions_in_use();
+    let past = view.marks.marks.iter().filter(|mark| mark.modified.after(settings.grace) <= view.now);
+    let due: HashSet<&Key> = past.flat_map(|mark| &mark.objects).filter(|key| planned.contains(key)).collect();
+    let mut free: Vec<Key> = Vec::new();
+    for key in due {
+        let why = match doomed::pack_of(key) {
+            Some(pack) if view.protected.contains(&pack) => Some(WhyWait::Checkpoint),
+            Some(pack) if secured.damaged.contains(&pack) => Some(WhyWait::Damaged),
+            Some(_) => None,
+            None if key.as_str().starts_with(layout::SESSIONS) => {
+                let used = key.file_name().parse().is_ok_and(|session| in_use.contains(&session));
+                (used || view.strangers().next().is_some()).then_some(WhyWait::InUse)
+            }
+            None => {
+                let mark = view.marks.marks.iter().find(|mark| mark.key == *key);
+                mark.is_some_and(|mark| mark.objects.iter().any(|object| view.is_there(object)))
+                    .then_some(WhyWait::InUse)
+            }
+        };
+        match why {
+            Some(why) => outcome.wait.push(Waiting { object: key.to_string(), why }),
+            None => free.push(key.clone()),
+        }
+    }
+    free.sort();
+    let mut deleted = stream::iter(free)
+        .map(|key| async move { delete(repository, &key).await.map(|wait| (key, wait)) })
+        .buffered(DELETE_AT_ONCE);
+    while let Some((key, wait)) = deleted.try_next().await? {
+        match wait {
+            Some(why) => outcome.wait.push(Waiting { object: key.to_string(), why }),
+            None => outcome.deleted.push(key.to_string()),
+        }
+    }
+    Ok(())
+}
+
+async fn delete(repository: &Repository, key: &Key) -> Result<Option<WhyWait>, PruneError> {
+    match repository.store.delete(key).await {
+        Ok(()) => Ok(None),
+        Err(StoreError::Locked { until, .. }) => Ok(Some(WhyWait::Locked { until })),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Everything that a kept snapshot needs stays locked.
+async fn extend_locks(repository: &Arc<Repository>, view: &View, now: Time) -> Result<Extended, PruneError> {
+    if repository.lock_period().is_zero() {
+        return Ok(Extended::default());
+    }
+    let forgotten = view.chain.forgotten();
+    let mut keys = vec![layout::format()];
+    for prefix in [layout::ACCESS, layout::EPOCHS, layout::INDEX] {
+        let listed = repository.store.list(prefix).await?;
+        keys.extend(listed.into_iter().map(|entry| entry.key).filter(|key| !view.marks.is_doomed(key)));
+    }
+    let records = view.chain.snapshots.iter().map(|snapshot| snapshot.id).chain(view.chain.tombstones.keys().copied());
+    keys.extend(records.filter(|id| !forgotten.contains(id)).map(|id| layout::named(layout::SNAPSHOTS, &id)));
+    let mut packs = HashSet::new();
+    view.for_needed(|copies| packs.extend(copies.iter().map(|copy| copy.location.pack)));
+    let kept = packs.iter().filter_map(|pack| view.index.pack(*pack)).filter(|pack| pack.usable);
+    keys.extend(kept.map(|pack| layout::pack(&pack.id)));
+    let sessions: HashSet<Key> = view
+        .index
+        .places()
+        .filter(|(pack, _)| packs.contains(pack))
+        .filter_map(|(_, session)| session.and_then(|session| view.index.session(session)))
+        .map(|session| layout::session(&session))
+        .collect();
+    keys.extend(sessions);
+    Ok(lock::extend(repository, keys, now).await?)
+}

@@ -1,0 +1,109 @@
+//! Copies whatever is needed out of doomed objects: blobs into new packs, and what doomed index segments say of packs that are there into new segments.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::base::clock::Clock;
+use crate::base::id::{BlobId, ObjectId};
+use crate::format::pack::IndexSegment;
+use crate::prune::PruneError;
+use crate::prune::view::View;
+use crate::repo::index::read_segment;
+use crate::repo::presence::put_segment;
+use crate::repo::rescue::Rescue;
+use crate::repo::upload::SEGMENT_BLOBS;
+use crate::repo::{RepoError, Repository};
+use crate::store::Key;
+
+/// What is going to be marked, and counts as marked.
+#[derive(Default)]
+pub(crate) struct Also {
+    pub packs: HashSet<ObjectId>,
+    pub segments: HashSet<Key>,
+}
+
+/// What was copied.
+#[derive(Default)]
+pub(crate) struct Secured {
+    /// Packs that hold something needed which does not read: they must stay.
+    pub damaged: HashSet<ObjectId>,
+    pub packs: Vec<ObjectId>,
+    pub stored_bytes: u64,
+}
+
+/// Afterwards every needed blob that was only in doomed packs is in a new one as well, but for those in [`Secured::damaged`]; and every pack that is there
+/// is named by a segment that nobody doomed.
+pub(crate) async fn secure(
+    repository: &Arc<Repository>,
+    clock: &Arc<dyn Clock>,
+    view: &View,
+    also: &Also,
+) -> Result<Secured, PruneError> {
+    let mut secured = Secured::default();
+    let wanted = wanted(view, also);
+    if !wanted.is_empty() {
+        let mut rescue = Rescue::start(repository.clone(), clock.clone());
+        for (pack, blobs) in &wanted {
+            match rescue.copy(pack, blobs).await {
+                Ok(damaged) if damaged.is_empty() => {}
+                Ok(_) | Err(RepoError::Pack { .. } | RepoError::Sealed { .. } | RepoError::Record { .. }) => {
+                    secured.damaged.insert(*pack);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let written = rescue.finish().await?;
+        secured.packs = written.packs;
+        secured.stored_bytes = written.stored_bytes;
+    }
+    secure_index(repository, view, also).await?;
+    Ok(secured)
+}
+
+/// Needed blobs without a good copy, by the doomed pack to copy them from.
+fn wanted(view: &View, also: &Also) -> HashMap<ObjectId, HashSet<BlobId>> {
+    let mut wanted: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
+    view.for_needed(|copies| {
+        let mut packs = copies.iter().filter_map(|copy| Some((copy.id, view.index.pack(copy.location.pack)?)));
+        if packs.clone().any(|(_, pack)| pack.usable && !also.packs.contains(&pack.id)) {
+            return;
+        }
+        let doomed = |id: &ObjectId| also.packs.contains(id) || view.marks.is_pack_doomed(id);
+        if let Some((id, pack)) = packs.find(|(_, pack)| view.presence.has(&pack.id, pack.size) && doomed(&pack.id)) {
+            wanted.entry(pack.id).or_default().insert(id);
+        }
+    });
+    wanted
+}
+
+async fn secure_index(repository: &Arc<Repository>, view: &View, also: &Also) -> Result<(), PruneError> {
+    let doomed = |key: &Key| view.marks.is_doomed(key) || also.segments.contains(key);
+    let mut covered: HashSet<ObjectId> = view
+        .segments
+        .iter()
+        .filter(|segment| !doomed(&segment.key))
+        .flat_map(|segment| segment.packs.iter().map(|(pack, _)| *pack))
+        .collect();
+    covered.extend(view.adopted.iter().map(|pack| pack.id));
+    let (mut merged, mut blobs) = (IndexSegment::default(), 0);
+    for segment in view.segments.iter().filter(|segment| doomed(&segment.key)) {
+        let lacks = |pack: &ObjectId| view.presence.packs.contains_key(pack) && !covered.contains(pack);
+        if !segment.packs.iter().any(|(pack, _)| lacks(pack)) {
+            continue;
+        }
+        for pack in read_segment(repository, &segment.key).await?.packs {
+            if view.presence.packs.contains_key(&pack.id) && covered.insert(pack.id) {
+                blobs += pack.table.len();
+                merged.packs.push(pack);
+            }
+            if blobs >= SEGMENT_BLOBS {
+                put_segment(repository, &std::mem::take(&mut merged), view.now).await?;
+                blobs = 0;
+            }
+        }
+    }
+    if !merged.packs.is_empty() {
+        put_segment(repository, &merged, view.now).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! What a pruner sees: everything listed in the one order that makes it safe to act upon, and what is needed of it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::base::clock::{Clock, Time};
+use crate::base::id::{ObjectId, SessionId};
+use crate::format::pack::IndexedPack;
+use crate::prune::reach::Reach;
+use crate::prune::{PruneError, Settings};
+use crate::repo::doomed::{self, Mark, Marks};
+use crate::repo::index::{Index, Indexed, load_segments};
+use crate::repo::presence::{Presence, adopt};
+use crate::repo::snapshots::Chain;
+use crate::repo::{Repository, checkpoint, layout};
+use crate::store::{Key, StoreError};
+
+/// An index segment as it was found.
+pub(crate) struct Segment {
+    pub key: Key,
+    pub size: u64,
+    /// Its packs and how many blobs each has.
+    pub packs: Vec<(ObjectId, usize)>,
+}
+
+/// See the module.
+pub(crate) struct View {
+    /// The store's time; never later than it really is.
+    pub now: Time,
+    pub marks: Marks,
+    pub chain: Chain,
+    /// Packs that running backups rely on.
+    pub protected: BTreeSet<ObjectId>,
+    pub segments: Vec<Segment>,
+    /// The used bit of the first copy of a blob says that it is needed; `usable` of a pack that it is there and unmarked.
+    pub index: Arc<Index>,
+    pub presence: Presence,
+    /// Packs that no segment named.
+    pub adopted: Vec<IndexedPack>,
+    /// Index segments, marks and sessions that are there.
+    others: HashSet<Key>,
+}
+
+/// Asks the store for its time with an empty mark; `None` where nothing may be written.
+pub(crate) async fn store_time(repository: &Repository, clock: &Arc<dyn Clock>) -> Result<Option<Time>, PruneError> {
+    use crate::repo::RepoError::Store;
+    match doomed::mark(repository, Vec::new(), clock.now()).await {
+        Ok(Mark { key, modified, .. }) => {
+            // An empty mark dooms nothing: one that cannot be removed now is removed with the finished ones.
+            let _ = repository.store.delete(&key).await;
+            Ok(Some(modified))
+        }
+        Err(Store(StoreError::ReadOnly { .. } | StoreError::Denied { .. })) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn load_chain(repository: &Repository) -> Result<Chain, PruneError> {
+    let mut chain = Chain::load(repository).await?;
+    if !chain.gaps().is_empty() {
+        // Somebody may have forgotten a snapshot between the listing and the reading; then the second look sees the tombstone.
+        chain = Chain::load(repository).await?;
+    }
+    let gaps = chain.gaps();
+    if let Some(first) = gaps.first() {
+        return Err(PruneError::Gaps { count: gaps.len(), first: *first });
+    }
+    if let Some((first, reason)) = chain.unreadable.first() {
+        let (first, reason) = (*first, reason.clone());
+        return Err(PruneError::Unreadable { count: chain.unreadable.len(), first, reason });
+    }
+    Ok(chain)
+}
+
+impl View {
+    /// Lists, reads and walks everything; refuses what must not be acted upon.
+    pub(crate) async fn load(
+        repository: &Arc<Repository>,
+        settings: &Settings,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, PruneError> {
+        let now = store_time(repository, clock).await?;
+        // The order matters. Snapshots before the index: what a snapshot needs was indexed before it. The index before packs: a pack was stored before
+        // it was indexed, so one that is not listed is gone. Marks before packs: one that is listed and unmarked was not deleted meanwhile.
+        let marks = Marks::load(repository).await?;
+        let chain = load_chain(repository).await?;
+        let now = now.unwrap_or_else(|| marks.marks.iter().map(|mark| mark.modified).max().unwrap_or_default());
+        let protected = checkpoint::protected(repository, now, settings.grace.saturating_mul(2)).await?;
+        let listed = repository.store.list(layout::INDEX).await?;
+        let mut packs_of: HashMap<Key, Vec<(ObjectId, usize)>> = HashMap::new();
+        let mut builder = load_segments(repository, &listed, &mut |key, segment| {
+            let packs = segment.packs.iter().map(|pack| (pack.id, pack.table.len())).collect();
+            packs_of.insert(key.clone(), packs);
+        })
+        .await?;
+        let presence = Presence::load(repository).await?;
+        let adopted = adopt(repository, &mut builder, &marks, &presence, usize::MAX).await?;
+        let mut index = builder.finish(Vec::new());
+        for pack in &mut index.packs {
+            pack.present = presence.packs.contains_key(&pack.id);
+            pack.usable = presence.has(&pack.id, pack.size) && !marks.is_pack_doomed(&pack.id);
+        }
+        let others = listed.iter().map(|entry| &entry.key).chain(marks.marks.iter().map(|mark| &mark.key));
+        let others = others.chain(presence.sessions.values().map(|entry| &entry.key)).cloned().collect();
+        let segments = listed
+            .into_iter()
+            .map(|entry| {
+                let packs = packs_of.remove(&entry.key).unwrap_or_default();
+                Segment { key: entry.key, size: entry.size, packs }
+            })
+            .collect();
+        let view = Self { now, marks, chain, protected, segments, index: Arc::new(index), presence, adopted, others };
+        view.mark_needed(repository, settings).await?;
+        Ok(view)
+    }
+
+    async fn mark_needed(&self, repository: &Arc<Repository>, settings: &Settings) -> Result<(), PruneError> {
+        let forgotten = self.chain.forgotten();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            self.chain.snapshots.iter().partition(|snapshot| forgotten.contains(&snapshot.id));
+        if kept.is_empty() && !self.presence.packs.is_empty() && !settings.allow_empty {
+            return Err(PruneError::NoSnapshots { packs: self.presence.packs.len() });
+        }
+        let mut reach = Reach::new(repository.clone(), self.index.clone());
+        for snapshot in kept {
+            let walked = reach.walk(snapshot.record.root).await;
+            walked.map_err(|source| PruneError::Tree { snapshot: snapshot.id, source })?;
+        }
+        if let Some(first) = reach.first_missing.filter(|_| !settings.allow_missing) {
+            return Err(PruneError::MissingData { count: reach.missing, first });
+        }
+        // A forgotten snapshot whose record is still there (a lock keeps it, or `forget` was killed) is spared while it can be read. It must come last:
+        // a walk that breaks off leaves bits for blobs whose children it never saw.
+        for snapshot in gone {
+            let _ = reach.walk(snapshot.record.root).await;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with all copies of every needed blob.
+    pub(crate) fn for_needed(&self, mut each: impl FnMut(&[Indexed])) {
+        let mut copies: Vec<Indexed> = Vec::new();
+        let mut flush = |copies: &mut Vec<Indexed>| {
+            if copies.first().is_some_and(|first| self.index.is_used(first.location.slot)) {
+                each(copies);
+            }
+            copies.clear();
+        };
+        for blob in self.index.iter() {
+            if copies.last().is_some_and(|last| last.id != blob.id) {
+                flush(&mut copies);
+            }
+            copies.push(blob);
+        }
+        flush(&mut copies);
+    }
+
+    /// Sessions that a pack which is there was sealed by.
+    pub(crate) fn sessions_in_use(&self) -> HashSet<SessionId> {
+        let there = |pack: u32| self.index.pack(pack).is_some_and(|pack| pack.present);
+        self.index
+            .places()
+            .filter(|(pack, _)| there(*pack))
+            .filter_map(|(_, session)| session.and_then(|session| self.index.session(session)))
+            .collect()
+    }
+
+    /// Packs that are there and that nothing names, so that nobody knows what is in them.
+    pub(crate) fn strangers(&self) -> impl Iterator<Item = &ObjectId> {
+        self.presence.packs.keys().filter(|id| self.index.pack_number(id).is_none())
+    }
+
+    /// Whether a markable object is there.
+    pub(crate) fn is_there(&self, key: &Key) -> bool {
+        match doomed::pack_of(key) {
+            Some(pack) => self.presence.packs.contains_key(&pack),
+            None => self.others.contains(key),
+        }
+    }
+}

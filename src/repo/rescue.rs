@@ -1,0 +1,129 @@
+//! Moving sealed blobs as they are, with the wraps of their sessions, into new packs: needs no key to content.
+//!
+//! Every blob is checked against the hash of its sealed bytes on the way. Nothing counts before [`Rescue::finish`] has returned.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use crate::base::clock::Clock;
+use crate::base::id::{BlobId, ObjectId};
+use crate::format::pack::{self, BlobRecord, PackClass, PackTable, Wrap};
+use crate::repo::error::RepoError;
+use crate::repo::index::read_segment;
+use crate::repo::layout;
+use crate::repo::open::Repository;
+use crate::repo::packer::{PackBuilder, TRAILER_BYTES, open_table, open_trailer};
+use crate::repo::upload::{PackSender, Uploads};
+use crate::repo::write::Written;
+
+/// Copies blobs into new packs; see the module.
+pub struct Rescue {
+    repository: Arc<Repository>,
+    uploads: Uploads,
+    sender: PackSender,
+    content: PackBuilder,
+    metadata: PackBuilder,
+}
+
+impl Rescue {
+    /// Starts; nothing is stored until there is something to store.
+    #[must_use]
+    pub fn start(repository: Arc<Repository>, clock: Arc<dyn Clock>) -> Self {
+        let uploads = Uploads::start(repository.clone(), clock);
+        let sender = uploads.sender();
+        let content = PackBuilder::new(PackClass::Content);
+        Self { repository, uploads, sender, content, metadata: PackBuilder::new(PackClass::Metadata) }
+    }
+
+    /// Copies the blobs of `pack` that are wanted; [`RepoError::Vanished`] if the pack is gone or lacks one of them. Returns those that are damaged.
+    pub async fn copy(&mut self, pack: &ObjectId, wanted: &HashSet<BlobId>) -> Result<Vec<BlobId>, RepoError> {
+        let key = layout::pack(pack);
+        let bytes = match self.repository.store.get(&key).await {
+            Err(error) if error.is_not_found() => return Err(RepoError::Vanished { pack: *pack }),
+            other => other?,
+        };
+        let fail = |source| RepoError::Pack { key: key.clone(), source };
+        let (_, wraps) = pack::parse_header(&bytes).map_err(fail)?;
+        let table = table_of(&self.repository, pack, &bytes).await?;
+        if wraps.len() != table.sessions.len() {
+            return Err(fail(pack::PackError::Table));
+        }
+        let mut left = wanted.clone();
+        let mut damaged = Vec::new();
+        for record in table.records().filter(|record| wanted.contains(&record.id)) {
+            if !left.remove(&record.id) {
+                continue;
+            }
+            match slice(&bytes, &record) {
+                Some(sealed) => self.add(&record, &sealed, &table, &wraps).await?,
+                None => damaged.push(record.id),
+            }
+        }
+        if left.is_empty() { Ok(damaged) } else { Err(RepoError::Vanished { pack: *pack }) }
+    }
+
+    async fn add(
+        &mut self,
+        record: &BlobRecord,
+        sealed: &[u8],
+        table: &PackTable,
+        wraps: &[Wrap],
+    ) -> Result<(), RepoError> {
+        let at = usize::from(record.session);
+        let session = table.sessions.get(at).copied().zip(wraps.get(at).copied());
+        let (open, class, session) = if record.kind.is_metadata() {
+            (&mut self.metadata, PackClass::Metadata, None)
+        } else {
+            (&mut self.content, PackClass::Content, session)
+        };
+        let full = open.is_full_for(sealed.len()).then(|| std::mem::replace(open, PackBuilder::new(class)));
+        open.add(record.kind, record.id, sealed, record.plain_length, session);
+        match full {
+            Some(full) => self.sender.send(full.finish(&self.repository.meta)?).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything is stored and indexed.
+    pub async fn finish(self) -> Result<Written, RepoError> {
+        for open in [self.content, self.metadata] {
+            if !open.is_empty() && self.sender.send(open.finish(&self.repository.meta)?).await.is_err() {
+                break; // the uploads failed, and say below why
+            }
+        }
+        drop(self.sender);
+        let stored = self.uploads.stored_bytes();
+        let packs = self.uploads.finish().await?;
+        Ok(Written { packs, stored_bytes: stored.load(Ordering::Relaxed) })
+    }
+}
+
+fn slice(bytes: &Bytes, record: &BlobRecord) -> Option<Bytes> {
+    let end = usize::try_from(record.end()).ok().filter(|end| *end <= bytes.len())?;
+    let sealed = bytes.slice(record.offset as usize..end);
+    (*blake3::hash(&sealed).as_bytes() == record.sealed_hash).then_some(sealed)
+}
+
+/// The table at the end of a pack; if it does not open (an earlier epoch's), the one in the index.
+async fn table_of(repository: &Repository, id: &ObjectId, bytes: &Bytes) -> Result<PackTable, RepoError> {
+    let own = || {
+        let trailer = bytes.slice(bytes.len().saturating_sub(TRAILER_BYTES)..);
+        let range = open_trailer(&repository.meta, id, &trailer)?;
+        let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        open_table(&repository.meta, id, &bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start))))
+    };
+    let error = match own() {
+        Ok(table) => return Ok(table),
+        Err(error) => error,
+    };
+    for listed in repository.store.list(layout::INDEX).await? {
+        let segment = read_segment(repository, &listed.key).await?;
+        if let Some(found) = segment.packs.into_iter().find(|pack| pack.id == *id) {
+            return Ok(found.table);
+        }
+    }
+    Err(error)
+}
