@@ -64,16 +64,16 @@ impl Places {
     fn make(&self) -> Result<(), Failure> {
         let shown = self.dir.display();
         let made = std::fs::create_dir(&self.dir).and_then(|()| std::fs::create_dir(&self.keys));
-        made.map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Failure::new(
-                Exit::Refused,
-                format!("{shown} exists already; nothing was changed"),
-                "name another folder with --dir, or remove this one if it is left from an earlier demonstration",
-            ),
-            _ => {
-                let help = "see that the folder above it exists and that you may write there";
-                Failure::because(Exit::Usage, format!("cannot make the folder {shown}"), error, help)
+        made.map_err(|error| {
+            if error.kind() == std::io::ErrorKind::AlreadyExists {
+                return Failure::new(
+                    Exit::Refused,
+                    format!("{shown} exists already; nothing was changed"),
+                    "name another folder with --dir, or remove this one if it is left from an earlier demonstration",
+                );
             }
+            let help = "see that the folder above it exists and that you may write there";
+            Failure::because(Exit::Usage, format!("cannot make the folder {shown}"), error, help)
         })
     }
 }
