@@ -25,7 +25,7 @@ pub struct Assembled {
     pub root: TreeRoot,
     /// What was counted.
     pub statistics: Statistics,
-    /// Problems and notes, at most [`PROBLEMS_KEPT_MAX`].
+    /// Problems and notes, at most `PROBLEMS_KEPT_MAX`.
     pub problems: Vec<Problem>,
 }
 

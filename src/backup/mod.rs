@@ -5,7 +5,7 @@
 //!    (scan)      └─ jobs ─ read, cut, hash, zstd, seal ─ slot ┴─ entries in order ─ tree ─ packs ─ store ─ index ─ snapshot
 //!                          (workers)                            (assemble)          (repo::write, repo::upload, repo::commit)
 //! ```
-//! Bounded everywhere: jobs (`queue`), entries in order ([`ENTRIES_MAX`]), packs in flight (`repo::upload`). An interrupted run reports nothing and loses
+//! Bounded everywhere: jobs (`queue`), entries in order (`ENTRIES_MAX`), packs in flight (`repo::upload`). An interrupted run reports nothing and loses
 //! nothing: what it stored is found by the next one.
 
 pub mod assemble;
