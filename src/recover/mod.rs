@@ -8,9 +8,9 @@
 //! ```
 //! A file is finished, with metadata and name, only when every piece was checked and written; a file with a damaged piece is not left behind.
 
-pub mod files;
+mod files;
 pub mod select;
-pub(crate) mod window;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

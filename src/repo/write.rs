@@ -197,12 +197,6 @@ impl Writer {
         self.uploads.stored_bytes().load(Ordering::Relaxed)
     }
 
-    /// The same, for a display that goes on beside.
-    #[must_use]
-    pub fn stored_counter(&self) -> Arc<AtomicU64> {
-        self.uploads.stored_bytes()
-    }
-
     /// The session's object, as it was stored.
     pub(crate) fn session_object(&self) -> (Key, Bytes) {
         self.session.clone()
