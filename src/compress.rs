@@ -63,34 +63,35 @@ impl Packing {
 /// Decompresses blobs one after another with one context.
 pub struct Unpacking {
     zstd: Decompressor<'static>,
+    plain: Vec<u8>,
 }
 
 impl Unpacking {
     /// A fresh context.
     pub fn new() -> Result<Self, CompressError> {
-        Ok(Self { zstd: Decompressor::new().map_err(CompressError::Setup)? })
+        Ok(Self { zstd: Decompressor::new().map_err(CompressError::Setup)?, plain: Vec::new() })
     }
 
-    /// The plaintext of what [`Packing::append`] wrote; at most `limit` bytes, allocated only as far as the frame says.
-    pub fn open(&mut self, mut stored: Vec<u8>, limit: usize) -> Result<Vec<u8>, CompressError> {
-        match stored.first().copied() {
-            Some(RAW) => {
-                stored.remove(0);
-                if stored.len() > limit {
-                    let source = std::io::Error::other("longer than its limit");
-                    return Err(CompressError::Broken { limit, source });
-                }
-                Ok(stored)
-            }
-            Some(1..=22) => {
-                let body = stored.get(1..).unwrap_or_default();
+    /// The plaintext of what [`Packing::append`] wrote, until the next call; at most `limit` bytes, allocated only as far as the frame says.
+    pub fn open<'a>(&'a mut self, stored: &'a [u8], limit: usize) -> Result<&'a [u8], CompressError> {
+        let too_long = || CompressError::Broken { limit, source: std::io::Error::other("longer than its limit") };
+        match stored.split_first() {
+            Some((&RAW, body)) if body.len() > limit => Err(too_long()),
+            Some((&RAW, body)) => Ok(body),
+            Some((1..=22, body)) => {
                 let capacity = match zstd::zstd_safe::get_frame_content_size(body) {
                     Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX).min(limit),
                     _ => limit,
                 };
-                self.zstd.decompress(body, capacity).map_err(|source| CompressError::Broken { limit, source })
+                self.plain.clear();
+                self.plain.reserve_exact(capacity);
+                self.zstd
+                    .decompress_to_buffer(body, &mut self.plain)
+                    .map_err(|source| CompressError::Broken { limit, source })?;
+                // The buffer may be larger than what was asked for.
+                if self.plain.len() > limit { Err(too_long()) } else { Ok(&self.plain) }
             }
-            marker => Err(CompressError::Marker(marker)),
+            marker => Err(CompressError::Marker(marker.map(|(marker, _)| *marker))),
         }
     }
 }
@@ -103,8 +104,8 @@ mod tests {
         let mut stored = Vec::new();
         Packing::new(LEVEL_DEFAULT).expect("setup").append(plain, &mut stored);
         let length = stored.len();
-        let back = Unpacking::new().expect("setup").open(stored, plain.len()).expect("what was written");
-        assert_eq!(back, plain);
+        let mut unpack = Unpacking::new().expect("setup");
+        assert_eq!(unpack.open(&stored, plain.len()).expect("what was written"), plain);
         length
     }
 
@@ -132,10 +133,10 @@ mod tests {
         let mut bomb = Vec::new();
         Packing::new(19).expect("setup").append(&vec![0; 50_000_000], &mut bomb);
         let mut unpack = Unpacking::new().expect("setup");
-        assert!(matches!(unpack.open(bomb, 1_000_000), Err(CompressError::Broken { .. })));
-        assert!(matches!(unpack.open(vec![], 10), Err(CompressError::Marker(None))));
-        assert!(matches!(unpack.open(vec![99, 1, 2], 10), Err(CompressError::Marker(Some(99)))));
-        assert!(matches!(unpack.open(vec![3, 1, 2], 10), Err(CompressError::Broken { .. })));
-        assert!(matches!(unpack.open(vec![0, 1, 2], 1), Err(CompressError::Broken { .. })));
+        assert!(matches!(unpack.open(&bomb, 1_000_000), Err(CompressError::Broken { .. })));
+        assert!(matches!(unpack.open(&[], 10), Err(CompressError::Marker(None))));
+        assert!(matches!(unpack.open(&[99, 1, 2], 10), Err(CompressError::Marker(Some(99)))));
+        assert!(matches!(unpack.open(&[3, 1, 2], 10), Err(CompressError::Broken { .. })));
+        assert!(matches!(unpack.open(&[0, 1, 2], 1), Err(CompressError::Broken { .. })));
     }
 }

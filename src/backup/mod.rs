@@ -35,6 +35,7 @@ use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
 use crate::format::record::{Link, PROBLEMS_MAX, ProblemRecord, SnapshotRecord, Statistics, TreeRoot};
+use crate::repo::checkpoint::Checkpointer;
 use crate::repo::commit::{self, Committed};
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
@@ -138,6 +139,7 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     let before = open_previous(repository, &index, previous.as_ref(), started).await;
     progress.enter("backing up");
     let writer = Arc::new(Writer::begin(repository.clone(), index, clock.clone(), options.level).await?);
+    let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let queue = Arc::new(Queue::default());
     let (mut sender, receiver) = std::sync::mpsc::sync_channel::<Pending>(ENTRIES_MAX);
 
@@ -210,6 +212,7 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     let based_on = previous.map(|snapshot| snapshot.id);
     let record = snapshot_record(options, started, clock.now(), root, statistics, &problems, based_on);
     let Committed { id, record, .. } = commit::commit(writer, record, clock).await?;
+    checkpoints.committed().await;
     Ok(BackupReport { snapshot: Some(id), record, problems })
 }
 

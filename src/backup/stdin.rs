@@ -14,6 +14,7 @@ use crate::backup::{BackupError, BackupOptions, BackupReport, Context, give_up, 
 use crate::base::clock::Time;
 use crate::format::entry::{Entry, FileTime, Identity, Kind, Piece, TreePath};
 use crate::format::record::{Statistics, TreeRoot};
+use crate::repo::checkpoint::Checkpointer;
 use crate::repo::commit;
 use crate::repo::tree_write::TreeBuilder;
 use crate::repo::write::Writer;
@@ -70,6 +71,7 @@ pub async fn run_stdin(
     let index = commit::prepare(&repository).await?;
     progress.enter("backing up");
     let writer = Arc::new(Writer::begin(repository, index, clock.clone(), options.level).await?);
+    let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let failure = Arc::new(Mutex::new(None));
     let built = {
         let (writer, failure, name) = (writer.clone(), failure.clone(), name.clone());
@@ -130,5 +132,6 @@ pub async fn run_stdin(
     statistics.bytes_new = writer.new_bytes();
     let record = snapshot_record(options, started, clock.now(), root, statistics, &[], None);
     let Committed { id, record, .. } = commit::commit(writer, record, &clock).await?;
+    checkpoints.committed().await;
     Ok(BackupReport { snapshot: Some(id), record, problems: Vec::new() })
 }

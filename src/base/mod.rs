@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod clock;
 pub mod id;
+pub mod pool;
 pub mod progress;
 pub mod units;
 pub mod when;

@@ -8,7 +8,6 @@ use tokio::task::JoinSet;
 
 use crate::check::report::Problem;
 use crate::check::snapshots::with_causes;
-use crate::compress::Unpacking;
 use crate::crypto::content::ContentKey;
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::MetaError;
@@ -18,6 +17,7 @@ use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::index::Location;
 use crate::repo::layout;
+use crate::repo::opener::Opener;
 use crate::repo::packer::{TRAILER_BYTES, open_table, open_trailer};
 
 /// What reading a pack gave.
@@ -174,16 +174,10 @@ impl Job {
     /// Every `lanes`-th blob, from the `lane`-th on.
     fn blobs_of(&self, lane: usize, lanes: usize) -> Verdict {
         let mut verdict = Verdict { number: self.number, ..Verdict::default() };
-        let mut unpacking = match Unpacking::new() {
-            Ok(unpacking) => unpacking,
-            Err(error) => {
-                verdict.troubles.push((Problem::Unreadable, with_causes(&error)));
-                return verdict;
-            }
-        };
+        let mut opener = self.reader.opener();
         for (record, location) in self.blobs.iter().skip(lane).step_by(lanes) {
             verdict.blobs += 1;
-            match self.blob(record, location, &mut unpacking) {
+            match self.blob(record, location, &mut opener) {
                 Ok(opened) => verdict.opened += u64::from(opened),
                 Err(reason) => verdict.bad.push((location.slot, format!("blob {}: {reason}", record.id.short()))),
             }
@@ -192,7 +186,7 @@ impl Job {
     }
 
     /// Checks one blob; tells whether it was opened.
-    fn blob(&self, record: &BlobRecord, location: &Location, unpacking: &mut Unpacking) -> Result<bool, String> {
+    fn blob(&self, record: &BlobRecord, location: &Location, opener: &mut Opener) -> Result<bool, String> {
         let end = usize::try_from(record.end()).unwrap_or(usize::MAX);
         let sealed = self.bytes.get(record.offset as usize..end).ok_or("it lies beyond the pack's end")?;
         if *blake3::hash(sealed).as_bytes() != record.sealed_hash {
@@ -200,9 +194,9 @@ impl Job {
         }
         let reader = &self.reader;
         let opened = match (record.kind, location.session.and_then(|session| self.keys.get(&session))) {
-            (Kind::Data, Some(key)) => reader.open_data(key, &record.id, location, unpacking, sealed),
+            (Kind::Data, Some(key)) => reader.open_data(key, &record.id, location, opener, sealed),
             (Kind::Data, None) => return Ok(false), // no identity, or its session is told of already
-            (kind, _) => reader.open_metadata(kind, &record.id, location, sealed),
+            (kind, _) => reader.open_metadata(kind, &record.id, location, opener, sealed),
         };
         let plain = opened.map_err(|error| match error {
             RepoError::Blob { reason, .. } => reason,

@@ -158,8 +158,9 @@ impl ContentKey {
         self.id
     }
 
-    /// Opens a sealed blob; the plaintext is as it was given to `seal`.
-    pub fn open(&self, id: &BlobId, sealed: &[u8]) -> Result<Vec<u8>, ContentError> {
+    /// Opens a sealed blob into `plain`, whose content it replaces; the plaintext is as it was given to `seal`. Nothing is left there after an error.
+    pub fn open(&self, id: &BlobId, sealed: &[u8], plain: &mut Vec<u8>) -> Result<(), ContentError> {
+        plain.clear();
         let (head, rest) = sealed.split_first_chunk::<CONTENT_HEAD>().ok_or(ContentError::Short)?;
         let [version, counter @ ..] = masked(*head, id.as_bytes());
         if version != SEAL_VERSION {
@@ -171,11 +172,11 @@ impl ContentKey {
             *to = from;
         }
         let ad = associated_data(&self.repository, self.epoch, Kind::Data.number(), id.as_bytes());
-        let mut plain = ciphertext.to_vec();
-        self.cipher
-            .decrypt_in_place_detached(&nonce, &ad, &mut plain, Tag::from_slice(tag))
-            .map_err(|_| ContentError::Broken)?;
-        Ok(plain)
+        plain.extend_from_slice(ciphertext);
+        self.cipher.decrypt_in_place_detached(&nonce, &ad, plain, Tag::from_slice(tag)).map_err(|_| {
+            plain.clear();
+            ContentError::Broken
+        })
     }
 }
 
@@ -213,8 +214,11 @@ mod tests {
         let blob = sealed(&sealer, &id, b"a secret");
         let key = ContentKey::unwrap(REPOSITORY, 1, &secret, &wrap).expect("the right key");
         assert_eq!(key.id(), sealer.id());
-        assert_eq!(key.open(&id, &blob).as_deref(), Ok(&b"a secret"[..]));
-        assert!(key.open(&BlobId::new([2; 32]), &blob).is_err());
+        let mut plain = b"of the blob before".to_vec();
+        key.open(&id, &blob, &mut plain).expect("the right key");
+        assert_eq!(plain, b"a secret");
+        assert!(key.open(&BlobId::new([2; 32]), &blob, &mut plain).is_err());
+        assert_eq!(plain, b"");
 
         let (other, _) = epoch_key_pair().expect("random");
         assert_eq!(ContentKey::unwrap(REPOSITORY, 1, &other, &wrap).err(), Some(ContentError::Broken));
@@ -231,8 +235,8 @@ mod tests {
         for at in 0..blob.len() {
             let mut changed = blob.clone();
             changed[at] ^= 1;
-            assert!(key.open(&id, &changed).is_err(), "byte {at}");
-            assert!(key.open(&id, &blob[..at]).is_err(), "cut at {at}");
+            assert!(key.open(&id, &changed, &mut Vec::new()).is_err(), "byte {at}");
+            assert!(key.open(&id, &blob[..at], &mut Vec::new()).is_err(), "cut at {at}");
         }
         for at in 0..wrap.len() {
             let mut changed = wrap;

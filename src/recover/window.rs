@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::backup::Context;
 use crate::base::id::BlobId;
-use crate::compress::Unpacking;
 use crate::crypto::content::ContentKey;
 use crate::recover::RestoreProblem;
 use crate::recover::files::OpenFile;
@@ -30,6 +30,9 @@ pub struct Write {
     /// How many.
     pub length: u32,
 }
+
+/// Threads that open and write at once, beyond one a processor: for the time that a file system takes. Each holds a chunk twice.
+const WRITERS_BEYOND: usize = 1;
 
 /// See the module.
 #[derive(Default)]
@@ -74,8 +77,10 @@ impl Window {
                 (run, writes)
             })
             .collect();
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let writers = Semaphore::new(processors + WRITERS_BEYOND);
         stream::iter(parts)
-            .map(|(run, writes)| carry_out_run(context, reader, run, writes))
+            .map(|(run, writes)| carry_out_run(context, reader, &writers, run, writes))
             .buffer_unordered(FETCH_AT_ONCE)
             .try_collect()
             .await
@@ -93,7 +98,13 @@ fn fail(writes: Vec<Write>, source: impl Fn() -> RepoError) {
     }
 }
 
-async fn carry_out_run(context: &Context, reader: &Arc<Reader>, run: Run, writes: ByBlob) -> Result<(), RepoError> {
+async fn carry_out_run(
+    context: &Context,
+    reader: &Arc<Reader>,
+    writers: &Semaphore,
+    run: Run,
+    writes: ByBlob,
+) -> Result<(), RepoError> {
     if context.cancel.is_cancelled() {
         return Err(RepoError::Cancelled);
     }
@@ -110,10 +121,11 @@ async fn carry_out_run(context: &Context, reader: &Arc<Reader>, run: Run, writes
     }
     let left = match bytes {
         Ok(bytes) => {
+            let _turn = writers.acquire().await.map_err(|_| RepoError::Worker { what: "writing files" })?;
             let (reader, progress) = (reader.clone(), context.progress.clone());
             spawn_blocking(move || write_run(&reader, &progress, &run, &bytes, &keys, writes))
                 .await
-                .map_err(|_| RepoError::Worker { what: "writing files" })??
+                .map_err(|_| RepoError::Worker { what: "writing files" })?
         }
         Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
         Err(_) => writes,
@@ -140,20 +152,20 @@ fn write_run(
     bytes: &Bytes,
     keys: &HashMap<Option<u32>, Arc<ContentKey>>,
     mut writes: ByBlob,
-) -> Result<ByBlob, RepoError> {
-    let mut unpacking = Unpacking::new().map_err(RepoError::Compression)?;
+) -> ByBlob {
+    let mut opener = reader.opener();
     for (id, location) in &run.blobs {
         let opened = run
             .slice(bytes, location)
             .zip(keys.get(&location.session))
-            .and_then(|(sealed, key)| reader.open_data(key, id, location, &mut unpacking, &sealed).ok());
+            .and_then(|(sealed, key)| reader.open_data(key, id, location, &mut opener, &sealed).ok());
         if let Some(plain) = opened
             && let Some(writes) = writes.remove(id)
         {
-            write_blob(progress, &plain, writes);
+            write_blob(progress, plain, writes);
         }
     }
-    Ok(writes)
+    writes
 }
 
 fn write_blob(progress: &crate::base::progress::Progress, plain: &[u8], writes: Vec<Write>) {

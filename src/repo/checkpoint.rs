@@ -3,7 +3,6 @@
 //! They save work, not data: a writer looks at marks and presence before and after its snapshot whatever checkpoints say.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +21,8 @@ use crate::store::Key;
 pub const GRACE: Duration = Duration::from_hours(48);
 /// A checkpoint is published at least this often: a quarter of the grace.
 pub const EVERY: Duration = Duration::from_hours(12);
-/// How often the task looks at the clock: a machine that slept must not wait a whole period more.
-const LOOK_EVERY: Duration = Duration::from_mins(1);
+/// How often the task looks at the clock: a machine that slept must not wait a whole period more. A failure is tried again as often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Publishes checkpoints of one writer; see the module.
 pub struct Checkpointer {
@@ -78,22 +77,48 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Publishes whenever it is due until `stop` is ready, and gives itself back for [`Checkpointer::clear`]. A failure is tried again a minute later.
-    pub async fn run(mut self, stop: impl Future<Output = ()> + Send) -> Self {
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => return self,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+    /// Publishes whenever it is due, in a task of its own, until it is told that the run ended.
+    #[must_use]
+    pub fn start(mut self) -> Checkpoints {
+        let (ended, mut stop) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    committed = &mut stop => {
+                        // What a run that failed has stored helps the next one, for as long as its checkpoint lives.
+                        if committed.is_ok() {
+                            self.clear().await;
+                        }
+                        return;
+                    }
+                    () = tokio::time::sleep(LOOK_EVERY) => {
+                        let _ = self.tick().await; // tried again at the next look
+                    }
+                }
             }
-            let _ = self.tick().await;
-        }
+        });
+        Checkpoints { ended, task }
     }
 
     /// Removes what was published, after the commit. What cannot be removed expires.
     pub async fn clear(self) {
         for key in self.published {
             let _ = self.repository.store.delete(&key).await;
+        }
+    }
+}
+
+/// Checkpoints that are published while a run goes on. Dropped without [`Checkpoints::committed`], the last one stays until it expires.
+pub struct Checkpoints {
+    ended: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Checkpoints {
+    /// The run has its snapshot: removes what was published.
+    pub async fn committed(self) {
+        if self.ended.send(()).is_ok() {
+            let _ = self.task.await;
         }
     }
 }

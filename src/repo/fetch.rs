@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
 use crate::base::id::{BlobId, SessionId};
+use crate::base::pool::{Pool, Pooled};
 use crate::compress::Unpacking;
 use crate::crypto::content::ContentKey;
 use crate::crypto::meta::Subject;
@@ -17,6 +18,7 @@ use crate::format::record::SessionRecord;
 use crate::repo::error::RepoError;
 use crate::repo::index::{Index, Location};
 use crate::repo::open::Repository;
+use crate::repo::opener::Opener;
 use crate::repo::{layout, sealed};
 
 /// Reads are widened to multiples of this, so that their lengths say little.
@@ -27,6 +29,8 @@ const GAP_MAX: u64 = 256 << 10;
 pub const FETCH_AT_ONCE: usize = 6;
 /// Longest run of one request; what is in flight is bounded by this times [`FETCH_AT_ONCE`].
 const RUN_BYTES_MAX: u64 = 4 << 20;
+/// Openers kept between blobs; more than there are threads that open at once.
+const OPENERS_KEPT: usize = 16;
 
 /// Reads blobs of a repository through its index.
 pub struct Reader {
@@ -35,6 +39,7 @@ pub struct Reader {
     /// Where the blobs are.
     pub index: Arc<Index>,
     keys: Mutex<HashMap<SessionId, Arc<ContentKey>>>,
+    openers: Arc<Pool<Opener>>,
 }
 
 /// Neighbouring blobs of one pack, read in one request.
@@ -86,7 +91,13 @@ impl Reader {
     /// Reads through `index`.
     #[must_use]
     pub fn new(repository: Arc<Repository>, index: Arc<Index>) -> Self {
-        Self { repository, index, keys: Mutex::default() }
+        Self { repository, index, keys: Mutex::default(), openers: Pool::new(OPENERS_KEPT) }
+    }
+
+    /// What a thread opens blobs with; for one after another, since its buffers grow to the longest.
+    #[must_use]
+    pub fn opener(&self) -> Pooled<Opener> {
+        self.openers.take()
     }
 
     /// Where a blob can be read.
@@ -113,7 +124,7 @@ impl Reader {
             let range = start..start + u64::from(location.length);
             let run = Run { pack: location.pack, range, blobs: Vec::new() };
             let tried = match self.fetch_run(&run).await {
-                Ok(bytes) => self.open_metadata(kind, id, &location, &bytes),
+                Ok(bytes) => self.open_metadata(kind, id, &location, &mut self.opener(), &bytes).map(<[u8]>::to_vec),
                 Err(error) => Err(error),
             };
             match tried {
@@ -135,12 +146,11 @@ impl Reader {
             })
             .buffer_unordered(FETCH_AT_ONCE);
         while let Some((run, bytes)) = runs.next().await {
+            let mut opener = self.opener();
             for (id, location) in &run.blobs {
-                let plain = bytes
-                    .as_ref()
-                    .ok()
-                    .and_then(|bytes| run.slice(bytes, location))
-                    .and_then(|sealed| self.open_metadata(kind, id, location, &sealed).ok());
+                let plain = bytes.as_ref().ok().and_then(|bytes| run.slice(bytes, location)).and_then(|sealed| {
+                    self.open_metadata(kind, id, location, &mut opener, &sealed).map(<[u8]>::to_vec).ok()
+                });
                 // Not from here: perhaps another copy opens, and if none does the error is that copy's.
                 let plain = match plain {
                     Some(plain) => plain,
@@ -165,45 +175,47 @@ impl Reader {
     }
 
     /// Opens, decompresses and checks a metadata blob.
-    pub fn open_metadata(
+    pub fn open_metadata<'o>(
         &self,
         kind: Kind,
         id: &BlobId,
         location: &Location,
+        opener: &'o mut Opener,
         sealed: &[u8],
-    ) -> Result<Vec<u8>, RepoError> {
-        let stored = self
+    ) -> Result<&'o [u8], RepoError> {
+        let (stored, unpacking) = opener.parts().map_err(RepoError::Compression)?;
+        *stored = self
             .repository
             .meta
             .open(Subject::Blob(kind, id), sealed)
             .map_err(|error| self.broken(id, location, &error))?;
-        let mut unpacking = Unpacking::new().map_err(RepoError::Compression)?;
-        self.unpack(kind, id, location, &mut unpacking, stored)
+        self.unpack(kind, id, location, unpacking, stored)
     }
 
     /// Opens, decompresses and checks a content blob.
-    pub fn open_data(
+    pub fn open_data<'o>(
         &self,
         key: &ContentKey,
         id: &BlobId,
         location: &Location,
-        unpacking: &mut Unpacking,
+        opener: &'o mut Opener,
         sealed: &[u8],
-    ) -> Result<Vec<u8>, RepoError> {
-        let stored = key.open(id, sealed).map_err(|error| self.broken(id, location, &error))?;
+    ) -> Result<&'o [u8], RepoError> {
+        let (stored, unpacking) = opener.parts().map_err(RepoError::Compression)?;
+        key.open(id, sealed, stored).map_err(|error| self.broken(id, location, &error))?;
         self.unpack(Kind::Data, id, location, unpacking, stored)
     }
 
-    fn unpack(
+    fn unpack<'o>(
         &self,
         kind: Kind,
         id: &BlobId,
         location: &Location,
-        unpacking: &mut Unpacking,
-        stored: Vec<u8>,
-    ) -> Result<Vec<u8>, RepoError> {
+        unpacking: &'o mut Unpacking,
+        stored: &'o [u8],
+    ) -> Result<&'o [u8], RepoError> {
         let plain = unpacking.open(stored, BLOB_BYTES_MAX).map_err(|error| self.broken(id, location, &error))?;
-        if self.repository.hasher.blob_id(kind, &plain) != *id {
+        if self.repository.hasher.blob_id(kind, plain) != *id {
             return Err(self.broken(id, location, &"its plaintext does not match its id"));
         }
         Ok(plain)
@@ -289,8 +301,7 @@ impl Reader {
         let range = start..start + u64::from(location.length);
         let run = Run { pack: location.pack, range, blobs: Vec::new() };
         let (bytes, key) = futures::try_join!(self.fetch_run(&run), self.content_key(location))?;
-        let mut unpacking = Unpacking::new().map_err(RepoError::Compression)?;
-        self.open_data(&key, id, location, &mut unpacking, &bytes)
+        self.open_data(&key, id, location, &mut self.opener(), &bytes).map(<[u8]>::to_vec)
     }
 }
 

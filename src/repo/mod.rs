@@ -12,6 +12,7 @@ pub mod index;
 pub mod layout;
 pub mod lock;
 pub mod open;
+pub mod opener;
 pub mod packer;
 pub mod presence;
 pub mod rescue;

@@ -1,19 +1,24 @@
 //! Packs in memory: filling one, closing it, and reading the table of one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::base::id::{BlobId, ObjectId, SessionId};
+use crate::base::pool::{Pool, Pooled};
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::{META_OVERHEAD, MetaKeys, Subject};
 use crate::crypto::secret::{NoRandomness, random};
 use crate::format::kind::{Kind, RecordKind};
-use crate::format::pack::{self, BlobRecord, IndexedPack, PackClass, PackError, PackTable, Wrap};
+use crate::format::pack::{
+    self, BlobRecord, HEADER_BYTES_MIN, HEADER_WRAP_BYTES, IndexedPack, PackClass, PackError, PackTable, Wrap,
+};
 use crate::format::record;
 use crate::repo::error::RepoError;
 use crate::repo::layout;
 
-/// A pack is closed when it reaches this many bytes: 64 objects a GiB, and three of them in flight fit in the memory bound.
-pub const PACK_BYTES: usize = 16 << 20;
+/// A pack is closed when it reaches this many bytes: 86 objects a GiB, and those in flight fit in the memory bound.
+pub const PACK_BYTES: usize = 12 << 20;
 /// Bytes of the sealed trailer.
 pub const TRAILER_BYTES: usize = 4 + 4 + 32 + META_OVERHEAD;
 
@@ -22,10 +27,17 @@ pub struct PackBuilder {
     class: PackClass,
     wraps: Vec<Wrap>,
     sessions: Vec<SessionId>,
-    blobs: Vec<u8>,
+    /// Room for the header of one session, and the blobs.
+    bytes: Pooled<Vec<u8>>,
     /// Offsets are counted from the end of the header until the pack is closed.
     records: Vec<BlobRecord>,
 }
+
+/// Buffers of packs; what is given back is filled again.
+pub type PackBuffers = Arc<Pool<Vec<u8>>>;
+
+/// Beyond the blobs: the header, and most tables.
+const PACK_ROOM: usize = PACK_BYTES + (256 << 10);
 
 /// A pack ready to be stored.
 pub struct FinishedPack {
@@ -38,8 +50,17 @@ pub struct FinishedPack {
 impl PackBuilder {
     /// An empty pack.
     #[must_use]
-    pub const fn new(class: PackClass) -> Self {
-        Self { class, wraps: Vec::new(), sessions: Vec::new(), blobs: Vec::new(), records: Vec::new() }
+    pub fn new(class: PackClass, buffers: &PackBuffers) -> Self {
+        let bytes = buffers.buffer(0);
+        Self { class, wraps: Vec::new(), sessions: Vec::new(), bytes, records: Vec::new() }
+    }
+
+    /// The header of a pack of one session, for content, as all are but those that a rescue makes.
+    const fn room(&self) -> usize {
+        match self.class {
+            PackClass::Content => HEADER_BYTES_MIN + HEADER_WRAP_BYTES,
+            PackClass::Metadata => HEADER_BYTES_MIN,
+        }
     }
 
     /// Adds a sealed blob. `session` is the one that sealed it, for content.
@@ -51,8 +72,10 @@ impl PackBuilder {
         plain_length: u32,
         session: Option<(SessionId, Wrap)>,
     ) {
-        if self.blobs.capacity() == 0 {
-            self.blobs.reserve(PACK_BYTES + (1 << 20));
+        let room = self.room();
+        if self.bytes.is_empty() {
+            self.bytes.reserve_exact(PACK_ROOM);
+            self.bytes.resize(room, 0);
         }
         let session = session.map_or(0, |(session, wrap)| {
             self.sessions.iter().position(|known| *known == session).unwrap_or_else(|| {
@@ -65,19 +88,19 @@ impl PackBuilder {
             id,
             kind,
             session: u16::try_from(session).unwrap_or(u16::MAX),
-            offset: u32::try_from(self.blobs.len()).unwrap_or(u32::MAX),
+            offset: u32::try_from(self.bytes.len() - room).unwrap_or(u32::MAX),
             length: u32::try_from(sealed.len()).unwrap_or(u32::MAX),
             plain_length,
             sealed_hash: *blake3::hash(sealed).as_bytes(),
         });
-        self.blobs.extend_from_slice(sealed);
+        self.bytes.extend_from_slice(sealed);
     }
 
     /// Whether another blob of `length` bytes should go into the next pack.
     #[must_use]
     pub fn is_full_for(&self, length: usize) -> bool {
         !self.records.is_empty()
-            && (self.blobs.len() + length > PACK_BYTES || self.sessions.len() >= usize::from(u16::MAX) - 1)
+            && (self.bytes.len() + length > PACK_BYTES || self.sessions.len() >= usize::from(u16::MAX) - 1)
     }
 
     /// Whether nothing was added.
@@ -88,26 +111,28 @@ impl PackBuilder {
 
     /// Closes it: header, blobs, sealed table, sealed trailer; padded.
     pub fn finish(mut self, meta: &MetaKeys) -> Result<FinishedPack, NoRandomness> {
-        let mut bytes = pack::header(self.class, &self.wraps);
-        let shift = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let header = pack::header(self.class, &self.wraps);
+        let shift = u32::try_from(header.len()).unwrap_or(u32::MAX);
         for record in &mut self.records {
             record.offset += shift;
         }
-        // The header is small: putting it in front of the blobs moves them once, within their buffer.
-        self.blobs.splice(0..0, bytes.drain(..));
-        let mut bytes = self.blobs;
+        let room = self.room().min(self.bytes.len());
+        let mut bytes = self.bytes;
+        // As long as the room in nearly all packs; else the blobs are moved once, within their buffer.
+        bytes.splice(0..room, header);
         let table = PackTable::new(self.sessions, &self.records);
         let plain = record::encode(&table, bytes.len() + META_OVERHEAD + TRAILER_BYTES);
         let salt: [u8; 32] = random()?;
         let sealed = meta.seal(Subject::Hidden(RecordKind::PackTable, &salt), &plain)?;
         let offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let length = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
+        bytes.reserve_exact(sealed.len() + TRAILER_BYTES);
         bytes.extend_from_slice(&sealed);
         let place = [&offset.to_le_bytes()[..], &length.to_le_bytes(), &salt].concat();
         bytes.extend_from_slice(&meta.seal(Subject::Record(RecordKind::PackTrailer), &place)?);
         let id = object_id(&bytes);
         let size = bytes.len() as u64;
-        Ok(FinishedPack { bytes: bytes.into(), indexed: IndexedPack { id, size, table } })
+        Ok(FinishedPack { bytes: Bytes::from_owner(bytes), indexed: IndexedPack { id, size, table } })
     }
 }
 
@@ -154,7 +179,7 @@ mod tests {
     #[test]
     fn a_pack_is_padded_and_its_table_finds_every_blob() {
         let meta = MetaKeys::new(RepositoryId::new([1; 16]), 1, Secret::new([2; 32]));
-        let mut builder = PackBuilder::new(PackClass::Content);
+        let mut builder = PackBuilder::new(PackClass::Content, &Pool::new(0));
         let session = SessionId::new([3; 32]);
         for n in 0..20_u8 {
             let wrap = (1, [n / 10; 112]);

@@ -34,8 +34,9 @@ impl Rescue {
     pub fn start(repository: Arc<Repository>, clock: Arc<dyn Clock>) -> Self {
         let uploads = Uploads::start(repository.clone(), clock);
         let sender = uploads.sender();
-        let content = PackBuilder::new(PackClass::Content);
-        Self { repository, uploads, sender, content, metadata: PackBuilder::new(PackClass::Metadata) }
+        let content = PackBuilder::new(PackClass::Content, uploads.buffers());
+        let metadata = PackBuilder::new(PackClass::Metadata, uploads.buffers());
+        Self { repository, uploads, sender, content, metadata }
     }
 
     /// Copies the blobs of `pack` that are wanted; [`RepoError::Vanished`] if the pack is gone or lacks one of them. Returns those that are damaged.
@@ -79,7 +80,9 @@ impl Rescue {
         } else {
             (&mut self.content, PackClass::Content, session)
         };
-        let full = open.is_full_for(sealed.len()).then(|| std::mem::replace(open, PackBuilder::new(class)));
+        let full = open
+            .is_full_for(sealed.len())
+            .then(|| std::mem::replace(open, PackBuilder::new(class, self.uploads.buffers())));
         open.add(record.kind, record.id, sealed, record.plain_length, session);
         match full {
             Some(full) => self.sender.send(full.finish(&self.repository.meta)?).await,

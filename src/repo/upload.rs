@@ -11,11 +11,12 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
+use crate::base::pool::Pool;
 use crate::format::kind::RecordKind;
 use crate::format::pack::{IndexSegment, IndexedPack};
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
-use crate::repo::packer::FinishedPack;
+use crate::repo::packer::{FinishedPack, PackBuffers};
 use crate::repo::{layout, sealed};
 
 /// Packs on their way at once. With one being filled of each class and the store's copy, this is what bounds memory.
@@ -31,6 +32,7 @@ pub struct Uploads {
     task: JoinHandle<Result<Vec<ObjectId>, RepoError>>,
     stored: Arc<AtomicU64>,
     packs: Arc<Mutex<Vec<ObjectId>>>,
+    buffers: PackBuffers,
 }
 
 /// The sending half, for worker threads.
@@ -57,13 +59,19 @@ impl Uploads {
         let stored = Arc::new(AtomicU64::new(0));
         let packs = Arc::new(Mutex::default());
         let task = tokio::spawn(run(repository, clock, receiver, stored.clone(), packs.clone()));
-        Self { sender, task, stored, packs }
+        Self { sender, task, stored, packs, buffers: Pool::new(IN_FLIGHT + 1) }
     }
 
     /// A handle for worker threads; all of them must be dropped before [`Uploads::finish`] can return.
     #[must_use]
     pub fn sender(&self) -> PackSender {
         PackSender(self.sender.clone())
+    }
+
+    /// Where the packs to be sent get their buffers.
+    #[must_use]
+    pub const fn buffers(&self) -> &PackBuffers {
+        &self.buffers
     }
 
     /// Bytes stored so far: packs and index segments.

@@ -83,8 +83,8 @@ impl Writer {
             sealer,
             wrap: (epoch, wrap),
             fresh: Mutex::default(),
-            content: Mutex::new(PackBuilder::new(PackClass::Content)),
-            metadata: Mutex::new(PackBuilder::new(PackClass::Metadata)),
+            content: Mutex::new(PackBuilder::new(PackClass::Content, uploads.buffers())),
+            metadata: Mutex::new(PackBuilder::new(PackClass::Metadata, uploads.buffers())),
             uploads,
             new_bytes: AtomicU64::new(0),
             level: level.unwrap_or(LEVEL_DEFAULT),
@@ -176,7 +176,9 @@ impl Writer {
         bytes: usize,
     ) -> Result<(), RepoError> {
         let mut pack = lock(open);
-        let full = pack.is_full_for(bytes).then(|| std::mem::replace(&mut *pack, PackBuilder::new(class)));
+        let full = pack
+            .is_full_for(bytes)
+            .then(|| std::mem::replace(&mut *pack, PackBuilder::new(class, self.uploads.buffers())));
         add(&mut pack);
         drop(pack);
         match full {

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 
 use crate::base::clock::Time;
+use crate::base::pool::Pool;
 use crate::store::file::error::translate;
 use crate::store::file::publish::{Publish, Published, publish};
 use crate::store::{Key, Listed, Put, StoreError};
@@ -21,11 +23,19 @@ const TEMP_DIR: &str = ".tmp";
 /// Age at which a temporary file is taken to be left over; longer than any write may last.
 const TEMP_AGE_MAX: Duration = Duration::from_hours(24);
 
+/// Reads from here on get a buffer that was used before.
+const LARGE_READ_BYTES: u64 = 256 << 10;
+
+/// Buffers of large reads that are kept: as many as there are such reads at once.
+const BUFFERS_KEPT: usize = 6;
+
 /// Bytes compared at a time.
 const COMPARE_BYTES: usize = 1024 * 1024;
 
 /// The directory.
 pub(super) struct Disk {
+    /// For reads of packs and large parts of them.
+    buffers: Arc<Pool<Vec<u8>>>,
     root: PathBuf,
     publish: Publish,
     temp_made: AtomicU64,
@@ -33,8 +43,14 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    pub(super) const fn new(root: PathBuf, publish: Publish) -> Self {
-        Self { root, publish, temp_made: AtomicU64::new(0), swept: AtomicBool::new(false) }
+    pub(super) fn new(root: PathBuf, publish: Publish) -> Self {
+        Self {
+            buffers: Pool::new(BUFFERS_KEPT),
+            root,
+            publish,
+            temp_made: AtomicU64::new(0),
+            swept: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -157,13 +173,20 @@ impl Disk {
         let range = range.unwrap_or(0..found.len());
         let start = range.start.min(found.len());
         let len = range.end.min(found.len()).saturating_sub(start);
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
         if start > 0 {
             file.seek(SeekFrom::Start(start)).map_err(fail)?;
         }
-        file.take(len).read_to_end(&mut bytes).map_err(fail)?;
+        let capacity = usize::try_from(len).unwrap_or(0);
+        let (read, bytes) = if len >= LARGE_READ_BYTES {
+            let mut buffer = self.buffers.buffer(capacity);
+            (file.take(len).read_to_end(&mut buffer), Bytes::from_owner(buffer))
+        } else {
+            let mut buffer = Vec::with_capacity(capacity);
+            (file.take(len).read_to_end(&mut buffer), buffer.into())
+        };
+        read.map_err(fail)?;
         if bytes.len() as u64 == len {
-            Ok(bytes.into())
+            Ok(bytes)
         } else {
             // Objects never change: somebody else cut it while it was read.
             Err(fail(io::ErrorKind::UnexpectedEof.into()))
