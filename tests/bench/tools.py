@@ -109,7 +109,7 @@ class HomelabDr(Tool):
     def prune(self):
         # The first prune marks, and one after the grace deletes.
         prune = ["prune", "--grace", "0s", "--yes"]
-        return [["forget", "--keep-last", "1"], prune, prune]
+        return [["forget", "--keep-last", "1", "--yes"], prune, prune]
 
 
 class Restic(Tool):

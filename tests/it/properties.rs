@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use homelab_dr::base::id::{BlobId, ObjectId, SessionId};
+use homelab_dr::base::pool::Pool;
 use homelab_dr::chunker::{CHUNK_BYTES_MAX, Chunker, choose};
 use homelab_dr::crypto::meta::{META_OVERHEAD, MetaKeys};
 use homelab_dr::crypto::secret::Secret;
@@ -247,7 +248,8 @@ proptest! {
         content in any::<bool>(),
     ) {
         let meta = MetaKeys::new(homelab_dr::base::id::RepositoryId::new([5; 16]), 1, Secret::new([1; 32]));
-        let mut builder = PackBuilder::new(if content { PackClass::Content } else { PackClass::Metadata });
+        let class = if content { PackClass::Content } else { PackClass::Metadata };
+        let mut builder = PackBuilder::new(class, &Pool::new(1));
         for (n, (sealed, of)) in blobs.iter().enumerate() {
             let id = BlobId::new(*blake3::hash(&n.to_le_bytes()).as_bytes());
             let (kind, session) = if content {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homelab_dr::base::clock::{Clock, SystemClock};
+use homelab_dr::base::pool::Pool;
 use homelab_dr::check::{Problem, Severity};
 use homelab_dr::compress::Packing;
 use homelab_dr::crypto::content::{CONTENT_HEAD, ContentSealer};
@@ -38,7 +39,7 @@ async fn poison(store: &dyn Store, key: &WriterKey, promised: &[u8], rubbish: &[
     let mut buffer = vec![0; CONTENT_HEAD];
     Packing::new(3).expect("setup").append(rubbish, &mut buffer);
     sealer.seal(&id, &mut buffer);
-    let mut builder = PackBuilder::new(PackClass::Content);
+    let mut builder = PackBuilder::new(PackClass::Content, &Pool::new(1));
     let length = u32::try_from(promised.len()).unwrap();
     builder.add(Kind::Data, id, &buffer, length, Some((sealer.id(), (key.epoch, wrap))));
     let pack = builder.finish(&meta).expect("random");

@@ -1,7 +1,18 @@
 //! A backup that takes nine days.
 
-use homelab_dr::repo::checkpoint::Checkpointer;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use homelab_dr::backup::stdin::run_stdin;
+use homelab_dr::base::clock::{ManualClock, Time};
+use homelab_dr::format::entry::TreePath;
+use homelab_dr::repo::checkpoint::{Checkpointer, EVERY};
 use homelab_dr::repo::layout;
+use homelab_dr::store::file::FileStore;
+
+use crate::support::files::scratch;
+use crate::support::repository::{TestRepository, options};
 
 use super::world::{GRACE, HOUR, World};
 
@@ -66,4 +77,45 @@ async fn a_checkpoint_of_a_dead_run_expires() {
     assert_eq!(world.prune().await.doomed, 0);
     world.pass(GRACE * 2);
     assert!(world.prune().await.doomed > 0);
+}
+
+/// What a program writes that takes half a day: it ends when a checkpoint is there, or gives up.
+struct Slow {
+    checkpoints: std::path::PathBuf,
+    clock: Arc<ManualClock>,
+    begun: bool,
+    fails: bool,
+}
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if !self.begun {
+            self.begun = true;
+            buffer[..4].copy_from_slice(b"dump");
+            return Ok(4);
+        }
+        self.clock.advance(EVERY);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::fs::read_dir(&self.checkpoints).map_or(0, Iterator::count) == 0 {
+            assert!(Instant::now() < deadline, "no checkpoint is published");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if self.fails { Err(std::io::Error::other("the program died")) } else { Ok(0) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_publishes_them_by_itself_and_removes_them_only_with_its_snapshot() {
+    let dir = scratch();
+    let clock = Arc::new(ManualClock::at(Time(1_700_000_000_000)));
+    let repository = TestRepository::on(Arc::new(FileStore::open(dir.path()).await.unwrap()), clock.clone()).await;
+    let checkpoints = dir.path().join("checkpoints");
+    let name = TreePath::new(b"dump").unwrap();
+    for (fails, left) in [(false, 0), (true, 1)] {
+        let context = repository.context(repository.writer().await);
+        let input = Slow { checkpoints: checkpoints.clone(), clock: clock.clone(), begun: false, fails };
+        let done = run_stdin(&context, &options(dir.path(), "s"), &name, input).await;
+        assert_eq!(done.is_err(), fails, "{done:?}");
+        assert_eq!(std::fs::read_dir(&checkpoints).unwrap().count(), left);
+    }
 }
