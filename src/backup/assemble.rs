@@ -8,7 +8,7 @@ use crate::backup::slot::Outcome;
 use crate::backup::unchanged::is_racy;
 use crate::base::clock::Time;
 use crate::base::progress::Progress;
-use crate::format::entry::{Content, Entry, Kind, TreePath};
+use crate::format::entry::{Content, Entry, Identity, Kind, Piece, TreePath};
 use crate::format::record::{Statistics, TreeRoot};
 use crate::repo::RepoError;
 use crate::repo::tree_write::TreeBuilder;
@@ -68,55 +68,67 @@ impl Tally {
 pub fn assemble(
     writer: &Writer,
     mut lane: Lane,
-    entries: &Receiver<Pending>,
+    entries: &Receiver<Vec<Pending>>,
     scan_began: Time,
     progress: &Progress,
 ) -> Result<Assembled, RepoError> {
     let mut tree = TreeBuilder::default();
     let mut tally = Tally::default();
-    while let Ok(pending) = entries.recv() {
-        let entry = match pending {
-            Pending::Problem(problem) => {
-                tally.problem(problem);
-                continue;
-            }
-            Pending::Ready(found, content) => ready(&mut tally, found, content, scan_began),
-            Pending::Waiting(found, slot) => match slot.wait() {
-                Outcome::Abandoned => return Err(RepoError::Cancelled),
-                Outcome::Failed(problem) => {
-                    tally.lost.insert(found.path);
+    while let Ok(batch) = entries.recv() {
+        for pending in batch {
+            let entry = match pending {
+                Pending::Problem(problem) => {
                     tally.problem(problem);
-                    continue;
+                    None
                 }
-                Outcome::Read(read) => {
+                Pending::Ready(found, content) => ready(&mut tally, found, content, scan_began),
+                Pending::Waiting(found, slot) => {
+                    let outcome = slot.wait();
                     progress.add_file(0);
-                    tally.statistics.files_read += 1;
-                    tally.statistics.bytes_read += read
-                        .pieces
-                        .iter()
-                        .filter(|piece| matches!(piece, crate::format::entry::Piece::Data { .. }))
-                        .map(crate::format::entry::Piece::length)
-                        .sum::<u64>();
-                    let content = TreeBuilder::content(writer, &mut lane, read.pieces)?;
-                    let racy = read.changed.is_some() || is_racy(read.mtime, scan_began);
-                    if let Some(note) = read.changed {
-                        tally.problem(note);
-                    }
-                    let mut entry = found.into_entry(read.size, content);
-                    entry.mtime = read.mtime;
-                    entry.identity = Some(crate::format::entry::Identity { racy, ..read.identity });
-                    Some(entry)
+                    read(writer, &mut lane, &mut tally, found, outcome, scan_began)?
                 }
-            },
-        };
-        if let Some(entry) = entry {
-            tally.count(&entry);
-            tree.add(writer, &mut lane, &entry)?;
+            };
+            if let Some(entry) = entry {
+                tally.count(&entry);
+                tree.add(writer, &mut lane, &entry)?;
+            }
         }
         progress.bytes_stored.store(writer.stored_bytes(), std::sync::atomic::Ordering::Relaxed);
     }
     let root = tree.finish(writer, &mut lane)?;
     Ok(Assembled { root, statistics: tally.statistics, problems: tally.problems })
+}
+
+/// The entry of what was read.
+fn read(
+    writer: &Writer,
+    lane: &mut Lane,
+    tally: &mut Tally,
+    found: Found,
+    outcome: Outcome,
+    scan_began: Time,
+) -> Result<Option<Entry>, RepoError> {
+    let read = match outcome {
+        Outcome::Abandoned => return Err(RepoError::Cancelled),
+        Outcome::Failed(problem) => {
+            tally.lost.insert(found.path);
+            tally.problem(problem);
+            return Ok(None);
+        }
+        Outcome::Read(read) => read,
+    };
+    tally.statistics.files_read += 1;
+    let data = read.pieces.iter().filter(|piece| matches!(piece, Piece::Data { .. }));
+    tally.statistics.bytes_read += data.map(Piece::length).sum::<u64>();
+    let content = TreeBuilder::content(writer, lane, read.pieces)?;
+    let racy = read.changed.is_some() || is_racy(read.mtime, scan_began);
+    if let Some(note) = read.changed {
+        tally.problem(note);
+    }
+    let mut entry = found.into_entry(read.size, content);
+    entry.mtime = read.mtime;
+    entry.identity = Some(Identity { racy, ..read.identity });
+    Ok(Some(entry))
 }
 
 /// The entry of what was not read.
@@ -132,9 +144,7 @@ fn ready(tally: &mut Tally, found: Found, content: Content, scan_began: Time) ->
     let mut entry = found.into_entry(size, content);
     entry.identity = match entry.identity {
         // Only files are recognised as unchanged.
-        Some(identity) if is_file => {
-            Some(crate::format::entry::Identity { racy: is_racy(entry.mtime, scan_began), ..identity })
-        }
+        Some(identity) if is_file => Some(Identity { racy: is_racy(entry.mtime, scan_began), ..identity }),
         _ => None,
     };
     Some(entry)

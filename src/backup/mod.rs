@@ -10,6 +10,7 @@
 
 pub mod assemble;
 pub mod file;
+pub mod plan;
 pub mod queue;
 pub mod scan;
 pub mod slot;
@@ -25,9 +26,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::backup::assemble::{Assembled, Tally};
+use crate::backup::assemble::Assembled;
 use crate::backup::queue::Queue;
-use crate::backup::scan::{Pending, Scan, Sink};
+use crate::backup::scan::{ENTRIES_AT_ONCE, Pending, Scan};
 use crate::backup::unchanged::{Previous, Slots};
 use crate::backup::worker::Worker;
 use crate::base::cancel::Cancel;
@@ -141,7 +142,7 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     let writer = Arc::new(Writer::begin(repository.clone(), index, clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let queue = Arc::new(Queue::default());
-    let (mut sender, receiver) = std::sync::mpsc::sync_channel::<Pending>(ENTRIES_MAX);
+    let (mut sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Pending>>(ENTRIES_MAX / ENTRIES_AT_ONCE);
 
     let worker = Worker {
         writer: writer.clone(),
@@ -276,60 +277,4 @@ fn snapshot_record(
         host: options.host.clone(),
         based_on,
     }
-}
-
-/// Counts what a backup would read, without writing anything anywhere.
-pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<BackupReport, BackupError> {
-    struct Counting(Tally);
-    impl Sink for Counting {
-        fn offer(&mut self, pending: Pending) -> Result<bool, Pending> {
-            match pending {
-                Pending::Problem(problem) => self.0.problem(problem),
-                Pending::Ready(found, content) => {
-                    let size = found.size;
-                    self.0.count(&found.into_entry(size, content));
-                }
-                Pending::Waiting(found, _) => {
-                    let size = found.size;
-                    self.0.statistics.files_read += 1;
-                    self.0.statistics.bytes_read += size;
-                    let nothing = crate::format::entry::Content::Inline(Vec::new());
-                    self.0.count(&found.into_entry(size, nothing));
-                }
-            }
-            Ok(true)
-        }
-
-        fn push(&mut self, pending: Pending) -> bool {
-            self.offer(pending).unwrap_or(false)
-        }
-    }
-
-    let Context { repository, clock, progress, cancel } = context.clone();
-    let started = clock.now();
-    let source = Source::new(&options.paths)?;
-    let index = Arc::new(Index::load(&repository).await?);
-    let previous = previous_snapshot(&repository, options).await?;
-    let before = open_previous(&repository, &index, previous.as_ref(), started).await;
-    let (walk, handle) = (options.walk.clone(), Handle::current());
-    let counted = spawn_blocking(move || {
-        let scan = Scan {
-            repository: &repository,
-            source,
-            options: walk,
-            previous: before,
-            relies_on: &|id| index.find_usable(id).is_some(),
-            queue: None,
-            progress: &progress,
-            cancel: &cancel,
-            handle,
-        };
-        let mut counting = Counting(Tally::default());
-        scan.run(&mut counting).map(|()| counting.0)
-    });
-    let Tally { statistics, problems, .. } = join(counted, "the scan").await?;
-    let nothing = TreeRoot { blob: crate::base::id::BlobId::new([0; 32]), level: 0 };
-    let based_on = previous.map(|snapshot| snapshot.id);
-    let record = snapshot_record(options, started, clock.now(), nothing, statistics, &problems, based_on);
-    Ok(BackupReport { snapshot: None, record, problems })
 }

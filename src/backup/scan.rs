@@ -20,6 +20,8 @@ use crate::tree::walk::WalkOptions;
 
 /// Files of a batch at most; small ones are a matter of system calls, not of bytes.
 const BATCH_FILES_MAX: usize = 1024;
+/// Entries that are handed on together: one at a time, two threads would wake each other for every file.
+pub const ENTRIES_AT_ONCE: usize = 256;
 
 /// An entry on its way to the tree.
 pub enum Pending {
@@ -33,11 +35,21 @@ pub enum Pending {
 
 /// Receives entries in order; `false` ends the scan.
 pub trait Sink {
-    /// Takes an entry if there is room.
-    #[expect(clippy::result_large_err, reason = "the error is the entry given back")]
-    fn offer(&mut self, pending: Pending) -> Result<bool, Pending>;
-    /// Takes an entry, waiting for room.
-    fn push(&mut self, pending: Pending) -> bool;
+    /// Takes entries if there is room, or gives them back.
+    fn offer(&mut self, entries: Vec<Pending>) -> Result<bool, Vec<Pending>>;
+    /// Takes entries, waiting for room.
+    fn push(&mut self, entries: Vec<Pending>) -> bool;
+}
+
+/// What the scan gathers before it hands it on.
+#[derive(Default)]
+struct Gathered {
+    /// Small files for one job.
+    files: Vec<FileJob>,
+    file_bytes: u64,
+    entries: Vec<Pending>,
+    /// A job was handed out: whoever shows progress waits for its entry.
+    due: bool,
 }
 
 /// What the scan needs.
@@ -65,8 +77,7 @@ pub struct Scan<'a> {
 impl Scan<'_> {
     /// Walks to the end. Every entry goes to `sink` in tree order, every file that must be read to the queue.
     pub fn run(mut self, sink: &mut dyn Sink) -> Result<(), RepoError> {
-        let mut batch: Vec<FileJob> = Vec::new();
-        let mut batch_bytes = 0;
+        let mut gathered = Gathered::default();
         let walk = self.source.clone().walk(self.options.clone());
         for item in walk {
             if self.cancel.is_cancelled() {
@@ -75,8 +86,8 @@ impl Scan<'_> {
             let found = match item {
                 Ok(found) => found,
                 Err(problem) => {
-                    if !self.send(sink, Pending::Problem(problem), &mut batch, &mut batch_bytes) {
-                        break;
+                    if !self.send(sink, Pending::Problem(problem), &mut gathered) {
+                        return Ok(());
                     }
                     continue;
                 }
@@ -86,14 +97,15 @@ impl Scan<'_> {
             } else {
                 let slot = Arc::new(Slot::default());
                 let job = FileJob { found: found.clone(), slot: slot.clone() };
-                self.dispatch(job, &mut batch, &mut batch_bytes);
+                self.dispatch(job, &mut gathered);
                 Pending::Waiting(found, slot)
             };
-            if !self.send(sink, pending, &mut batch, &mut batch_bytes) {
-                break;
+            if !self.send(sink, pending, &mut gathered) {
+                return Ok(()); // the assembler failed, and says why
             }
         }
-        self.flush(&mut batch, &mut batch_bytes);
+        self.flush(&mut gathered);
+        self.hand_on(sink, &mut gathered);
         Ok(())
     }
 
@@ -111,52 +123,62 @@ impl Scan<'_> {
         Ok((found.size == 0).then(|| Content::Inline(Vec::new())))
     }
 
-    fn dispatch(&self, job: FileJob, batch: &mut Vec<FileJob>, bytes: &mut u64) {
+    fn dispatch(&self, job: FileJob, gathered: &mut Gathered) {
         let Some(queue) = self.queue else { return };
         if job.found.size >= SMALL_BYTES {
             queue.push(Job::File(job));
+            gathered.due = true;
             return;
         }
-        *bytes += job.found.size;
-        let ends = self.repository.chunker().batch_ends(job.found.path.name()) && *bytes >= BATCH_BYTES_MAX / 4;
-        batch.push(job);
-        if ends || *bytes >= BATCH_BYTES_MAX || batch.len() >= BATCH_FILES_MAX {
-            self.flush(batch, bytes);
+        gathered.file_bytes += job.found.size;
+        let bytes = gathered.file_bytes;
+        let ends = self.repository.chunker().batch_ends(job.found.path.name()) && bytes >= BATCH_BYTES_MAX / 4;
+        gathered.files.push(job);
+        if ends || bytes >= BATCH_BYTES_MAX || gathered.files.len() >= BATCH_FILES_MAX {
+            self.flush(gathered);
         }
     }
 
-    fn flush(&self, batch: &mut Vec<FileJob>, bytes: &mut u64) {
-        *bytes = 0;
+    fn flush(&self, gathered: &mut Gathered) {
+        gathered.file_bytes = 0;
         if let Some(queue) = self.queue
-            && !batch.is_empty()
+            && !gathered.files.is_empty()
         {
-            queue.push(Job::Batch(std::mem::take(batch)));
+            queue.push(Job::Batch(std::mem::take(&mut gathered.files)));
+            gathered.due = true;
         }
     }
 
-    /// Hands an entry on. When there is no room, the assembler may be waiting for a file of the open batch: hand that out first.
-    fn send(&self, sink: &mut dyn Sink, pending: Pending, batch: &mut Vec<FileJob>, bytes: &mut u64) -> bool {
-        match sink.offer(pending) {
+    fn send(&self, sink: &mut dyn Sink, pending: Pending, gathered: &mut Gathered) -> bool {
+        gathered.entries.push(pending);
+        (!gathered.due && gathered.entries.len() < ENTRIES_AT_ONCE) || self.hand_on(sink, gathered)
+    }
+
+    /// Hands the entries on. When there is no room, the assembler may be waiting for a file of the open batch: hand that out first.
+    fn hand_on(&self, sink: &mut dyn Sink, gathered: &mut Gathered) -> bool {
+        let goes_on = match sink.offer(std::mem::take(&mut gathered.entries)) {
             Ok(goes_on) => goes_on,
-            Err(pending) => {
-                self.flush(batch, bytes);
-                sink.push(pending)
+            Err(entries) => {
+                self.flush(gathered);
+                sink.push(entries)
             }
-        }
+        };
+        gathered.due = false;
+        goes_on
     }
 }
 
 /// The sink of a real run: a bounded channel to the assembler.
-impl Sink for std::sync::mpsc::SyncSender<Pending> {
-    fn offer(&mut self, pending: Pending) -> Result<bool, Pending> {
-        match self.try_send(pending) {
+impl Sink for std::sync::mpsc::SyncSender<Vec<Pending>> {
+    fn offer(&mut self, entries: Vec<Pending>) -> Result<bool, Vec<Pending>> {
+        match self.try_send(entries) {
             Ok(()) => Ok(true),
-            Err(std::sync::mpsc::TrySendError::Full(pending)) => Err(pending),
+            Err(std::sync::mpsc::TrySendError::Full(entries)) => Err(entries),
             Err(std::sync::mpsc::TrySendError::Disconnected(_)) => Ok(false),
         }
     }
 
-    fn push(&mut self, pending: Pending) -> bool {
-        self.send(pending).is_ok()
+    fn push(&mut self, entries: Vec<Pending>) -> bool {
+        self.send(entries).is_ok()
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::backup::plan::plan_backup;
 use crate::backup::stdin::run_stdin;
-use crate::backup::{BackupOptions, BackupReport, plan_backup, run_backup};
+use crate::backup::{BackupOptions, BackupReport, run_backup};
 use crate::base::units;
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
