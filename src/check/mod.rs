@@ -21,11 +21,13 @@ mod structure;
 mod trouble;
 mod verify;
 mod walk;
+mod whole;
 
 use std::sync::Arc;
 
 use crate::base::clock::Time;
 use crate::base::progress::Progress;
+use crate::check::whole::Opened;
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::open::Repository;
@@ -61,6 +63,7 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
     let reader = Arc::new(Reader::new(repository.clone(), index));
     let read_percent = options.read_percent.min(100);
     let mut lacking = false;
+    let mut opened = Opened::new(reader.index.len());
     if options.structure {
         progress.enter("following trees");
         lacking = structure::look(&reader, &chain.snapshots, &mut troubles, &mut counts, progress).await;
@@ -68,7 +71,7 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
     if read_percent > 0 {
         progress.enter("reading packs");
         let slice = data::Slice::of_day(read_percent, options.now);
-        data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, progress).await?;
+        data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, &mut opened, progress).await?;
         stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts, progress).await;
     }
     if lacking || !troubles.is_empty() || index_broken.is_some() {
@@ -82,7 +85,12 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
         decrypted: repository.has_identity() && read_percent > 0,
         verified: repository.verified,
     };
-    let mut report = Report { store: repository.store.address(), depth, counts, findings };
+    let mut verified = Vec::new();
+    if options.structure && depth.decrypted && read_percent == 100 {
+        progress.enter("telling which snapshots are whole");
+        verified = whole::snapshots(&reader, &chain.snapshots, &opened, lacking).await;
+    }
+    let mut report = Report { store: repository.store.address(), depth, counts, findings, verified };
     report.sort();
     Ok(report)
 }

@@ -50,7 +50,7 @@ pub async fn check_stored(
         read_names(store, chosen, &mut counts, &mut findings, progress).await;
     }
     let depth = Depth { keyed: false, structure: false, read_percent, decrypted: false, verified: false };
-    let mut report = Report { store: store.address(), depth, counts, findings };
+    let mut report = Report { store: store.address(), depth, counts, findings, verified: Vec::new() };
     report.sort();
     Ok(report)
 }

@@ -8,7 +8,7 @@ use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
-use crate::cli::progress;
+use crate::cli::{progress, verified};
 use crate::format::entry::escape;
 
 const EXAMPLES: &str = "\
@@ -30,7 +30,8 @@ const FILES_SHOWN: usize = 3;
 /// Check that the repository is whole; it changes nothing
 ///
 /// Always: every object is there and every file's chunks are in a pack. With --read-data the stored bytes are read and
-/// compared with their names. With an identity what is read is also decrypted. Damage ends with exit code 4.
+/// compared with their names. With an identity what is read is also decrypted; if that was all of it, a record is added
+/// of which snapshots are good, and `forget` keeps the last good one of each source. Damage ends with exit code 4.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -53,16 +54,16 @@ fn parse_percent(text: &str) -> Result<u8, String> {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let read_percent = args.read_data.unwrap_or(0);
     let now = context.clock.now();
-    let report = if args.no_key {
+    let (report, repository) = if args.no_key {
         let store = open::store(context, Access::Read).await?;
         let display = progress::show(context);
         let report = check::check_stored(&*store, read_percent, now, &context.progress).await;
         display.finish();
-        report?
+        (report?, None)
     } else {
         let identity = !context.globals.identity_texts()?.is_empty();
         let repository = if identity {
-            open::with_identity(context, Access::Read).await?
+            open::with_identity(context, Access::Verify).await?
         } else {
             open::repository(context, Access::Read).await?
         };
@@ -70,9 +71,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         let display = progress::show(context);
         let report = check::check(&repository, &options, &context.progress).await;
         display.finish();
-        report?
+        (report?, Some(repository))
     };
-    tell(&report, context)
+    let exit = tell(&report, context)?;
+    if let Some(repository) = repository {
+        verified::record(context, &repository, &report.verified).await?;
+    }
+    Ok(exit)
 }
 
 fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
@@ -155,6 +160,7 @@ const fn advice(hint: Hint) -> Option<&'static str> {
         Hint::WriteAccess => "`homelab-dr keys add` with an identity writes a new access object",
         Hint::FindOutWho => "find out who removed it, and whether they should be able to",
         Hint::Prune => "`homelab-dr prune` takes it away in time",
+        Hint::VerifyAgain => "`homelab-dr check --read-data` with an identity records anew what is good",
         Hint::ReadAgain => "check again; if it stays, look at the disk or the provider",
     })
 }

@@ -18,6 +18,7 @@ use crate::forget::{Forgotten, run_forget};
 use crate::format::entry::escape;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::retention::{Candidate, Decision, Policy, RetentionError, Verdict, plan_retention};
+use crate::verified::{self, Verified};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,8 +26,8 @@ Examples:
   homelab-dr forget --source photos --keep-last 3 --keep-within 30d --yes
   homelab-dr forget --keep-daily 14 --yes && homelab-dr prune --yes
 
-The newest snapshot of a source, and its newest without problems, always stay. The space comes back
-with `prune`.";
+The newest snapshot of a source, its newest without problems, and its newest that was read back whole (by
+`check --read-data` or `restore`, with an identity) always stay. The space comes back with `prune`.";
 
 /// Forget the snapshots that a policy does not keep; shows why each is kept, and asks
 ///
@@ -93,7 +94,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let access = if args.dry_run { Access::Read } else { Access::Write };
     let repository = open::repository(context, access).await?;
     let chain = open::chain(context, &repository).await?;
-    let decisions = plan_retention(&policy, &candidates(&chain, &args), context.clock.now(), context.zone())?;
+    let verified = verified::load(&repository).await?;
+    for (name, _) in &verified.unreadable {
+        context.talk.warn(&format!(
+            "{name} cannot be read: what it says was verified does not count; `homelab-dr check --read-data` with an identity says it anew"
+        ));
+    }
+    let decisions =
+        plan_retention(&policy, &candidates(&chain, &verified, &args), context.clock.now(), context.zone())?;
     let removed = decisions.iter().filter(|decision| !decision.is_kept()).count();
     if !context.out.json {
         show(&decisions, context)?;
@@ -128,7 +136,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-fn candidates(chain: &Chain, args: &Args) -> Vec<Candidate> {
+fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate> {
     let wanted = |snapshot: &&Snapshot| {
         args.source.as_ref().is_none_or(|source| snapshot.record.source == *source)
             && args.tag.iter().all(|tag| tag.matches(&snapshot.record.tags))
@@ -143,7 +151,7 @@ fn candidates(chain: &Chain, args: &Args) -> Vec<Candidate> {
             tags: snapshot.record.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<BTreeSet<_>>(),
             time: snapshot.record.started,
             complete: snapshot.record.statistics.problems == 0,
-            verified: false,
+            verified: verified.at.contains_key(&snapshot.id),
         })
         .collect()
 }

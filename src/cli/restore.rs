@@ -12,7 +12,7 @@ use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::prompt::confirm;
-use crate::cli::{patterns, progress, select};
+use crate::cli::{patterns, progress, select, verified};
 use crate::recover::select::Selection;
 use crate::recover::{Overwrite, RestorePlan, RestoreProblem, RestoreReport, run_restore};
 use crate::tree::exclude::Excludes;
@@ -96,7 +96,7 @@ struct Document {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::with_identity(context, Access::Read).await?;
+    let repository = open::with_identity(context, Access::Verify).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
     let reader = open::reader(&repository).await?;
@@ -116,7 +116,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         dry_run: args.dry_run,
         owner: !args.no_owner,
     };
-    let operation = context.operation(repository);
+    let operation = context.operation(repository.clone());
     if plan.delete && !plan.dry_run && !args.yes && plan.target.exists() {
         plan.dry_run = true;
         let would = run_restore(&operation, &reader, &plan).await?;
@@ -131,7 +131,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let display = progress::show(context);
     let report = run_restore(&operation, &reader, &plan).await;
     display.finish();
-    tell(&report?, &snapshot.id.hex(), &plan, context)
+    let report = report?;
+    let exit = tell(&report, &snapshot.id.hex(), &plan, context)?;
+    if report.verified {
+        verified::record(context, &repository, &[snapshot.id]).await?;
+    }
+    Ok(exit)
 }
 
 /// Shows what would go, and asks.

@@ -97,6 +97,8 @@ pub struct RestoreReport {
     pub problems: Vec<RestoreProblem>,
     /// Entries of the snapshot that were chosen at all.
     pub chosen: u64,
+    /// Every content blob of the snapshot was read, decrypted and compared with its id: nothing was left out, no file was there already, nothing went wrong.
+    pub verified: bool,
 }
 
 impl RestoreReport {
@@ -150,6 +152,7 @@ pub async fn run_restore(
         links: Vec::new(),
         names: HashMap::new(),
         restored: HashSet::new(),
+        left_out: plan.dry_run || plan.within != TreePath::root(),
     };
     context.progress.enter("restoring");
     restore.run().await?;
@@ -190,6 +193,8 @@ struct Restore<'a> {
     names: HashMap<TreePath, HashSet<Vec<u8>>>,
     /// Files that hard links may point to: the first names of files that were chosen.
     restored: HashSet<TreePath>,
+    /// Something of the snapshot is not read.
+    left_out: bool,
 }
 
 impl Restore<'_> {
@@ -197,7 +202,9 @@ impl Restore<'_> {
         let mut tree = TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone()).await?;
         let mut chosen = Chosen::new(self.plan.selection.clone());
         let mut files = Files::new(self.context, self.reader, self.target.clone(), self.plan.target.clone());
+        let mut there = 0;
         while let Some(entries) = tree.next().await? {
+            there += entries.len() as u64;
             for entry in entries {
                 for entry in chosen.take(entry) {
                     self.entry(&mut files, entry).await?;
@@ -213,6 +220,7 @@ impl Restore<'_> {
             self.report.problems.extend(directories.finish(target).into_iter().map(RestoreProblem::from));
             self.report.problems.extend(target.sync().err().map(RestoreProblem::from));
         }
+        self.report.verified = !self.left_out && self.report.chosen == there && self.report.problems.is_empty();
         Ok(())
     }
 
@@ -261,6 +269,7 @@ impl Restore<'_> {
             Overwrite::Always => comparison == Comparison::Same && !matches!(entry.kind, Kind::File { .. }),
         };
         if leave {
+            self.left_out |= matches!(entry.kind, Kind::File { .. });
             self.report.unchanged += 1;
             if is_directory {
                 self.directories.add(entry); // its mtime changes when something in it does
@@ -276,6 +285,7 @@ impl Restore<'_> {
             }
             return files.add(entry, &mut self.report).await;
         }
+        self.left_out |= matches!(entry.kind, Kind::File { .. });
         self.report.others += 1;
         let Some(target) = self.target.as_ref().filter(|_| !self.plan.dry_run) else { return Ok(()) };
         if is_directory {

@@ -6,6 +6,7 @@ mod forged;
 mod poison;
 mod replicate;
 mod secrecy;
+mod verified;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
