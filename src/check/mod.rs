@@ -75,8 +75,9 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
         stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts, progress).await;
     }
     if lacking || !troubles.is_empty() || index_broken.is_some() {
-        progress.enter("finding out what is affected");
-        affected::tell(&reader, &chain.snapshots, &troubles, index_broken.as_deref(), &mut findings).await;
+        progress.begin("finding out what is affected", "");
+        let complete = chain.unreadable.is_empty() && chain.gaps().is_empty();
+        affected::tell(&reader, &chain.snapshots, complete, &troubles, index_broken.as_deref(), &mut findings).await;
     }
     let depth = Depth {
         keyed: true,
