@@ -135,8 +135,13 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     progress.enter("opening");
     let index = commit::prepare(repository).await?;
     let previous = previous_snapshot(repository, options).await?;
-    let before = open_previous(repository, &index, previous.as_ref(), started).await;
-    progress.enter("backing up");
+    let before = open_previous(repository, &index, previous.as_ref(), started);
+    progress.begin("backing up", "file");
+    if let Some(snapshot) = &previous {
+        // Until the scan is through, the last time is the best guess; without one nothing is guessed.
+        let statistics = snapshot.record.statistics;
+        progress.expect(statistics.files, statistics.bytes, true);
+    }
     let writer = Arc::new(Writer::begin(repository.clone(), index, clock.clone(), options.level).await?);
     let queue = Arc::new(Queue::default());
     let (mut sender, receiver) = std::sync::mpsc::sync_channel::<Pending>(ENTRIES_MAX);
@@ -226,16 +231,11 @@ async fn previous_snapshot(repository: &Repository, options: &BackupOptions) -> 
 }
 
 /// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail.
-async fn open_previous(
-    repository: &Arc<Repository>,
-    index: &Arc<Index>,
-    previous: Option<&Snapshot>,
-    now: Time,
-) -> Previous {
+fn open_previous(repository: &Arc<Repository>, index: &Arc<Index>, previous: Option<&Snapshot>, now: Time) -> Previous {
     let reader = Arc::new(Reader::new(repository.clone(), index.clone()));
     if let Some(snapshot) = previous {
         let slots = Slots::between(snapshot.record.started, now);
-        if let Ok(opened) = Previous::open(reader.clone(), snapshot.record.root, slots).await {
+        if let Ok(opened) = Previous::open(reader.clone(), snapshot.record.root, slots) {
             return opened;
         }
     }
@@ -307,7 +307,7 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let source = Source::new(&options.paths)?;
     let index = Arc::new(Index::load(&repository).await?);
     let previous = previous_snapshot(&repository, options).await?;
-    let before = open_previous(&repository, &index, previous.as_ref(), started).await;
+    let before = open_previous(&repository, &index, previous.as_ref(), started);
     let (walk, handle) = (options.walk.clone(), Handle::current());
     let counted = spawn_blocking(move || {
         let scan = Scan {

@@ -10,7 +10,7 @@ use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::select;
 use crate::format::entry::{Entry, Kind};
-use crate::repo::tree_read::{Change, diff};
+use crate::repo::tree_diff::{Change, Diff};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +57,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let to = select::snapshot(context, &chain, &args.to)?.record.root;
     let reader = open::reader(&repository).await?;
     let mut summary = Summary::default();
-    for change in diff(&reader, from, to).await? {
+    let mut diff = Diff::open(&reader, from, to).await?;
+    while let Some(change) = diff.next().await? {
         if matches!(&change, Change::Changed(a, b) if is_only_stored_anew(a, b)) {
             continue;
         }

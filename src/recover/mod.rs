@@ -199,7 +199,7 @@ struct Restore<'a> {
 
 impl Restore<'_> {
     async fn run(&mut self) -> Result<(), RestoreError> {
-        let mut tree = TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone()).await?;
+        let mut tree = TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone())?;
         let mut chosen = Chosen::new(self.plan.selection.clone());
         let mut files = Files::new(self.context, self.reader, self.target.clone(), self.plan.target.clone());
         let mut there = 0;
