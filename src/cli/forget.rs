@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::hints::{Advice, Advise};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, table};
-use crate::cli::prompt::confirm;
+use crate::cli::prompt::{PlanArgs, confirm};
 use crate::cli::tags::TagFilter;
 use crate::forget::{Forgotten, run_forget};
 use crate::format::entry::escape;
@@ -62,12 +62,8 @@ pub(crate) struct Args {
     /// Decide only about snapshots with this tag; may be repeated, then all are needed
     #[arg(long, value_name = "KEY[=VALUE]")]
     tag: Vec<TagFilter>,
-    /// Show what would be kept and forgotten, and change nothing
-    #[arg(long, short = 'n')]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    plan: PlanArgs,
 }
 
 #[derive(Serialize)]
@@ -91,7 +87,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if policy.is_empty() {
         return Err(RetentionError::EmptyPolicy.into());
     }
-    let access = if args.dry_run { Access::Read } else { Access::Write };
+    let access = if args.plan.dry_run { Access::Read } else { Access::Write };
     let repository = open::repository(context, access).await?;
     let chain = open::chain(context, &repository).await?;
     let verified = verified::load(&repository).await?;
@@ -106,7 +102,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if !context.out.json {
         show(&decisions, context)?;
     }
-    if args.dry_run {
+    if args.plan.dry_run {
         if context.out.json {
             context.out.document(&Document { dry_run: true, decisions: &decisions, outcome: None })?;
         }
@@ -114,7 +110,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
     if removed > 0 {
         context.out.flush()?;
-        confirm(args.yes, &format!("Forget {removed} of {} snapshots?", decisions.len()))?;
+        confirm(args.plan.yes, &format!("Forget {removed} of {}?", count(decisions.len() as u64, "snapshot")))?;
     }
     let outcome = run_forget(&repository, decisions, &host(), &context.clock).await?;
     if context.out.json {

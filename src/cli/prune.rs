@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::hints::{Advice, Advise};
 use crate::cli::open::{self, Access};
 use crate::cli::progress;
-use crate::cli::prompt::confirm;
+use crate::cli::prompt::{PlanArgs, confirm};
 use crate::prune::{Outcome, PruneError, PrunePlan, Settings, Waiting, Why, WhyWait, plan_prune, run_prune};
 use crate::repo::checkpoint::GRACE;
 
@@ -28,7 +28,6 @@ run, deletes what was marked longer ago than the grace period.";
 /// Give back the space that no snapshot needs; shows the plan, and asks
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
     /// How long a mark must stand before its objects are deleted; less than 48h only if nobody writes meanwhile
     #[arg(long, value_name = "TIME", default_value = "48h", value_parser = parse_duration)]
@@ -42,12 +41,8 @@ pub(crate) struct Args {
     /// Go on though snapshots lack data already
     #[arg(long)]
     allow_missing: bool,
-    /// Show the plan with every object, and change nothing
-    #[arg(long, short = 'n')]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    plan: PlanArgs,
 }
 
 #[derive(Serialize)]
@@ -74,9 +69,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let planned = planned?;
     let plan = planned.plan.clone();
     if !context.out.json {
-        show(&plan, args.dry_run, context)?;
+        show(&plan, args.plan.dry_run, context)?;
     }
-    if args.dry_run {
+    if args.plan.dry_run {
         if context.out.json {
             context.out.document(&Document { dry_run: true, plan: &plan, outcome: None })?;
         }
@@ -89,7 +84,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
                 "with so short a grace period a backup that runs meanwhile can lose data: be sure that none does",
             );
         }
-        confirm(args.yes, &format!("Mark {} objects and delete {}?", plan.doom.len(), plan.delete.len()))?;
+        confirm(args.plan.yes, &format!("Mark {} and delete {}?", objects(plan.doom.len()), plan.delete.len()))?;
     }
     context.progress.enter("pruning");
     let display = progress::show(context);
