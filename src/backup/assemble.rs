@@ -84,6 +84,7 @@ pub fn assemble(
             Pending::Waiting(found, slot) => match slot.wait() {
                 Outcome::Abandoned => return Err(RepoError::Cancelled),
                 Outcome::Failed(problem) => {
+                    progress.add_file(0);
                     tally.lost.insert(found.path);
                     tally.problem(problem);
                     continue;

@@ -132,7 +132,7 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     let Context { repository, clock, progress, cancel } = context;
     let started = clock.now();
     let source = Source::new(&options.paths)?;
-    progress.enter("opening");
+    progress.begin("opening", "");
     let index = commit::prepare(repository).await?;
     let previous = previous_snapshot(repository, options).await?;
     let before = open_previous(repository, &index, previous.as_ref(), started);

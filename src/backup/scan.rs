@@ -67,6 +67,7 @@ impl Scan<'_> {
     pub fn run(mut self, sink: &mut dyn Sink) -> Result<(), RepoError> {
         let mut batch: Vec<FileJob> = Vec::new();
         let mut batch_bytes = 0;
+        let (mut files, mut bytes) = (0, 0);
         let walk = self.source.clone().walk(self.options.clone());
         for item in walk {
             if self.cancel.is_cancelled() {
@@ -81,6 +82,9 @@ impl Scan<'_> {
                     continue;
                 }
             };
+            if found.kind == FoundKind::File {
+                (files, bytes) = (files + 1, bytes + found.size);
+            }
             let pending = if let Some(content) = self.known_content(&found)? {
                 Pending::Ready(found, content)
             } else {
@@ -94,6 +98,7 @@ impl Scan<'_> {
             }
         }
         self.flush(&mut batch, &mut batch_bytes);
+        self.progress.expect(files, bytes, false);
         Ok(())
     }
 
@@ -108,7 +113,11 @@ impl Scan<'_> {
             self.progress.add_file(found.size);
             return Ok(known);
         }
-        Ok((found.size == 0).then(|| Content::Inline(Vec::new())))
+        if found.size == 0 {
+            self.progress.add_file(0);
+            return Ok(Some(Content::Inline(Vec::new())));
+        }
+        Ok(None)
     }
 
     fn dispatch(&self, job: FileJob, batch: &mut Vec<FileJob>, bytes: &mut u64) {

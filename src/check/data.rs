@@ -55,8 +55,10 @@ pub(super) async fn read(
     progress: &Progress,
 ) -> Result<(), RepoError> {
     let index = &reader.index;
-    let chosen = index.packs.iter().filter(|pack| pack.present && slice.has(&pack.id));
-    progress.bytes_total.fetch_add(chosen.map(|pack| pack.size).sum(), Ordering::Relaxed);
+    for pack in index.packs.iter().filter(|pack| pack.present && slice.has(&pack.id)) {
+        progress.files_total.fetch_add(1, Ordering::Relaxed);
+        progress.bytes_total.fetch_add(pack.size, Ordering::Relaxed);
+    }
     let mut seen = HashSet::new();
     let mut running: JoinSet<Verdict> = JoinSet::new();
     for key in &index.segments {

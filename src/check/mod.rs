@@ -54,7 +54,7 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
     let mut findings = Vec::new();
     let chain = snapshots::load(repository, &mut findings).await?;
     counts.snapshots = chain.snapshots.len() as u64;
-    progress.enter("looking at objects");
+    progress.begin("looking at objects", "");
     let (index, inventory) = index::load(repository, &mut findings, &mut counts).await?;
     let mut troubles = index.troubles;
     let index_broken = index.broken;
@@ -65,11 +65,11 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
     let mut lacking = false;
     let mut opened = Opened::new(reader.index.len());
     if options.structure {
-        progress.enter("following trees");
+        progress.begin("following trees", "snapshot");
         lacking = structure::look(&reader, &chain.snapshots, &mut troubles, &mut counts, progress).await;
     }
     if read_percent > 0 {
-        progress.enter("reading packs");
+        progress.begin("reading packs", "object");
         let slice = data::Slice::of_day(read_percent, options.now);
         data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, &mut opened, progress).await?;
         stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts, progress).await;
@@ -88,7 +88,7 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
     };
     let mut verified = Vec::new();
     if options.structure && depth.decrypted && read_percent == 100 {
-        progress.enter("telling which snapshots are whole");
+        progress.begin("telling which snapshots are whole", "");
         verified = whole::snapshots(&reader, &chain.snapshots, &opened, lacking).await;
     }
     let mut report = Report { store: repository.store.address(), depth, counts, findings, verified };

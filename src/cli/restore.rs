@@ -123,10 +123,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         ask_to_delete(&would, &plan, context)?;
         plan.dry_run = false;
     }
-    if plan.within.as_bytes().is_empty() && plan.selection.include.is_none() {
+    context.progress.begin("restoring", "file");
+    if plan.within.as_bytes().is_empty() && plan.selection.include.is_none() && args.exclude.is_empty() {
         let statistics = snapshot.record.statistics;
-        context.progress.files_total.store(statistics.files, std::sync::atomic::Ordering::Relaxed);
-        context.progress.bytes_total.store(statistics.bytes, std::sync::atomic::Ordering::Relaxed);
+        context.progress.expect(statistics.files, statistics.bytes, false);
     }
     let display = progress::show(context);
     let report = run_restore(&operation, &reader, &plan).await;

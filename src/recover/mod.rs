@@ -154,7 +154,7 @@ pub async fn run_restore(
         restored: HashSet::new(),
         left_out: plan.dry_run || plan.within != TreePath::root(),
     };
-    context.progress.enter("restoring");
+    context.progress.enter(if plan.dry_run { "comparing" } else { "restoring" });
     restore.run().await?;
     Ok(restore.report)
 }
@@ -251,13 +251,23 @@ impl Restore<'_> {
         self.place(files, entry).await
     }
 
+    /// A file, if it is one, is dealt with and its content was not read.
+    fn passed(&mut self, size: Option<u64>) {
+        if let Some(size) = size {
+            self.left_out = true;
+            self.context.progress.add_file(size);
+        }
+    }
+
     /// Decides by what is there, and acts.
     async fn place(&mut self, files: &mut Files<'_>, entry: Entry) -> Result<(), RestoreError> {
+        let size = if let Kind::File { size, .. } = entry.kind { Some(size) } else { None };
         let comparison = match self.target.as_ref().map(|target| target.compare(&entry)) {
             None => Comparison::Missing,
             Some(Ok(comparison)) => comparison,
             Some(Err(problem)) => {
                 self.report.problems.push(problem.into());
+                self.passed(size);
                 return Ok(());
             }
         };
@@ -269,7 +279,7 @@ impl Restore<'_> {
             Overwrite::Always => comparison == Comparison::Same && !matches!(entry.kind, Kind::File { .. }),
         };
         if leave {
-            self.left_out |= matches!(entry.kind, Kind::File { .. });
+            self.passed(size);
             self.report.unchanged += 1;
             if is_directory {
                 self.directories.add(entry); // its mtime changes when something in it does
@@ -281,11 +291,12 @@ impl Restore<'_> {
             if self.plan.dry_run {
                 self.report.files += 1;
                 self.report.bytes = self.report.bytes.saturating_add(*size);
+                self.context.progress.add_file(*size);
                 return Ok(());
             }
             return files.add(entry, &mut self.report).await;
         }
-        self.left_out |= matches!(entry.kind, Kind::File { .. });
+        self.passed(size);
         self.report.others += 1;
         let Some(target) = self.target.as_ref().filter(|_| !self.plan.dry_run) else { return Ok(()) };
         if is_directory {

@@ -151,8 +151,13 @@ impl Copying<'_> {
         self.report.foreign = listing.iter().filter(|entry| !layout::belongs(&entry.key)).count() as u64;
         let to_copy = ORDER.into_iter().chain([layout::SNAPSHOTS]).flat_map(|prefix| of(&listing, prefix));
         let missing = to_copy.filter(|entry| !there.contains_key(&entry.key));
-        let total = self.report.copied_bytes + missing.map(|entry| entry.size).sum::<u64>();
-        self.progress.bytes_total.store(total, Ordering::Relaxed);
+        // `format.json`, the first object, is counted in the report and never shown as done.
+        let (done, done_bytes) = (&self.progress.files_done, &self.progress.bytes_done);
+        let (mut objects, mut bytes) = (done.load(Ordering::Relaxed), done_bytes.load(Ordering::Relaxed));
+        for entry in missing {
+            (objects, bytes) = (objects + 1, bytes + entry.size);
+        }
+        self.progress.expect(objects, bytes, false);
         let mut gone = BTreeSet::new();
         for prefix in ORDER {
             let wanted = of(&listing, prefix).cloned().collect();
