@@ -8,6 +8,7 @@ use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
+use crate::cli::output::{count, entries};
 use crate::cli::{progress, verified};
 use crate::format::entry::escape;
 
@@ -27,7 +28,7 @@ const SNAPSHOTS_SHOWN: usize = 5;
 /// Files of a snapshot that a finding names.
 const FILES_SHOWN: usize = 3;
 
-/// Check that the repository is whole; it changes nothing
+/// Check that the repository is whole; it changes nothing that is there
 ///
 /// Always: every object is there and every file's chunks are in a pack. With --read-data the stored bytes are read and
 /// compared with their names. With an identity what is read is also decrypted; if that was all of it, a record is added
@@ -90,12 +91,12 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
         context.out.line(&shown(finding))?;
     }
     let counts = report.counts;
-    let mut looked = format!("{} objects ({})", counts.objects, units::bytes(counts.bytes));
+    let mut looked = format!("{} ({})", count(counts.objects, "object"), units::bytes(counts.bytes));
     if report.depth.keyed {
-        let _ = write!(looked, ", {} snapshots, {} packs", counts.snapshots, counts.packs);
+        let _ = write!(looked, ", {}, {}", count(counts.snapshots, "snapshot"), count(counts.packs, "pack"));
     }
     if report.depth.structure {
-        let _ = write!(looked, ", {} files", counts.files);
+        let _ = write!(looked, ", {}", count(counts.files, "file"));
     }
     if report.depth.read_percent > 0 {
         let how = if report.depth.decrypted { "read and decrypted" } else { "read" };
@@ -132,14 +133,14 @@ fn affected(affected: &Affected, text: &mut String) {
     for snapshot in affected.snapshots.iter().take(SNAPSHOTS_SHOWN) {
         let _ = write!(
             text,
-            "\n  affects snapshot {} of {} ({}): {} files",
+            "\n  affects snapshot {} of {} ({}): {}",
             snapshot.id.short(),
             escape(snapshot.source.as_bytes()),
             local(snapshot.started),
-            snapshot.files
+            count(snapshot.files, "file")
         );
         if snapshot.unknown_entries > 0 {
-            let _ = write!(text, " and up to {} entries that cannot be listed", snapshot.unknown_entries);
+            let _ = write!(text, " and up to {} that cannot be listed", entries(snapshot.unknown_entries));
         }
         for example in snapshot.examples.iter().take(FILES_SHOWN) {
             let _ = write!(text, "\n    {}", escape(example.as_bytes()));
@@ -147,7 +148,8 @@ fn affected(affected: &Affected, text: &mut String) {
     }
     let shown = affected.snapshots.len().min(SNAPSHOTS_SHOWN) as u64;
     if affected.snapshots_total > shown {
-        let _ = write!(text, "\n  … and {} more snapshots (--json has them)", affected.snapshots_total - shown);
+        let more = count(affected.snapshots_total - shown, "more snapshot");
+        let _ = write!(text, "\n  … and {more} (--json has them)");
     }
 }
 

@@ -17,7 +17,7 @@ Examples:
   homelab-dr diff 2026-11-01 latest
   homelab-dr diff 3f9a2c41 77b0e1d2 --json | jq -r 'select(.change==\"removed\").path'
 
-+ is new in the second, - is gone, M is another content, m only another mode, owner, time or
++ is new in TO, - is only in FROM, M is another content, m only another mode, owner, time or
 attribute.";
 
 /// Show what changed from one snapshot to another
@@ -26,10 +26,10 @@ attribute.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    #[arg(value_name = "SNAPSHOT", help = select::SNAPSHOT_HELP)]
+    #[arg(value_name = "FROM", help = select::SNAPSHOT_HELP)]
     from: String,
-    /// The other one
-    #[arg(value_name = "SNAPSHOT")]
+    /// The snapshot to compare it with, named in the same ways
+    #[arg(value_name = "TO")]
     to: String,
 }
 

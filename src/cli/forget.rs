@@ -41,16 +41,16 @@ pub(crate) struct Args {
     /// Keep one for each of the N newest hours that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_hourly: u32,
-    /// … days
+    /// Keep one for each of the N newest days that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_daily: u32,
-    /// … weeks
+    /// Keep one for each of the N newest weeks that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_weekly: u32,
-    /// … months
+    /// Keep one for each of the N newest months that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_monthly: u32,
-    /// … years
+    /// Keep one for each of the N newest years that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_yearly: u32,
     /// Keep all that are at most so much older than the newest, such as 30d

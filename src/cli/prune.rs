@@ -11,6 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::hints::{Advice, Advise};
 use crate::cli::open::{self, Access};
+use crate::cli::output::count;
 use crate::cli::progress;
 use crate::cli::prompt::{PlanArgs, confirm};
 use crate::prune::{Outcome, PruneError, PrunePlan, Settings, Waiting, Why, WhyWait, plan_prune, run_prune};
@@ -62,7 +63,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     };
     // Also a plan asks the store for its time, by an object that is put and removed.
     let repository = open::repository(context, Access::Write).await?;
-    context.progress.enter("looking at what is needed");
+    context.progress.begin("looking at what is needed", "");
     let display = progress::show(context);
     let planned = plan_prune(&repository, settings, &context.clock).await;
     display.finish();
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         }
         confirm(args.plan.yes, &format!("Mark {} and delete {}?", objects(plan.doom.len()), plan.delete.len()))?;
     }
-    context.progress.enter("pruning");
+    context.progress.begin("pruning", "");
     let display = progress::show(context);
     let outcome = run_prune(&repository, planned, &context.clock).await;
     display.finish();
@@ -95,20 +96,34 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         context.out.document(&Document { dry_run: false, plan: &plan, outcome: Some(&outcome) })?;
         return Ok(Exit::Done);
     }
-    context.out.line(&format!(
-        "marked {} objects, deleted {}, copied {} into {} new packs",
-        outcome.doomed,
-        outcome.deleted.len(),
-        units::bytes(outcome.bytes_written),
-        outcome.packs_written
-    ))?;
+    context.out.line(&done(&outcome))?;
     if outcome.locks.extended > 0 {
-        context.say(&format!("extended {} object locks", outcome.locks.extended))?;
+        context.say(&format!("extended {}", count(outcome.locks.extended as u64, "object lock")))?;
     }
     if outcome.doomed > 0 && !args.grace.is_zero() {
         context.say(&format!("what was marked goes with a prune after {}", units::duration(args.grace)))?;
     }
     Ok(Exit::Done)
+}
+
+/// What was done, and nothing of what was not.
+fn done(outcome: &Outcome) -> String {
+    let mut parts = Vec::new();
+    if outcome.doomed > 0 {
+        parts.push(format!("marked {}", count(outcome.doomed, "object")));
+    }
+    if outcome.packs_written > 0 {
+        let packs = count(outcome.packs_written, "new pack");
+        parts.push(format!("copied {} into {packs}", units::bytes(outcome.bytes_written)));
+    }
+    if !outcome.deleted.is_empty() {
+        parts.push(format!("deleted {}", objects(outcome.deleted.len())));
+    }
+    if parts.is_empty() { "nothing to mark or delete now".to_owned() } else { parts.join(", ") }
+}
+
+fn objects(number: usize) -> String {
+    count(number as u64, "object")
 }
 
 const fn reason(why: Why) -> &'static str {
@@ -163,24 +178,32 @@ fn show(plan: &PrunePlan, every: bool, context: &mut Context) -> Result<(), Fail
             let sum = reasons.entry(reason(doom.why)).or_default();
             *sum = (sum.0 + 1, sum.1 + doom.bytes);
         }
-        for (why, (count, bytes)) in reasons {
-            context.out.line(&format!("mark    {count} objects ({}): {why}", units::bytes(bytes)))?;
+        for (why, (number, bytes)) in reasons {
+            context.out.line(&format!("mark    {} ({}): {why}", count(number, "object"), units::bytes(bytes)))?;
         }
         if !plan.delete.is_empty() {
-            context.out.line(&format!("delete  {} objects that were marked before", plan.delete.len()))?;
+            context.out.line(&format!("delete  {} marked before", objects(plan.delete.len())))?;
         }
         if let Some(first) = plan.wait.first() {
-            context.out.line(&format!("wait    {} objects, the first: {}", plan.wait.len(), waiting(first)))?;
+            context.out.line(&format!("wait    {}, the first: {}", objects(plan.wait.len()), waiting(first)))?;
         }
     }
-    let adopted =
-        if plan.adopt.is_empty() { String::new() } else { format!("; {} packs are indexed again", plan.adopt.len()) };
+    let adopted = if plan.adopt.is_empty() {
+        String::new()
+    } else {
+        format!("; indexes {} again", count(plan.adopt.len() as u64, "pack"))
+    };
+    let left = if plan.doom.is_empty() && plan.delete.is_empty() {
+        "nothing to mark or delete".to_owned()
+    } else {
+        format!("{} are left when all this is gone", units::bytes(plan.bytes_after))
+    };
     context.out.line(&format!(
-        "{} snapshots need {} of {}; {} when all this is gone{adopted}",
-        plan.snapshots,
+        "{} {} {} of the {} in packs and index; {left}{adopted}",
+        count(plan.snapshots as u64, "snapshot"),
+        if plan.snapshots == 1 { "needs" } else { "need" },
         units::bytes(plan.bytes_needed),
         units::bytes(plan.bytes_before),
-        units::bytes(plan.bytes_after)
     ))
 }
 

@@ -10,7 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
-use crate::cli::output::count;
+use crate::cli::output::{count, entries};
 use crate::cli::prompt::confirm;
 use crate::cli::{patterns, progress, select, verified};
 use crate::recover::select::Selection;
@@ -36,7 +36,7 @@ const DELETED_SHOWN: usize = 20;
 pub(crate) struct Args {
     #[arg(value_name = "SNAPSHOT[:PATH]", help = select::SNAPSHOT_PATH_HELP)]
     snapshot: OsString,
-    /// The directory to restore into; it is made if it is not there
+    /// The directory to restore into, made if it is not there; what lies in PATH comes directly below it
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
     /// Only what matches this pattern, and everything below it; may be repeated
@@ -132,6 +132,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let report = run_restore(&operation, &reader, &plan).await;
     display.finish();
     let report = report?;
+    if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
+        let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
+        let help = "patterns are compared with paths as `homelab-dr ls -R SNAPSHOT[:PATH]` shows them; quote them from the shell";
+        return Err(Failure::usage(what, help));
+    }
     let exit = tell(&report, &snapshot.id.hex(), &plan, context)?;
     if report.verified {
         verified::record(context, &repository, &[snapshot.id]).await?;
@@ -146,7 +151,7 @@ fn ask_to_delete(would: &RestoreReport, plan: &RestorePlan, context: &Context) -
     }
     let target = plan.target.display();
     let number = would.deleted.len();
-    let shown = if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") };
+    let shown = entries(number as u64);
     context.talk.put(&format!("--delete would remove {shown} from {target} that the snapshot does not have:"));
     for path in would.deleted.iter().take(DELETED_SHOWN) {
         context.talk.put(&format!("  {}", path.display()));
@@ -187,12 +192,21 @@ fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Cont
     }
     let verb = if plan.dry_run { "would restore" } else { "restored" };
     context.out.line(&format!(
-        "{verb} {} ({}) and {} other entries into {}; as they should be already: {}{}",
+        "{verb} {} ({}){} into {}{}{}",
         count(report.files, "file"),
         units::bytes(report.bytes),
-        report.others,
+        // Directories, links and the like, and what only got its owner, mode or time.
+        match report.others {
+            0 => String::new(),
+            1 => " and 1 other entry".to_owned(),
+            others => format!(" and {others} other entries"),
+        },
         plan.target.display(),
-        report.unchanged,
+        if report.unchanged == 0 {
+            String::new()
+        } else {
+            format!("; {} left as it was there", entries(report.unchanged))
+        },
         if report.deleted.is_empty() { String::new() } else { format!("; {} removed", report.deleted.len()) }
     ))?;
     if !report.problems.is_empty() {
