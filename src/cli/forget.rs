@@ -26,8 +26,9 @@ Examples:
   homelab-dr forget --source photos --keep-last 3 --keep-within 30d --yes
   homelab-dr forget --keep-daily 14 --yes && homelab-dr prune --yes
 
-The newest snapshot of a source, its newest without problems, and its newest that was read back whole (by
-`check --read-data` or `restore`, with an identity) always stay. The space comes back with `prune`.";
+The newest snapshot of a source, its newest without problems, and its newest that was read back
+whole (`check --read-data` or `restore`, with an identity) always stay. The space comes back with
+`prune`.";
 
 /// Forget the snapshots that a policy does not keep; shows why each is kept, and asks
 ///

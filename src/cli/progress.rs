@@ -197,8 +197,8 @@ mod tests {
         let known = "backing up  1 of 9 files  1.0 MiB of 4.0 MiB (25%)  about 3s left  1.0 MiB/s";
         assert_eq!(line(&progress, 1 << 20, 80), known);
         progress.expect(9, 4 << 20, true);
-        let guessed = "backing up  1 of about 9 files  1.0 MiB of about 4.0 MiB (25%)  about 3s left";
-        assert_eq!(line(&progress, 1 << 20, 80), guessed);
+        let guessed = "backing up  1 of about 9 files  1.0 MiB of about 4.0 MiB (25%)  about 3s left  1.0 MiB/s";
+        assert_eq!(line(&progress, 1 << 20, 100), guessed);
         progress.add_file(3 << 20);
         assert_eq!(line(&progress, 0, 80), "backing up  2 of about 9 files  4.0 MiB  0 B/s", "the guess was too low");
         progress.begin("reading packs", "pack");

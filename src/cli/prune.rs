@@ -96,7 +96,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         context.out.document(&Document { dry_run: false, plan: &plan, outcome: Some(&outcome) })?;
         return Ok(Exit::Done);
     }
-    context.out.line(&done(&outcome))?;
+    // The plan said already that there is nothing to do.
+    if let Some(done) = done(&outcome) {
+        context.out.line(&done)?;
+    }
     if outcome.locks.extended > 0 {
         context.say(&format!("extended {}", count(outcome.locks.extended as u64, "object lock")))?;
     }
@@ -107,7 +110,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 }
 
 /// What was done, and nothing of what was not.
-fn done(outcome: &Outcome) -> String {
+fn done(outcome: &Outcome) -> Option<String> {
     let mut parts = Vec::new();
     if outcome.doomed > 0 {
         parts.push(format!("marked {}", count(outcome.doomed, "object")));
@@ -119,7 +122,7 @@ fn done(outcome: &Outcome) -> String {
     if !outcome.deleted.is_empty() {
         parts.push(format!("deleted {}", objects(outcome.deleted.len())));
     }
-    if parts.is_empty() { "nothing to mark or delete now".to_owned() } else { parts.join(", ") }
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn objects(number: usize) -> String {

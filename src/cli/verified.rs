@@ -19,15 +19,14 @@ pub(crate) async fn record(
     let number = snapshots.len() as u64;
     match verified::record(repository, snapshots, &host(), &*context.clock).await {
         Ok(None) => Ok(()),
-        Ok(Some(_)) => context.say(&format!(
-            "all content of {} was read and is good; recorded, so that `forget` keeps the last such of each source",
-            count(number, "snapshot")
-        )),
+        Ok(Some(_)) => {
+            context.say(&format!("all of {} was read and is good; recorded for `forget`", count(number, "snapshot")))
+        }
         Err(error) => {
             context.out.flush()?;
             let why = [vec![error.to_string()], causes(&error)].concat().join(": ");
             context.talk.say(&format!(
-                "note: all content of {} was read and is good, and the record of it for `forget` could not be stored: {why}",
+                "note: all of {} was read and is good; the record of it for `forget` could not be stored: {why}",
                 count(number, "snapshot")
             ));
             Ok(())
