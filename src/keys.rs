@@ -94,7 +94,7 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
 
 /// The first chunk of the first file of a snapshot that has any.
 async fn first_chunk(reader: &Arc<Reader>, snapshot: &Snapshot) -> Result<Option<(TreePath, BlobId)>, RepoError> {
-    let mut tree = TreeReader::open(reader.clone(), snapshot.record.root, TreePath::root()).await?;
+    let mut tree = TreeReader::open(reader.clone(), snapshot.record.root, TreePath::root())?;
     while let Some(entries) = tree.next().await? {
         for found in entries {
             let entry::Kind::File { size, content } = found.kind else { continue };

@@ -22,3 +22,4 @@ pub mod retention;
 pub mod stats;
 pub mod store;
 pub mod tree;
+pub mod verified;

@@ -143,7 +143,10 @@ impl Storing<'_> {
                         end += length;
                         self.progress.add_bytes(length as u64);
                     }
-                    Ok(Some(Part::Hole(length))) => hole = length,
+                    Ok(Some(Part::Hole(length))) => {
+                        hole = length;
+                        self.progress.add_bytes(length);
+                    }
                     Ok(None) => at_end = true,
                     Err(problem) => {
                         slot.fill(Outcome::Failed(problem));

@@ -134,11 +134,16 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     let Context { repository, clock, progress, cancel } = context;
     let started = clock.now();
     let source = Source::new(&options.paths)?;
-    progress.enter("opening");
+    progress.begin("opening", "");
     let index = commit::prepare(repository).await?;
     let previous = previous_snapshot(repository, options).await?;
-    let before = open_previous(repository, &index, previous.as_ref(), started).await;
-    progress.enter("backing up");
+    let before = open_previous(repository, &index, previous.as_ref(), started);
+    progress.begin("backing up", "file");
+    if let Some(snapshot) = &previous {
+        // Until the scan is through, the last time is the best guess; without one nothing is guessed.
+        let statistics = snapshot.record.statistics;
+        progress.expect(statistics.files, statistics.bytes, true);
+    }
     let writer = Arc::new(Writer::begin(repository.clone(), index, clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let queue = Arc::new(Queue::default());
@@ -230,16 +235,11 @@ async fn previous_snapshot(repository: &Repository, options: &BackupOptions) -> 
 }
 
 /// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail.
-async fn open_previous(
-    repository: &Arc<Repository>,
-    index: &Arc<Index>,
-    previous: Option<&Snapshot>,
-    now: Time,
-) -> Previous {
+fn open_previous(repository: &Arc<Repository>, index: &Arc<Index>, previous: Option<&Snapshot>, now: Time) -> Previous {
     let reader = Arc::new(Reader::new(repository.clone(), index.clone()));
     if let Some(snapshot) = previous {
         let slots = Slots::between(snapshot.record.started, now);
-        if let Ok(opened) = Previous::open(reader.clone(), snapshot.record.root, slots).await {
+        if let Ok(opened) = Previous::open(reader.clone(), snapshot.record.root, slots) {
             return opened;
         }
     }

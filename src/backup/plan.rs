@@ -54,7 +54,7 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let source = Source::new(&options.paths)?;
     let index = Arc::new(Index::load(&repository).await?);
     let previous = previous_snapshot(&repository, options).await?;
-    let before = open_previous(&repository, &index, previous.as_ref(), started).await;
+    let before = open_previous(&repository, &index, previous.as_ref(), started);
     let (walk, handle) = (options.walk.clone(), Handle::current());
     let counted = spawn_blocking(move || {
         let scan = Scan {

@@ -78,6 +78,7 @@ impl Scan<'_> {
     /// Walks to the end. Every entry goes to `sink` in tree order, every file that must be read to the queue.
     pub fn run(mut self, sink: &mut dyn Sink) -> Result<(), RepoError> {
         let mut gathered = Gathered::default();
+        let (mut files, mut bytes) = (0, 0);
         let walk = self.source.clone().walk(self.options.clone());
         for item in walk {
             if self.cancel.is_cancelled() {
@@ -92,6 +93,9 @@ impl Scan<'_> {
                     continue;
                 }
             };
+            if found.kind == FoundKind::File {
+                (files, bytes) = (files + 1, bytes + found.size);
+            }
             let pending = if let Some(content) = self.known_content(&found)? {
                 Pending::Ready(found, content)
             } else {
@@ -106,6 +110,7 @@ impl Scan<'_> {
         }
         self.flush(&mut gathered);
         self.hand_on(sink, &mut gathered);
+        self.progress.expect(files, bytes, false);
         Ok(())
     }
 
@@ -120,7 +125,11 @@ impl Scan<'_> {
             self.progress.add_file(found.size);
             return Ok(known);
         }
-        Ok((found.size == 0).then(|| Content::Inline(Vec::new())))
+        if found.size == 0 {
+            self.progress.add_file(0);
+            return Ok(Some(Content::Inline(Vec::new())));
+        }
+        Ok(None)
     }
 
     fn dispatch(&self, job: FileJob, gathered: &mut Gathered) {

@@ -69,7 +69,7 @@ pub async fn run_stdin(
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
     let index = commit::prepare(&repository).await?;
-    progress.enter("backing up");
+    progress.begin("backing up", "file");
     let writer = Arc::new(Writer::begin(repository, index, clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let failure = Arc::new(Mutex::new(None));

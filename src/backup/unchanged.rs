@@ -75,8 +75,8 @@ impl Previous {
     }
 
     /// The entries of a tree.
-    pub async fn open(reader: Arc<Reader>, root: TreeRoot, slots: Slots) -> Result<Self, RepoError> {
-        let tree = TreeReader::open(reader.clone(), root, TreePath::root()).await?;
+    pub fn open(reader: Arc<Reader>, root: TreeRoot, slots: Slots) -> Result<Self, RepoError> {
+        let tree = TreeReader::open(reader.clone(), root, TreePath::root())?;
         Ok(Self { tree: Some(tree), reader, batch: Vec::new().into_iter().peekable(), slots })
     }
 
@@ -91,9 +91,11 @@ impl Previous {
                 }
             }
             let Some(tree) = self.tree.as_mut() else { return Ok(None) };
-            match tree.next().await? {
-                Some(batch) => self.batch = batch.into_iter().peekable(),
-                None => self.tree = None,
+            match tree.next().await {
+                Ok(Some(batch)) => self.batch = batch.into_iter().peekable(),
+                Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
+                // A part that does not read is a reason to read the files, not to fail.
+                Ok(None) | Err(_) => self.tree = None,
             }
         }
     }

@@ -2,13 +2,22 @@
 //!
 //! Counts only; no rates, no times and no text for people beyond the phase. Nothing is decided by these numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Shared between an operation and its display. Totals are estimates that may grow; 0 means not known.
+/// What is being done, and to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Phase {
+    /// Such as `reading packs`; empty before the first.
+    pub name: &'static str,
+    /// What is counted, in the singular, such as `pack`; empty where nothing is.
+    pub thing: &'static str,
+}
+
+/// Shared between an operation and its display. Totals may grow; 0 means not known.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Files (or objects, in operations on a store) dealt with.
+    /// Files (or whatever the phase counts) dealt with.
     pub files_done: AtomicU64,
     /// Bytes of them, as the source or the target counts them.
     pub bytes_done: AtomicU64,
@@ -16,21 +25,40 @@ pub struct Progress {
     pub files_total: AtomicU64,
     /// Bytes there are, if known.
     pub bytes_total: AtomicU64,
+    /// The totals are those of another time: about right, or not.
+    pub estimated: AtomicBool,
     /// Bytes written to the store so far.
     pub bytes_stored: AtomicU64,
-    /// What is being done, such as `reading files`; empty before the first.
-    pub phase: Mutex<&'static str>,
+    /// What is being done.
+    phase: Mutex<Phase>,
 }
 
 impl Progress {
-    /// Enters a phase; the counters stay.
-    pub fn enter(&self, phase: &'static str) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    /// Enters a phase that goes on counting what the one before counted.
+    pub fn enter(&self, name: &'static str) {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).name = name;
+    }
+
+    /// Enters a phase that counts `thing`s from 0; an empty `thing` is one that counts nothing.
+    pub fn begin(&self, name: &'static str, thing: &'static str) {
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        for counter in [&self.files_done, &self.bytes_done, &self.files_total, &self.bytes_total, &self.bytes_stored] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.estimated.store(false, Ordering::Relaxed);
+        *phase = Phase { name, thing };
     }
 
     /// The phase it is in.
-    pub fn phase(&self) -> &'static str {
+    pub fn phase(&self) -> Phase {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much there is in all; `estimated` if that is only likely.
+    pub fn expect(&self, files: u64, bytes: u64, estimated: bool) {
+        self.files_total.store(files, Ordering::Relaxed);
+        self.bytes_total.store(bytes, Ordering::Relaxed);
+        self.estimated.store(estimated, Ordering::Relaxed);
     }
 
     /// One more file of `bytes` is done.

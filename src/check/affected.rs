@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::base::id::BlobId;
-use crate::check::report::{Affected, AffectedSnapshot, EXAMPLES_MAX, Finding, Hint, Problem, SNAPSHOTS_MAX};
+use crate::check::report::{Affected, AffectedSnapshot, EXAMPLES_MAX, Finding, Hint, Problem, SNAPSHOTS_MAX, Severity};
 use crate::check::trouble::Troubles;
 use crate::check::walk::{Broken, Visitor, walk};
 use crate::format::entry::{Piece, TreePath};
@@ -25,6 +25,8 @@ struct Tracing<'a> {
     clean: HashSet<BlobId>,
     /// Whether the leaf that is being told lost something.
     leaf_lost: bool,
+    /// A part of some tree cannot be read: what it needs is not known.
+    broken: bool,
     snapshot: BTreeMap<Culprit, AffectedSnapshot>,
     current: &'a Snapshot,
 }
@@ -86,6 +88,7 @@ impl Visitor for Tracing<'_> {
     }
 
     fn broken(&mut self, broken: &Broken<'_>) {
+        self.broken = true;
         if broken.kind == Kind::List {
             self.lost_file(broken.at, &[*broken.blob]);
             return;
@@ -127,10 +130,21 @@ fn add(affected: &mut Affected, snapshot: AffectedSnapshot) {
     }
 }
 
-/// Turns the troubles into findings that say what they cost. `broken_index` is an index segment that did not read: what is in no other is put down to it.
+/// A pack that is gone and that nobody needs was pruned: index segments which name it go a grace period after it.
+fn pruned(finding: &mut Finding) {
+    if finding.problem == Problem::Missing && finding.affected.snapshots_total == 0 {
+        finding.severity = Severity::Note;
+        finding.hint = Hint::Prune;
+        finding.what =
+            "it is not there and no snapshot needs it: an index segment still names a pack that was pruned".into();
+    }
+}
+
+/// Turns the troubles into findings that say what they cost. `complete`: every snapshot that there should be is among `snapshots`. `broken_index` is an index segment that did not read: what is in no other is put down to it.
 pub(super) async fn tell(
     reader: &Reader,
     snapshots: &[Snapshot],
+    complete: bool,
     troubles: &Troubles,
     broken_index: Option<&str>,
     findings: &mut Vec<Finding>,
@@ -147,6 +161,7 @@ pub(super) async fn tell(
         troubles,
         clean: HashSet::new(),
         leaf_lost: false,
+        broken: false,
         snapshot: BTreeMap::new(),
         current: first,
     };
@@ -161,6 +176,9 @@ pub(super) async fn tell(
                 None => add(&mut nowhere, affected),
             }
         }
+    }
+    if complete && !tracing.broken {
+        packs.values_mut().for_each(pruned);
     }
     findings.extend(packs.into_values());
     findings.extend(senseless);

@@ -13,6 +13,7 @@ use crate::check::report::{Counts, Finding, Hint, Problem, Severity};
 use crate::check::snapshots::of_error;
 use crate::check::trouble::Troubles;
 use crate::check::verify::{Verdict, verify};
+use crate::check::whole::Opened;
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::index::{Index, read_segment};
@@ -50,11 +51,14 @@ pub(super) async fn read(
     troubles: &mut Troubles,
     findings: &mut Vec<Finding>,
     counts: &mut Counts,
+    opened: &mut Opened,
     progress: &Progress,
 ) -> Result<(), RepoError> {
     let index = &reader.index;
-    let chosen = index.packs.iter().filter(|pack| pack.present && slice.has(&pack.id));
-    progress.bytes_total.fetch_add(chosen.map(|pack| pack.size).sum(), Ordering::Relaxed);
+    for pack in index.packs.iter().filter(|pack| pack.present && slice.has(&pack.id)) {
+        progress.files_total.fetch_add(1, Ordering::Relaxed);
+        progress.bytes_total.fetch_add(pack.size, Ordering::Relaxed);
+    }
     let mut seen = HashSet::new();
     let mut running: JoinSet<Verdict> = JoinSet::new();
     for key in &index.segments {
@@ -72,13 +76,13 @@ pub(super) async fn read(
                 continue;
             }
             while running.len() >= PACKS_AT_ONCE {
-                take(running.join_next().await, index, troubles, counts, progress)?;
+                take(running.join_next().await, index, troubles, counts, opened, progress)?;
             }
             running.spawn(verify(reader.clone(), number, pack));
         }
     }
     while let Some(verdict) = running.join_next().await {
-        take(Some(verdict), index, troubles, counts, progress)?;
+        take(Some(verdict), index, troubles, counts, opened, progress)?;
     }
     for (number, pack) in (0_u32..).zip(&index.packs) {
         if pack.present && slice.has(&pack.id) && !seen.contains(&number) {
@@ -96,6 +100,7 @@ fn take(
     index: &Index,
     troubles: &mut Troubles,
     counts: &mut Counts,
+    opened: &mut Opened,
     progress: &Progress,
 ) -> Result<(), RepoError> {
     let Some(joined) = joined else { return Ok(()) };
@@ -104,7 +109,8 @@ fn take(
     counts.objects_read += u64::from(verdict.bytes > 0);
     counts.bytes_read += verdict.bytes;
     counts.blobs_read += verdict.blobs;
-    counts.blobs_opened += verdict.opened;
+    counts.blobs_opened += verdict.opened.len() as u64;
+    opened.add(&verdict.opened);
     for (problem, reason) in verdict.troubles {
         troubles.pack(verdict.number, problem, reason);
     }

@@ -21,11 +21,13 @@ mod structure;
 mod trouble;
 mod verify;
 mod walk;
+mod whole;
 
 use std::sync::Arc;
 
 use crate::base::clock::Time;
 use crate::base::progress::Progress;
+use crate::check::whole::Opened;
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::open::Repository;
@@ -52,7 +54,7 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
     let mut findings = Vec::new();
     let chain = snapshots::load(repository, &mut findings).await?;
     counts.snapshots = chain.snapshots.len() as u64;
-    progress.enter("looking at objects");
+    progress.begin("looking at objects", "");
     let (index, inventory) = index::load(repository, &mut findings, &mut counts).await?;
     let mut troubles = index.troubles;
     let index_broken = index.broken;
@@ -61,19 +63,21 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
     let reader = Arc::new(Reader::new(repository.clone(), index));
     let read_percent = options.read_percent.min(100);
     let mut lacking = false;
+    let mut opened = Opened::new(reader.index.len());
     if options.structure {
-        progress.enter("following trees");
+        progress.begin("following trees", "snapshot");
         lacking = structure::look(&reader, &chain.snapshots, &mut troubles, &mut counts, progress).await;
     }
     if read_percent > 0 {
-        progress.enter("reading packs");
+        progress.begin("reading packs", "object");
         let slice = data::Slice::of_day(read_percent, options.now);
-        data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, progress).await?;
+        data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, &mut opened, progress).await?;
         stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts, progress).await;
     }
     if lacking || !troubles.is_empty() || index_broken.is_some() {
-        progress.enter("finding out what is affected");
-        affected::tell(&reader, &chain.snapshots, &troubles, index_broken.as_deref(), &mut findings).await;
+        progress.begin("finding out what is affected", "");
+        let complete = chain.unreadable.is_empty() && chain.gaps().is_empty();
+        affected::tell(&reader, &chain.snapshots, complete, &troubles, index_broken.as_deref(), &mut findings).await;
     }
     let depth = Depth {
         keyed: true,
@@ -82,7 +86,12 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
         decrypted: repository.has_identity() && read_percent > 0,
         verified: repository.verified,
     };
-    let mut report = Report { store: repository.store.address(), depth, counts, findings };
+    let mut verified = Vec::new();
+    if options.structure && depth.decrypted && read_percent == 100 {
+        progress.begin("telling which snapshots are whole", "");
+        verified = whole::snapshots(&reader, &chain.snapshots, &opened, lacking).await;
+    }
+    let mut report = Report { store: repository.store.address(), depth, counts, findings, verified };
     report.sort();
     Ok(report)
 }

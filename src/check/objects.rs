@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::base::id::SessionId;
 use crate::check::report::{Finding, Hint, Problem, Severity};
-use crate::check::snapshots::of_error;
+use crate::check::snapshots::{of_error, with_causes};
 use crate::crypto::content::ContentError;
 use crate::crypto::hash::object_id;
 use crate::format::kind::RecordKind;
@@ -17,6 +17,7 @@ use crate::repo::index::Index;
 use crate::repo::open::{Repository, read_format};
 use crate::repo::{layout, sealed};
 use crate::store::{Listed, Store};
+use crate::verified;
 
 /// Objects fetched at once.
 const FETCH_AT_ONCE: usize = 8;
@@ -87,6 +88,22 @@ pub(super) async fn look(
         findings.push(Finding::damage(&layout::epoch(number), Problem::Missing, what, Hint::CopyFromReplica));
     }
     sessions(repository, index, inventory, findings).await;
+    verified_records(repository, findings).await;
+}
+
+/// Nothing needs what was verified but `forget`, so that a record which is damaged is no damage to the repository.
+async fn verified_records(repository: &Repository, findings: &mut Vec<Finding>) {
+    match verified::load(repository).await {
+        Ok(found) => findings.extend(found.unreadable.iter().map(|(key, error)| {
+            let finding = of_error(key, error);
+            Finding { severity: Severity::Warning, hint: Hint::VerifyAgain, ..finding }
+        })),
+        Err(error) => {
+            let what = with_causes(&error);
+            let key = layout::VERIFIED;
+            findings.push(Finding::new(&key, Severity::Warning, Problem::Unreadable, what, Hint::ReadAgain));
+        }
+    }
 }
 
 fn unindexed<'a>(index: &'a Index, inventory: &'a [Listed]) -> impl Iterator<Item = Finding> + 'a {

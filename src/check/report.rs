@@ -68,6 +68,8 @@ pub enum Hint {
     FindOutWho,
     /// `prune` takes it away in time.
     Prune,
+    /// Read all data with an identity: what is good is recorded anew.
+    VerifyAgain,
     /// Read again; if it stays, look at the disk or the provider.
     ReadAgain,
 }
@@ -194,6 +196,8 @@ pub struct Report {
     pub counts: Counts,
     /// What is wrong, the worst first.
     pub findings: Vec<Finding>,
+    /// Snapshots of which every content blob was read, decrypted and compared with its id; empty unless all data was read with an identity.
+    pub verified: Vec<ObjectId>,
 }
 
 impl Report {

@@ -29,6 +29,7 @@ pub async fn check_stored(
     now: Time,
     progress: &Progress,
 ) -> Result<Report, StoreError> {
+    progress.begin("reading objects", "object");
     let inventory = store.list("").await?;
     let mut findings: Vec<Finding> = objects::foreign(&inventory).collect();
     objects::format_file(store, &mut findings).await;
@@ -50,7 +51,7 @@ pub async fn check_stored(
         read_names(store, chosen, &mut counts, &mut findings, progress).await;
     }
     let depth = Depth { keyed: false, structure: false, read_percent, decrypted: false, verified: false };
-    let mut report = Report { store: store.address(), depth, counts, findings };
+    let mut report = Report { store: store.address(), depth, counts, findings, verified: Vec::new() };
     report.sort();
     Ok(report)
 }
@@ -91,6 +92,7 @@ async fn read_names(
     findings: &mut Vec<Finding>,
     progress: &Progress,
 ) {
+    progress.files_total.fetch_add(chosen.len() as u64, Ordering::Relaxed);
     progress.bytes_total.fetch_add(chosen.iter().map(|entry| entry.size).sum(), Ordering::Relaxed);
     let mut reads = stream::iter(chosen)
         .map(|entry| async move { (&entry.key, entry.size, matches_name(store, entry).await) })

@@ -26,7 +26,8 @@ pub(super) struct Verdict {
     pub(super) number: u32,
     pub(super) bytes: u64,
     pub(super) blobs: u64,
-    pub(super) opened: u64,
+    /// Copies that were decrypted and are what their ids say.
+    pub(super) opened: Vec<usize>,
     /// Of the pack as a whole.
     pub(super) troubles: Vec<(Problem, String)>,
     /// Of single copies.
@@ -70,7 +71,7 @@ pub(super) async fn verify(reader: Arc<Reader>, number: u32, pack: IndexedPack) 
         match part {
             Ok(part) => {
                 verdict.blobs += part.blobs;
-                verdict.opened += part.opened;
+                verdict.opened.extend(part.opened);
                 verdict.troubles.extend(part.troubles);
                 verdict.bad.extend(part.bad);
             }
@@ -178,7 +179,8 @@ impl Job {
         for (record, location) in self.blobs.iter().skip(lane).step_by(lanes) {
             verdict.blobs += 1;
             match self.blob(record, location, &mut opener) {
-                Ok(opened) => verdict.opened += u64::from(opened),
+                Ok(true) => verdict.opened.push(location.slot),
+                Ok(false) => {}
                 Err(reason) => verdict.bad.push((location.slot, format!("blob {}: {reason}", record.id.short()))),
             }
         }

@@ -18,7 +18,7 @@ use crate::repo::tree_read::{lookup, pieces};
 
 const EXAMPLES: &str = "\
 Examples:
-  homelab-dr cat latest:etc/config.yaml --identity ~/homelab-dr.key
+  homelab-dr cat latest:/etc/config.yaml --identity ~/homelab-dr.key
   homelab-dr cat latest:postgres:dump.sql --identity ~/homelab-dr.key | psql";
 
 /// Chunks fetched ahead; one has a few MiB at most.
@@ -102,8 +102,9 @@ async fn file(reader: &Reader, snapshot: &Snapshot, path: &TreePath) -> Result<(
         )),
         kind => Err(Failure::usage(
             format!(
-                "{} is no file but a {}",
-                if path.as_bytes().is_empty() { ".".to_owned() } else { path.display() },
+                "{} in snapshot {} is a {} and no file",
+                if path.as_bytes().is_empty() { "the top".to_owned() } else { path.display() },
+                snapshot.id.short(),
                 kind_name(&kind)
             ),
             "name a file: `homelab-dr ls SNAPSHOT:PATH` shows what there is",

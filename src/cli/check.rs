@@ -8,7 +8,8 @@ use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
-use crate::cli::progress;
+use crate::cli::output::{count, entries};
+use crate::cli::{progress, verified};
 use crate::format::entry::escape;
 
 const EXAMPLES: &str = "\
@@ -27,10 +28,11 @@ const SNAPSHOTS_SHOWN: usize = 5;
 /// Files of a snapshot that a finding names.
 const FILES_SHOWN: usize = 3;
 
-/// Check that the repository is whole; it changes nothing
+/// Check that the repository is whole; it changes nothing that is there
 ///
 /// Always: every object is there and every file's chunks are in a pack. With --read-data the stored bytes are read and
-/// compared with their names. With an identity what is read is also decrypted. Damage ends with exit code 4.
+/// compared with their names. With an identity what is read is also decrypted; if that was all of it, a record is added
+/// of which snapshots are good, and `forget` keeps the last good one of each source. Damage ends with exit code 4.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -53,16 +55,16 @@ fn parse_percent(text: &str) -> Result<u8, String> {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let read_percent = args.read_data.unwrap_or(0);
     let now = context.clock.now();
-    let report = if args.no_key {
+    let (report, repository) = if args.no_key {
         let store = open::store(context, Access::Read).await?;
         let display = progress::show(context);
         let report = check::check_stored(&*store, read_percent, now, &context.progress).await;
         display.finish();
-        report?
+        (report?, None)
     } else {
         let identity = !context.globals.identity_texts()?.is_empty();
         let repository = if identity {
-            open::with_identity(context, Access::Read).await?
+            open::with_identity(context, Access::Verify).await?
         } else {
             open::repository(context, Access::Read).await?
         };
@@ -70,9 +72,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         let display = progress::show(context);
         let report = check::check(&repository, &options, &context.progress).await;
         display.finish();
-        report?
+        (report?, Some(repository))
     };
-    tell(&report, context)
+    let exit = tell(&report, context)?;
+    if let Some(repository) = repository {
+        verified::record(context, &repository, &report.verified).await?;
+    }
+    Ok(exit)
 }
 
 fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
@@ -85,12 +91,12 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
         context.out.line(&shown(finding))?;
     }
     let counts = report.counts;
-    let mut looked = format!("{} objects ({})", counts.objects, units::bytes(counts.bytes));
+    let mut looked = format!("{} ({})", count(counts.objects, "object"), units::bytes(counts.bytes));
     if report.depth.keyed {
-        let _ = write!(looked, ", {} snapshots, {} packs", counts.snapshots, counts.packs);
+        let _ = write!(looked, ", {}, {}", count(counts.snapshots, "snapshot"), count(counts.packs, "pack"));
     }
     if report.depth.structure {
-        let _ = write!(looked, ", {} files", counts.files);
+        let _ = write!(looked, ", {}", count(counts.files, "file"));
     }
     if report.depth.read_percent > 0 {
         let how = if report.depth.decrypted { "read and decrypted" } else { "read" };
@@ -127,14 +133,14 @@ fn affected(affected: &Affected, text: &mut String) {
     for snapshot in affected.snapshots.iter().take(SNAPSHOTS_SHOWN) {
         let _ = write!(
             text,
-            "\n  affects snapshot {} of {} ({}): {} files",
+            "\n  affects snapshot {} of {} ({}): {}",
             snapshot.id.short(),
             escape(snapshot.source.as_bytes()),
             local(snapshot.started),
-            snapshot.files
+            count(snapshot.files, "file")
         );
         if snapshot.unknown_entries > 0 {
-            let _ = write!(text, " and up to {} entries that cannot be listed", snapshot.unknown_entries);
+            let _ = write!(text, " and up to {} that cannot be listed", entries(snapshot.unknown_entries));
         }
         for example in snapshot.examples.iter().take(FILES_SHOWN) {
             let _ = write!(text, "\n    {}", escape(example.as_bytes()));
@@ -142,7 +148,8 @@ fn affected(affected: &Affected, text: &mut String) {
     }
     let shown = affected.snapshots.len().min(SNAPSHOTS_SHOWN) as u64;
     if affected.snapshots_total > shown {
-        let _ = write!(text, "\n  … and {} more snapshots (--json has them)", affected.snapshots_total - shown);
+        let more = count(affected.snapshots_total - shown, "more snapshot");
+        let _ = write!(text, "\n  … and {more} (--json has them)");
     }
 }
 
@@ -155,6 +162,7 @@ const fn advice(hint: Hint) -> Option<&'static str> {
         Hint::WriteAccess => "`homelab-dr keys add` with an identity writes a new access object",
         Hint::FindOutWho => "find out who removed it, and whether they should be able to",
         Hint::Prune => "`homelab-dr prune` takes it away in time",
+        Hint::VerifyAgain => "`homelab-dr check --read-data` with an identity records anew what is good",
         Hint::ReadAgain => "check again; if it stays, look at the disk or the provider",
     })
 }

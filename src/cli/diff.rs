@@ -10,14 +10,14 @@ use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::select;
 use crate::format::entry::{Entry, Kind};
-use crate::repo::tree_read::{Change, diff};
+use crate::repo::tree_diff::{Change, Diff};
 
 const EXAMPLES: &str = "\
 Examples:
   homelab-dr diff 2026-11-01 latest
   homelab-dr diff 3f9a2c41 77b0e1d2 --json | jq -r 'select(.change==\"removed\").path'
 
-+ is new in the second, - is gone, M is another content, m only another mode, owner, time or
++ is new in TO, - is only in FROM, M is another content, m only another mode, owner, time or
 attribute.";
 
 /// Show what changed from one snapshot to another
@@ -26,10 +26,10 @@ attribute.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    #[arg(value_name = "SNAPSHOT", help = select::SNAPSHOT_HELP)]
+    #[arg(value_name = "FROM", help = select::SNAPSHOT_HELP)]
     from: String,
-    /// The other one
-    #[arg(value_name = "SNAPSHOT")]
+    /// The snapshot to compare it with, named in the same ways
+    #[arg(value_name = "TO")]
     to: String,
 }
 
@@ -57,7 +57,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let to = select::snapshot(context, &chain, &args.to)?.record.root;
     let reader = open::reader(&repository).await?;
     let mut summary = Summary::default();
-    for change in diff(&reader, from, to).await? {
+    let mut diff = Diff::open(&reader, from, to).await?;
+    while let Some(change) = diff.next().await? {
         if matches!(&change, Change::Changed(a, b) if is_only_stored_anew(a, b)) {
             continue;
         }

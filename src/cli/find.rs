@@ -100,6 +100,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         args.snapshot.iter().map(|text| select::snapshot(context, &chain, text)).collect::<Result<_, _>>()?
     };
     chosen.retain(|snapshot| args.source.as_ref().is_none_or(|source| *source == snapshot.record.source));
+    if chosen.is_empty() {
+        context.say("no snapshot matches: `homelab-dr snapshots` lists what there is")?;
+        return Ok(Exit::Done);
+    }
     let reader = open::reader(&repository).await?;
     // Snapshots share most leaves: one in which nothing was found is not read again. 32 bytes for each.
     let mut nothing_in = HashSet::new();

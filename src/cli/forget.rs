@@ -12,12 +12,13 @@ use crate::cli::failure::Failure;
 use crate::cli::hints::{Advice, Advise};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, table};
-use crate::cli::prompt::confirm;
+use crate::cli::prompt::{PlanArgs, confirm};
 use crate::cli::tags::TagFilter;
 use crate::forget::{Forgotten, run_forget};
 use crate::format::entry::escape;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::retention::{Candidate, Decision, Policy, RetentionError, Verdict, plan_retention};
+use crate::verified::{self, Verified};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,8 +26,9 @@ Examples:
   homelab-dr forget --source photos --keep-last 3 --keep-within 30d --yes
   homelab-dr forget --keep-daily 14 --yes && homelab-dr prune --yes
 
-The newest snapshot of a source, and its newest without problems, always stay. The space comes back
-with `prune`.";
+The newest snapshot of a source, its newest without problems, and its newest that was read back
+whole (`check --read-data` or `restore`, with an identity) always stay. The space comes back with
+`prune`.";
 
 /// Forget the snapshots that a policy does not keep; shows why each is kept, and asks
 ///
@@ -40,16 +42,16 @@ pub(crate) struct Args {
     /// Keep one for each of the N newest hours that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_hourly: u32,
-    /// … days
+    /// Keep one for each of the N newest days that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_daily: u32,
-    /// … weeks
+    /// Keep one for each of the N newest weeks that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_weekly: u32,
-    /// … months
+    /// Keep one for each of the N newest months that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_monthly: u32,
-    /// … years
+    /// Keep one for each of the N newest years that have any
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_yearly: u32,
     /// Keep all that are at most so much older than the newest, such as 30d
@@ -61,12 +63,8 @@ pub(crate) struct Args {
     /// Decide only about snapshots with this tag; may be repeated, then all are needed
     #[arg(long, value_name = "KEY[=VALUE]")]
     tag: Vec<TagFilter>,
-    /// Show what would be kept and forgotten, and change nothing
-    #[arg(long, short = 'n')]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    plan: PlanArgs,
 }
 
 #[derive(Serialize)]
@@ -90,15 +88,22 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if policy.is_empty() {
         return Err(RetentionError::EmptyPolicy.into());
     }
-    let access = if args.dry_run { Access::Read } else { Access::Write };
+    let access = if args.plan.dry_run { Access::Read } else { Access::Write };
     let repository = open::repository(context, access).await?;
     let chain = open::chain(context, &repository).await?;
-    let decisions = plan_retention(&policy, &candidates(&chain, &args), context.clock.now(), context.zone())?;
+    let verified = verified::load(&repository).await?;
+    for (name, _) in &verified.unreadable {
+        context.talk.warn(&format!(
+            "{name} cannot be read: what it says was verified does not count; `homelab-dr check --read-data` with an identity says it anew"
+        ));
+    }
+    let decisions =
+        plan_retention(&policy, &candidates(&chain, &verified, &args), context.clock.now(), context.zone())?;
     let removed = decisions.iter().filter(|decision| !decision.is_kept()).count();
     if !context.out.json {
         show(&decisions, context)?;
     }
-    if args.dry_run {
+    if args.plan.dry_run {
         if context.out.json {
             context.out.document(&Document { dry_run: true, decisions: &decisions, outcome: None })?;
         }
@@ -106,7 +111,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
     if removed > 0 {
         context.out.flush()?;
-        confirm(args.yes, &format!("Forget {removed} of {} snapshots?", decisions.len()))?;
+        confirm(args.plan.yes, &format!("Forget {removed} of {}?", count(decisions.len() as u64, "snapshot")))?;
     }
     let outcome = run_forget(&repository, decisions, &host(), &context.clock).await?;
     if context.out.json {
@@ -128,7 +133,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-fn candidates(chain: &Chain, args: &Args) -> Vec<Candidate> {
+fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate> {
     let wanted = |snapshot: &&Snapshot| {
         args.source.as_ref().is_none_or(|source| snapshot.record.source == *source)
             && args.tag.iter().all(|tag| tag.matches(&snapshot.record.tags))
@@ -143,7 +148,7 @@ fn candidates(chain: &Chain, args: &Args) -> Vec<Candidate> {
             tags: snapshot.record.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<BTreeSet<_>>(),
             time: snapshot.record.started,
             complete: snapshot.record.statistics.problems == 0,
-            verified: false,
+            verified: verified.at.contains_key(&snapshot.id),
         })
         .collect()
 }

@@ -74,9 +74,13 @@ impl Advise for SelectError {
                 Advice::new(Exit::Usage, "`homelab-dr snapshots` lists what there is")
             }
             Self::Ambiguous { .. } => Advice::new(Exit::Usage, "give more digits of the one that you mean"),
-            Self::NoSuchSource { known, .. } => {
-                Advice::new(Exit::Usage, format!("there are snapshots of: {}", known.join(", ")))
-            }
+            Self::NoSuchSource { known, .. } => Advice::new(
+                Exit::Usage,
+                format!(
+                    "there are snapshots of: {}; a path in the newest of all begins with a slash, as in latest:/etc",
+                    known.join(", ")
+                ),
+            ),
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::select;
 use crate::format::entry::{Entry, Kind, TreePath};
-use crate::repo::tree_read::TreeReader;
+use crate::repo::tree_read::{TreeReader, lookup};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,25 +38,26 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
     let reader = open::reader(&repository).await?;
-    let mut tree = TreeReader::open(reader, snapshot.record.root, within.clone()).await?;
+    let (root, from) = (snapshot.record.root, within.clone());
+    let mut tree = if args.recursive {
+        TreeReader::open(reader.clone(), root, from)?
+    } else {
+        TreeReader::open_shallow(reader.clone(), root, from)?
+    };
     let mut found = within == TreePath::root();
     while let Some(entries) = tree.next().await? {
-        for entry in entries {
-            found = true;
-            if is_listed(&entry, &within, args.recursive) {
-                print(&entry, &args, context)?;
-            }
+        found = true;
+        // A directory lists what is in it, anything else itself.
+        for entry in entries.iter().filter(|entry| entry.path != within || entry.kind != Kind::Directory) {
+            print(entry, &args, context)?;
         }
     }
-    if found { Ok(Exit::Done) } else { Err(select::no_such_path(snapshot, &within)) }
-}
-
-/// A directory lists what is in it, anything else itself.
-fn is_listed(entry: &Entry, within: &TreePath, recursive: bool) -> bool {
-    if entry.path == *within {
-        return entry.kind != Kind::Directory;
+    // An empty directory lists nothing.
+    if found || lookup(&reader, root, &within).await?.is_some() {
+        Ok(Exit::Done)
+    } else {
+        Err(select::no_such_path(snapshot, &within))
     }
-    recursive || entry.path.parent().as_ref() == Some(within)
 }
 
 fn print(entry: &Entry, args: &Args, context: &mut Context) -> Result<(), Failure> {

@@ -33,6 +33,7 @@ mod select;
 mod snapshots;
 mod stats;
 mod tags;
+mod verified;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

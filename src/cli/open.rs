@@ -10,7 +10,7 @@ use crate::crypto::recipients::Prompt;
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::snapshots::Chain;
-use crate::repo::{RepoError, Repository};
+use crate::repo::{RepoError, Repository, layout};
 use crate::store::Store;
 use crate::store::readonly::ReadOnly;
 use crate::store::retry::{Retry, RetryPolicy};
@@ -22,6 +22,8 @@ use crate::store::url::StoreUrl;
 pub enum Access {
     /// Changes nothing; a bug cannot either.
     Read,
+    /// Adds a record of what was read back, and changes nothing else; a bug cannot either.
+    Verify,
     /// Adds or removes objects.
     Write,
 }
@@ -51,7 +53,11 @@ pub fn wrapped(context: &Context, store: Arc<dyn Store>, access: Access) -> Arc<
     if globals.limit_upload.is_some() || globals.limit_download.is_some() {
         store = Arc::new(Throttle::new(store, globals.limit_upload, globals.limit_download));
     }
-    if access == Access::Read { Arc::new(ReadOnly::new(store)) } else { store }
+    match access {
+        Access::Read => Arc::new(ReadOnly::new(store)),
+        Access::Verify => Arc::new(ReadOnly::but_adding(store, layout::VERIFIED)),
+        Access::Write => store,
+    }
 }
 
 /// The repository's store.

@@ -22,6 +22,11 @@ pub(crate) struct ExcludeArgs {
 }
 
 impl ExcludeArgs {
+    /// Whether nothing is left out.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.exclude.is_empty() && self.exclude_file.is_empty() && !self.exclude_caches
+    }
+
     /// The patterns, those of files first.
     pub(crate) fn excludes(&self) -> Result<Excludes, Failure> {
         let mut globs = Vec::new();

@@ -1,25 +1,30 @@
 //! Showing how far an operation is: a line that moves on a terminal, plain lines at intervals everywhere else.
 
+use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::base::progress::Progress;
+use crate::base::progress::{Phase, Progress};
 use crate::base::units;
 use crate::cli::context::Context;
-use crate::cli::output::Talk;
+use crate::cli::output::{Talk, count};
 
 /// How often a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
 /// How often a log gets a line.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// The rate shown is that of the time since about this long ago.
+/// The rate shown is that of so long a time, always the last; shorter, and a pack that is being sent looks like a standstill.
 const RATE_OVER: Duration = Duration::from_secs(10);
+/// How often the count is noted for it.
+const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+/// How wide a terminal is that does not say it.
+const COLUMNS_UNKNOWN: usize = 80;
 
 /// A display that runs until it is dropped or finished.
 pub(crate) struct Display {
@@ -42,11 +47,11 @@ pub(crate) fn show(context: &Context) -> Display {
         let mut told = Instant::now();
         let every = if terminal { REDRAW } else { LINE_EVERY };
         while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-            let text = line(&progress, rate.measure(&progress));
+            let rate = rate.measure(&progress);
             match &bar {
-                Some(bar) => bar.set_message(text),
+                Some(bar) => bar.set_message(line(&progress, rate, width())),
                 None if told.elapsed() >= LINE_EVERY => {
-                    talk.put(&text);
+                    talk.put(&line(&progress, rate, usize::MAX));
                     told = Instant::now();
                 }
                 None => {}
@@ -87,54 +92,82 @@ impl Drop for Display {
 }
 
 /// Bytes a second of the last seconds.
+#[derive(Default)]
 struct Rate {
-    since: Instant,
-    bytes: u64,
-    shown: u64,
-}
-
-impl Default for Rate {
-    fn default() -> Self {
-        Self { since: Instant::now(), bytes: 0, shown: 0 }
-    }
+    /// When there were how many bytes, the oldest first.
+    samples: VecDeque<(Instant, u64)>,
 }
 
 impl Rate {
     fn measure(&mut self, progress: &Progress) -> u64 {
-        let now = progress.bytes_done.load(Ordering::Relaxed);
-        let elapsed = self.since.elapsed();
-        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let current = now.saturating_sub(self.bytes).saturating_mul(1000) / millis;
-        if elapsed >= RATE_OVER {
-            (self.since, self.bytes, self.shown) = (Instant::now(), now, current);
+        let (now, bytes) = (Instant::now(), progress.bytes_done.load(Ordering::Relaxed));
+        if self.samples.back().is_some_and(|(_, before)| bytes < *before) {
+            self.samples.clear(); // another phase counts from 0
         }
-        if elapsed >= Duration::from_secs(1) || self.shown == 0 { current } else { self.shown }
+        if self.samples.back().is_none_or(|(at, _)| now.duration_since(*at) >= SAMPLE_EVERY) {
+            self.samples.push_back((now, bytes));
+        }
+        while self.samples.len() > 1 && self.samples.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= RATE_OVER)
+        {
+            self.samples.pop_front();
+        }
+        let Some((since, before)) = self.samples.front() else { return 0 };
+        let millis = u64::try_from(now.duration_since(*since).as_millis()).unwrap_or(u64::MAX).max(1);
+        (bytes - before).saturating_mul(1000) / millis
     }
 }
 
-/// `backing up  1234 files  1.2 GiB of 3.4 GiB (35%)  45.0 MiB/s  2m left`.
-fn line(progress: &Progress, rate: u64) -> String {
-    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+/// `backing up  1234 of 5678 files  1.2 of 3.4 GiB (35%)  about 2m10s left  45.0 MiB/s  0.9 GiB stored`, as much of it as `width` columns hold.
+fn line(progress: &Progress, rate: u64, width: usize) -> String {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let Phase { name, thing } = progress.phase();
     let (files, bytes) = (load(&progress.files_done), load(&progress.bytes_done));
-    let (files_total, bytes_total) = (load(&progress.files_total), load(&progress.bytes_total));
-    let mut parts = vec![progress.phase().to_owned()];
-    parts.push(if files_total > 0 { format!("{files} of {files_total} files") } else { format!("{files} files") });
-    if bytes_total > 0 {
-        let percent = bytes.saturating_mul(100) / bytes_total.max(1);
-        parts.push(format!("{} of {} ({}%)", units::bytes(bytes), units::bytes(bytes_total), percent.min(100)));
-    } else {
-        parts.push(units::bytes(bytes));
+    // A guess that was passed says nothing any more.
+    let guess = progress.estimated.load(Ordering::Relaxed);
+    let total =
+        |done: u64, total: &AtomicU64| Some(load(total)).filter(|total| *total > 0 && (!guess || done < *total));
+    let (files_total, bytes_total) = (total(files, &progress.files_total), total(bytes, &progress.bytes_total));
+    let of = if guess { "of about" } else { "of" };
+    // Each with its rank: the highest goes first where there is no room.
+    let mut parts = vec![(0, name.to_owned())];
+    match files_total {
+        _ if thing.is_empty() => {}
+        Some(all) => parts.push((4, format!("{files} {of} {}", count(all, thing)))),
+        None => parts.push((4, count(files, thing))),
     }
-    parts.push(format!("{}/s", units::bytes(rate)));
+    match bytes_total {
+        Some(all) => {
+            let percent = (bytes.saturating_mul(100) / all).min(100);
+            parts.push((1, format!("{} {of} {} ({percent}%)", units::bytes(bytes), units::bytes(all))));
+        }
+        None if bytes > 0 => parts.push((1, units::bytes(bytes))),
+        None => {}
+    }
+    // Before a hundredth is done the rate is chance.
+    if let Some(all) = bytes_total.filter(|all| *all > bytes && rate > 0 && bytes.saturating_mul(100) >= *all) {
+        parts.push((2, format!("about {} left", left(Duration::from_secs((all - bytes) / rate)))));
+    }
+    if bytes > 0 {
+        parts.push((3, format!("{}/s", units::bytes(rate))));
+    }
     let stored = load(&progress.bytes_stored);
     if stored > 0 {
-        parts.push(format!("{} stored", units::bytes(stored)));
+        parts.push((5, format!("{} stored", units::bytes(stored))));
     }
-    if bytes_total > bytes && rate > 0 {
-        parts.push(format!("{} left", left(Duration::from_secs((bytes_total - bytes) / rate))));
+    loop {
+        let text = parts.iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join("  ");
+        let least = parts.iter().enumerate().max_by_key(|(_, (rank, _))| *rank).map(|(at, _)| at);
+        match least {
+            Some(at) if text.chars().count() > width && parts.len() > 1 => drop(parts.remove(at)),
+            _ => return text,
+        }
     }
-    parts.retain(|part| !part.is_empty());
-    parts.join("  ")
+}
+
+/// Columns for the text on a terminal: what is left beside the spinner.
+fn width() -> usize {
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    (if columns == 0 { COLUMNS_UNKNOWN } else { columns }).saturating_sub(3)
 }
 
 /// `45s`, `3m10s`, `2h05m`.
@@ -154,12 +187,40 @@ mod tests {
     #[test]
     fn a_line_shows_what_is_known_and_no_more() {
         let progress = Progress::default();
-        progress.enter("backing up");
+        progress.begin("looking", "");
+        assert_eq!(line(&progress, 0, 80), "looking");
+        progress.begin("backing up", "file");
+        assert_eq!(line(&progress, 0, 80), "backing up  0 files");
         progress.add_file(1 << 20);
-        assert_eq!(line(&progress, 0), "backing up  1 files  1.0 MiB  0 B/s");
-        progress.bytes_total.store(4 << 20, Ordering::Relaxed);
-        progress.files_total.store(9, Ordering::Relaxed);
-        assert_eq!(line(&progress, 1 << 20), "backing up  1 of 9 files  1.0 MiB of 4.0 MiB (25%)  1.0 MiB/s  3s left");
+        assert_eq!(line(&progress, 0, 80), "backing up  1 file  1.0 MiB  0 B/s");
+        progress.expect(9, 4 << 20, false);
+        let known = "backing up  1 of 9 files  1.0 MiB of 4.0 MiB (25%)  about 3s left  1.0 MiB/s";
+        assert_eq!(line(&progress, 1 << 20, 80), known);
+        progress.expect(9, 4 << 20, true);
+        let guessed = "backing up  1 of about 9 files  1.0 MiB of about 4.0 MiB (25%)  about 3s left  1.0 MiB/s";
+        assert_eq!(line(&progress, 1 << 20, 100), guessed);
+        progress.add_file(3 << 20);
+        assert_eq!(line(&progress, 0, 80), "backing up  2 of about 9 files  4.0 MiB  0 B/s", "the guess was too low");
+        progress.begin("reading packs", "pack");
+        assert_eq!(line(&progress, 0, 80), "reading packs  0 packs", "nothing is left of the phase before");
+    }
+
+    #[test]
+    fn where_there_is_no_room_the_least_goes_first() {
+        let progress = Progress::default();
+        progress.begin("backing up", "file");
+        progress.expect(2_345_678, 345 << 30, true);
+        progress.files_done.store(1_234_567, Ordering::Relaxed);
+        progress.bytes_done.store(123 << 30, Ordering::Relaxed);
+        progress.bytes_stored.store(45 << 30, Ordering::Relaxed);
+        let whole = line(&progress, 45 << 20, usize::MAX);
+        assert!(whole.ends_with("left  45.0 MiB/s  45.0 GiB stored"), "{whole}");
+        for width in 10..whole.chars().count() {
+            let text = line(&progress, 45 << 20, width);
+            assert!(text.chars().count() <= width, "{width}: {text}");
+        }
+        let narrow = line(&progress, 45 << 20, 77);
+        assert_eq!(narrow, "backing up  123.0 GiB of about 345.0 GiB (35%)  about 1h24m left  45.0 MiB/s");
     }
 
     #[test]

@@ -12,6 +12,17 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::crypto::recipients::{Prompt, SecretText};
 
+/// Whether a plan is carried out: what every command takes that shows one first.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct PlanArgs {
+    /// Show the plan in full, and change nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
 /// How the terminal was before its echo was switched off.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 /// Whether somebody is being asked something: Ctrl-C then ends the program at once, since nothing is under way.

@@ -11,8 +11,9 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::hints::{Advice, Advise};
 use crate::cli::open::{self, Access};
+use crate::cli::output::count;
 use crate::cli::progress;
-use crate::cli::prompt::confirm;
+use crate::cli::prompt::{PlanArgs, confirm};
 use crate::prune::{Outcome, PruneError, PrunePlan, Settings, Waiting, Why, WhyWait, plan_prune, run_prune};
 use crate::repo::checkpoint::GRACE;
 
@@ -28,7 +29,6 @@ run, deletes what was marked longer ago than the grace period.";
 /// Give back the space that no snapshot needs; shows the plan, and asks
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
     /// How long a mark must stand before its objects are deleted; less than 48h only if nobody writes meanwhile
     #[arg(long, value_name = "TIME", default_value = "48h", value_parser = parse_duration)]
@@ -42,12 +42,8 @@ pub(crate) struct Args {
     /// Go on though snapshots lack data already
     #[arg(long)]
     allow_missing: bool,
-    /// Show the plan with every object, and change nothing
-    #[arg(long, short = 'n')]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    plan: PlanArgs,
 }
 
 #[derive(Serialize)]
@@ -67,16 +63,16 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     };
     // Also a plan asks the store for its time, by an object that is put and removed.
     let repository = open::repository(context, Access::Write).await?;
-    context.progress.enter("looking at what is needed");
+    context.progress.begin("looking at what is needed", "");
     let display = progress::show(context);
     let planned = plan_prune(&repository, settings, &context.clock).await;
     display.finish();
     let planned = planned?;
     let plan = planned.plan.clone();
     if !context.out.json {
-        show(&plan, args.dry_run, context)?;
+        show(&plan, args.plan.dry_run, context)?;
     }
-    if args.dry_run {
+    if args.plan.dry_run {
         if context.out.json {
             context.out.document(&Document { dry_run: true, plan: &plan, outcome: None })?;
         }
@@ -89,9 +85,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
                 "with so short a grace period a backup that runs meanwhile can lose data: be sure that none does",
             );
         }
-        confirm(args.yes, &format!("Mark {} objects and delete {}?", plan.doom.len(), plan.delete.len()))?;
+        confirm(args.plan.yes, &format!("Mark {} and delete {}?", objects(plan.doom.len()), plan.delete.len()))?;
     }
-    context.progress.enter("pruning");
+    context.progress.begin("pruning", "");
     let display = progress::show(context);
     let outcome = run_prune(&repository, planned, &context.clock).await;
     display.finish();
@@ -100,20 +96,37 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         context.out.document(&Document { dry_run: false, plan: &plan, outcome: Some(&outcome) })?;
         return Ok(Exit::Done);
     }
-    context.out.line(&format!(
-        "marked {} objects, deleted {}, copied {} into {} new packs",
-        outcome.doomed,
-        outcome.deleted.len(),
-        units::bytes(outcome.bytes_written),
-        outcome.packs_written
-    ))?;
+    // The plan said already that there is nothing to do.
+    if let Some(done) = done(&outcome) {
+        context.out.line(&done)?;
+    }
     if outcome.locks.extended > 0 {
-        context.say(&format!("extended {} object locks", outcome.locks.extended))?;
+        context.say(&format!("extended {}", count(outcome.locks.extended as u64, "object lock")))?;
     }
     if outcome.doomed > 0 && !args.grace.is_zero() {
         context.say(&format!("what was marked goes with a prune after {}", units::duration(args.grace)))?;
     }
     Ok(Exit::Done)
+}
+
+/// What was done, and nothing of what was not.
+fn done(outcome: &Outcome) -> Option<String> {
+    let mut parts = Vec::new();
+    if outcome.doomed > 0 {
+        parts.push(format!("marked {}", count(outcome.doomed, "object")));
+    }
+    if outcome.packs_written > 0 {
+        let packs = count(outcome.packs_written, "new pack");
+        parts.push(format!("copied {} into {packs}", units::bytes(outcome.bytes_written)));
+    }
+    if !outcome.deleted.is_empty() {
+        parts.push(format!("deleted {}", objects(outcome.deleted.len())));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn objects(number: usize) -> String {
+    count(number as u64, "object")
 }
 
 const fn reason(why: Why) -> &'static str {
@@ -168,24 +181,32 @@ fn show(plan: &PrunePlan, every: bool, context: &mut Context) -> Result<(), Fail
             let sum = reasons.entry(reason(doom.why)).or_default();
             *sum = (sum.0 + 1, sum.1 + doom.bytes);
         }
-        for (why, (count, bytes)) in reasons {
-            context.out.line(&format!("mark    {count} objects ({}): {why}", units::bytes(bytes)))?;
+        for (why, (number, bytes)) in reasons {
+            context.out.line(&format!("mark    {} ({}): {why}", count(number, "object"), units::bytes(bytes)))?;
         }
         if !plan.delete.is_empty() {
-            context.out.line(&format!("delete  {} objects that were marked before", plan.delete.len()))?;
+            context.out.line(&format!("delete  {} marked before", objects(plan.delete.len())))?;
         }
         if let Some(first) = plan.wait.first() {
-            context.out.line(&format!("wait    {} objects, the first: {}", plan.wait.len(), waiting(first)))?;
+            context.out.line(&format!("wait    {}, the first: {}", objects(plan.wait.len()), waiting(first)))?;
         }
     }
-    let adopted =
-        if plan.adopt.is_empty() { String::new() } else { format!("; {} packs are indexed again", plan.adopt.len()) };
+    let adopted = if plan.adopt.is_empty() {
+        String::new()
+    } else {
+        format!("; indexes {} again", count(plan.adopt.len() as u64, "pack"))
+    };
+    let left = if plan.doom.is_empty() && plan.delete.is_empty() {
+        "nothing to mark or delete".to_owned()
+    } else {
+        format!("{} are left when all this is gone", units::bytes(plan.bytes_after))
+    };
     context.out.line(&format!(
-        "{} snapshots need {} of {}; {} when all this is gone{adopted}",
-        plan.snapshots,
+        "{} {} {} of the {} in packs and index; {left}{adopted}",
+        count(plan.snapshots as u64, "snapshot"),
+        if plan.snapshots == 1 { "needs" } else { "need" },
         units::bytes(plan.bytes_needed),
         units::bytes(plan.bytes_before),
-        units::bytes(plan.bytes_after)
     ))
 }
 

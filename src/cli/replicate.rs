@@ -8,10 +8,11 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
+use crate::cli::output::count;
 use crate::cli::progress;
 use crate::replicate::{self as operation, Fault, Options, PARALLEL_DEFAULT, Plan, ReplicateError, Report};
-use crate::store::Store;
 use crate::store::url::StoreUrl;
+use crate::store::{Store, StoreError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,10 +54,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if args.dry_run {
         return plan(&to, &*source, context).await;
     }
-    let target = open::wrapped(context, to.create().await?, Access::Write);
+    let target = to.create().await?;
+    not_itself(&*source, &*target)?;
+    let target = open::wrapped(context, target, Access::Write);
     let options =
         Options { parallel: args.parallel, retain_until: args.object_lock.map(|lock| context.clock.now().after(lock)) };
-    context.progress.enter("copying");
+    context.progress.begin("copying", "object");
     let display = progress::show(context);
     let cancel = context.cancel.clone();
     // Cut off anywhere it leaves nothing wrong, so dropping it is a clean stop.
@@ -71,8 +74,26 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
 }
 
+fn not_itself(source: &dyn Store, target: &dyn Store) -> Result<(), Failure> {
+    if source.address() != target.address() {
+        return Ok(());
+    }
+    let what = format!("{} would be copied to itself", source.address());
+    Err(Failure::usage(what, "--repo is what is copied, --to where the copy goes: give another place"))
+}
+
 async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Result<Exit, Failure> {
-    let target = open::wrapped(context, to.open().await?, Access::Read);
+    let target = to.open().await.map_err(|error| match error {
+        StoreError::Gone { .. } => Failure::because(
+            Exit::Unreachable,
+            "cannot look at the place that the copy would go to",
+            error,
+            "a dry run makes no folder: is the disk plugged in and the address right? Without --dry-run it is made",
+        ),
+        error => error.into(),
+    })?;
+    not_itself(source, &*target)?;
+    let target = open::wrapped(context, target, Access::Read);
     let plan: Plan = operation::plan(source, &*target).await?;
     if context.out.json {
         context.out.document(&plan)?;
@@ -85,8 +106,8 @@ async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Resul
         context.talk.warn(&format!("{object} is there with another size and would be left as it is"));
     }
     context.say(&format!(
-        "would copy {} objects ({}) to {}; {} are there",
-        plan.copy.len(),
+        "would copy {} ({}) to {}, where {} are already",
+        count(plan.copy.len() as u64, "object"),
         units::bytes(plan.bytes),
         plan.target,
         plan.present
@@ -109,12 +130,12 @@ fn tell(report: &Report, target: &dyn Store, context: &mut Context) -> Result<Ex
         context.talk.warn(&format!("{} {what}", damaged.object));
     }
     context.out.line(&format!(
-        "copied {} objects ({}) to {}; {} were there; {} snapshot records are new",
-        report.copied,
+        "copied {} ({}) to {}, where {} were already; {} among the new",
+        count(report.copied, "object"),
         units::bytes(report.copied_bytes),
         target.address(),
         report.present,
-        report.snapshots
+        count(report.snapshots, "snapshot record")
     ))?;
     if exit == Exit::Damaged {
         context.say("help: run `homelab-dr check` on both ends")?;

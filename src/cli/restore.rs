@@ -10,9 +10,9 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
-use crate::cli::output::count;
+use crate::cli::output::{count, entries};
 use crate::cli::prompt::confirm;
-use crate::cli::{patterns, progress, select};
+use crate::cli::{patterns, progress, select, verified};
 use crate::recover::select::Selection;
 use crate::recover::{Overwrite, RestorePlan, RestoreProblem, RestoreReport, run_restore};
 use crate::tree::exclude::Excludes;
@@ -36,7 +36,7 @@ const DELETED_SHOWN: usize = 20;
 pub(crate) struct Args {
     #[arg(value_name = "SNAPSHOT[:PATH]", help = select::SNAPSHOT_PATH_HELP)]
     snapshot: OsString,
-    /// The directory to restore into; it is made if it is not there
+    /// The directory to restore into, made if it is not there; what lies in PATH comes directly below it
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
     /// Only what matches this pattern, and everything below it; may be repeated
@@ -96,7 +96,7 @@ struct Document {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::with_identity(context, Access::Read).await?;
+    let repository = open::with_identity(context, Access::Verify).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
     let reader = open::reader(&repository).await?;
@@ -116,22 +116,32 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         dry_run: args.dry_run,
         owner: !args.no_owner,
     };
-    let operation = context.operation(repository);
+    let operation = context.operation(repository.clone());
     if plan.delete && !plan.dry_run && !args.yes && plan.target.exists() {
         plan.dry_run = true;
         let would = run_restore(&operation, &reader, &plan).await?;
         ask_to_delete(&would, &plan, context)?;
         plan.dry_run = false;
     }
-    if plan.within.as_bytes().is_empty() && plan.selection.include.is_none() {
+    context.progress.begin("restoring", "file");
+    if plan.within.as_bytes().is_empty() && plan.selection.include.is_none() && args.exclude.is_empty() {
         let statistics = snapshot.record.statistics;
-        context.progress.files_total.store(statistics.files, std::sync::atomic::Ordering::Relaxed);
-        context.progress.bytes_total.store(statistics.bytes, std::sync::atomic::Ordering::Relaxed);
+        context.progress.expect(statistics.files, statistics.bytes, false);
     }
     let display = progress::show(context);
     let report = run_restore(&operation, &reader, &plan).await;
     display.finish();
-    tell(&report?, &snapshot.id.hex(), &plan, context)
+    let report = report?;
+    if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
+        let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
+        let help = "patterns are compared with paths as `homelab-dr ls -R SNAPSHOT[:PATH]` shows them; quote them from the shell";
+        return Err(Failure::usage(what, help));
+    }
+    let exit = tell(&report, &snapshot.id.hex(), &plan, context)?;
+    if report.verified {
+        verified::record(context, &repository, &[snapshot.id]).await?;
+    }
+    Ok(exit)
 }
 
 /// Shows what would go, and asks.
@@ -141,7 +151,7 @@ fn ask_to_delete(would: &RestoreReport, plan: &RestorePlan, context: &Context) -
     }
     let target = plan.target.display();
     let number = would.deleted.len();
-    let shown = if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") };
+    let shown = entries(number as u64);
     context.talk.put(&format!("--delete would remove {shown} from {target} that the snapshot does not have:"));
     for path in would.deleted.iter().take(DELETED_SHOWN) {
         context.talk.put(&format!("  {}", path.display()));
@@ -182,12 +192,21 @@ fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Cont
     }
     let verb = if plan.dry_run { "would restore" } else { "restored" };
     context.out.line(&format!(
-        "{verb} {} ({}) and {} other entries into {}; as they should be already: {}{}",
+        "{verb} {} ({}){} into {}{}{}",
         count(report.files, "file"),
         units::bytes(report.bytes),
-        report.others,
+        // Directories, links and the like, and what only got its owner, mode or time.
+        match report.others {
+            0 => String::new(),
+            1 => " and 1 other entry".to_owned(),
+            others => format!(" and {others} other entries"),
+        },
         plan.target.display(),
-        report.unchanged,
+        if report.unchanged == 0 {
+            String::new()
+        } else {
+            format!("; {} left as it was there", entries(report.unchanged))
+        },
         if report.deleted.is_empty() { String::new() } else { format!("; {} removed", report.deleted.len()) }
     ))?;
     if !report.problems.is_empty() {

@@ -10,10 +10,11 @@ use crate::format::entry::{TreePath, escape};
 use crate::repo::snapshots::{Chain, Snapshot};
 
 /// The help of an argument that names a snapshot.
-pub(crate) const SNAPSHOT_HELP: &str = "An id or its start, latest, latest:SOURCE, or a time such as 2026-11-01T03:00";
+pub(crate) const SNAPSHOT_HELP: &str =
+    "An id or its start, latest, latest:SOURCE, or a time such as 2026-11-01T03:00 for the newest until then";
 /// The help of an argument that names a snapshot and a path in it.
-pub(crate) const SNAPSHOT_PATH_HELP: &str =
-    "An id or its start, latest, latest:SOURCE, or a time such as 2026-11-01T03:00; a path goes after a colon";
+pub(crate) const SNAPSHOT_PATH_HELP: &str = "An id or its start, latest, latest:SOURCE, or a time such as 2026-11-01T03:00 for the newest until then; \
+     a path goes after a colon, as in latest:photos:2026 or, in the newest of all, latest:/2026";
 
 /// The snapshot that a text names.
 pub(crate) fn snapshot<'a>(context: &Context, chain: &'a Chain, text: &str) -> Result<&'a Snapshot, Failure> {

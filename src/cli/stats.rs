@@ -5,7 +5,7 @@ use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
-use crate::cli::output::table;
+use crate::cli::output::{count, table};
 use crate::format::entry::escape;
 use crate::stats::{self, Stats};
 
@@ -39,7 +39,7 @@ fn ratio(ratio: Option<f64>) -> String {
 fn listing(stats: &Stats) -> Vec<String> {
     let row = |what: &str, size: u64, more: String| vec![what.to_owned(), units::bytes(size), more];
     let totals = [
-        row("files of all snapshots", stats.logical_bytes, format!("{} snapshots", stats.snapshots)),
+        row("files of all snapshots", stats.logical_bytes, count(stats.snapshots, "snapshot")),
         row("distinct content", stats.data.plain_bytes, format!("deduplication {}", ratio(stats.dedup_ratio))),
         row(
             "compressed and sealed",
@@ -49,7 +49,7 @@ fn listing(stats: &Stats) -> Vec<String> {
         row(
             "stored in all",
             stats.stored_bytes,
-            format!("{} objects, together {}", stats.objects, ratio(stats.total_ratio)),
+            format!("{}, together {}", count(stats.objects, "object"), ratio(stats.total_ratio)),
         ),
     ];
     let mut lines = table(&["", "SIZE", ""], &totals, &[1]);

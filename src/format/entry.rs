@@ -78,6 +78,15 @@ impl TreePath {
         if name.contains(&b'/') { Err(PathError(bytes)) } else { Self::new(bytes) }
     }
 
+    /// The name directly in `directory` that this is or lies below, as a path; `None` if it is not below `directory`.
+    #[must_use]
+    pub fn first_below(&self, directory: &Self) -> Option<Self> {
+        let begins = if directory.0.is_empty() { 0 } else { directory.0.len() + 1 };
+        let below = self.0.get(begins..).filter(|rest| !rest.is_empty() && self.is_within(directory))?;
+        let length = below.iter().position(|b| *b == b'/').unwrap_or(below.len());
+        Some(Self(self.0.get(..begins + length)?.to_vec().into()))
+    }
+
     /// Whether this is `other` or lies below it.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
@@ -336,6 +345,11 @@ mod tests {
         assert!(path("a").is_within(&TreePath::root()));
         assert_eq!(path("a/b").parent(), Some(path("a")));
         assert_eq!(path("a").parent(), Some(TreePath::root()));
+        assert_eq!(path("a/b/c").first_below(&path("a")), Some(path("a/b")));
+        assert_eq!(path("a/b").first_below(&path("a")), Some(path("a/b")));
+        assert_eq!(path("a/b").first_below(&TreePath::root()), Some(path("a")));
+        assert_eq!(path("a").first_below(&path("a")), None);
+        assert_eq!(path("ab/c").first_below(&path("a")), None);
         assert_eq!(TreePath::root().parent(), None);
     }
 

@@ -62,4 +62,6 @@ pub enum RecordKind {
     Session = 23,
     /// A proof that an identity opened the repository.
     Drill = 24,
+    /// Snapshots of which all content was read back.
+    Verified = 25,
 }

@@ -348,6 +348,21 @@ pub struct KeyDrill {
     pub heads: Vec<ObjectId>,
 }
 
+/// `verified/<id>`: snapshots of which every content blob was read from this store, decrypted and compared with its id.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct VerifiedRecord {
+    /// When the reading was over, by the clock of the machine that read.
+    #[n(0)]
+    pub at: Time,
+    /// The snapshots, sorted; at least one.
+    #[n(1)]
+    pub snapshots: Vec<ObjectId>,
+    /// The machine.
+    #[n(2)]
+    pub host: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,5 +375,22 @@ mod tests {
         assert_eq!(decode::<DoomMark>(&raw).expect("what was written"), mark);
         assert!(matches!(decode::<DoomMark>(&[9, 0, 0, 0, 1]), Err(RecordError::Short)));
         assert!(matches!(decode::<DoomMark>(&[1, 0, 0, 0, 1]), Err(RecordError::Cbor(_))));
+    }
+
+    /// The example of docs/format.md §8.7.
+    #[test]
+    fn a_verified_record_has_the_documented_bytes() {
+        let record = VerifiedRecord {
+            at: Time(0x0000_0193_2a4e_5c00),
+            snapshots: vec![ObjectId::new([0xbb; 32])],
+            host: "nas".to_owned(),
+        };
+        let raw = encode(&record, 45);
+        assert_eq!(raw.len() + 45, 4096);
+        let mut expected = b"\xa3\x00\x1b\x00\x00\x01\x93\x2a\x4e\x5c\x00\x01\x81\x58\x20".to_vec();
+        expected.extend_from_slice(&[0xbb; 32]);
+        expected.extend_from_slice(b"\x02\x63nas");
+        assert_eq!(raw.get(4..4 + expected.len()), Some(&expected[..]));
+        assert_eq!(decode::<VerifiedRecord>(&raw).expect("what was written"), record);
     }
 }

@@ -1,12 +1,13 @@
 //! Files that are being restored: opened when their first piece is written, finished when the last one is.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
 use crate::backup::Context;
+use crate::base::progress::Progress;
 use crate::format::entry::{Entry, Kind, Piece, TreePath};
 use crate::recover::window::{Window, Write};
 use crate::recover::{RestoreError, RestoreProblem, RestoreReport};
@@ -26,11 +27,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What happened to files, told by the threads that write them.
-#[derive(Default)]
 pub struct Results {
+    progress: Arc<Progress>,
     problems: Mutex<Vec<RestoreProblem>>,
     files: AtomicUsize,
-    bytes: std::sync::atomic::AtomicU64,
+    bytes: AtomicU64,
     full: Mutex<Option<TreePath>>,
 }
 
@@ -72,6 +73,7 @@ impl OpenFile {
         if self.failed.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.results.progress.add_file(0);
         lock(&self.writer).take();
         if let RestoreProblem::Tree(Problem { cause: Cause::System(Errno::NOSPC | Errno::DQUOT), path, .. }) = &problem
         {
@@ -100,6 +102,7 @@ impl OpenFile {
         match finished {
             Ok(problems) => {
                 self.results.files.fetch_add(1, Ordering::Relaxed);
+                self.results.progress.add_file(0);
                 self.results.bytes.fetch_add(self.size, Ordering::Relaxed);
                 lock(&self.results.problems).extend(problems.into_iter().map(RestoreProblem::from));
             }
@@ -122,7 +125,14 @@ pub struct Files<'a> {
 impl<'a> Files<'a> {
     /// Restores into `target`.
     pub fn new(context: &'a Context, reader: &'a Arc<Reader>, target: Option<Target>, target_path: PathBuf) -> Self {
-        Self { context, reader, target, target_path, results: Arc::default(), window: Window::default(), open: 0 }
+        let results = Arc::new(Results {
+            progress: context.progress.clone(),
+            problems: Mutex::default(),
+            files: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            full: Mutex::default(),
+        });
+        Self { context, reader, target, target_path, results, window: Window::default(), open: 0 }
     }
 
     /// Adds a file; carries out the window when it is full.
@@ -135,6 +145,7 @@ impl<'a> Files<'a> {
             Err(RepoError::Store(error)) => return Err(RepoError::Store(error).into()),
             Err(source) => {
                 report.problems.push(RestoreProblem::Damaged { path: entry.path, source });
+                self.context.progress.add_file(size);
                 return Ok(());
             }
         };
@@ -150,6 +161,9 @@ impl<'a> Files<'a> {
         self.open += usize::from(pieces.len() > 1);
         let mut offset = 0;
         for piece in pieces {
+            if let Piece::Hole { length } = piece {
+                self.context.progress.add_bytes(length);
+            }
             if let Piece::Data { blob, skip, length } = piece {
                 file.pending.fetch_add(1, Ordering::AcqRel);
                 self.window.push(Write { blob, file: file.clone(), offset, skip, length });

@@ -97,6 +97,8 @@ pub struct RestoreReport {
     pub problems: Vec<RestoreProblem>,
     /// Entries of the snapshot that were chosen at all.
     pub chosen: u64,
+    /// Every content blob of the snapshot was read, decrypted and compared with its id: nothing was left out, no file was there already, nothing went wrong.
+    pub verified: bool,
 }
 
 impl RestoreReport {
@@ -150,8 +152,9 @@ pub async fn run_restore(
         links: Vec::new(),
         names: HashMap::new(),
         restored: HashSet::new(),
+        left_out: plan.dry_run || plan.within != TreePath::root(),
     };
-    context.progress.enter("restoring");
+    context.progress.enter(if plan.dry_run { "comparing" } else { "restoring" });
     restore.run().await?;
     Ok(restore.report)
 }
@@ -190,14 +193,18 @@ struct Restore<'a> {
     names: HashMap<TreePath, HashSet<Vec<u8>>>,
     /// Files that hard links may point to: the first names of files that were chosen.
     restored: HashSet<TreePath>,
+    /// Something of the snapshot is not read.
+    left_out: bool,
 }
 
 impl Restore<'_> {
     async fn run(&mut self) -> Result<(), RestoreError> {
-        let mut tree = TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone()).await?;
+        let mut tree = TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone())?;
         let mut chosen = Chosen::new(self.plan.selection.clone());
         let mut files = Files::new(self.context, self.reader, self.target.clone(), self.plan.target.clone());
+        let mut there = 0;
         while let Some(entries) = tree.next().await? {
+            there += entries.len() as u64;
             for entry in entries {
                 for entry in chosen.take(entry) {
                     self.entry(&mut files, entry).await?;
@@ -213,6 +220,7 @@ impl Restore<'_> {
             self.report.problems.extend(directories.finish(target).into_iter().map(RestoreProblem::from));
             self.report.problems.extend(target.sync().err().map(RestoreProblem::from));
         }
+        self.report.verified = !self.left_out && self.report.chosen == there && self.report.problems.is_empty();
         Ok(())
     }
 
@@ -243,13 +251,23 @@ impl Restore<'_> {
         self.place(files, entry).await
     }
 
+    /// A file, if it is one, is dealt with and its content was not read.
+    fn passed(&mut self, size: Option<u64>) {
+        if let Some(size) = size {
+            self.left_out = true;
+            self.context.progress.add_file(size);
+        }
+    }
+
     /// Decides by what is there, and acts.
     async fn place(&mut self, files: &mut Files<'_>, entry: Entry) -> Result<(), RestoreError> {
+        let size = if let Kind::File { size, .. } = entry.kind { Some(size) } else { None };
         let comparison = match self.target.as_ref().map(|target| target.compare(&entry)) {
             None => Comparison::Missing,
             Some(Ok(comparison)) => comparison,
             Some(Err(problem)) => {
                 self.report.problems.push(problem.into());
+                self.passed(size);
                 return Ok(());
             }
         };
@@ -261,6 +279,7 @@ impl Restore<'_> {
             Overwrite::Always => comparison == Comparison::Same && !matches!(entry.kind, Kind::File { .. }),
         };
         if leave {
+            self.passed(size);
             self.report.unchanged += 1;
             if is_directory {
                 self.directories.add(entry); // its mtime changes when something in it does
@@ -272,10 +291,12 @@ impl Restore<'_> {
             if self.plan.dry_run {
                 self.report.files += 1;
                 self.report.bytes = self.report.bytes.saturating_add(*size);
+                self.context.progress.add_file(*size);
                 return Ok(());
             }
             return files.add(entry, &mut self.report).await;
         }
+        self.passed(size);
         self.report.others += 1;
         let Some(target) = self.target.as_ref().filter(|_| !self.plan.dry_run) else { return Ok(()) };
         if is_directory {

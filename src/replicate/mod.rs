@@ -1,7 +1,7 @@
 //! Layer 5: a second copy of a repository, made without any key.
 //!
 //! Objects are immutable and mostly named by the hash of their bytes: those are compared with their names before they are written to the target, so that
-//! damage does not spread. Never copied: `doomed/`, `checkpoints/` and `leases/`, which speak of one store only. Nothing is ever deleted on the target: what
+//! damage does not spread. Never copied: `doomed/`, `checkpoints/`, `leases/` and `verified/`, which speak of one store only (that bytes were read back here proves nothing of the copy). Nothing is ever deleted on the target: what
 //! was forgotten at the source stays there until the target is pruned itself.
 //!
 //! **Order.** The source's snapshots are listed first and copied last, after everything else was seen on the target: a snapshot on the target is whole.
@@ -151,8 +151,13 @@ impl Copying<'_> {
         self.report.foreign = listing.iter().filter(|entry| !layout::belongs(&entry.key)).count() as u64;
         let to_copy = ORDER.into_iter().chain([layout::SNAPSHOTS]).flat_map(|prefix| of(&listing, prefix));
         let missing = to_copy.filter(|entry| !there.contains_key(&entry.key));
-        let total = self.report.copied_bytes + missing.map(|entry| entry.size).sum::<u64>();
-        self.progress.bytes_total.store(total, Ordering::Relaxed);
+        // `format.json`, the first object, is counted in the report and never shown as done.
+        let (done, done_bytes) = (&self.progress.files_done, &self.progress.bytes_done);
+        let (mut objects, mut bytes) = (done.load(Ordering::Relaxed), done_bytes.load(Ordering::Relaxed));
+        for entry in missing {
+            (objects, bytes) = (objects + 1, bytes + entry.size);
+        }
+        self.progress.expect(objects, bytes, false);
         let mut gone = BTreeSet::new();
         for prefix in ORDER {
             let wanted = of(&listing, prefix).cloned().collect();

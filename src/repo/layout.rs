@@ -23,12 +23,14 @@ pub const CHECKPOINTS: &str = "checkpoints/";
 pub const DOOMED: &str = "doomed/";
 /// Proofs that an identity opened the repository.
 pub const DRILLS: &str = "drills/";
+/// Snapshots of which all content was read back.
+pub const VERIFIED: &str = "verified/";
 
 /// Advisory leases.
 pub const LEASES: &str = "leases/";
 
 /// Every prefix whose objects are named by the hash of their bytes.
-pub const HASH_NAMED: [&str; 7] = [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS];
+pub const HASH_NAMED: [&str; 8] = [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED];
 
 #[expect(clippy::expect_used, reason = "made of constants, digits and hex, which every Key may hold")]
 fn key(text: String) -> Key {
@@ -66,7 +68,7 @@ pub fn pack(id: &ObjectId) -> Key {
     key(format!("{PACKS}{}/{hex}", hex.get(..2).unwrap_or_default()))
 }
 
-/// `<prefix><id>` for index, snapshots, checkpoints, doomed and drills.
+/// `<prefix><id>` for index, snapshots, checkpoints, doomed, drills and verified.
 #[must_use]
 pub fn named(prefix: &str, id: &ObjectId) -> Key {
     key(format!("{prefix}{id}"))
@@ -92,7 +94,7 @@ pub fn belongs(key: &Key) -> bool {
         || is(PACKS, pack)
         || name.strip_prefix(EPOCHS).is_some_and(|rest| rest.parse::<u32>().is_ok())
         || name.starts_with(LEASES)
-        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS].into_iter().any(hex)
+        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED].into_iter().any(hex)
 }
 
 /// Whether a name promises the hash of the object's bytes, so that anyone can check it.

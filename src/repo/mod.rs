@@ -20,6 +20,7 @@ pub mod salvage;
 pub mod sealed;
 pub mod snapshots;
 pub mod tombstone;
+pub mod tree_diff;
 pub mod tree_read;
 pub mod tree_write;
 pub mod upload;

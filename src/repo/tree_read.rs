@@ -1,6 +1,6 @@
-//! Reading trees: all entries in order, one entry, a part, or what differs between two trees; each reads only the blobs it must.
+//! Reading trees: all entries in order, one entry, or a part; each reads only the blobs it must.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::id::BlobId;
@@ -11,14 +11,27 @@ use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::tree_write::{Child, LEVELS_MAX};
 
-/// Leaves fetched together.
-const LEAVES_AT_ONCE: usize = 64;
+/// Leaves, or nodes of one level, fetched together.
+const BLOBS_AT_ONCE: usize = 64;
+
+/// A blob of the tree and where what it holds ends: the first path of the next one, or the end of the tree.
+type Bounded = (Child, Option<TreePath>);
 
 /// Reads the entries of a tree, or of a part of it, in order.
+///
+/// Memory: the leaves and nodes fetched together, and the children of one path of nodes.
 pub struct TreeReader {
     reader: Arc<Reader>,
-    leaves: VecDeque<Child>,
+    /// What is still to be read, the next at the end: blobs of a level, which come before all of those above it.
+    stack: Vec<(u8, VecDeque<Bounded>)>,
     within: TreePath,
+    /// Only what lies directly in `within`: what is below that is passed over, leaves and nodes unread.
+    shallow: bool,
+    /// With `shallow`: the name in `within` that was told last; nothing more of it or below it is wanted.
+    told: Option<TreePath>,
+    /// How many blobs are fetched next. Where subtrees are passed over it begins small, so that little is fetched in vain.
+    ahead: usize,
+    last: Option<TreePath>,
 }
 
 fn bad(at: &impl std::fmt::Display, reason: &str) -> RepoError {
@@ -100,42 +113,128 @@ pub async fn nodes(reader: &Reader, root: TreeRoot) -> Result<Vec<BlobId>, RepoE
 
 impl TreeReader {
     /// Reads the entries at and below `within` (the root for all).
-    pub async fn open(reader: Arc<Reader>, root: TreeRoot, within: TreePath) -> Result<Self, RepoError> {
-        let all = leaves(&reader, root).await?;
-        // A leaf holds what lies between its first path and the next leaf's.
-        let ends: Vec<Option<TreePath>> =
-            all.iter().skip(1).map(|child| Some(child.first.clone())).chain([None]).collect();
-        let mut kept = VecDeque::new();
-        for (child, end) in all.into_iter().zip(ends) {
-            let begins_after = child.first > within && !child.first.is_within(&within);
-            let ends_before = end.is_some_and(|end| end <= within);
-            if !begins_after && !ends_before {
-                kept.push_back(child);
-            }
+    pub fn open(reader: Arc<Reader>, root: TreeRoot, within: TreePath) -> Result<Self, RepoError> {
+        if root.level > LEVELS_MAX {
+            return Err(bad(&root.blob, "more levels than any tree has"));
         }
-        Ok(Self { reader, leaves: kept, within })
+        let top = Child { first: TreePath::root(), blob: root.blob, entries: 0, bytes: 0 };
+        Ok(Self::of(reader, root.level, [(top, None)].into(), within))
+    }
+
+    /// Reads what lies directly in the directory `within`, or `within` itself if it is none. Of a directory that has no entry of its own (its parent was not
+    /// backed up as such) the first entry below it stands for it.
+    pub fn open_shallow(reader: Arc<Reader>, root: TreeRoot, within: TreePath) -> Result<Self, RepoError> {
+        let all = Self::open(reader, root, within)?;
+        Ok(Self { shallow: true, ahead: 1, ..all })
+    }
+
+    /// Reads these leaves, which are in order.
+    pub(super) fn of_leaves(reader: Arc<Reader>, leaves: impl IntoIterator<Item = Child>) -> Self {
+        let leaves = leaves.into_iter().map(|child| (child, None)).collect();
+        Self::of(reader, 0, leaves, TreePath::root())
+    }
+
+    fn of(reader: Arc<Reader>, level: u8, blobs: VecDeque<Bounded>, within: TreePath) -> Self {
+        let stack = vec![(level, blobs)];
+        Self { reader, stack, within, shallow: false, told: None, ahead: BLOBS_AT_ONCE, last: None }
     }
 
     /// The next entries in order; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, RepoError> {
-        loop {
-            let count = self.leaves.len().min(LEAVES_AT_ONCE);
-            if count == 0 {
-                return Ok(None);
+        while let Some((level, blobs)) = self.take() {
+            if level > 0 {
+                let below = self.children(level, blobs).await?;
+                self.stack.push((level - 1, below));
+                continue;
             }
-            let ids: Vec<BlobId> = self.leaves.drain(..count).map(|child| child.blob).collect();
-            let mut entries: Vec<Entry> = Vec::new();
-            for (id, plain) in ids.iter().zip(self.reader.metadata_many(Kind::Leaf, &ids).await?) {
-                let leaf = decode_leaf(id, &plain)?;
-                if entries.last().zip(leaf.first()).is_some_and(|(last, first)| last.path >= first.path) {
-                    return Err(bad(id, "leaves overlap"));
-                }
-                entries.extend(leaf.into_iter().filter(|entry| entry.path.is_within(&self.within)));
-            }
+            let entries = self.entries(&blobs).await?;
             if !entries.is_empty() {
                 return Ok(Some(entries));
             }
         }
+        Ok(None)
+    }
+
+    /// What is fetched next: some blobs of the lowest level at hand.
+    fn take(&mut self) -> Option<(u8, Vec<Bounded>)> {
+        loop {
+            let (level, mut blobs) = self.stack.pop()?;
+            let there = blobs.len();
+            while blobs.front().is_some_and(|(_, end)| self.is_passed(end.as_ref())) {
+                blobs.pop_front();
+            }
+            if self.shallow {
+                // Nothing was passed over: the directory is wide, and more is worth fetching at once.
+                self.ahead = if blobs.len() < there { 1 } else { (self.ahead * 2).min(BLOBS_AT_ONCE) };
+            }
+            let batch: Vec<Bounded> = blobs.drain(..self.ahead.min(blobs.len())).collect();
+            if !blobs.is_empty() {
+                self.stack.push((level, blobs));
+            }
+            if !batch.is_empty() {
+                return Some((level, batch));
+            }
+        }
+    }
+
+    /// Whether nothing before `end` is wanted any more.
+    fn is_passed(&self, end: Option<&TreePath>) -> bool {
+        end.is_some_and(|end| *end <= self.within || self.told.as_ref().is_some_and(|told| end.is_within(told)))
+    }
+
+    async fn children(&self, level: u8, nodes: Vec<Bounded>) -> Result<VecDeque<Bounded>, RepoError> {
+        let ids: Vec<BlobId> = nodes.iter().map(|(node, _)| node.blob).collect();
+        let mut below = VecDeque::new();
+        for ((node, end), plain) in nodes.into_iter().zip(self.reader.metadata_many(Kind::Node, &ids).await?) {
+            let children = decode_node(&node.blob, &plain)?;
+            let inside = children.first().is_some_and(|child| child.first >= node.first)
+                && children.last().zip(end.as_ref()).is_none_or(|(last, end)| last.first < *end);
+            if !inside {
+                return Err(bad(&node.blob, &format!("nodes overlap at level {level}")));
+            }
+            let firsts: Vec<TreePath> = children.iter().skip(1).map(|child| child.first.clone()).collect();
+            let ends = firsts.into_iter().map(Some).chain([end]);
+            below.extend(children.into_iter().zip(ends).filter(|(child, end)| {
+                let begins_after = child.first > self.within && !child.first.is_within(&self.within);
+                !begins_after && !self.is_passed(end.as_ref())
+            }));
+        }
+        Ok(below)
+    }
+
+    async fn entries(&mut self, leaves: &[Bounded]) -> Result<Vec<Entry>, RepoError> {
+        let ids: Vec<BlobId> = leaves.iter().map(|(leaf, _)| leaf.blob).collect();
+        let mut wanted: Vec<Entry> = Vec::new();
+        for (id, plain) in ids.iter().zip(self.reader.metadata_many(Kind::Leaf, &ids).await?) {
+            let leaf = decode_leaf(id, &plain)?;
+            if self.last.as_ref().zip(leaf.first()).is_some_and(|(last, first)| *last >= first.path) {
+                return Err(bad(id, "leaves overlap"));
+            }
+            self.last = leaf.last().map(|entry| entry.path.clone()).or_else(|| self.last.take());
+            for entry in leaf {
+                if self.wants(&entry) {
+                    wanted.push(entry);
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn wants(&mut self, entry: &Entry) -> bool {
+        if !entry.path.is_within(&self.within) {
+            return false;
+        }
+        if !self.shallow {
+            return true;
+        }
+        if self.told.as_ref().is_some_and(|told| entry.path.is_within(told)) {
+            return false;
+        }
+        if entry.path == self.within {
+            return entry.kind != entry::Kind::Directory;
+        }
+        self.told = entry.path.first_below(&self.within);
+        true
     }
 }
 
@@ -168,62 +267,5 @@ pub async fn pieces(reader: &Reader, content: &Content, size: u64) -> Result<Vec
         Ok(all)
     } else {
         Err(bad(&lists.first().map_or(String::new(), ToString::to_string), "the pieces do not add up to the file"))
-    }
-}
-
-/// What differs between two trees at one path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Only in the second.
-    Added(Box<Entry>),
-    /// Only in the first.
-    Removed(Box<Entry>),
-    /// In both, and not alike.
-    Changed(Box<Entry>, Box<Entry>),
-}
-
-/// Entries of the leaves that only one of two trees has.
-async fn unshared(reader: &Arc<Reader>, leaves: Vec<Child>, shared: &HashSet<BlobId>) -> Result<Vec<Entry>, RepoError> {
-    let leaves = leaves.into_iter().filter(|child| !shared.contains(&child.blob)).collect();
-    let mut tree = TreeReader { reader: reader.clone(), leaves, within: TreePath::root() };
-    let mut all = Vec::new();
-    while let Some(mut batch) = tree.next().await? {
-        all.append(&mut batch);
-    }
-    Ok(all)
-}
-
-/// What changed from tree `a` to tree `b`, in order. Leaves that both have are not read.
-pub async fn diff(reader: &Arc<Reader>, a: TreeRoot, b: TreeRoot) -> Result<Vec<Change>, RepoError> {
-    if a == b {
-        return Ok(Vec::new());
-    }
-    let (leaves_a, leaves_b) = (leaves(reader, a).await?, leaves(reader, b).await?);
-    let of_a: HashSet<BlobId> = leaves_a.iter().map(|child| child.blob).collect();
-    let shared: HashSet<BlobId> = leaves_b.iter().map(|child| child.blob).filter(|id| of_a.contains(id)).collect();
-    let old = unshared(reader, leaves_a, &shared).await?;
-    let new = unshared(reader, leaves_b, &shared).await?;
-    let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
-    let mut changes = Vec::new();
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (Some(a), Some(b)) => a.path.cmp(&b.path),
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (None, None) => return Ok(changes),
-        };
-        match order {
-            std::cmp::Ordering::Less => changes.extend(old.next().map(|e| Change::Removed(Box::new(e)))),
-            std::cmp::Ordering::Greater => changes.extend(new.next().map(|e| Change::Added(Box::new(e)))),
-            std::cmp::Ordering::Equal => {
-                if let (Some(a), Some(b)) = (old.next(), new.next()) {
-                    // An inode number or ctime that differs is no change that a person asks about.
-                    let alike = Entry { identity: b.identity, ..a.clone() } == b;
-                    if !alike {
-                        changes.push(Change::Changed(Box::new(a), Box::new(b)));
-                    }
-                }
-            }
-        }
     }
 }

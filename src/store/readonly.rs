@@ -1,4 +1,4 @@
-//! A store that refuses every change; what restore, check and replicate's source are given.
+//! A store that refuses every change, or every one but adding objects below one prefix; what restore, check and replicate's source are given.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,13 +13,21 @@ use crate::store::{Key, Listed, Operation, Put, Store, StoreError, Version};
 #[derive(Debug)]
 pub struct ReadOnly {
     inner: Arc<dyn Store>,
+    /// Objects may be added below it.
+    open: Option<&'static str>,
 }
 
 impl ReadOnly {
     /// Wraps a store.
     #[must_use]
     pub const fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner }
+        Self { inner, open: None }
+    }
+
+    /// Wraps a store that may be added to below `prefix`, and nowhere else.
+    #[must_use]
+    pub const fn but_adding(inner: Arc<dyn Store>, prefix: &'static str) -> Self {
+        Self { inner, open: Some(prefix) }
     }
 
     fn refuse(&self, operation: Operation, key: &Key) -> StoreError {
@@ -33,7 +41,10 @@ impl Store for ReadOnly {
         self.inner.address()
     }
 
-    async fn put_new(&self, key: &Key, _: Bytes, _: Option<Time>) -> Result<Put, StoreError> {
+    async fn put_new(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<Put, StoreError> {
+        if self.open.is_some_and(|prefix| key.as_str().starts_with(prefix)) {
+            return self.inner.put_new(key, bytes, retain_until).await;
+        }
         Err(self.refuse(Operation::PutNew, key))
     }
 

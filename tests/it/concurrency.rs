@@ -3,8 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use homelab_dr::backup::queue::{FileJob, Job, Queue};
+use homelab_dr::backup::slot::{Outcome, Slot};
+use homelab_dr::backup::worker::Worker;
 use homelab_dr::base::clock::SystemClock;
+use homelab_dr::format::entry::Piece;
+use homelab_dr::repo::commit::prepare;
+use homelab_dr::repo::write::Writer;
 use homelab_dr::store::file::FileStore;
+use homelab_dr::tree::found::FoundKind;
+use homelab_dr::tree::source::Source;
+use homelab_dr::tree::walk::WalkOptions;
 
 use crate::support::files::{change_small_tree, noise, picture, scratch, write_small_tree};
 use crate::support::repository::TestRepository;
@@ -68,4 +77,56 @@ async fn four_writers_at_once_in_a_directory() {
     let dir = scratch();
     let store = FileStore::create(dir.path().join("repository")).await.expect("a store");
     four_writers_and_a_reader(TestRepository::on(Arc::new(store), Arc::new(SystemClock)).await).await;
+}
+
+/// A worker passes a chunk of its file to a neighbour and is done with the file before the neighbour is with the chunk: the file must wait for it.
+/// (The job that ended told the assembler that the file was abandoned, and the backup ended with "cancelled" though nobody had asked for it.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_not_abandoned_while_a_neighbour_still_stores_a_chunk_of_it() {
+    let size = 24 << 20;
+    let source = scratch();
+    std::fs::write(source.path().join("large"), noise(7, size)).unwrap();
+    let test = TestRepository::in_memory().await;
+    let repository = test.writer().await;
+    let index = prepare(&repository).await.unwrap();
+    let writer = Arc::new(Writer::begin(repository, index, test.clock.clone(), None).await.unwrap());
+    let source = Source::new(&[source.path().to_owned()]).unwrap();
+    let mut walk = source.clone().walk(WalkOptions::default());
+    let found = walk.find_map(|item| item.ok().filter(|found| found.kind == FoundKind::File)).expect("the file");
+
+    let queue = Arc::new(Queue::default());
+    let slot = Arc::new(Slot::default());
+    let context = test.context(test.writer().await);
+    let worker = Worker {
+        writer: writer.clone(),
+        source,
+        queue: queue.clone(),
+        progress: context.progress,
+        cancel: context.cancel,
+    };
+    queue.push(Job::File(FileJob { found, slot: slot.clone() }));
+    let working = tokio::task::spawn_blocking(move || worker.run());
+    // Waits for work, as an idle worker does, and is handed a chunk.
+    let asking = queue.clone();
+    let chunk = tokio::task::spawn_blocking(move || {
+        loop {
+            match asking.pop() {
+                Some(Job::Chunk { data, file, at }) => return (data, file, at),
+                // It came before the worker.
+                Some(job) => assert!(asking.push(job)),
+                None => panic!("the file was read before anybody asked for a chunk"),
+            }
+            std::thread::yield_now();
+        }
+    });
+    let (data, file, at) = chunk.await.unwrap();
+    queue.close();
+    working.await.unwrap().expect("the worker ends, and with it its job");
+    let outcome = tokio::task::spawn_blocking(move || {
+        let mut lane = writer.lane().unwrap();
+        file.store_chunk(&writer, &mut lane, &data, at).unwrap();
+        slot.wait()
+    });
+    let Outcome::Read(read) = outcome.await.unwrap() else { panic!("the file was abandoned") };
+    assert_eq!(read.pieces.iter().map(Piece::length).sum::<u64>(), size as u64);
 }

@@ -2,7 +2,7 @@
 //!
 //! A directory in `fixtures/format` holds `repository/`, the keys to it (made for it, protecting nothing) and
 //! `expected.json`, what the file system said of the source before it was backed up. Fixtures are never made anew; a
-//! change of the format adds one. [`make_fixture`] made `v1-basic`.
+//! change of the format adds one. [`make_fixture`] made `v1-basic`, and `v1-verified` when `verified/` was added.
 //! `tests/reader` reads the same repositories by another program.
 
 use std::collections::BTreeMap;
@@ -346,12 +346,12 @@ fn change(dir: &Path) {
     fs::remove_file(dir.join("many/300")).unwrap();
 }
 
-/// Two snapshots, a forgotten one, a mark, a checkpoint and a drill. Run by hand, as root, once for each fixture:
+/// Two snapshots, a forgotten one, a mark, a checkpoint, a drill and a verified record. Run by hand, as root, once for each fixture:
 /// `cargo test --test it make_fixture -- --ignored`. It refuses to replace one.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "makes a fixture, by hand"]
 async fn make_fixture() {
-    let fixture = fixtures().join(format!("v{FORMAT_VERSION}-basic"));
+    let fixture = fixtures().join(format!("v{FORMAT_VERSION}-verified"));
     fs::create_dir(&fixture).expect("no fixture of that name");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store: Arc<dyn Store> = Arc::new(FileStore::create(fixture.join("repository")).await.unwrap());
@@ -391,6 +391,8 @@ async fn make_fixture() {
     let checkpoint = Checkpoint { packs: vec![ObjectId::new([0xee; 32])], created: clock.now() };
     sealed::put(&*store, &meta, RecordKind::Checkpoint, layout::CHECKPOINTS, &checkpoint, None).await.unwrap();
     homelab_dr::keys::drill(&repository.owner().await, "test", &*clock).await.unwrap();
+    let ids: Vec<ObjectId> = repository.snapshots().await.iter().map(|snapshot| snapshot.id).collect();
+    homelab_dr::verified::record(&*repository.owner().await, &ids, "test", &*clock).await.unwrap();
 
     let snapshots = repository.snapshots().await.into_iter().zip(entries);
     let snapshots = snapshots.map(|(snapshot, entries)| ExpectedSnapshot {

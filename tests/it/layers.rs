@@ -14,7 +14,7 @@ const LAYERS: [(u8, &[&str]); 7] = [
     (2, &["store"]),
     (3, &["repo"]),
     (4, &["tree"]),
-    (5, &["backup", "recover", "prune", "forget", "check", "replicate", "stats", "keys", "demo"]),
+    (5, &["backup", "recover", "prune", "forget", "check", "replicate", "stats", "keys", "verified", "demo"]),
     (7, &["cli"]),
 ];
 

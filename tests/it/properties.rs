@@ -13,12 +13,15 @@ use homelab_dr::format::kind::Kind;
 use homelab_dr::format::pack::{BlobRecord, IndexedPack, PackClass, PackTable};
 use homelab_dr::format::padding::padded;
 use homelab_dr::format::record::TreeRoot;
+use homelab_dr::repo::Repository;
 use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::{Index, IndexBuilder};
 use homelab_dr::repo::packer::{PackBuilder, TRAILER_BYTES, open_table, open_trailer};
-use homelab_dr::repo::tree_read::{self, Change, TreeReader};
+use homelab_dr::repo::tree_diff::{Change, Diff};
+use homelab_dr::repo::tree_read::{self, TreeReader};
 use homelab_dr::repo::tree_write::TreeBuilder;
 use homelab_dr::repo::write::Writer;
+use homelab_dr::store::record::Record;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -90,13 +93,41 @@ impl Forest {
     }
 }
 
-async fn entries(reader: &Arc<Reader>, root: TreeRoot, within: &TreePath) -> Vec<Entry> {
-    let mut tree = TreeReader::open(reader.clone(), root, within.clone()).await.unwrap();
+async fn all(mut tree: TreeReader) -> Vec<Entry> {
     let mut all = Vec::new();
     while let Some(mut batch) = tree.next().await.unwrap() {
         all.append(&mut batch);
     }
     all
+}
+
+async fn entries(reader: &Arc<Reader>, root: TreeRoot, within: &TreePath) -> Vec<Entry> {
+    all(TreeReader::open(reader.clone(), root, within.clone()).unwrap()).await
+}
+
+async fn shallow(reader: &Arc<Reader>, root: TreeRoot, within: &TreePath) -> Vec<Entry> {
+    all(TreeReader::open_shallow(reader.clone(), root, within.clone()).unwrap()).await
+}
+
+/// The first entry of every name in a directory; what is no directory stands for itself.
+fn naive_shallow(expected: &[Entry], within: &TreePath) -> Vec<Entry> {
+    let depth = within.names().count();
+    let mut told = BTreeSet::new();
+    let below = expected.iter().filter(|entry| entry.path.is_within(within));
+    let wanted = below.filter(|entry| match entry.path.names().nth(depth) {
+        Some(name) => told.insert(name.to_vec()),
+        None => entry.kind != EntryKind::Directory,
+    });
+    wanted.cloned().collect()
+}
+
+async fn diff(reader: &Arc<Reader>, a: TreeRoot, b: TreeRoot) -> Vec<Change> {
+    let mut diff = Diff::open(reader, a, b).await.unwrap();
+    let mut changes = Vec::new();
+    while let Some(change) = diff.next().await.unwrap() {
+        changes.push(change);
+    }
+    changes
 }
 
 fn naive_diff(a: &Model, b: &Model) -> Vec<Change> {
@@ -125,15 +156,16 @@ async fn tree_is_its_model(a: Model, b: Model, asked: Vec<TreePath>) {
     for (model, root) in [(&a, root_a), (&b, root_b)] {
         let expected: Vec<Entry> = model.iter().map(|(path, of)| entry(path.clone(), *of)).collect();
         assert_eq!(entries(&reader, root, &TreePath::root()).await, expected);
-        for path in model.keys().step_by(7).chain(&asked) {
+        for path in model.keys().step_by(7).chain(&asked).chain([&TreePath::root()]) {
+            assert_eq!(shallow(&reader, root, path).await, naive_shallow(&expected, path), "in {}", path.display());
             let expected: Vec<&Entry> = expected.iter().filter(|entry| entry.path.is_within(path)).collect();
             assert!(entries(&reader, root, path).await.iter().eq(expected), "below {}", path.display());
             let found = tree_read::lookup(&reader, root, path).await.unwrap();
             assert_eq!(found, model.get(path).map(|of| entry(path.clone(), *of)));
         }
     }
-    assert_eq!(tree_read::diff(&reader, root_a, root_b).await.unwrap(), naive_diff(&a, &b));
-    assert_eq!(tree_read::diff(&reader, root_b, root_a).await.unwrap(), naive_diff(&b, &a));
+    assert_eq!(diff(&reader, root_a, root_b).await, naive_diff(&a, &b));
+    assert_eq!(diff(&reader, root_b, root_a).await, naive_diff(&b, &a));
 }
 
 proptest! {
@@ -156,6 +188,49 @@ proptest! {
         }
         runtime().block_on(tree_is_its_model(a, b, vec![TreePath::root()]));
     }
+}
+
+/// Three directories of four directories with 4000 files each, and a wide one: listing the top, or one of the three, fetches little of what lies below.
+#[test]
+fn a_directory_is_listed_without_reading_what_lies_deeper() {
+    let name = |n: u32| format!("{}/{}/{}", n % 3, n / 3 % 4, blake3::hash(&n.to_le_bytes()));
+    let path = |n: u32| TreePath::new(name(n)).expect("plain");
+    let mut model: Model = (0..48_000).map(|n| (path(n), 1)).collect();
+    model.extend((0..3).map(|n| (TreePath::new(format!("{n}")).expect("plain"), 5)));
+    model.extend((0..3000).map(|n| (TreePath::new(format!("wide/{n}")).expect("plain"), 1)));
+    runtime().block_on(async {
+        let forest = Forest::new().await;
+        let (root, _) = forest.plant(&model).await;
+        assert!(root.level >= 1);
+        let whole: Vec<Entry> = model.iter().map(|(path, of)| entry(path.clone(), *of)).collect();
+        let mut cost = Vec::new();
+        for (recursive, within) in [(true, ""), (false, ""), (false, "1"), (false, "wide"), (false, "1/nothing")] {
+            // A reader of its own each time: what one has read it may remember.
+            let record = Arc::new(Record::new(forest.repository.store.clone()));
+            let repository = forest.repository.writer().await;
+            let index = Arc::new(Index::load(&repository).await.unwrap());
+            let repository =
+                Repository::open_with_writer(forest.repository.store.clone(), &forest.repository.key).await;
+            let repository = Arc::new(repository.unwrap().with_store(record.clone()));
+            let reader = Arc::new(Reader::new(repository, index));
+            let within = TreePath::new(within).expect("plain");
+            if recursive {
+                assert!(entries(&reader, root, &within).await == whole);
+            } else {
+                assert!(
+                    shallow(&reader, root, &within).await == naive_shallow(&whole, &within),
+                    "{}",
+                    within.display()
+                );
+            }
+            cost.push(record.counts().bytes_down);
+        }
+        println!("bytes: {cost:?}");
+        let [all, top, one, wide, nothing] = cost[..] else { panic!("five") };
+        assert!(all > 1_000_000, "{all}");
+        assert!(top < all / 2 && one < all / 2, "a leaf or two for each name: {cost:?}");
+        assert!(wide < all / 4 && nothing < all / 4, "{cost:?}");
+    });
 }
 
 /// Trees large enough for nodes above the leaves: reading, looking up, and how much one change costs.
@@ -184,7 +259,7 @@ fn one_change_in_a_large_tree_stores_a_leaf_and_the_nodes_above() {
             }
             let (other, new) = forest.plant(&changed).await;
             let reader = forest.reader().await;
-            assert_eq!(tree_read::diff(&reader, root, other).await.unwrap(), naive_diff(&model, &changed));
+            assert_eq!(diff(&reader, root, other).await, naive_diff(&model, &changed));
             news.push(new);
         }
         let mean = news.iter().sum::<u64>() / news.len() as u64;

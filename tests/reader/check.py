@@ -437,6 +437,7 @@ def test_an_object_in_the_place_of_another_kind(f):
         ("index", "snapshots"),
         ("checkpoints", "doomed"),
         ("doomed", "drills"),
+        ("drills", "verified"),
     ):
         copy = f.copy()
         (copy.repository / target).mkdir(exist_ok=True)

@@ -35,6 +35,7 @@ from repository import (
     SESSION,
     TABLE,
     TRAILER,
+    VERIFIED,
     Repository,
     check_table,
     pack_header,
@@ -48,6 +49,7 @@ OTHERS = {
     "checkpoints": (CHECKPOINT, shapes.CHECKPOINT),
     "doomed": (DOOM, shapes.DOOM_MARK),
     "drills": (DRILL, shapes.DRILL),
+    "verified": (VERIFIED, shapes.VERIFIED),
 }
 
 

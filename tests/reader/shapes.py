@@ -128,6 +128,7 @@ CHAIN_RECORD = choice_of(("snapshot", tuple_of(SNAPSHOT)), ("tombstone", tuple_o
 CHECKPOINT = map_of(packs=(0, list_of(ID)), created=(1, integer))
 DOOM_MARK = map_of(objects=(0, list_of(text)), created=(1, integer))
 DRILL = map_of(when=(0, integer), recipient=(1, text), host=(2, text), newest=(3, ID, None), heads=(4, list_of(ID)))
+VERIFIED = map_of(when=(0, integer), snapshots=(1, list_of(ID)), host=(2, text))
 
 
 # §7.2, §7.3: trees.

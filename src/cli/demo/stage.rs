@@ -80,9 +80,8 @@ impl<'a> Stage<'a> {
     /// Fresh counters, with totals where they are known.
     fn count(&mut self, phase: &'static str, (files, bytes): (u64, u64)) {
         let progress = Arc::new(Progress::default());
-        progress.enter(phase);
-        progress.files_total.store(files, Ordering::Relaxed);
-        progress.bytes_total.store(bytes, Ordering::Relaxed);
+        progress.begin(phase, "file");
+        progress.expect(files, bytes, false);
         self.context.progress = progress;
     }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::base::units;
 use crate::cli::context::{Context, host, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     context.out.line(&format!("{} opens {}", escape(recipient.as_bytes()), repository.store.address()))?;
     match (&done.file, done.drill.snapshot) {
         (Some(file), Some(id)) => {
-            context.out.line(&format!("and read {} bytes of {file} in snapshot {}", done.bytes, id.short()))?;
+            context.out.line(&format!("and read {} of {file} in snapshot {}", units::bytes(done.bytes), id.short()))?;
         }
         _ => context.say("there is no content yet: hold the drill again after the first backup")?,
     }

@@ -6,6 +6,7 @@ mod forged;
 mod poison;
 mod replicate;
 mod secrecy;
+mod verified;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -153,7 +154,7 @@ pub async fn read_all(
 ) -> Result<BTreeMap<String, Vec<u8>>, RepoError> {
     let index = salvage::load(repository).await?.index;
     let reader = Arc::new(Reader::new(repository.clone(), Arc::new(index)));
-    let mut tree = TreeReader::open(reader.clone(), snapshot.record.root, TreePath::root()).await?;
+    let mut tree = TreeReader::open(reader.clone(), snapshot.record.root, TreePath::root())?;
     let mut files = BTreeMap::new();
     while let Some(entries) = tree.next().await? {
         for entry in entries {

@@ -102,6 +102,7 @@ async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_it
     let blind = run(&test.writer().await).await;
     assert!(!blind.is_damaged() && !blind.depth.decrypted, "the writer key cannot see it: {:?}", blind.findings);
     let report = run(&test.owner().await).await;
+    assert_eq!(report.verified, [], "every stored byte is what was stored, and what was promised is not there");
     let found = report.findings.iter().find(|finding| finding.object == poisoned).expect("named");
     assert_eq!((found.severity, found.problem), (Severity::Damage, Problem::Blobs));
     assert!(found.what.contains("does not match its id"), "{}", found.what);

@@ -44,10 +44,13 @@ async fn a_replica_is_whole_and_the_plan_said_so_and_nothing_is_copied_twice() {
     let fixture = Fixture::in_folder().await;
     let source = &*fixture.repository.store;
     let target = empty();
-    for stray in ["doomed/00", "checkpoints/00", "leases/prune/00", "notes.txt"] {
+    for stray in ["doomed/00", "checkpoints/00", "verified/00", "leases/prune/00", "notes.txt"] {
         let stray = homelab_dr::store::Key::new(stray).unwrap();
         source.put_new(&stray, "x".into(), None).await.unwrap();
     }
+    let owner = fixture.repository.owner().await;
+    let whole = run(&owner).await.verified;
+    homelab_dr::verified::record(&owner, &whole, "test", &SystemClock).await.unwrap().expect("three snapshots");
     let planned = plan(source, &*target).await.unwrap();
     assert!(planned.first && planned.copy[0].key == "format.json");
     assert!(planned.copy.last().unwrap().key.starts_with("snapshots/"));
@@ -60,6 +63,7 @@ async fn a_replica_is_whole_and_the_plan_said_so_and_nothing_is_copied_twice() {
     assert_eq!((report.copied, report.copied_bytes), (keys.len() as u64, planned.bytes));
     assert_eq!((report.snapshots, report.vanished, report.damaged.len()), (3, 0, 0));
     let opened = open(&fixture, &target).await.expect("the replica");
+    assert!(homelab_dr::verified::load(&opened).await.unwrap().at.is_empty(), "the copy was read by nobody");
     assert_eq!(reads_whole(&opened).await, 3);
     assert!(!run(&opened).await.is_damaged());
 

@@ -103,6 +103,8 @@ async fn a_planted_secret_is_in_no_stored_byte_and_in_no_name() {
     let report = run_backup(&test.context(test.writer().await), &options).await.unwrap();
     assert_eq!(report.record.statistics.files, 2);
     homelab_dr::keys::drill(&test.owner().await, host, &SystemClock).await.unwrap();
+    let snapshot = report.snapshot.unwrap();
+    homelab_dr::verified::record(&*test.owner().await, &[snapshot], host, &SystemClock).await.unwrap().unwrap();
 
     let all = files(&stored);
     assert!(all.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > noise.len(), "it was stored");

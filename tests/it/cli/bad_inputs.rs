@@ -143,3 +143,17 @@ fn with_json_an_error_is_a_document_on_standard_output() {
     let usage = home.write(&["snapshots", "--json", "--no-such-option"]).exits(2).json();
     assert!(usage["error"].as_str().unwrap().contains("--no-such-option"), "{usage}");
 }
+
+#[test]
+fn what_chooses_nothing_or_copies_to_itself_is_told() {
+    let home = Home::new();
+    home.backup();
+    home.read(&["restore", "latest", "--target", "out", "--include", "nope"]).exits(2).says(&["--include", "ls -R"]);
+    home.run(&["replicate", "--to", "repo"]).exits(2).says(&["to itself", "--to"]);
+    home.run(&["replicate", "--to", "repo", "--dry-run"]).exits(2).says(&["to itself"]);
+    home.run(&["replicate", "--to", "copy", "--dry-run"]).exits(5).says(&["makes no folder"]);
+    home.read(&["cat", "latest:/a"]).exits(2).says(&["a in snapshot", "is a directory"]);
+    home.write(&["ls", "latest:nope"]).exits(2).says(&["there are snapshots of: files", "latest:/"]);
+    let found = home.write(&["find", "x", "--source", "nope"]).exits(0);
+    assert!(found.err.contains("no snapshot matches"), "{}", found.err);
+}

@@ -121,6 +121,49 @@ fn check_copy_forget_and_prune_are_wired() {
 }
 
 #[test]
+fn forget_keeps_the_last_snapshot_that_was_read_back() {
+    let home = Home::new();
+    let backups: Vec<String> = (0..4)
+        .map(|n| {
+            std::fs::write(home.path("source/a/b/hello.txt"), format!("{n}\n")).unwrap();
+            home.backup()
+        })
+        .collect();
+    let plan = || home.write(&["forget", "--keep-last", "1", "--dry-run"]).exits(0).out;
+    let verified = |id: &str| plan().lines().any(|line| line.contains(&id[..8]) && line.contains("last verified"));
+    assert!(!plan().contains("verified"));
+    // Less than everything proves nothing.
+    home.read(&["check"]).exits(0);
+    home.write(&["check", "--read-data"]).exits(0);
+    home.read(&["restore", &format!("{}:a", backups[0]), "--target", "part"]).exits(0);
+    assert!(!plan().contains("verified") && !home.path("repo/verified").exists());
+    home.read(&["restore", &backups[0], "--target", "zero"]).exits(0);
+    assert!(verified(&backups[0]));
+    home.read(&["restore", &backups[1], "--target", "one"]).exits(0);
+    assert!(verified(&backups[1]) && !verified(&backups[0]), "{}", plan());
+    let said = home.write(&["forget", "--keep-last", "1", "--yes"]).exits(0).out;
+    assert!(said.contains("forgot 2 snapshots"), "{said}");
+    home.write(&["prune", "--yes", "--grace", "0s"]).exits(0);
+    home.read(&["restore", &backups[1], "--target", "again"]).exits(0);
+    let all = home.read(&["check", "--read-data", "--json"]).exits(0).json();
+    assert_eq!(all["verified"].as_array().unwrap().len(), 2);
+    assert!(verified(&backups[3]) && !verified(&backups[1]));
+    home.write(&["forget", "--keep-last", "1", "--yes"]).exits(0);
+    assert_eq!(home.write(&["snapshots", "--json"]).exits(0).json()["snapshots"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_repository_that_cannot_be_written_to_is_read_all_the_same() {
+    let home = Home::new();
+    let id = home.backup();
+    // What stands in the way of the record for everybody, root included.
+    std::fs::write(home.path("repo/verified"), "").unwrap();
+    let ran = home.read(&["restore", &id, "--target", "out"]).exits(0);
+    assert!(ran.err.contains("could not be stored"), "{}", ran.err);
+    assert_eq!(std::fs::read(home.path("out/a/b/hello.txt")).unwrap(), b"hello\n");
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let home = Home::new();
     std::fs::write(home.path("source/zeros"), vec![0; 20_000_000]).unwrap();

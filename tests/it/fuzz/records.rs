@@ -5,7 +5,7 @@ use homelab_dr::base::id::{ObjectId, RepositoryId};
 use homelab_dr::format::pack::{self, IndexSegment, PACK_BYTES_MAX, PackClass, PackTable};
 use homelab_dr::format::record::{
     self, AccessRecord, ChainRecord, Checkpoint, DoomMark, EpochKeys, EpochRecord, FormatFile, KeyDrill, SessionRecord,
-    SignedEpoch, Tombstone,
+    SignedEpoch, Tombstone, VerifiedRecord,
 };
 use homelab_dr::repo::index::IndexBuilder;
 use homelab_dr::repo::snapshots::{Chain, Snapshot};
@@ -170,7 +170,7 @@ fn access_record() {
 }
 
 #[test]
-fn checkpoint_doom_mark_and_drill() {
+fn checkpoint_doom_mark_drill_and_verified() {
     record_type("checkpoint", &[Checkpoint { packs: samples::objects(5), created: Time(5) }], drop);
     let objects = vec!["packs/aa/bb".to_owned(), "index/cc".to_owned()];
     record_type("doom_mark", &[DoomMark { objects, created: Time(i64::MAX) }], drop);
@@ -182,6 +182,8 @@ fn checkpoint_doom_mark_and_drill() {
         heads: samples::objects(2),
     };
     record_type("key_drill", &[drill], drop);
+    let verified = |count| VerifiedRecord { at: Time(-7), snapshots: samples::objects(count), host: "nas".to_owned() };
+    record_type("verified", &[verified(1), verified(200)], drop);
 }
 
 #[test]

@@ -39,15 +39,38 @@ async fn what_nobody_needs_goes_after_the_grace_and_the_marks_one_grace_later() 
 #[tokio::test]
 async fn a_partly_used_pack_is_repacked_with_the_writer_key_alone() {
     let world = World::new().await;
-    let old = world.backup(&["a", "b", "c", "d"]).await;
-    let kept = world.backup(&["a"]).await;
+    // More than 4 MiB of content in one pack: smaller packs are not repacked for their waste.
+    let names: Vec<String> = (0..600).map(|n| format!("file-{n:03}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let old = world.backup(&all).await;
+    let before = world.names("packs/").await;
+    let kept = world.backup(&all[100..150]).await;
     world.forget(&[old]).await;
     world.pass(GRACE);
-    // The packs here are small: sixteen of them would be merged, so repacking for waste is provoked with many small ones below.
+
     let planned = plan_prune(&world.open().await, settings(), &world.clock).await.expect("a plan");
-    assert!(planned.plan.doom.iter().any(|doom| doom.why == Why::Unused), "the old tree: {:?}", planned.plan.doom);
-    assert!(planned.plan.bytes_after < planned.plan.bytes_before);
-    assert_eq!(world.read_all().await[&kept], ["a"]);
+    let partly: Vec<_> = planned.plan.doom.iter().filter(|doom| doom.why == Why::PartlyUsed).collect();
+    assert_eq!(partly.len(), 1, "{:?}", planned.plan.doom);
+    let pack = partly[0].object.clone();
+    assert!(before.contains(&pack) && partly[0].bytes > 5_000_000, "{partly:?}");
+    assert!((450_000..500_000).contains(&partly[0].bytes_needed), "50 files of 9000 bytes and their seals: {partly:?}");
+    let bytes_after = planned.plan.bytes_after;
+    assert!(bytes_after * 5 < planned.plan.bytes_before);
+
+    let outcome = world.prune().await;
+    assert!(outcome.packs_written >= 1 && outcome.deleted.is_empty(), "{outcome:?}");
+    assert!(world.names("packs/").await.contains(&pack), "it stays for a grace: a backup may build upon it");
+    world.pass(GRACE);
+    assert!(world.prune().await.deleted.contains(&pack));
+    let after = world.names("packs/").await;
+    assert!(!after.contains(&pack));
+    let read = world.read_all().await;
+    assert_eq!(read.into_iter().collect::<Vec<_>>(), [(kept, names[100..150].to_vec())]);
+    let mut stored = 0;
+    for entry in world.store.list("packs/").await.expect("a list") {
+        stored += entry.size;
+    }
+    assert!(stored <= bytes_after, "the plan said {bytes_after}, and {stored} are left");
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ impl World {
         let mut all = BTreeMap::new();
         for snapshot in chain.snapshots {
             let root = snapshot.record.root;
-            let mut tree = TreeReader::open(reader.clone(), root, TreePath::root()).await.expect("a tree");
+            let mut tree = TreeReader::open(reader.clone(), root, TreePath::root()).expect("a tree");
             let mut names = Vec::new();
             while let Some(entries) = tree.next().await.expect("leaves") {
                 for entry in entries {

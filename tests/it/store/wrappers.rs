@@ -174,6 +174,22 @@ async fn read_only_reads_and_refuses_every_write() {
 }
 
 #[tokio::test]
+async fn read_only_but_adding_adds_below_its_prefix_and_nowhere_else() {
+    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let store = ReadOnly::but_adding(Arc::clone(&memory), "notes/");
+    store.put_new(&key("notes/a"), noise(5, 1), None).await.expect("put");
+    for error in [
+        store.put_new(&key("other/a"), noise(5, 1), None).await.expect_err("elsewhere"),
+        store.put_new(&key("notes"), noise(5, 1), None).await.expect_err("beside it"),
+        store.delete(&key("notes/a")).await.expect_err("what was added stays"),
+        store.extend_retention(&key("notes/a"), Time(0)).await.expect_err("read-only"),
+    ] {
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+    }
+    assert_eq!(memory.list("").await.expect("list").len(), 1);
+}
+
+#[tokio::test]
 async fn memory_takes_its_times_and_locks_from_its_own_clock() {
     let clock = Arc::new(ManualClock::at(Time(1_000_000)));
     let store = MemoryStore::new(Arc::clone(&clock) as _).locking();
