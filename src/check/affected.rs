@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::base::id::BlobId;
-use crate::check::report::{Affected, AffectedSnapshot, EXAMPLES_MAX, Finding, Hint, Problem, SNAPSHOTS_MAX};
+use crate::check::report::{Affected, AffectedSnapshot, EXAMPLES_MAX, Finding, Hint, Problem, SNAPSHOTS_MAX, Severity};
 use crate::check::trouble::Troubles;
 use crate::check::walk::{Broken, Visitor, walk};
 use crate::format::entry::{Piece, TreePath};
@@ -139,6 +139,7 @@ pub(super) async fn tell(
     let mut nowhere = Affected::default();
     let mut senseless: Vec<Finding> = Vec::new();
     let Some(first) = snapshots.first() else {
+        packs.values_mut().for_each(unneeded);
         findings.extend(packs.into_values());
         return;
     };
@@ -162,6 +163,7 @@ pub(super) async fn tell(
             }
         }
     }
+    packs.values_mut().for_each(unneeded);
     findings.extend(packs.into_values());
     findings.extend(senseless);
     if nowhere.snapshots_total > 0 {
@@ -173,6 +175,15 @@ pub(super) async fn tell(
             let finding = Finding::damage(&layout::INDEX, Problem::NotIndexed, what, Hint::RebuildIndex);
             findings.push(Finding { affected: nowhere, ..finding });
         }
+    }
+}
+
+/// A pack that is gone and that no snapshot misses is no damage: `prune` deletes packs long before it rewrites the last index segment that names them.
+fn unneeded(finding: &mut Finding) {
+    if finding.problem == Problem::Missing && finding.affected.snapshots_total == 0 {
+        finding.severity = Severity::Note;
+        finding.what = "it is not there, and no snapshot needs it".to_owned();
+        finding.hint = Hint::Prune;
     }
 }
 
