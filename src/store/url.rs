@@ -123,9 +123,7 @@ impl StoreUrl {
     /// Opens the store; the directory or bucket has to exist.
     pub async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         Ok(match self {
-            Self::File { path, wait } => {
-                Arc::new(FileStore::open_waiting(path, wait.unwrap_or(FILE_TIME_MAX)).await?)
-            }
+            Self::File { path, wait } => Arc::new(FileStore::open_waiting(path, wait.unwrap_or(FILE_TIME_MAX)).await?),
             Self::S3(config) => Arc::new(S3Store::open((**config).clone()).await?),
         })
     }
@@ -280,7 +278,8 @@ mod tests {
         }
         assert_eq!(path("file:///mnt/a%20b/%C3%A4"), PathBuf::from("/mnt/a b/ä"));
         assert_eq!(path("file:///mnt/%FF").as_os_str().as_bytes(), b"/mnt/\xff");
-        let StoreUrl::File { path: raw, .. } = StoreUrl::from_os(OsStr::from_bytes(b"/mnt/\xff")).expect("a path") else {
+        let StoreUrl::File { path: raw, .. } = StoreUrl::from_os(OsStr::from_bytes(b"/mnt/\xff")).expect("a path")
+        else {
             panic!("a path")
         };
         assert_eq!(raw.as_os_str().as_bytes(), b"/mnt/\xff");

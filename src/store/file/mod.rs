@@ -150,7 +150,8 @@ impl Store for FileStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let below = prefix.to_owned();
-        self.run("list", prefix.to_owned(), self.wait_max.saturating_mul(LIST_TIMES), move |disk| disk.list(&below)).await
+        self.run("list", prefix.to_owned(), self.wait_max.saturating_mul(LIST_TIMES), move |disk| disk.list(&below))
+            .await
     }
 
     async fn stat(&self, key: &Key) -> Result<Option<Listed>, StoreError> {
