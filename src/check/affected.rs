@@ -182,7 +182,7 @@ pub(super) async fn tell(
 fn unneeded(finding: &mut Finding) {
     if finding.problem == Problem::Missing && finding.affected.snapshots_total == 0 {
         finding.severity = Severity::Note;
-        finding.what = "it is not there, and no snapshot needs it".to_owned();
+        "it is not there, and no snapshot needs it".clone_into(&mut finding.what);
         finding.hint = Hint::Prune;
     }
 }
