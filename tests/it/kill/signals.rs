@@ -88,7 +88,7 @@ fn a_second_interrupt_ends_a_backup_at_once_and_loses_nothing() {
     run.signal(Signal::INT);
     let ran = run.ends(AT_ONCE).exits(130);
     assert_eq!(ran.out, "");
-    assert_eq!(lab.snapshots(), [first.clone()]);
+    assert_eq!(lab.snapshots(), std::slice::from_ref(&first));
     assert!(lab.restored(&first) == before);
     is_whole_and_goes_on(&lab);
 }

@@ -1,5 +1,6 @@
 //! A repository in memory, small backups straight through the writer, and the question that every test ends with: does everything still read?
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,9 +178,8 @@ impl World {
                     let mut bytes = Vec::new();
                     for piece in pieces(&reader, content, *size).await.expect("pieces") {
                         let Piece::Data { blob, .. } = piece else { continue };
-                        if !chunks.contains_key(&blob) {
-                            let chunk = reader.data(&blob).await.expect("a chunk");
-                            chunks.insert(blob, chunk.to_vec());
+                        if let Slot::Vacant(unread) = chunks.entry(blob) {
+                            unread.insert(reader.data(&blob).await.expect("a chunk"));
                         }
                         bytes.extend_from_slice(&chunks[&blob]);
                     }

@@ -60,7 +60,7 @@ fn lane_nfs_program() {
     assert!(!pruned["outcome"]["deleted"].as_array().expect("a list").is_empty(), "{pruned}");
     lab.is_clean(&["--read-data"]);
     let (id, expected) = reported.pop().expect("three");
-    assert_eq!(lab.snapshots(), [id.clone()]);
+    assert_eq!(lab.snapshots(), std::slice::from_ref(&id));
     assert!(lab.restored(&id) == expected);
     // An NFS client renames a file that is removed while it is open.
     assert!(lab.names().iter().all(|name| !name.contains(".nfs")), "{:?}", lab.names());
@@ -116,7 +116,7 @@ fn lane_nfs_frozen() {
     ran.says(&["failed to", "is the server of this mount up?"]);
 
     lab.is_clean(&["--read-data"]);
-    assert_eq!(lab.snapshots(), [first.clone()]);
+    assert_eq!(lab.snapshots(), std::slice::from_ref(&first));
     assert!(lab.restored(&first) == before);
     lab.run(&["backup", "source", "--source", "s"]).exits(0);
     let second = lab.snapshots().pop().expect("a snapshot");
