@@ -153,6 +153,9 @@ pub(super) async fn tell(
     let mut nowhere = Affected::default();
     let mut senseless: Vec<Finding> = Vec::new();
     let Some(first) = snapshots.first() else {
+        if complete {
+            packs.values_mut().for_each(pruned);
+        }
         findings.extend(packs.into_values());
         return;
     };

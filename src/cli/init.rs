@@ -107,7 +107,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 
 /// A store does not list files that cannot be objects of it, but a folder with somebody's files is not empty.
 fn refuse_foreign_files(url: &StoreUrl) -> Result<(), Failure> {
-    let StoreUrl::File(path) = url else { return Ok(()) };
+    let StoreUrl::File { path, .. } = url else { return Ok(()) };
     // A new file system has `lost+found`. A folder that is not there will be made; other errors are the store's to tell.
     let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
     let found = entries.flatten().map(|entry| entry.file_name()).find(|name| name != "lost+found");

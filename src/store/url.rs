@@ -1,4 +1,4 @@
-//! Addresses of stores as people write them: `/mnt/backup`, `file:///mnt/backup`, `s3://bucket/prefix?…`, `b2://bucket/prefix?…`.
+//! Addresses of stores as people write them: `/mnt/backup`, `file:///mnt/backup?wait=2m`, `s3://bucket/prefix?…`, `b2://bucket/prefix?…`.
 //!
 //! Never with credentials: those come from the environment or are given in code, so that an address can be printed.
 
@@ -7,8 +7,10 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::store::file::FileStore;
+use crate::base::units::parse_duration;
+use crate::store::file::{FILE_TIME_MAX, FileStore};
 use crate::store::s3::{Dialect, S3Config, S3Store, StaticCredentials};
 use crate::store::{Store, StoreError};
 
@@ -66,7 +68,12 @@ pub enum StoreUrlError {
 #[derive(Debug, Clone)]
 pub enum StoreUrl {
     /// A directory.
-    File(PathBuf),
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Longest wait for one file operation, if it is not the usual one.
+        wait: Option<Duration>,
+    },
     /// A bucket.
     S3(Box<S3Config>),
 }
@@ -76,7 +83,7 @@ impl StoreUrl {
     pub fn from_os(text: &OsStr) -> Result<Self, StoreUrlError> {
         match text.to_str() {
             Some(text) => Self::parse(text),
-            None => Ok(Self::File(text.into())),
+            None => Ok(Self::folder(text)),
         }
     }
 
@@ -87,16 +94,21 @@ impl StoreUrl {
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             let ambiguous = ["s3:", "b2:", "file:"].iter().any(|scheme| text.starts_with(scheme));
-            return if ambiguous { Err(StoreUrlError::Slashes(text.into())) } else { Ok(Self::File(text.into())) };
+            return if ambiguous { Err(StoreUrlError::Slashes(text.into())) } else { Ok(Self::folder(text)) };
         };
         match scheme {
-            "file" => file(text, rest).map(Self::File),
+            "file" => file(text, rest),
             "s3" => bucket(Dialect::S3, text).map(|config| Self::S3(Box::new(config))),
             "b2" => bucket(Dialect::B2, text).map(|config| Self::S3(Box::new(config))),
             // `./odd://name` and `/odd://name` are paths.
-            other if other.is_empty() || other.contains(['/', '.']) => Ok(Self::File(text.into())),
+            other if other.is_empty() || other.contains(['/', '.']) => Ok(Self::folder(text)),
             other => Err(StoreUrlError::Scheme(other.into())),
         }
+    }
+
+    /// A directory, with nothing said about it.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Self::File { path: path.into(), wait: None }
     }
 
     /// The same place with this access key instead of the environment's; a directory has none and stays as it is.
@@ -111,7 +123,7 @@ impl StoreUrl {
     /// Opens the store; the directory or bucket has to exist.
     pub async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
         Ok(match self {
-            Self::File(path) => Arc::new(FileStore::open(path).await?),
+            Self::File { path, wait } => Arc::new(FileStore::open_waiting(path, wait.unwrap_or(FILE_TIME_MAX)).await?),
             Self::S3(config) => Arc::new(S3Store::open((**config).clone()).await?),
         })
     }
@@ -120,7 +132,9 @@ impl StoreUrl {
     /// rules are their owner's decision.
     pub async fn create(&self) -> Result<Arc<dyn Store>, StoreError> {
         match self {
-            Self::File(path) => Ok(Arc::new(FileStore::create(path).await?)),
+            Self::File { path, wait } => {
+                Ok(Arc::new(FileStore::create_waiting(path, wait.unwrap_or(FILE_TIME_MAX)).await?))
+            }
             Self::S3(_) => self.open().await,
         }
     }
@@ -130,28 +144,42 @@ impl fmt::Display for StoreUrl {
     /// As in messages: without parameters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::File { path, .. } => write!(f, "{}", path.display()),
             Self::S3(config) => f.write_str(&config.address()),
         }
     }
 }
 
-/// `file:///path`, percent-encoded bytes and all.
-fn file(url: &str, rest: &str) -> Result<PathBuf, StoreUrlError> {
+/// `file:///path?wait=2m`, percent-encoded bytes and all.
+fn file(url: &str, rest: &str) -> Result<StoreUrl, StoreUrlError> {
     let malformed = |reason: &str| StoreUrlError::Malformed { url: url.into(), reason: reason.into() };
     if !rest.starts_with('/') {
         return Err(malformed(
             "three slashes and an absolute path follow \"file:\"; another machine's files need a mount",
         ));
     }
-    if rest.contains(['?', '#']) {
-        return Err(malformed("a file:// address has no parameters; write %3F or %23 for ? or # in a name"));
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    if rest.contains('#') {
+        return Err(malformed("nothing follows a #; write %23 for # in a name"));
     }
-    let bytes = percent_decode(rest).ok_or_else(|| malformed("% is not followed by two hex digits"))?;
+    let wait = query.map(wait_of).transpose()?;
+    let bytes = percent_decode(path).ok_or_else(|| malformed("% is not followed by two hex digits"))?;
     if bytes.contains(&0) {
         return Err(malformed("a path has no NUL"));
     }
-    Ok(OsString::from_vec(bytes).into())
+    Ok(StoreUrl::File { path: OsString::from_vec(bytes).into(), wait })
+}
+
+/// The one parameter of a `file://` address: `wait=2m`.
+fn wait_of(query: &str) -> Result<Duration, StoreUrlError> {
+    let (name, value) = query.split_once('=').unwrap_or((query, ""));
+    if name != "wait" {
+        let allowed = "only wait; write %3F for ? in a name";
+        return Err(StoreUrlError::Parameter { scheme: "file", name: name.into(), allowed });
+    }
+    let wait = parse_duration(value).ok().filter(|wait| !wait.is_zero());
+    let expected = "it is how long one file operation may take, such as 90s or 10m";
+    wait.ok_or_else(|| StoreUrlError::Value { name: name.into(), value: value.into(), expected })
 }
 
 fn bucket(dialect: Dialect, text: &str) -> Result<S3Config, StoreUrlError> {
@@ -230,7 +258,8 @@ mod tests {
 
     fn path(text: &str) -> PathBuf {
         match StoreUrl::parse(text).expect(text) {
-            StoreUrl::File(path) => path,
+            StoreUrl::File { path, wait: None } => path,
+            StoreUrl::File { .. } => panic!("{text} says how long to wait"),
             StoreUrl::S3(_) => panic!("{text} is a path"),
         }
     }
@@ -238,7 +267,7 @@ mod tests {
     fn s3(text: &str) -> S3Config {
         match StoreUrl::parse(text).expect(text) {
             StoreUrl::S3(config) => *config,
-            StoreUrl::File(_) => panic!("{text} is a bucket"),
+            StoreUrl::File { .. } => panic!("{text} is a bucket"),
         }
     }
 
@@ -249,10 +278,13 @@ mod tests {
         }
         assert_eq!(path("file:///mnt/a%20b/%C3%A4"), PathBuf::from("/mnt/a b/ä"));
         assert_eq!(path("file:///mnt/%FF").as_os_str().as_bytes(), b"/mnt/\xff");
-        let StoreUrl::File(raw) = StoreUrl::from_os(OsStr::from_bytes(b"/mnt/\xff")).expect("a path") else {
+        let StoreUrl::File { path: raw, .. } = StoreUrl::from_os(OsStr::from_bytes(b"/mnt/\xff")).expect("a path")
+        else {
             panic!("a path")
         };
         assert_eq!(raw.as_os_str().as_bytes(), b"/mnt/\xff");
+        let Ok(StoreUrl::File { path, wait }) = StoreUrl::parse("file:///mnt/n%3Fs?wait=2m") else { panic!("a path") };
+        assert_eq!((path, wait), (PathBuf::from("/mnt/n?s"), Some(Duration::from_mins(2))));
     }
 
     #[test]
@@ -274,7 +306,12 @@ mod tests {
             ("sftp://host/path", "s3://bucket/prefix"),
             ("s3:bucket", "s3://bucket/prefix"),
             ("file://nas/share", "mount"),
-            ("file:///a?b=c", "no parameters"),
+            ("file:///a?b=c", "%3F"),
+            ("file:///a?wait", "90s"),
+            ("file:///a?wait=soon", "90s"),
+            ("file:///a?wait=0s", "90s"),
+            ("file:///a?wait=1s&wait=2s", "90s"),
+            ("file:///a#b", "%23"),
             ("file:///a%0", "hex"),
             ("file:///a%00", "NUL"),
             ("s3:///prefix", "bucket"),

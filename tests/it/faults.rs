@@ -118,11 +118,12 @@ async fn a_call_that_fails_once_is_repeated_and_the_backup_succeeds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_run_reports_nothing_and_loses_nothing() {
     const FILES: u64 = 24;
-    const FILE_BYTES: u64 = 1 << 20;
+    // Large enough not to share chunks.
+    const FILE_BYTES: u64 = 256 << 10;
     let source = scratch();
     let source = source.path();
     for n in 0..FILES {
-        std::fs::write(source.join(format!("f{n}")), noise(n, 1 << 20)).unwrap();
+        std::fs::write(source.join(format!("f{n}")), noise(n, usize::try_from(FILE_BYTES).unwrap())).unwrap();
     }
     let mut cut_off = 0;
     for sixteenths in 0..16 {

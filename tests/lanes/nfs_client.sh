@@ -27,14 +27,6 @@ server_back() {
 export HOMELAB_DR_TEST_NFS_DIR=/run/nfs
 run_tests timeout -k 5 240 "$BINARY" --ignored lane_nfs --skip lane_nfs_frozen
 
-# HOOK: checks that run the program itself on the mount (backup, check, restore
-# with the real binary and /run/nfs) belong here, before the server is stopped.
-
-if ! "$BINARY" --list --ignored lane_nfs_frozen | grep -q ': test$'; then
-    say "this checkout has no lane_nfs_frozen: a stopped server is not tested"
-    exit 0
-fi
-
 # Alone, for it stops the server under everybody. A process waiting in fsync cannot
 # be killed, so a watchdog lets the server go on; the test has failed by then.
 (

@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 /// The address with its parameters; a relative path would lead nowhere from another folder.
 fn full_address(context: &Context) -> Result<String, Failure> {
     Ok(match open::address(context)? {
-        StoreUrl::File(path) => std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned(),
+        StoreUrl::File { path, .. } => std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned(),
         StoreUrl::S3(_) => context.globals.repo.as_deref().unwrap_or_default().to_string_lossy().into_owned(),
     })
 }

@@ -17,6 +17,9 @@ use super::Recipient;
 /// Longest identity file that is read; real ones have a few hundred bytes, an encrypted RSA key some 4 KiB.
 pub const IDENTITY_BYTES_MAX: usize = 256 * 1024;
 
+/// Longest SSH private key that is read: one of RSA with 16,384 bits takes 13 KiB. The parser's time grows with the square of the length.
+const SSH_KEY_BYTES_MAX: usize = 16 * 1024;
+
 /// Text that must not be shown: wiped when dropped, not cloneable, its `Debug` empty.
 pub struct SecretText(Zeroizing<String>);
 
@@ -188,6 +191,9 @@ fn locked_file(name: &str, content: &[u8]) -> Result<Entry, IdentityError> {
 }
 
 fn ssh_key(name: &str, text: &str) -> Result<Entry, IdentityError> {
+    if text.len() > SSH_KEY_BYTES_MAX {
+        return Err(IdentityError::SshDamaged { name: name.to_owned() });
+    }
     let unsupported = |kind: String| IdentityError::SshUnsupported { name: name.to_owned(), kind };
     match ssh::Identity::from_buffer(text.as_bytes(), Some(name.to_owned())) {
         Ok(key @ ssh::Identity::Unencrypted(_)) => Ok(Entry::Ssh(Box::new(key))),

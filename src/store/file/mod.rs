@@ -28,31 +28,43 @@ use crate::store::{Key, Listed, Operation, Put, Store, StoreError, Version};
 use disk::Disk;
 pub use publish::Publish;
 
-/// Longest wait for one file operation. A 16 MiB pack on a NAS over Wi-Fi takes seconds; a spun-down or rebooting one, minutes.
-const FILE_TIME_MAX: Duration = Duration::from_mins(5);
+/// Longest wait for one file operation, unless [`FileStore::open_waiting`] is told otherwise. A 16 MiB pack on a NAS over Wi-Fi takes seconds; a spun-down or
+/// rebooting one, minutes.
+pub const FILE_TIME_MAX: Duration = Duration::from_mins(5);
 
-/// Longest wait for a listing: a cold NAS answers some thousand files a second, a large repository has some 100,000.
-const LIST_TIME_MAX: Duration = Duration::from_mins(30);
+/// A listing may take this many times as long: a cold NAS answers some thousand files a second, a large repository has some 100,000.
+const LIST_TIMES: u32 = 6;
 
 /// A directory as a store. Cheap to clone.
 #[derive(Clone)]
 pub struct FileStore {
     disk: Arc<Disk>,
+    wait_max: Duration,
 }
 
 impl FileStore {
     /// Opens an existing directory; [`StoreError::Gone`] if it is not there (an unmounted share must not turn into an
     /// empty repository on the disk below).
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Self::at(path.into(), Publish::NoReplace);
-        store.run("open", String::new(), FILE_TIME_MAX, Disk::check_root).await?;
+        Self::open_waiting(path, FILE_TIME_MAX).await
+    }
+
+    /// [`FileStore::open`], with another limit of the wait for one file operation, this first one included.
+    pub async fn open_waiting(path: impl Into<PathBuf>, wait_max: Duration) -> Result<Self, StoreError> {
+        let store = Self::at(path.into(), Publish::NoReplace, wait_max);
+        store.run("open", String::new(), wait_max, Disk::check_root).await?;
         Ok(store)
     }
 
     /// Makes the directory (and its parents) if it is not there, durably, and opens it. Only for making a repository.
     pub async fn create(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Self::at(path.into(), Publish::NoReplace);
-        store.run("create", String::new(), FILE_TIME_MAX, Disk::create_root).await?;
+        Self::create_waiting(path, FILE_TIME_MAX).await
+    }
+
+    /// [`FileStore::create`], with another limit of the wait for one file operation.
+    pub async fn create_waiting(path: impl Into<PathBuf>, wait_max: Duration) -> Result<Self, StoreError> {
+        let store = Self::at(path.into(), Publish::NoReplace, wait_max);
+        store.run("create", String::new(), wait_max, Disk::create_root).await?;
         Ok(store)
     }
 
@@ -60,11 +72,11 @@ impl FileStore {
     #[doc(hidden)]
     #[must_use]
     pub fn publishing_by(self, publish: Publish) -> Self {
-        Self::at(self.disk.root().to_owned(), publish)
+        Self::at(self.disk.root().to_owned(), publish, self.wait_max)
     }
 
-    fn at(root: PathBuf, publish: Publish) -> Self {
-        Self { disk: Arc::new(Disk::new(root, publish)) }
+    fn at(root: PathBuf, publish: Publish, wait_max: Duration) -> Self {
+        Self { disk: Arc::new(Disk::new(root, publish)), wait_max }
     }
 
     /// The root directory.
@@ -123,32 +135,33 @@ impl Store for FileStore {
             return Err(StoreError::Unsupported { store: self.address(), operation: "lock objects" });
         }
         let name = key.clone();
-        self.run("write", key.to_string(), FILE_TIME_MAX, move |disk| disk.put_new(&name, &bytes)).await
+        self.run("write", key.to_string(), self.wait_max, move |disk| disk.put_new(&name, &bytes)).await
     }
 
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         let name = key.clone();
-        self.run("read", key.to_string(), FILE_TIME_MAX, move |disk| disk.read(&name, None)).await
+        self.run("read", key.to_string(), self.wait_max, move |disk| disk.read(&name, None)).await
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
         let name = key.clone();
-        self.run("read", key.to_string(), FILE_TIME_MAX, move |disk| disk.read(&name, Some(range))).await
+        self.run("read", key.to_string(), self.wait_max, move |disk| disk.read(&name, Some(range))).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let below = prefix.to_owned();
-        self.run("list", prefix.to_owned(), LIST_TIME_MAX, move |disk| disk.list(&below)).await
+        self.run("list", prefix.to_owned(), self.wait_max.saturating_mul(LIST_TIMES), move |disk| disk.list(&below))
+            .await
     }
 
     async fn stat(&self, key: &Key) -> Result<Option<Listed>, StoreError> {
         let name = key.clone();
-        self.run("look up", key.to_string(), FILE_TIME_MAX, move |disk| disk.stat(&name)).await
+        self.run("look up", key.to_string(), self.wait_max, move |disk| disk.stat(&name)).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let name = key.clone();
-        self.run("delete", key.to_string(), FILE_TIME_MAX, move |disk| disk.delete(&name)).await
+        self.run("delete", key.to_string(), self.wait_max, move |disk| disk.delete(&name)).await
     }
 
     async fn versions(&self, _: &str) -> Result<Vec<Version>, StoreError> {

@@ -118,6 +118,15 @@ fn check_copy_forget_and_prune_are_wired() {
     home.write(&["prune", "--dry-run", "--json"]).exits(0).json();
     home.write(&["prune", "--yes"]).exits(0);
     home.write(&["check"]).exits(0);
+    // Both phases: the index still names packs that are gone, and nothing is wrong with that.
+    std::fs::write(home.path("source/zeros"), "other").unwrap();
+    home.backup();
+    home.write(&["forget", "--keep-last", "1", "--yes"]).exits(0);
+    let pruned = home.write(&["prune", "--grace", "0s", "--yes", "--json"]).exits(0).json();
+    assert!(pruned["outcome"]["deleted"].to_string().contains("packs/"), "{pruned}");
+    let report = home.read(&["check", "--read-data", "--json"]).exits(0).json();
+    assert!(report["findings"].as_array().unwrap().iter().all(|finding| finding["severity"] == "note"), "{report}");
+    home.write(&["check", "--objects-only"]).exits(0);
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! The suite against real servers, which `tests/run` starts. A lane that cannot run fails and says why.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use homelab_dr::base::clock::{Clock, SystemClock};
-use homelab_dr::store::file::FileStore;
 use homelab_dr::store::url::StoreUrl;
 use homelab_dr::store::{Put, Store, StoreError};
 
@@ -14,13 +12,13 @@ use crate::store::conformance::{Can, conforms};
 use crate::store::{key, noise};
 
 /// Value of a variable that a lane needs.
-fn needed(variable: &str) -> String {
+pub fn needed(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("this lane needs {variable}; tests/run starts the server and sets it"))
 }
 
 /// Never the same twice, so that runs do not meet each other's (locked) objects.
-fn fresh_name() -> String {
+pub fn fresh_name() -> String {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let now = SystemClock.now().0;
     format!("run-{now}-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
@@ -107,16 +105,4 @@ async fn hide(config: &homelab_dr::store::s3::S3Config, name: &str) {
     let client = aws_sdk_s3::config::Builder::from(&shared).force_path_style(true).build();
     let request = aws_sdk_s3::Client::from_conf(client).delete_object().bucket(&config.bucket);
     request.key(format!("{}/{name}", config.prefix)).send().await.expect("hidden");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs an NFS mount in HOMELAB_DR_TEST_NFS_DIR"]
-async fn lane_nfs_conforms() {
-    let root = PathBuf::from(needed("HOMELAB_DR_TEST_NFS_DIR"));
-    let fresh = || {
-        let dir = root.join(fresh_name());
-        async move { Arc::new(FileStore::create(dir).await.expect("made")) as Arc<dyn Store> }
-    };
-    // More than an NFS client reads of a directory at once, few enough for their fsyncs.
-    conforms(Can { race: true, versions: false, locks: false, many: 300 }, fresh).await;
 }

@@ -3,6 +3,7 @@
 mod conformance;
 mod file;
 mod lanes;
+mod nfs;
 mod s3;
 mod wrappers;
 

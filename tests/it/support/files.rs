@@ -50,7 +50,7 @@ pub fn write_small_tree(dir: &Path, seed: u64) {
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join(format!("f{n}")), noise(seed + n, 500 * usize::try_from(n).unwrap())).unwrap();
     }
-    fs::write(dir.join("large"), noise(seed + 100, 700_000)).unwrap();
+    fs::write(dir.join("large"), noise(seed + 100, 300_000)).unwrap();
     fs::hard_link(dir.join("large"), dir.join("second-name")).unwrap();
     std::os::unix::fs::symlink("d1/f1", dir.join("link")).unwrap();
 }

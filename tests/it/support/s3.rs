@@ -28,8 +28,10 @@ use tokio::net::TcpListener;
 use crate::support::s3_versions::Versions;
 
 const BUCKET: &str = "box";
-const KEY_ID: &str = "AKIATEST";
-const SECRET: &str = "test-secret";
+/// The access key of every server …
+pub(crate) const KEY_ID: &str = "AKIATEST";
+/// … and its secret.
+pub(crate) const SECRET: &str = "test-secret";
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the filter adds to the inner server.
@@ -67,7 +69,7 @@ pub(crate) enum Trouble {
     BreakOff,
 }
 
-/// The access key of every server.
+/// Both.
 pub(crate) fn credentials() -> StaticCredentials {
     StaticCredentials { key_id: KEY_ID.into(), secret: SECRET.to_owned().into(), session_token: None }
 }
@@ -144,6 +146,8 @@ impl Drop for S3Server {
 async fn serve(listener: TcpListener, filter: Arc<Filter>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
+        // Else an answer in two parts waits for the client's delayed acknowledgement.
+        let _ = stream.set_nodelay(true);
         let filter = Arc::clone(&filter);
         let service = hyper::service::service_fn(move |request| {
             let filter = Arc::clone(&filter);
