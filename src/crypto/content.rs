@@ -13,11 +13,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chacha20poly1305::aead::{AeadInPlace, KeyInit};
-use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::base::id::{BlobId, RepositoryId, SessionId};
+use crate::crypto::aead::{Cipher, TAG_BYTES};
 use crate::crypto::meta::{SEAL_VERSION, associated_data, masked};
 use crate::crypto::secret::{NoRandomness, Secret};
 use crate::format::kind::{Kind, RecordKind};
@@ -57,7 +56,15 @@ pub struct ContentKey {
     repository: RepositoryId,
     epoch: u32,
     id: SessionId,
-    cipher: ChaCha20Poly1305,
+    cipher: Cipher,
+}
+
+/// The nonce of a wrap: its key is used once.
+const NONCE_OF_WRAPS: [u8; 12] = [0; 12];
+
+const fn nonce(counter: [u8; 8]) -> [u8; 12] {
+    let [a, b, c, d, e, f, g, h] = counter;
+    [a, b, c, d, e, f, g, h, 0, 0, 0, 0]
 }
 
 fn session_id(key: &Secret) -> SessionId {
@@ -86,15 +93,13 @@ impl ContentSealer {
         let kek = wrap_key(shared.as_bytes(), &ephemeral_public, epoch_public);
         let ad = associated_data(&repository, epoch, RecordKind::Session as u8, id.as_bytes());
         let mut sealed = *secret.expose();
-        let tag = ChaCha20Poly1305::new(kek.expose().into())
-            .encrypt_in_place_detached(&Nonce::default(), &ad, &mut sealed)
-            .unwrap_or_default(); // the only error is a message of 256 GiB
+        let tag = Cipher::new(kek.expose()).seal(NONCE_OF_WRAPS, &ad, &mut sealed);
         let mut wrap = [0; WRAP_BYTES];
         let parts: [&[u8]; 4] = [ephemeral_public.as_bytes(), id.as_bytes(), &sealed, &tag];
         for (to, from) in wrap.iter_mut().zip(parts.into_iter().flatten()) {
             *to = *from;
         }
-        let key = ContentKey { repository, epoch, id, cipher: ChaCha20Poly1305::new(secret.expose().into()) };
+        let key = ContentKey { repository, epoch, id, cipher: Cipher::new(secret.expose()) };
         Ok((Self { key, counter: AtomicU64::new(0) }, wrap))
     }
 
@@ -107,17 +112,13 @@ impl ContentSealer {
     /// Seals in place: `buffer` holds [`CONTENT_HEAD`] bytes of any value and then the plaintext, and becomes the sealed blob.
     pub fn seal(&self, id: &BlobId, buffer: &mut Vec<u8>) {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        let mut nonce = Nonce::default();
-        for (to, from) in nonce.iter_mut().zip(counter.to_le_bytes()) {
-            *to = from;
-        }
         let ad = associated_data(&self.key.repository, self.key.epoch, Kind::Data.number(), id.as_bytes());
         let Some((head, plain)) = buffer.split_first_chunk_mut::<CONTENT_HEAD>() else { return };
         let [version, rest @ ..] = &mut *head;
         *version = SEAL_VERSION;
         *rest = counter.to_le_bytes();
         *head = masked(*head, id.as_bytes());
-        let tag = self.key.cipher.encrypt_in_place_detached(&nonce, &ad, plain).unwrap_or_default();
+        let tag = self.key.cipher.seal(nonce(counter.to_le_bytes()), &ad, plain);
         buffer.extend_from_slice(&tag);
     }
 }
@@ -133,7 +134,7 @@ impl ContentKey {
         let (ephemeral, rest) = wrap.split_first_chunk::<32>().ok_or(ContentError::Short)?;
         let (id, rest) = rest.split_first_chunk::<32>().ok_or(ContentError::Short)?;
         let (sealed, rest) = rest.split_first_chunk::<32>().ok_or(ContentError::Short)?;
-        let tag: &[u8; 16] = rest.try_into().map_err(|_| ContentError::Short)?;
+        let tag: &[u8; TAG_BYTES] = rest.try_into().map_err(|_| ContentError::Short)?;
         let secret = StaticSecret::from(*epoch_secret.expose());
         let public = PublicKey::from(&secret);
         let ephemeral = PublicKey::from(*ephemeral);
@@ -141,15 +142,13 @@ impl ContentKey {
         let kek = wrap_key(shared.as_bytes(), &ephemeral, public.as_bytes());
         let ad = associated_data(&repository, epoch, RecordKind::Session as u8, id);
         let mut key = *sealed;
-        ChaCha20Poly1305::new(kek.expose().into())
-            .decrypt_in_place_detached(&Nonce::default(), &ad, &mut key, Tag::from_slice(tag))
-            .map_err(|_| ContentError::Broken)?;
+        Cipher::new(kek.expose()).open(NONCE_OF_WRAPS, &ad, &mut key, tag).ok_or(ContentError::Broken)?;
         let key = Secret::new(key);
         let id = SessionId::new(*id);
         if session_id(&key) != id {
             return Err(ContentError::Commitment);
         }
-        Ok(Self { repository, epoch, id, cipher: ChaCha20Poly1305::new(key.expose().into()) })
+        Ok(Self { repository, epoch, id, cipher: Cipher::new(key.expose()) })
     }
 
     /// The session's id.
@@ -166,14 +165,10 @@ impl ContentKey {
         if version != SEAL_VERSION {
             return Err(ContentError::Version(version));
         }
-        let (ciphertext, tag) = rest.split_last_chunk::<16>().ok_or(ContentError::Short)?;
-        let mut nonce = Nonce::default();
-        for (to, from) in nonce.iter_mut().zip(counter) {
-            *to = from;
-        }
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(ContentError::Short)?;
         let ad = associated_data(&self.repository, self.epoch, Kind::Data.number(), id.as_bytes());
         plain.extend_from_slice(ciphertext);
-        self.cipher.decrypt_in_place_detached(&nonce, &ad, plain, Tag::from_slice(tag)).map_err(|_| {
+        self.cipher.open(nonce(counter), &ad, plain, tag).ok_or_else(|| {
             plain.clear();
             ContentError::Broken
         })

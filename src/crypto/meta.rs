@@ -10,10 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-
 use crate::base::id::{BlobId, RepositoryId};
+use crate::crypto::aead::{TAG_BYTES, extended};
 use crate::crypto::secret::{NoRandomness, Secret, random};
 use crate::format::kind::{Kind, RecordKind};
 
@@ -118,14 +116,15 @@ impl MetaKeys {
         let nonce: [u8; 24] = random()?;
         let id = subject.id();
         let ad = associated_data(&self.repository, self.current, subject.kind(), &id);
-        let cipher = XChaCha20Poly1305::new(self.key.expose().into());
-        let sealed =
-            cipher.encrypt(XNonce::from_slice(&nonce), Payload { msg: plaintext, aad: &ad }).unwrap_or_default(); // the only error is a message of 256 GiB
         let mut out = Vec::with_capacity(plaintext.len() + META_OVERHEAD);
         let [a, b, c, d] = self.current.to_le_bytes();
         out.extend(masked([SEAL_VERSION, a, b, c, d], &id));
         out.extend_from_slice(&nonce);
-        out.extend_from_slice(&sealed);
+        let start = out.len();
+        out.extend_from_slice(plaintext);
+        let (cipher, nonce) = extended(self.key.expose(), &nonce);
+        let tag = cipher.seal(nonce, &ad, out.get_mut(start..).unwrap_or_default());
+        out.extend_from_slice(&tag);
         Ok(out)
     }
 
@@ -142,9 +141,11 @@ impl MetaKeys {
         let key =
             if epoch == self.current { &self.key } else { self.earlier.get(&epoch).ok_or(MetaError::Epoch(epoch))? };
         let ad = associated_data(&self.repository, epoch, subject.kind(), &id);
-        XChaCha20Poly1305::new(key.expose().into())
-            .decrypt(XNonce::from_slice(nonce), Payload { msg: ciphertext, aad: &ad })
-            .map_err(|_| MetaError::Broken)
+        let (ciphertext, tag) = ciphertext.split_last_chunk::<TAG_BYTES>().ok_or(MetaError::Short)?;
+        let mut plain = ciphertext.to_vec();
+        let (cipher, nonce) = extended(key.expose(), nonce);
+        cipher.open(nonce, &ad, &mut plain, tag).ok_or(MetaError::Broken)?;
+        Ok(plain)
     }
 }
 

@@ -32,7 +32,9 @@ struct Fence {
 const FENCES: [Fence; 13] = [
     Fence { what: "aws_*", places: &["store/s3/"] },
     Fence { what: "age", places: CRYPTO },
+    Fence { what: "chacha20", places: CRYPTO },
     Fence { what: "chacha20poly1305", places: CRYPTO },
+    Fence { what: "ring", places: CRYPTO },
     Fence { what: "x25519_dalek", places: CRYPTO },
     Fence { what: "ed25519_dalek", places: CRYPTO },
     Fence { what: "zstd", places: &["compress.rs"] },
