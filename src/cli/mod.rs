@@ -99,6 +99,21 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
+/// Why a command line is not understood, without running it; arguments that are missing are forgiven, since documents leave them out. For tests.
+#[doc(hidden)]
+#[must_use]
+pub fn refusal(words: &[String]) -> Option<String> {
+    use clap::error::ErrorKind;
+    let error = Cli::try_parse_from(words).err()?;
+    let forgiven = [
+        ErrorKind::MissingRequiredArgument,
+        ErrorKind::DisplayHelp,
+        ErrorKind::DisplayVersion,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+    ];
+    (!forgiven.contains(&error.kind())).then(|| error.to_string())
+}
+
 /// Tells what is wrong with the command line, or shows the help that was asked for.
 fn refuse_usage(error: &clap::Error) -> Exit {
     use std::io::Write as _;

@@ -28,8 +28,9 @@ const DELETED_SHOWN: usize = 20;
 
 /// Restore files of a snapshot into a directory (needs an identity)
 ///
-/// Every file is checked against its ids before it takes its name. What could not be re-applied, such as owners without
-/// root, is listed and ends with exit code 3.
+/// Every byte is checked against its id before it is written, and a file gets its times and owner when it is whole. After
+/// an interruption run it again: it goes on. What could not be re-applied, such as owners without root, is listed and
+/// ends with exit code 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]

@@ -52,7 +52,7 @@ impl Advise for StoreError {
             ),
             Self::Failed { transient: false, .. } => Advice::new(
                 Exit::Unreachable,
-                "look at the address, the credentials and the server's own log; trying again will not help by itself",
+                "look at the address, the credentials, the mount and the server's own log; when that is mended, run the same command again: what was stored is used",
             ),
         })
     }

@@ -1,0 +1,189 @@
+//! What the documents show works: the README's blocks marked `sh tour` are run in order, as one script, with this program on the PATH; so are the
+//! procedures of docs/operations.md, with a bucket and folders of the test in place of the person's; and every other command is one that the program takes.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::s3::{KEY_ID, Rules, S3Server, SECRET};
+
+const README: &str = include_str!("../../README.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+
+/// The blocks of `info`, without the prompts and the output that a block may show.
+fn blocks<'a>(text: &'a str, info: &str) -> Vec<&'a str> {
+    let open = format!("```{info}\n");
+    text.split(&open).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
+/// Runs a script in `dir`, with nothing of our own environment that it could find keys in.
+fn run(script: &str, dir: &Path) -> (bool, String) {
+    let (code, told) = run_with(script, dir, &[]);
+    (code == Some(0), told)
+}
+
+/// The same with some variables set; the exit code and what was printed.
+fn run_with(script: &str, dir: &Path, variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let program = Path::new(env!("CARGO_BIN_EXE_homelab-dr")).parent().expect("a folder");
+    let path = std::env::join_paths(
+        std::iter::once(program.to_owned()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    )
+    .expect("no colons");
+    let output = Command::new("bash")
+        .args(["-euxo", "pipefail", "-c", script])
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", path)
+        .env("HOME", dir)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("bash runs");
+    let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (output.status.code(), told)
+}
+
+#[test]
+fn the_tour_of_the_readme_works() {
+    let tour = blocks(README, "sh tour");
+    assert!(tour.len() >= 5, "the README's tour has lost its marks");
+    let dir = tempfile::tempdir().unwrap();
+    let (done, told) = run(&tour.join("\n"), dir.path());
+    assert!(done, "{told}");
+    assert!(told.contains("needs a recovery identity"), "the writer key must not read: {told}");
+    let photos = [dir.path().join("photos/summer.jpg"), dir.path().join("back/photos/summer.jpg")];
+    let [before, after] = photos.map(|photo| std::fs::read(photo).expect("the tour makes and restores it"));
+    assert!(before == after, "what came back differs");
+}
+
+#[test]
+fn a_failing_command_in_the_tour_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "```sh tour\ntrue\n```\ntext\n```sh tour\nhomelab-dr no-such-command\n```\n";
+    assert_eq!(blocks(text, "sh tour").len(), 2);
+    assert!(!run(&blocks(text, "sh tour").join("\n"), dir.path()).0);
+    assert!(!run("homelab-dr snapshots | cat", dir.path()).0);
+}
+
+/// The first indented block after `heading`.
+fn indented(text: &str, heading: &str) -> String {
+    let (_, rest) = text.split_once(heading).unwrap_or_else(|| panic!("no {heading:?}"));
+    let lines = rest.lines().skip_while(|line| !line.starts_with("    "));
+    let block = lines.take_while(|line| line.starts_with("    ") || line.is_empty());
+    block.map(|line| line.strip_prefix("    ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Puts the test's own in place of what a person puts in; each must be there.
+fn with(mut text: String, own: &[(&str, &str)]) -> String {
+    for (theirs, ours) in own {
+        assert!(text.contains(theirs), "the document no longer says {theirs:?}");
+        text = text.replace(theirs, ours);
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_procedures_of_the_operations_page_work() {
+    let server = S3Server::start(Rules::PLAIN).await;
+    let (home, address) = (tempfile::tempdir().unwrap(), server.address("home"));
+    let dir = home.path();
+    for (name, content) in [("volumes/pvc-1/db", "a volume"), ("photos/a.jpg", "a photo"), ("photos/b.tmp", "x")] {
+        std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+        std::fs::write(dir.join(name), content).unwrap();
+    }
+    std::fs::write(dir.join("s3"), format!("[default]\naws_access_key_id={KEY_ID}\naws_secret_access_key={SECRET}\n"))
+        .unwrap();
+    let access = [("AWS_SHARED_CREDENTIALS_FILE", dir.join("s3").to_str().unwrap().to_owned())];
+    let access: Vec<(&str, &str)> = access.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let do_it = |script: String| {
+        let dir = dir.to_owned();
+        let access: Vec<(String, String)> = access.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        async move {
+            let access: Vec<(&str, &str)> = access.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+            tokio::task::block_in_place(|| run_with(&script, &dir, &access))
+        }
+    };
+
+    let url = format!("'{address}'");
+    let made = "homelab-dr keys new --out ~/homelab-dr.key            # prints the recipient, age1…";
+    let setting_up = with(
+        indented(OPERATIONS, "## Setting up"),
+        &[
+            (made, "mine=$(homelab-dr keys new --out ~/homelab-dr.key 2>&1 | grep -o 'age1[0-9a-z]*' | tail -1)"),
+            ("--recipient age1… --recipient age1…", "--recipient $mine"),
+            ("URL", &url),
+            ("keys paper --out", &format!("--repo {url} keys paper --out")),
+        ],
+    );
+    let (code, told) = do_it(setting_up).await;
+    assert_eq!(code, Some(0), "{told}");
+    let fingerprint = told.split_whitespace().find(|word| word.starts_with("hdr1-")).expect("init shows it").to_owned();
+
+    let bucket = "'s3://bucket/home?endpoint=https://nas:9000&region=garage'";
+    let night = with(
+        indented(OPERATIONS, "## Every night"),
+        &[
+            (bucket, &url),
+            ("/etc/homelab-dr/writer.key", "~/writer.key"),
+            ("/etc/homelab-dr/s3-credentials", "~/s3"),
+            ("pg_dump --host db app", "echo 'a dump'"),
+            ("/var/lib/rancher/k3s/storage", "volumes"),
+            ("/srv/photos", "photos"),
+        ],
+    );
+    for _ in 0..2 {
+        let (code, told) = do_it(night.clone()).await;
+        assert_eq!(code, Some(0), "{told}");
+    }
+    // A folder that is not there ends the script loudly, before anything is forgotten.
+    let (code, told) = do_it(night.replace("backup photos", "backup no-such-folder")).await;
+    assert!(code != Some(0) && !told.contains("+ homelab-dr forget"), "{code:?} {told}");
+
+    let elsewhere = with(
+        indented(OPERATIONS, "## On another machine"),
+        &[(bucket, &url), ("hdr1-…", &fingerprint), ("/srv/photos", "back")],
+    );
+    let (code, told) = do_it(elsewhere).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(std::fs::read(dir.join("back/photos/a.jpg")).unwrap(), b"a photo");
+    assert!(!dir.join("back/photos/b.tmp").exists());
+}
+
+/// Every command in backticks or in a block, with what stands for a person's own left as it is.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let parts: Vec<&str> =
+            if line.starts_with("    ") { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
+        for part in parts {
+            for (at, _) in part.match_indices("homelab-dr ") {
+                let begins = at == 0 || part[..at].ends_with([' ', '(']);
+                let rest = part[at..].split([';', '|', '#', ')', '\\']).next().unwrap_or_default();
+                let words: Vec<String> =
+                    rest.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
+                let is_command =
+                    words.get(1).is_some_and(|word| word.starts_with(|c: char| c.is_ascii_lowercase() || c == '-'));
+                if begins && is_command {
+                    found.push(words);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_in_the_documents_is_one_that_the_program_takes() {
+    let mut seen = 0;
+    for page in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap() {
+        let page = page.unwrap().path();
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        for command in commands(&std::fs::read_to_string(&page).unwrap()) {
+            let refused = homelab_dr::cli::refusal(&command);
+            assert_eq!(refused, None, "{}: {}", page.display(), command.join(" "));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 20, "{seen} commands found");
+    assert!(homelab_dr::cli::refusal(&["homelab-dr".to_owned(), "chek".to_owned()]).is_some());
+}
