@@ -143,8 +143,8 @@ async fn the_procedures_of_the_operations_page_work() {
     );
     let (code, told) = do_it(elsewhere).await;
     assert_eq!(code, Some(0), "{told}");
-    assert_eq!(std::fs::read(dir.join("back/photos/a.jpg")).unwrap(), b"a photo");
-    assert!(!dir.join("back/photos/b.tmp").exists());
+    assert_eq!(std::fs::read(dir.join("back/a.jpg")).unwrap(), b"a photo");
+    assert!(!dir.join("back/b.tmp").exists());
 }
 
 /// Every command in backticks or in a block, with what stands for a person's own left as it is.
@@ -175,7 +175,8 @@ fn every_command_in_the_documents_is_one_that_the_program_takes() {
     let mut seen = 0;
     for page in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap() {
         let page = page.unwrap().path();
-        if page.extension().is_none_or(|extension| extension != "md") {
+        // format.md names contexts of keys that begin with the program's name.
+        if page.extension().is_none_or(|extension| extension != "md") || page.ends_with("format.md") {
             continue;
         }
         for command in commands(&std::fs::read_to_string(&page).unwrap()) {

@@ -121,6 +121,7 @@ fn check_copy_forget_and_prune_are_wired() {
     // Both phases: the index still names packs that are gone, and nothing is wrong with that.
     std::fs::write(home.path("source/zeros"), "other").unwrap();
     home.backup();
+    home.read(&["check", "--read-data"]).exits(0); // or `forget` keeps the one before, which was read back
     home.write(&["forget", "--keep-last", "1", "--yes"]).exits(0);
     let pruned = home.write(&["prune", "--grace", "0s", "--yes", "--json"]).exits(0).json();
     assert!(pruned["outcome"]["deleted"].to_string().contains("packs/"), "{pruned}");

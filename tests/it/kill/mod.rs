@@ -26,7 +26,9 @@ const FILE_BYTES: usize = 8 << 10;
 const NEW_BYTES: u64 = FILES / 2 * FILE_BYTES as u64;
 /// Files that restores are killed over, too large to share a chunk and so written one by one, and their bytes.
 const LARGE_FILES: u64 = 6;
-const LARGE_BYTES: usize = 256 << 10;
+const LARGE_BYTES: usize = 4 << 20;
+/// How fast they are restored, so that there is a middle: a second for all.
+const LARGE_SPEED: &str = "24MiB/s";
 /// Snapshots that a forget keeps.
 const KEEP: usize = 4;
 
@@ -176,12 +178,12 @@ impl Loop<'_> {
         lab.run(&["backup", "large", "--source", "large"]).exits(0);
         let expected = picture(&source);
         let begun = Instant::now();
-        lab.run(&["restore", "latest:large", "--target", "whole"]).exits(0);
+        lab.run(&["restore", "latest:large", "--target", "whole", "--limit-download", LARGE_SPEED]).exits(0);
         let whole = begun.elapsed();
         let mut in_the_middle = 0;
         for n in 0..RESTORES {
             let name = format!("half-{n}");
-            let args = ["restore", "latest:large", "--target", &name];
+            let args = ["restore", "latest:large", "--target", &name, "--limit-download", LARGE_SPEED];
             let target = lab.path(&name);
             let has_begun = || std::fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_some());
             let ended = lab.kill_after(&args, has_begun, moment(self.seed, KILLS + 1 + n, whole / 2));

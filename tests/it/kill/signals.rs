@@ -38,16 +38,18 @@ fn is_whole_and_goes_on(lab: &Lab) {
 /// Asked while files are read: what was read by then is stored, and nothing else.
 #[test]
 fn one_interrupt_stops_a_backup_cleanly_and_the_next_goes_on_from_there() {
-    const LARGE_BYTES: usize = 1 << 20;
+    // More than is on its way at once, so that the limit of speed holds up the reading.
+    const LARGE_BYTES: usize = 16 << 20;
     const LARGE_FILES: u64 = 8;
     let lab = lab();
     for n in 0..LARGE_FILES {
         std::fs::write(lab.source().join(format!("large-{n}")), noise(1000 + n, LARGE_BYTES)).unwrap();
     }
-    let args = ["backup", "source", "--source", "s"];
+    let mut args = vec!["backup", "source", "--source", "s", "--limit-upload", "32MiB/s"];
     for json in [false, true] {
+        args.extend(json.then_some("--json"));
         let before = lab.names();
-        let mut run = lab.start(if json { &["backup", "source", "--source", "s", "--json"] } else { &args });
+        let mut run = lab.start(&args);
         run.until("it reads files", || lab.names().difference(&before).any(|name| name.starts_with("sessions/")));
         std::thread::sleep(Duration::from_millis(200));
         run.signal(Signal::INT);
