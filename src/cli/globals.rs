@@ -50,6 +50,10 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "HDR1", env = "HOMELAB_DR_FINGERPRINT", hide_env_values = true)]
     pub fingerprint: Option<String>,
 
+    /// Read what was stored first under each name, whatever hides it or lies over it since (a bucket with versions)
+    #[arg(long, global = true)]
+    pub first_versions: bool,
+
     /// Upload no faster on average, such as 2MiB/s
     #[arg(long, global = true, value_name = "SIZE/s", value_parser = parse_rate)]
     pub limit_upload: Option<NonZeroU64>,

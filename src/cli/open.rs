@@ -12,6 +12,7 @@ use crate::repo::index::Index;
 use crate::repo::snapshots::Chain;
 use crate::repo::{RepoError, Repository, layout};
 use crate::store::Store;
+use crate::store::first::FirstVersions;
 use crate::store::readonly::ReadOnly;
 use crate::store::retry::{Retry, RetryPolicy};
 use crate::store::throttle::Throttle;
@@ -63,7 +64,16 @@ pub fn wrapped(context: &Context, store: Arc<dyn Store>, access: Access) -> Arc<
 /// The repository's store.
 pub async fn store(context: &Context, access: Access) -> Result<Arc<dyn Store>, Failure> {
     let opened = address(context)?.open().await?;
-    Ok(wrapped(context, opened, access))
+    if !context.globals.first_versions {
+        return Ok(wrapped(context, opened, access));
+    }
+    if access == Access::Write {
+        return Err(Failure::usage(
+            "--first-versions is for commands that only read",
+            "restore, or copy what it shows into a fresh repository: `homelab-dr replicate --first-versions --to URL`",
+        ));
+    }
+    Ok(Arc::new(FirstVersions::new(wrapped(context, opened, access))))
 }
 
 /// Opens with the writer key if there is one, otherwise with an identity: for what needs no content.

@@ -8,6 +8,7 @@
 
 pub mod fault;
 pub mod file;
+pub mod first;
 mod key;
 pub mod memory;
 mod operation;

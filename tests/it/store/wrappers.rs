@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use homelab_dr::base::clock::{ManualClock, SystemClock, Time};
 use homelab_dr::store::fault::{Failure, Fault, When};
+use homelab_dr::store::first::FirstVersions;
 use homelab_dr::store::memory::MemoryStore;
 use homelab_dr::store::readonly::ReadOnly;
 use homelab_dr::store::record::Record;
@@ -204,4 +205,36 @@ async fn memory_takes_its_times_and_locks_from_its_own_clock() {
     assert_eq!(store.get(&key("a")).await.expect("the locked one is back"), noise(5, 1));
     clock.advance(Duration::from_hours(1));
     store.delete(&key("a")).await.expect("the lock has ended");
+}
+
+#[tokio::test]
+async fn first_versions_are_read_whatever_hides_them_or_lies_over_them() {
+    let below = Arc::new(MemoryStore::new(Arc::new(SystemClock)).versioned());
+    for name in ["packs/a", "packs/b", "packs/c"] {
+        below.put_new(&key(name), noise(1000, 1), None).await.expect("put");
+    }
+    below.hide(&key("packs/a"));
+    below.hide(&key("packs/b"));
+    below.put_new(&key("packs/b"), noise(50, 2), None).await.expect("put over it");
+    below.hide(&key("packs/d"));
+    let first = FirstVersions::new(Arc::clone(&below) as Arc<dyn Store>);
+    let names = ["packs/a", "packs/b", "packs/c"].map(key);
+    assert_eq!(
+        first.list("packs/").await.expect("list").into_iter().map(|listed| listed.key).collect::<Vec<_>>(),
+        names
+    );
+    for name in &names {
+        assert_eq!(first.get(name).await.expect("get"), noise(1000, 1));
+        for range in [0..10, 990..2000, 2000..3000, 500..501] {
+            let clip = |at: u64| usize::try_from(at.min(1000)).expect("small");
+            let part = noise(1000, 1).slice(clip(range.start)..clip(range.end));
+            assert_eq!(first.get_range(name, range).await.expect("range"), part);
+        }
+        assert_eq!(first.stat(name).await.expect("stat").expect("there").size, 1000);
+    }
+    assert!(first.get(&key("packs/d")).await.expect_err("never stored").is_not_found());
+    let refused = first.delete(&names[0]).await.expect_err("read only");
+    assert!(matches!(refused, StoreError::ReadOnly { .. }));
+    let plain = FirstVersions::new(memory());
+    assert!(matches!(plain.list("").await.expect_err("no versions"), StoreError::Unsupported { .. }));
 }

@@ -1,0 +1,127 @@
+//! The first version of every object: what was stored, whatever hides it or lies over it since.
+//!
+//! Objects are put once. Where a store keeps versions, the oldest one of a name is therefore ours, and a delete marker or a later version is somebody's
+//! mischief (or a lock that outlived a deletion: what was pruned may show again). For reading only.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::base::clock::Time;
+use crate::store::{Key, Listed, Operation, Put, Store, StoreError, Version};
+
+/// Hidden objects kept after a read of a part of them, since a version can only be had whole.
+const WHOLE_KEPT: usize = 3;
+
+/// See the module. All versions are listed once, with the first call.
+#[derive(Debug)]
+pub struct FirstVersions {
+    inner: Arc<dyn Store>,
+    first: OnceCell<HashMap<Key, Version>>,
+    whole: Mutex<VecDeque<(Key, Bytes)>>,
+}
+
+impl FirstVersions {
+    /// Wraps a store that keeps versions; the first call fails with [`StoreError::Unsupported`] if it does not.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, first: OnceCell::new(), whole: Mutex::default() }
+    }
+
+    async fn all(&self) -> Result<&HashMap<Key, Version>, StoreError> {
+        let load = || async {
+            let mut first = HashMap::new();
+            // The newest of a name come first: the last that is inserted stays.
+            for version in self.inner.versions("").await?.into_iter().filter(|version| !version.is_delete_marker) {
+                first.insert(version.key.clone(), version);
+            }
+            Ok(first)
+        };
+        self.first.get_or_try_init(load).await
+    }
+
+    async fn first(&self, key: &Key) -> Result<&Version, StoreError> {
+        let not_found = || StoreError::NotFound { store: self.address(), key: key.clone() };
+        self.all().await?.get(key).ok_or_else(not_found)
+    }
+
+    fn refuse(&self, operation: Operation, key: &Key) -> StoreError {
+        StoreError::ReadOnly { store: self.address(), operation: operation.verb(), key: key.clone() }
+    }
+}
+
+fn listed(version: &Version) -> Listed {
+    Listed { key: version.key.clone(), size: version.size, modified: version.modified }
+}
+
+#[async_trait]
+impl Store for FirstVersions {
+    fn address(&self) -> String {
+        self.inner.address()
+    }
+
+    async fn put_new(&self, key: &Key, _: Bytes, _: Option<Time>) -> Result<Put, StoreError> {
+        Err(self.refuse(Operation::PutNew, key))
+    }
+
+    async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
+        let first = self.first(key).await?;
+        if first.is_latest { self.inner.get(key).await } else { self.inner.get_version(key, &first.version).await }
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let first = self.first(key).await?;
+        if first.is_latest {
+            return self.inner.get_range(key, range).await;
+        }
+        // Held while it is fetched: neighbours want parts of the same object.
+        let mut whole = self.whole.lock().await;
+        let kept = whole.iter().find(|(kept, _)| kept == key).map(|(_, bytes)| bytes.clone());
+        let bytes = match kept {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = self.inner.get_version(key, &first.version).await?;
+                whole.truncate(WHOLE_KEPT - 1);
+                whole.push_front((key.clone(), bytes.clone()));
+                bytes
+            }
+        };
+        let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start))))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        let below = self.all().await?.values().filter(|version| version.key.as_str().starts_with(prefix));
+        let mut found: Vec<Listed> = below.map(listed).collect();
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(found)
+    }
+
+    async fn stat(&self, key: &Key) -> Result<Option<Listed>, StoreError> {
+        Ok(self.all().await?.get(key).map(listed))
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        Err(self.refuse(Operation::Delete, key))
+    }
+
+    async fn versions(&self, prefix: &str) -> Result<Vec<Version>, StoreError> {
+        self.inner.versions(prefix).await
+    }
+
+    async fn get_version(&self, key: &Key, version: &str) -> Result<Bytes, StoreError> {
+        self.inner.get_version(key, version).await
+    }
+
+    async fn retention(&self, key: &Key) -> Result<Option<Time>, StoreError> {
+        self.inner.retention(key).await
+    }
+
+    async fn extend_retention(&self, key: &Key, _: Time) -> Result<(), StoreError> {
+        Err(self.refuse(Operation::ExtendRetention, key))
+    }
+}
