@@ -1,7 +1,7 @@
 //! The only place that reads the wall clock; everything else is given a [`Clock`].
 //!
 //! Times are whole milliseconds since 1970 in UTC. The machine's clock may be wrong: nothing that deletes trusts it
-//! (see `repo::prune`, which uses the store's).
+//! (see `prune`, which uses the store's).
 
 use std::fmt;
 use std::sync::Mutex;

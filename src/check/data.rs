@@ -19,7 +19,7 @@ use crate::repo::fetch::Reader;
 use crate::repo::index::{Index, read_segment};
 use crate::repo::layout;
 
-/// Packs in memory at once: one arrives while two are worked on. With 16 MiB each and a few blobs being opened this is what a check needs.
+/// Packs in memory at once: one arrives while two are worked on. With 12 MiB each and a few blobs being opened this is what a check needs.
 const PACKS_AT_ONCE: usize = 3;
 const MILLISECONDS_A_DAY: i64 = 86_400_000;
 

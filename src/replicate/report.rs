@@ -6,7 +6,7 @@ use crate::base::clock::Time;
 use crate::repo::error::RepoError;
 use crate::store::{Key, StoreError};
 
-/// Copies at once unless told otherwise; with packs of 16 MiB this takes 64 MiB.
+/// Copies at once unless told otherwise; with packs of 12 MiB this takes 48 MiB.
 pub const PARALLEL_DEFAULT: usize = 4;
 
 /// How to copy.

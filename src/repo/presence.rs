@@ -20,7 +20,7 @@ use crate::store::Listed;
 
 /// Pack tables fetched at once.
 const FETCH_AT_ONCE: usize = 6;
-/// Packs that one run adopts: 64 GiB of them; the next run takes the rest.
+/// Packs that one run adopts: 48 GiB of them; the next run takes the rest.
 const ADOPT_MAX: usize = 4096;
 
 /// Packs and sessions as the store lists them.

@@ -1,7 +1,7 @@
 //! Keeps the average of bytes per second, up and down, under what the household's line can spare.
 //!
 //! A token bucket kept as a debt: an operation waits until what earlier ones moved is paid off, then runs at full speed
-//! and leaves its own bytes as debt. So averages are kept over some operations (packs are ~16 MiB), single ones burst,
+//! and leaves its own bytes as debt. So averages are kept over some operations (packs are ~12 MiB), single ones burst,
 //! and the time limits inside a store are not eaten by the wait. Lists and lookups are not counted.
 
 use std::num::NonZeroU64;

@@ -28,7 +28,7 @@ use crate::store::{Key, Listed, Operation, Put, Store, StoreError, Version};
 use disk::Disk;
 pub use publish::Publish;
 
-/// Longest wait for one file operation, unless [`FileStore::open_waiting`] is told otherwise. A 16 MiB pack on a NAS over Wi-Fi takes seconds; a spun-down or
+/// Longest wait for one file operation, unless [`FileStore::open_waiting`] is told otherwise. A 12 MiB pack on a NAS over Wi-Fi takes seconds; a spun-down or
 /// rebooting one, minutes.
 pub const FILE_TIME_MAX: Duration = Duration::from_mins(5);
 
