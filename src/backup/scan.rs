@@ -79,6 +79,7 @@ impl Scan<'_> {
     pub fn run(mut self, sink: &mut dyn Sink) -> Result<(), RepoError> {
         let mut gathered = Gathered::default();
         let (mut files, mut bytes) = (0, 0);
+        self.handle.block_on(self.previous.recognise_clone(&self.source))?;
         let walk = self.source.clone().walk(self.options.clone());
         for item in walk {
             if self.cancel.is_cancelled() {
@@ -125,10 +126,7 @@ impl Scan<'_> {
             self.progress.add_file(found.size);
             return Ok(known);
         }
-        if found.size == 0 {
-            self.progress.add_file(0);
-            return Ok(Some(Content::Inline(Vec::new())));
-        }
+        // An empty file is read too: some only say that they are empty.
         Ok(None)
     }
 

@@ -1,7 +1,8 @@
 //! Which files are as they were in the previous snapshot, and need not be opened.
 //!
-//! Alike are path, size and mtime. The ctime counts only while the inode is the same: a clone of a volume changes both. A file whose mtime was near the
-//! previous scan is read again, and every day a thirtieth of all files, so that a wrong or poisoned previous tree does not live for ever.
+//! Alike are path, size, mtime, inode and ctime. Where the whole tree was copied file by file, as some clones of volumes are, every inode and ctime is
+//! another: that is recognised by a sample, and then path, size and mtime decide. A file whose mtime was near the previous scan is read again, and every
+//! day a thirtieth of all files, so that a wrong or poisoned previous tree does not live for ever.
 
 use std::sync::Arc;
 
@@ -12,12 +13,18 @@ use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::tree_read::{self, TreeReader};
 use crate::tree::found::{Found, FoundKind};
+use crate::tree::source::Source;
 
 /// Every file is read at least once in so many days.
 const REREAD_DAYS: i64 = 30;
 /// An mtime this near the scan, in seconds, may hide a later write: file systems count in ticks, network ones in seconds.
 const RACY_SECONDS: i64 = 2;
 const DAY_MS: i64 = 86_400_000;
+/// Files of the previous tree that are looked at to recognise a clone.
+const SAMPLE_FILES: usize = 200;
+/// So many of them must differ in nothing but inode and ctime, and none may be the very same file. Fewer are read: one that was replaced by a rename under
+/// its old time would be missed otherwise, and reading a few files costs little.
+const CLONE_FILES_MIN: usize = 16;
 
 /// The entries of the previous snapshot, asked for in tree order.
 pub struct Previous {
@@ -25,6 +32,8 @@ pub struct Previous {
     reader: Arc<Reader>,
     batch: std::iter::Peekable<std::vec::IntoIter<Entry>>,
     slots: Slots,
+    /// The source is a copy, file by file, of what it was: inodes and ctimes say nothing.
+    is_clone: bool,
 }
 
 /// The days of the rotation that fell between two scans.
@@ -71,13 +80,13 @@ impl Previous {
     #[must_use]
     pub fn none(reader: Arc<Reader>) -> Self {
         let slots = Slots { first: 1, last: 0 };
-        Self { tree: None, reader, batch: Vec::new().into_iter().peekable(), slots }
+        Self { tree: None, reader, batch: Vec::new().into_iter().peekable(), slots, is_clone: false }
     }
 
     /// The entries of a tree.
     pub fn open(reader: Arc<Reader>, root: TreeRoot, slots: Slots) -> Result<Self, RepoError> {
         let tree = TreeReader::open(reader.clone(), root, TreePath::root())?;
-        Ok(Self { tree: Some(tree), reader, batch: Vec::new().into_iter().peekable(), slots })
+        Ok(Self { tree: Some(tree), reader, batch: Vec::new().into_iter().peekable(), slots, is_clone: false })
     }
 
     /// The entry of this path, if there was one. Paths must be asked for in order.
@@ -90,14 +99,41 @@ impl Previous {
                     std::cmp::Ordering::Greater => return Ok(None),
                 }
             }
-            let Some(tree) = self.tree.as_mut() else { return Ok(None) };
-            match tree.next().await {
-                Ok(Some(batch)) => self.batch = batch.into_iter().peekable(),
-                Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
-                // A part that does not read is a reason to read the files, not to fail.
-                Ok(None) | Err(_) => self.tree = None,
+            let Some(batch) = self.next_batch().await? else { return Ok(None) };
+            self.batch = batch.into_iter().peekable();
+        }
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<Vec<Entry>>, RepoError> {
+        let Some(tree) = self.tree.as_mut() else { return Ok(None) };
+        match tree.next().await {
+            Ok(Some(batch)) => return Ok(Some(batch)),
+            Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
+            // A part that does not read is a reason to read the files, not to fail.
+            Ok(None) | Err(_) => self.tree = None,
+        }
+        Ok(None)
+    }
+
+    /// Looks at some files of the source as it is now, and decides whether it is a clone. To be called before anything is asked for.
+    pub async fn recognise_clone(&mut self, source: &Source) -> Result<(), RepoError> {
+        let Some(batch) = self.next_batch().await? else { return Ok(()) };
+        let files = batch.iter().filter_map(|entry| match (&entry.kind, entry.identity) {
+            (Kind::File { size, .. }, Some(identity)) => Some((entry, *size, identity)),
+            _ => None,
+        });
+        let (mut same, mut copied) = (0, 0);
+        for (entry, size, identity) in files.step_by(batch.len().div_ceil(SAMPLE_FILES).max(1)) {
+            let Some((size_now, mtime_now, now)) = source.look(&entry.path) else { continue };
+            if now.inode == identity.inode && now.ctime == identity.ctime {
+                same += 1;
+            } else if now.inode != identity.inode && (size_now, mtime_now) == (size, entry.mtime) {
+                copied += 1;
             }
         }
+        self.is_clone = same == 0 && copied >= CLONE_FILES_MIN;
+        self.batch = batch.into_iter().peekable();
+        Ok(())
     }
 
     /// The content of a file that is as it was, if everything it needs is still there; `relies_on` is asked for every blob.
@@ -111,7 +147,9 @@ impl Previous {
         let Kind::File { size, content } = before.kind else { return Ok(None) };
         let (FoundKind::File, Some(identity)) = (&found.kind, before.identity) else { return Ok(None) };
         let now = found.identity;
-        let touched = identity.inode == now.inode && identity.ctime != now.ctime;
+        let is_same = identity.inode == now.inode && identity.ctime == now.ctime;
+        self.is_clone &= !is_same; // the sample was wrong
+        let touched = !is_same && !(self.is_clone && identity.inode != now.inode);
         if size != found.size || before.mtime != found.mtime || touched || identity.racy || self.slots.is_due(hash) {
             return Ok(None);
         }

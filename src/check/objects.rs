@@ -13,7 +13,7 @@ use crate::crypto::hash::object_id;
 use crate::format::kind::RecordKind;
 use crate::format::record::SessionRecord;
 use crate::repo::error::RepoError;
-use crate::repo::index::Index;
+use crate::repo::index::{Index, Location};
 use crate::repo::open::{Repository, read_format};
 use crate::repo::{layout, sealed};
 use crate::store::{Listed, Store};
@@ -121,7 +121,11 @@ async fn sessions(repository: &Arc<Repository>, index: &Index, inventory: &[List
     let there: Vec<SessionId> =
         inventory.iter().filter_map(|entry| entry.key.as_str().strip_prefix(layout::SESSIONS)?.parse().ok()).collect();
     let known: HashSet<SessionId> = there.iter().copied().collect();
-    let needed: HashSet<SessionId> = index.sessions.iter().copied().collect();
+    // A segment may still name packs that were pruned, and a session goes when its last pack has.
+    let present = |location: &Location| index.pack(location.pack).is_some_and(|pack| pack.present);
+    let used = index.iter().filter(|blob| present(&blob.location)).filter_map(|blob| blob.location.session);
+    let used: HashSet<u32> = used.collect();
+    let needed: HashSet<SessionId> = used.into_iter().filter_map(|session| index.session(session)).collect();
     for id in needed.iter().filter(|id| !known.contains(*id)) {
         let what = "it is not there; its packs carry the same wrapped key";
         findings.push(Finding::damage(&layout::session(id), Problem::Missing, what, Hint::CopyFromReplica));

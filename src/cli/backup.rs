@@ -14,8 +14,8 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
-use crate::cli::select::tree_path;
 use crate::cli::{patterns, progress, tags};
+use crate::format::entry::TreePath;
 use crate::format::record::Statistics;
 use crate::tree::problem::{Problem, Severity};
 use crate::tree::walk::WalkOptions;
@@ -84,7 +84,7 @@ struct Document<'a> {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let options = options(&args)?;
-    let name = args.name.as_deref().map(|name| tree_path(name.as_bytes())).transpose()?;
+    let name = args.name.as_deref().map(file_name).transpose()?;
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
     let operation = context.operation(repository);
     let display = progress::show(context);
@@ -113,6 +113,18 @@ fn options(args: &Args) -> Result<BackupOptions, Failure> {
         reread: args.reread,
         level: None,
         threads: None,
+    })
+}
+
+/// Longest name that file systems take.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The name of the one file in a snapshot of standard input, under which it must be possible to restore it.
+fn file_name(name: &str) -> Result<TreePath, Failure> {
+    let is_name = !matches!(name, "" | "." | "..") && !name.contains('/') && name.len() <= NAME_BYTES_MAX;
+    TreePath::new(name.as_bytes()).ok().filter(|_| is_name).ok_or_else(|| {
+        let what = format!("{name:?} cannot name a file");
+        Failure::usage(what, format!("give a plain name of at most {NAME_BYTES_MAX} bytes, such as app.sql"))
     })
 }
 

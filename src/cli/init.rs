@@ -108,9 +108,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 /// A store does not list files that cannot be objects of it, but a folder with somebody's files is not empty.
 fn refuse_foreign_files(url: &StoreUrl) -> Result<(), Failure> {
     let StoreUrl::File { path, .. } = url else { return Ok(()) };
-    // A new file system has `lost+found`. A folder that is not there will be made; other errors are the store's to tell.
+    // A new file system has `lost+found`, and an `init` that met a full disk leaves `.tmp` behind. A folder that is not there will be made; other errors are the store's to tell.
     let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
-    let found = entries.flatten().map(|entry| entry.file_name()).find(|name| name != "lost+found");
+    let found = entries.flatten().map(|entry| entry.file_name()).find(|name| name != "lost+found" && name != ".tmp");
     found.map_or(Ok(()), |name| {
         let what = format!("{} is not empty: it holds {}", path.display(), name.to_string_lossy().escape_debug());
         Err(Failure::new(Exit::Refused, what, "nothing was changed; take an empty or a new folder"))

@@ -44,6 +44,15 @@ pub enum Cause {
     /// It was written to while it was read: what was read may mix old and new.
     #[error("it changed while it was read")]
     Changed,
+    /// It became longer while it was read, as a log does: what it held at first was read.
+    #[error("it grew while it was read: the snapshot has what it held at first")]
+    Grew,
+    /// Renamed, linked or its mode changed while it was read; its bytes stood still.
+    #[error("its name or metadata changed while it was read")]
+    Touched,
+    /// A file of the kernel's or of a program's, which makes its content up when it is read.
+    #[error("it says that it is empty, and gives bytes when it is read: such files are not backed up")]
+    Sizeless,
     /// Sockets exist only while a program listens; it makes them again.
     #[error("sockets are not backed up")]
     Socket,
@@ -82,7 +91,7 @@ pub enum Cause {
 impl Problem {
     pub(crate) const fn new(path: TreePath, operation: &'static str, cause: Cause) -> Self {
         let severity = match cause {
-            Cause::Vanished | Cause::Changed | Cause::Socket | Cause::OtherFileSystem => Severity::Note,
+            Cause::Vanished | Cause::Grew | Cause::Touched | Cause::Socket | Cause::OtherFileSystem => Severity::Note,
             _ => Severity::Problem,
         };
         Self { path, operation, cause, severity }

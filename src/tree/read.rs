@@ -66,6 +66,18 @@ impl FileReader {
 
     /// The next part; `None` at the end. The buffer must not be empty; it is filled unless the data ends before.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<Option<Part>, Problem> {
+        if self.before.size == 0 {
+            let mut byte = [0];
+            // An empty answer is what an empty file gives; EAGAIN, and any other refusal, is none.
+            return match retry_on_intr(|| pread(&self.fd, &mut byte, 0)) {
+                Ok(0) => Ok(None),
+                Ok(_) => match Inode::of(&self.fd) {
+                    Ok(now) if now.size == 0 => Err(self.problem("reading", Cause::Sizeless)),
+                    _ => Ok(None), // written to since it was opened, which `finish` tells
+                },
+                Err(errno) => Err(self.problem("reading", Cause::System(errno))),
+            };
+        }
         if self.offset >= self.end {
             return Ok(None);
         }
@@ -127,8 +139,17 @@ impl FileReader {
         let now = Inode::of(&self.fd).map_err(|errno| self.problem("looking again at", Cause::System(errno)))?;
         let then = &self.before;
         // A rename, a new link or a chmod changes the ctime as well; that is one needless reading next time.
-        let still = (now.size, now.mtime, now.ctime) == (then.size, then.mtime, then.ctime) && self.end == then.size;
-        let changed = if still { None } else { Some(self.problem("reading", Cause::Changed)) };
+        let whole = self.end == then.size;
+        let cause = if whole && (now.size, now.mtime, now.ctime) == (then.size, then.mtime, then.ctime) {
+            None
+        } else if whole && (now.size, now.mtime) == (then.size, then.mtime) {
+            Some(Cause::Touched)
+        } else if whole && now.size > then.size {
+            Some(Cause::Grew)
+        } else {
+            Some(Cause::Changed)
+        };
+        let changed = cause.map(|cause| self.problem("reading", cause));
         Ok(Ending { size: self.offset, changed })
     }
 
@@ -144,6 +165,7 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
 
     use super::*;
+    use crate::tree::problem::Severity;
 
     fn reader(file: &File) -> FileReader {
         let fd = OwnedFd::from(file.try_clone().expect("an open file"));
@@ -188,7 +210,16 @@ mod tests {
         let grow = |mut file: &File| file.write_all(b"more");
         let cut = |file: &File| file.set_len(3);
         let rewrite = |file: &File| file.write_all_at(b"X", 0);
-        for (change, size) in [(&grow as &dyn Fn(&File) -> std::io::Result<()>, 10), (&cut, 3), (&rewrite, 10)] {
+        let chmod = |file: &File| {
+            use std::os::unix::fs::PermissionsExt as _;
+            file.set_permissions(std::fs::Permissions::from_mode(0o640))
+        };
+        for (change, size, cause) in [
+            (&grow as &dyn Fn(&File) -> std::io::Result<()>, 10, Cause::Grew),
+            (&cut, 3, Cause::Changed),
+            (&rewrite, 10, Cause::Changed),
+            (&chmod, 10, Cause::Touched),
+        ] {
             let mut file = tempfile::tempfile().expect("a temporary file");
             file.write_all(b"0123456789").expect("room");
             let mut reader = reader(&file);
@@ -198,8 +229,15 @@ mod tests {
             parts(&mut reader, 100);
             let end = reader.finish().expect("still open");
             assert_eq!(end.size, size);
-            assert_eq!(end.changed.map(|problem| problem.cause), Some(Cause::Changed));
+            assert_eq!(end.changed.map(|problem| problem.cause), Some(cause));
         }
+    }
+
+    #[test]
+    fn a_file_of_the_kernel_that_says_it_is_empty_is_told() {
+        let mut reader = reader(&File::open("/proc/self/status").expect("Linux"));
+        let problem = reader.next(&mut [0; 10]).expect_err("it gives bytes");
+        assert_eq!((problem.cause, problem.severity), (Cause::Sizeless, Severity::Problem));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::inode::Inode;
 use super::problem::{Cause, Problem};
 use super::read::FileReader;
 use super::walk::{Walk, WalkOptions};
-use crate::format::entry::{PathError, TreePath};
+use crate::format::entry::{FileTime, Identity, PathError, TreePath};
 
 /// A source that cannot be walked at all.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +107,15 @@ impl Source {
             return Err(fail(Cause::Replaced));
         }
         Ok(FileReader::new(fd, inode, found.path.clone()))
+    }
+
+    /// What lies at a path of the tree now: size, mtime and identity; `None` if that cannot be told.
+    #[must_use]
+    pub fn look(&self, path: &TreePath) -> Option<(u64, FileTime, Identity)> {
+        let (root, rest) = self.locate(path)?;
+        let fd = beneath::open(root.directory.as_fd(), rest, OFlags::PATH | OFlags::NOFOLLOW).ok()?;
+        let inode = Inode::of(&fd).ok()?;
+        Some((inode.size, inode.mtime, Identity { inode: inode.number, ctime: inode.ctime, racy: false }))
     }
 
     /// The root that a path lies in, and the rest of the path below [`Root::directory`].

@@ -114,3 +114,45 @@ async fn a_second_backup_reads_only_what_changed_and_shares_the_rest() {
         }
     }
 }
+
+/// Writes a file of a given age, as tools do that keep the times of what they copy: always a new inode.
+fn put_aged(path: &Path, bytes: &[u8]) {
+    let aside = path.with_extension("new");
+    std::fs::write(&aside, bytes).unwrap();
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    std::fs::File::options().write(true).open(&aside).unwrap().set_modified(old).unwrap();
+    std::fs::rename(&aside, path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_replaced_under_its_old_time_and_size_is_read() {
+    // A few files, all replaced; and one of many, among others that are the very same.
+    for (files, replaced) in [(3, 3), (40, 1)] {
+        let (dir, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for n in 0..files {
+            put_aged(&dir.path().join(format!("f{n:02}")), format!("old {n:02}").as_bytes());
+        }
+        let repository = TestRepository::in_memory().await;
+        repository.backup(dir.path(), "s").await;
+        for n in 0..replaced {
+            put_aged(&dir.path().join(format!("f{n:02}")), format!("NEW {n:02}").as_bytes());
+        }
+        let report = repository.backup(dir.path(), "s").await;
+        assert_eq!(report.record.statistics.files_read, replaced);
+        repository.restore(&report, target.path()).await;
+        assert_same(dir.path(), target.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_was_copied_whole_is_not_read_again_but_for_what_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = |n: u64| dir.path().join(format!("f{n:02}"));
+    (0..40).for_each(|n| put_aged(&name(n), &noise(n, 2000)));
+    let repository = TestRepository::in_memory().await;
+    repository.backup(dir.path(), "s").await;
+    (0..40).for_each(|n| put_aged(&name(n), &noise(n, 2000)));
+    put_aged(&name(7), b"another size");
+    let report = repository.backup(dir.path(), "s").await;
+    assert_eq!(report.record.statistics.files_read, 1);
+}
