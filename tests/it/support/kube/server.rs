@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     /// Grows with each restart; connections older than that are dropped.
     pub(crate) restarts: watch::Sender<u64>,
     pub(crate) node: Node,
+    /// While true, controllers, scheduler and nodes do nothing new.
+    pub(crate) paused: std::sync::atomic::AtomicBool,
     /// Method and path with query of each request.
     pub(crate) seen: Mutex<Vec<String>>,
 }
@@ -82,12 +84,11 @@ impl KubeServer {
             watches_ended: watch::Sender::new(Ending::Quiet),
             restarts: watch::Sender::new(0),
             node: options.node,
+            paused: std::sync::atomic::AtomicBool::new(options.still),
             seen: Mutex::default(),
         });
-        let mut tasks = vec![tokio::spawn(serve(listener, Arc::clone(&shared)))];
-        if !options.still {
-            tasks.push(tokio::spawn(controllers::run(Arc::clone(&shared))));
-        }
+        let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let tasks = vec![serving, tokio::spawn(controllers::run(Arc::clone(&shared)))];
         Self { shared, address, folder, tasks }
     }
 
@@ -128,6 +129,13 @@ impl KubeServer {
     /// Drops every connection, as a restart of the API server does; objects, pods and volumes live on.
     pub(crate) fn restart(&self) {
         self.shared.restarts.send_modify(|restarts| *restarts += 1);
+    }
+
+    /// Stops controllers, scheduler and nodes, or lets them go on. What runs, runs on.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.shared.paused.store(paused, std::sync::atomic::Ordering::Relaxed);
+        // A step that has begun ends before the lock is free.
+        self.shared.with(|_| ());
     }
 
     /// Forgets old revisions: pages and watches from before get 410.

@@ -61,7 +61,8 @@ pub(crate) async fn run(shared: Arc<Shared>, options: WatchOptions, out: Sender<
     let mut stream = Stream { options, out, first: true };
     let Some(mut at) = stream.begin(&shared).await else { return };
     let mut bookmarks: Vec<Instant> = end.map_or_else(Vec::new, |end| {
-        BEFORE_END.iter().filter_map(|before| end.checked_sub(*before)).filter(|at| *at > start).collect()
+        let long = end - start > BEFORE_END[0];
+        BEFORE_END.iter().filter(|_| long).filter_map(|before| end.checked_sub(*before)).collect()
     });
     bookmarks.push(start + pace);
     bookmarks.sort();

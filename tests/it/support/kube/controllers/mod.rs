@@ -16,6 +16,7 @@ mod volumes;
 mod workloads;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -49,9 +50,15 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             scheduler::step,
         ];
         for step in steps {
-            shared.with(step);
+            shared.with(|state| {
+                if !shared.paused.load(Relaxed) {
+                    step(state);
+                }
+            });
         }
-        node::step(&shared);
+        if !shared.paused.load(Relaxed) {
+            node::step(&shared);
+        }
         let _ = tokio::time::timeout(TICK, changed.changed()).await;
     }
 }

@@ -127,7 +127,7 @@ fn refuse(state: &mut State, pod: &Value, why: &str) {
     }
     state.change("kube-scheduler", pod, "status", |object| {
         object["status"]["conditions"] = json!([{
-            "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": now(),
+            "type": "PodScheduled", "observedGeneration": object["metadata"]["generation"], "status": "False", "lastProbeTime": null, "lastTransitionTime": now(),
             "reason": "Unschedulable", "message": why,
         }]);
     });

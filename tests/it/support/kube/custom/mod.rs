@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::kube::status::Cause;
 
 /// Fills in defaults.
-pub(crate) fn default(schema: &Value, value: &mut Value) {
+pub(crate) fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
@@ -20,14 +20,14 @@ pub(crate) fn default(schema: &Value, value: &mut Value) {
                     map.insert(key.clone(), default.clone());
                 }
                 if let Some(value) = map.get_mut(key) {
-                    self::default(schema, value);
+                    fill(schema, value);
                 }
             }
             if schema["additionalProperties"].is_object() {
-                map.values_mut().for_each(|value| self::default(&schema["additionalProperties"], value));
+                map.values_mut().for_each(|value| fill(&schema["additionalProperties"], value));
             }
         }
-        Value::Array(list) => list.iter_mut().for_each(|item| self::default(&schema["items"], item)),
+        Value::Array(list) => list.iter_mut().for_each(|item| fill(&schema["items"], item)),
         _ => {}
     }
 }

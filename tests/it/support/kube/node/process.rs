@@ -156,8 +156,13 @@ impl Container {
         exit.clone().expect("an exit")
     }
 
+    /// Asks the process to end, as its container's first one is asked: only it, and in vain if it has no ear for that. (The first
+    /// process of a container does not die of a signal that it does not handle.)
     pub(crate) fn terminate(&self) {
-        self.signal(Signal::TERM);
+        let Some(pid) = self.pid.filter(|_| self.exit().is_none()) else { return };
+        if handles_term(pid) {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
     }
 
     pub(crate) fn kill(&self) {
@@ -179,6 +184,13 @@ async fn feed(mut stdin: ChildStdin, mut receiver: mpsc::Receiver<Bytes>) {
             break;
         }
     }
+}
+
+fn handles_term(pid: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+    let bit = 1_u64 << (Signal::TERM.as_raw() - 1);
+    u64::from_str_radix(caught.trim(), 16).is_ok_and(|caught| caught & bit != 0)
 }
 
 /// As the shell counts: 128 and the signal.

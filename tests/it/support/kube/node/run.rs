@@ -198,6 +198,7 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
     let began = Instant::now();
     let mut slots: Vec<Slot> = Vec::new();
     let Some(pod) = life.pod() else { return Outcome::NeverRan };
+    let mut known = Arc::clone(&pod);
     for spec in specs {
         let seen = match start(life, &pod, spec, folders) {
             Ok(process) => Seen::Running(process),
@@ -213,6 +214,9 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
     let mut ending: Option<(&'static str, String)> = None;
     loop {
         let pod = life.pod();
+        if let Some(pod) = &pod {
+            known = Arc::clone(pod);
+        }
         let policy = pod.as_ref().map_or("Never", |pod| text(&pod["spec"]["restartPolicy"])).to_owned();
         for slot in &mut slots {
             advance(slot, &policy, stopping.is_some());
@@ -233,10 +237,8 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
                 let own = pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
                 pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(own)
             });
-            if let Some(pod) = &pod {
-                for spec in specs {
-                    life.event(pod, "Normal", "Killing", &format!("Stopping container {}", text(&spec["name"])));
-                }
+            for spec in specs {
+                life.event(&known, "Normal", "Killing", &format!("Stopping container {}", text(&spec["name"])));
             }
             life.run.all().iter().for_each(|container| container.terminate());
             stopping = Some(Instant::now() + Duration::from_secs(grace));
@@ -260,7 +262,8 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
         if let Some(pod) = &pod {
             let shown = describe(&slots, pod, specs, inits, "Running", None);
             let key = format!("{}{}", summary(&slots), pod["metadata"]["generation"]);
-            if key != written {
+            // A pod that is being stopped says how it ended only when all of it has.
+            if key != written && (stopping.is_none() || !slots.iter().any(|slot| matches!(slot.seen, Seen::Ended(_)))) {
                 life.write(pod, &shown);
                 written = key;
             }

@@ -90,7 +90,7 @@ pub(crate) fn tidy(resource: &Resource, object: &mut Value, how: &How) -> Result
         }));
     }
     match &resource.custom {
-        Some(custom) => custom.schema().into_iter().for_each(|schema| custom::default(schema, object)),
+        Some(custom) => custom.schema().into_iter().for_each(|schema| custom::fill(schema, object)),
         None => defaults::apply(&resource.group, &resource.kind, object),
     }
     if how.validation == Validation::Ignore { Ok(Vec::new()) } else { Ok(warnings) }

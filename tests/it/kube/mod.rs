@@ -1,0 +1,3 @@
+//! The test API server itself, and what speaks to it.
+
+mod replay;
