@@ -151,6 +151,15 @@ impl KubeServer {
         self.shared.watches_ended.send_replace(ending);
     }
 
+    /// The node ends a pod, as it does when it runs out of something.
+    pub(crate) fn evict(&self, namespace: &str, name: &str, why: &str) {
+        self.shared.with(|state| {
+            let pod = state.object("pods", namespace, name).expect("the pod");
+            let run = state.pods.get(pod["metadata"]["uid"].as_str().unwrap_or_default()).expect("a pod on a node");
+            run.evict(why);
+        });
+    }
+
     /// Creates an object as the cluster itself would.
     pub(crate) fn make(&self, namespace: &str, object: Value) -> Value {
         self.shared.with(|state| {
