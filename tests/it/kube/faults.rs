@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 
-use crate::kube::{client, code, create_pod, phase, pod, server};
+use crate::kube::{client, code, create_pod, phase, pod, raw, server};
 use crate::support::kube::faults::{Failure, Webhook};
 use crate::support::kube::watch::Ending;
 
@@ -33,11 +33,11 @@ async fn the_nth_request_fails() {
     }
     for status in [429, 503] {
         server.faults(|faults| faults.fail(Failure { method: "GET".into(), path: "/raw".into(), nth: 1, status }));
-        let request = http::Request::get(format!("{}/api/v1/namespaces/default/configmaps/raw", server.url()));
-        let response = client(&server).send(request.body(Vec::new().into()).unwrap()).await.unwrap();
-        // Either the failure itself, or what came after a second try.
-        assert!([status, 404].contains(&response.status().as_u16()), "{}", response.status());
-        assert_eq!(server.faults(|faults| faults.waiting()), 0);
+        let get = "GET /api/v1/namespaces/default/configmaps/raw";
+        let (first, answer) = raw(&server, get, "", "").await;
+        assert_eq!(first, status);
+        assert_eq!(answer.to_lowercase().contains("retry-after: 1"), status == 429, "{answer}");
+        assert_eq!(raw(&server, get, "", "").await.0, 404);
     }
 }
 
@@ -51,7 +51,9 @@ async fn a_restart_drops_connections_and_keeps_everything_else() {
     let mut events = maps.watch(&WatchParams::default(), "0").await.unwrap().boxed();
     events.try_next().await.unwrap().unwrap();
     server.restart();
-    let end = tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = events.try_next().await {} }).await;
+    let end =
+        tokio::time::timeout(Duration::from_secs(5), async { while let Ok(Some(_)) = events.try_next().await {} })
+            .await;
     assert!(end.is_ok(), "the watch broke");
     maps.get("kept").await.unwrap();
     phase(&server, "runs", "Running").await;
@@ -119,7 +121,12 @@ async fn a_webhook_refuses_for_want_of_its_service() {
     let refused = maps.create(&PostParams::default(), &map("a")).await.unwrap_err();
     let kube::Error::Api(status) = refused else { panic!("{refused}") };
     assert_eq!((status.code, status.reason.as_str()), (500, "InternalError"));
-    assert!(status.message.contains("failed calling webhook \"policy.example.org\"") && status.message.contains("service \"gone\" not found"), "{}", status.message);
+    assert!(
+        status.message.contains("failed calling webhook \"policy.example.org\"")
+            && status.message.contains("service \"gone\" not found"),
+        "{}",
+        status.message
+    );
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     assert_eq!(code(maps.create(&dry, &map("a")).await), 400, "side effects forbid a dry run");
     server.faults(|faults| faults.answer_for_webhook("policy.example.org", Webhook::Denies("not here".into())));
@@ -146,16 +153,18 @@ async fn an_aggregated_api_does_not_answer() {
             "service": {"name": "metrics-server", "namespace": "kube-system"},
         },
     }));
-    let ask = |path: &str, accept: &'static str| {
-        let request = http::Request::get(format!("{}{path}", server.url())).header("accept", accept);
-        let client = client(&server);
-        async move { client.request_text(request.body(Vec::new()).unwrap()).await }
+    let get = |path: &'static str, accept: &'static str| {
+        let server = &server;
+        async move { raw(server, &format!("GET {path}"), &format!("Accept: {accept}\r\n"), "").await }
     };
-    assert!(ask("/apis", "application/json").await.unwrap().contains("metrics.k8s.io"), "the group is still announced");
-    assert!(ask("/apis/metrics.k8s.io/v1beta1", "application/json").await.is_err());
-    let aggregated = ask("/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList").await.unwrap();
+    let (_, groups) = get("/apis", "application/json").await;
+    assert!(groups.contains("metrics.k8s.io"), "the group is still announced");
+    assert_eq!(get("/apis/metrics.k8s.io/v1beta1", "application/json").await.0, 503);
+    assert_eq!(get("/apis/metrics.k8s.io/v1beta1/nodes", "application/json").await.0, 503);
+    let (_, aggregated) = get("/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList").await;
     assert!(aggregated.contains(r#""freshness":"Stale""#), "new clients are told");
     server.faults(|faults| faults.silence("metrics.k8s.io"));
-    let silent = tokio::time::timeout(Duration::from_millis(300), ask("/apis/metrics.k8s.io/v1beta1", "application/json")).await;
+    let silent = get("/apis/metrics.k8s.io/v1beta1", "application/json");
+    let silent = tokio::time::timeout(Duration::from_millis(300), silent).await;
     assert!(silent.is_err(), "it keeps silent");
 }

@@ -48,7 +48,9 @@ fn pod(name: &str, container: Value) -> Pod {
 
 async fn create_pod(server: &KubeServer, pod: &Pod) -> Api<Pod> {
     let pods: Api<Pod> = Api::default_namespaced(client(server));
-    server.until("the default service account", |state| state.object("serviceaccounts", "default", "default").is_some()).await;
+    server
+        .until("the default service account", |state| state.object("serviceaccounts", "default", "default").is_some())
+        .await;
     pods.create(&PostParams::default(), pod).await.unwrap();
     pods
 }
@@ -57,9 +59,28 @@ async fn create_pod(server: &KubeServer, pod: &Pod) -> Api<Pod> {
 async fn phase(server: &KubeServer, name: &str, phase: &str) -> Value {
     let is = |pod: &Value| pod["status"]["phase"] == phase;
     server
-        .until(&format!("pod {name} is {phase}"), |state| state.object("pods", "default", name).is_some_and(|pod| is(&pod)))
+        .until(&format!("pod {name} is {phase}"), |state| {
+            state.object("pods", "default", name).is_some_and(|pod| is(&pod))
+        })
         .await;
     server.object("pods", "default", name).unwrap()
+}
+
+/// One request without any client's patience: kube-rs asks again by itself after 429 and 503.
+async fn raw(server: &KubeServer, request: &str, headers: &str, body: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let text = format!(
+        "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        server.token(),
+        body.len()
+    );
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap();
+    (status, answer)
 }
 
 /// The code of an error that the server gave.

@@ -7,7 +7,7 @@ use kube::api::{Api, AttachParams, AttachedProcess, DeleteParams, EvictParams, L
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::kube::{code, create_pod, phase, pod, server};
+use crate::kube::{code, create_pod, phase, pod, raw, server};
 use crate::support::kube::node::Node;
 use crate::support::kube::server::{KubeServer, Options};
 
@@ -35,7 +35,11 @@ async fn a_pod_writes_into_its_volume_and_its_log() {
     container["env"] = json!([{"name": "WHERE", "value": "in /data/below and /data"}]);
     container["command"][2] = format!("mkdir -p /data/below; {}", container["command"][2].as_str().unwrap()).into();
     let pods = create_pod(&server, &pod("writer", container)).await;
-    server.until("it ended", |state| state.object("pods", "default", "writer").is_some_and(|pod| exit_code(&pod).is_some())).await;
+    server
+        .until("it ended", |state| {
+            state.object("pods", "default", "writer").is_some_and(|pod| exit_code(&pod).is_some())
+        })
+        .await;
     let folder = server.volume("default", "data").unwrap();
     assert_eq!(std::fs::read_to_string(folder.join("below/file")).unwrap(), "kept\n");
     let log = pods.logs("writer", &LogParams::default()).await.unwrap();
@@ -124,7 +128,8 @@ async fn exec_gives_output_input_and_exit_code() {
     let pods = create_pod(&server, &pod("host", shell("sleep 60"))).await;
     phase(&server, "host", "Running").await;
     let params = AttachParams { stdin: true, stdout: true, stderr: true, ..AttachParams::default() };
-    let mut process = pods.exec("host", ["sh", "-c", "read a; echo out $a; echo err >&2; exit 7"], &params).await.unwrap();
+    let mut process =
+        pods.exec("host", ["sh", "-c", "read a; echo out $a; echo err >&2; exit 7"], &params).await.unwrap();
     process.stdin().unwrap().write_all(b"x\n").await.unwrap();
     let (mut out, mut err) = (String::new(), String::new());
     let (mut stdout, mut stderr) = (process.stdout().unwrap(), process.stderr().unwrap());
@@ -144,7 +149,10 @@ async fn a_log_is_followed_to_its_end() {
     let params = LogParams { follow: true, ..LogParams::default() };
     let mut log = pods.log_stream("talk", &params).await.unwrap();
     let mut text = String::new();
-    tokio::time::timeout(Duration::from_secs(5), futures::AsyncReadExt::read_to_string(&mut log, &mut text)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), futures::AsyncReadExt::read_to_string(&mut log, &mut text))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(text, "1\n2\n3\n");
 }
 
@@ -181,7 +189,10 @@ async fn a_pod_ends_in_many_ways() {
     server.make("default", budget);
     let label = Patch::Merge(json!({"metadata": {"labels": {"app": "moved"}}}));
     pods.patch("moved", &PatchParams::default(), &label).await.unwrap();
-    assert_eq!(code(pods.evict("moved", &EvictParams::default()).await), 429);
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "moved"}}).to_string();
+    let path = "POST /api/v1/namespaces/default/pods/moved/eviction";
+    let (status, answer) = raw(&server, path, "Content-Type: application/json\r\n", &eviction).await;
+    assert_eq!(status, 429, "{answer}");
     pods.patch("moved", &PatchParams::default(), &Patch::Merge(json!({"metadata": {"labels": null}}))).await.unwrap();
     pods.evict("moved", &EvictParams::default()).await.unwrap();
     server.until("it is gone", |state| state.object("pods", "default", "moved").is_none()).await;
@@ -198,7 +209,9 @@ async fn a_failing_container_is_restarted_if_its_policy_says_so() {
     create_pod(&server, &again).await;
     server
         .until("it was restarted", |state| {
-            state.object("pods", "default", "crash").is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"].as_u64() > Some(0))
+            state
+                .object("pods", "default", "crash")
+                .is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"].as_u64() > Some(0))
         })
         .await;
 }

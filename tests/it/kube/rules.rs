@@ -20,7 +20,10 @@ async fn owners_are_brought_back_by_a_patch() {
     let managers = |map: &ConfigMap| -> Vec<String> {
         map.metadata.managed_fields.iter().flatten().map(|entry| entry.manager.clone().unwrap_or_default()).collect()
     };
-    let made = maps.create(&PostParams { field_manager: Some("restorer".into()), ..PostParams::default() }, &object).await.unwrap();
+    let made = maps
+        .create(&PostParams { field_manager: Some("restorer".into()), ..PostParams::default() }, &object)
+        .await
+        .unwrap();
     assert_eq!(managers(&made), ["restorer"]);
     let back = Patch::Merge(json!({"metadata": {"managedFields": owner}}));
     let back = maps.patch("m", &PatchParams::default(), &back).await.unwrap();
@@ -41,7 +44,8 @@ async fn apply_leaves_what_it_does_not_know() {
     let backup = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"}});
     let merged = maps.patch("m", &PatchParams::apply("restorer").force(), &Patch::Apply(backup)).await.unwrap();
     assert_eq!(merged.data.unwrap().len(), 2);
-    let stale = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"uid": "11111111-1111-1111-1111-111111111111"}});
+    let stale =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"uid": "11111111-1111-1111-1111-111111111111"}});
     assert_eq!(code(maps.patch("m", &PatchParams::apply("restorer"), &Patch::Apply(stale)).await), 409);
 }
 
@@ -60,7 +64,8 @@ async fn an_owner_in_another_namespace_does_not_exist() {
     let server = server().await;
     server.make("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}));
     let owner = server.make("default", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}));
-    let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}]);
+    let reference =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}]);
     let object = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "ownerReferences": reference}});
     server.make("other", object("lost"));
     server.make("default", object("kept"));
@@ -79,10 +84,11 @@ async fn token(server: &crate::support::kube::server::KubeServer, verbs: &[&str]
     });
     server.make("default", binding);
     let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-    let request = http::Request::post(format!("{}/api/v1/namespaces/default/serviceaccounts/default/token", server.url()))
-        .header("content-type", "application/json")
-        .body(body.to_string().into_bytes())
-        .unwrap();
+    let request =
+        http::Request::post(format!("{}/api/v1/namespaces/default/serviceaccounts/default/token", server.url()))
+            .header("content-type", "application/json")
+            .body(body.to_string().into_bytes())
+            .unwrap();
     let answer: Value = client(server).request(request).await.unwrap();
     answer["status"]["token"].as_str().unwrap().to_owned()
 }
@@ -114,12 +120,16 @@ async fn a_namespace_ends_with_all_that_is_in_it() {
         .until("it says what it waits for", |state| {
             let namespace = state.object("namespaces", "", "scratch").unwrap();
             namespace["status"]["conditions"].as_array().is_some_and(|list| {
-                list.iter().any(|condition| condition["type"] == "NamespaceFinalizersRemaining" && condition["status"] == "True")
+                list.iter().any(|condition| {
+                    condition["type"] == "NamespaceFinalizersRemaining" && condition["status"] == "True"
+                })
             })
         })
         .await;
     let maps: Api<ConfigMap> = Api::namespaced(client(&server), "scratch");
-    maps.patch("held", &PatchParams::default(), &Patch::Merge(json!({"metadata": {"finalizers": null}}))).await.unwrap();
+    maps.patch("held", &PatchParams::default(), &Patch::Merge(json!({"metadata": {"finalizers": null}})))
+        .await
+        .unwrap();
     server.until("it is gone", |state| state.object("namespaces", "", "scratch").is_none()).await;
     assert!(server.object("serviceaccounts", "scratch", "default").is_none());
 }

@@ -33,7 +33,9 @@ fn snapshot(name: &str, source: Value) -> Value {
 async fn bound(server: &KubeServer, namespace: &str, name: &str) -> PathBuf {
     server
         .until(&format!("claim {name} is bound"), |state| {
-            state.object("persistentvolumeclaims", namespace, name).is_some_and(|claim| claim["status"]["phase"] == "Bound")
+            state
+                .object("persistentvolumeclaims", namespace, name)
+                .is_some_and(|claim| claim["status"]["phase"] == "Bound")
         })
         .await;
     server.volume(namespace, name).unwrap()
@@ -42,7 +44,9 @@ async fn bound(server: &KubeServer, namespace: &str, name: &str) -> PathBuf {
 async fn ready(server: &KubeServer, namespace: &str, name: &str) -> Value {
     let is = |snapshot: &Value| snapshot["status"]["readyToUse"] == true;
     server
-        .until(&format!("snapshot {name} is ready"), |state| state.object(SNAPSHOTS, namespace, name).is_some_and(|s| is(&s)))
+        .until(&format!("snapshot {name} is ready"), |state| {
+            state.object(SNAPSHOTS, namespace, name).is_some_and(|s| is(&s))
+        })
         .await;
     server.object(SNAPSHOTS, namespace, name).unwrap()
 }
@@ -95,14 +99,22 @@ async fn a_snapshot_is_handed_over_and_not_leaked() {
     let kept = server.folder().join("snapshots").join(&handle);
     assert!(kept.is_dir());
     let api = "/apis/snapshot.storage.k8s.io/v1";
-    patch(&server, &format!("{api}/volumesnapshotcontents/{content_name}"), &json!({"spec": {"deletionPolicy": "Retain"}})).await;
-    server.make("", json!({
-        "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent", "metadata": {"name": "ours"},
-        "spec": {
-            "deletionPolicy": "Retain", "driver": "hostpath.csi.k8s.io", "source": {"snapshotHandle": handle},
-            "sourceVolumeMode": "Filesystem", "volumeSnapshotRef": {"name": "ours", "namespace": "ours"},
-        },
-    }));
+    patch(
+        &server,
+        &format!("{api}/volumesnapshotcontents/{content_name}"),
+        &json!({"spec": {"deletionPolicy": "Retain"}}),
+    )
+    .await;
+    server.make(
+        "",
+        json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent", "metadata": {"name": "ours"},
+            "spec": {
+                "deletionPolicy": "Retain", "driver": "hostpath.csi.k8s.io", "source": {"snapshotHandle": handle},
+                "sourceVolumeMode": "Filesystem", "volumeSnapshotRef": {"name": "ours", "namespace": "ours"},
+            },
+        }),
+    );
     server.make("ours", snapshot("ours", json!({"volumeSnapshotContentName": "ours"})));
     ready(&server, "ours", "ours").await;
     delete(&server, &format!("{api}/namespaces/default/volumesnapshots/theirs")).await;
@@ -128,7 +140,9 @@ async fn a_snapshot_may_never_become_ready() {
     server.make("default", snapshot("s", json!({"persistentVolumeClaimName": "data"})));
     server
         .until("it is bound", |state| {
-            state.object(SNAPSHOTS, "default", "s").is_some_and(|s| s["status"]["boundVolumeSnapshotContentName"].is_string())
+            state
+                .object(SNAPSHOTS, "default", "s")
+                .is_some_and(|s| s["status"]["boundVolumeSnapshotContentName"].is_string())
         })
         .await;
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -179,7 +193,9 @@ async fn scaled_to_zero(policy: &str) -> (KubeServer, PathBuf) {
 #[tokio::test]
 async fn scaling_down_can_delete_the_data() {
     let (server, folder) = scaled_to_zero("Delete").await;
-    server.until("the claim is gone", |state| state.object("persistentvolumeclaims", "default", "data-db-0").is_none()).await;
+    server
+        .until("the claim is gone", |state| state.object("persistentvolumeclaims", "default", "data-db-0").is_none())
+        .await;
     server.until("the volume is gone", |state| state.objects("persistentvolumes").is_empty()).await;
     assert!(!folder.exists());
 }
@@ -204,13 +220,18 @@ async fn a_retained_volume_is_released_and_can_be_bound_again() {
     server.make("default", claim("data", Value::Null));
     let folder = bound(&server, "default", "data").await;
     std::fs::write(folder.join("file"), "bytes").unwrap();
-    let volume = server.object("persistentvolumeclaims", "default", "data").unwrap()["spec"]["volumeName"].as_str().unwrap().to_owned();
+    let volume = server.object("persistentvolumeclaims", "default", "data").unwrap()["spec"]["volumeName"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let path = format!("/api/v1/persistentvolumes/{volume}");
     patch(&server, &path, &json!({"spec": {"persistentVolumeReclaimPolicy": "Retain"}})).await;
     delete(&server, "/api/v1/namespaces/default/persistentvolumeclaims/data").await;
     let phase = |wanted: &'static str| {
         let volume = volume.clone();
-        server.until(wanted, move |state| state.object("persistentvolumes", "", &volume).is_some_and(|v| v["status"]["phase"] == wanted))
+        server.until(wanted, move |state| {
+            state.object("persistentvolumes", "", &volume).is_some_and(|v| v["status"]["phase"] == wanted)
+        })
     };
     phase("Released").await;
     let mut again = claim("data", Value::Null);

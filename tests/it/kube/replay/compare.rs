@@ -64,7 +64,8 @@ impl Known {
             Value::Object(map) => Value::Object(
                 map.iter()
                     .map(|(key, value)| {
-                        let version = value.as_str().filter(|_| key == "resourceVersion").and_then(|text| text.parse().ok());
+                        let version =
+                            value.as_str().filter(|_| key == "resourceVersion").and_then(|text| text.parse().ok());
                         let ours = version.and_then(|version: u64| self.versions.get(&version));
                         let value = ours.map_or_else(|| self.translate_value(value), |ours| ours.to_string().into());
                         (self.translate(key), value)
@@ -85,7 +86,10 @@ impl Known {
             for pair in versions.windows(2) {
                 let (first, second) = (pair[0], pair[1]);
                 if first.1 >= second.1 {
-                    found.push(format!("resourceVersion: {} before {}, ours {} and {}", first.0, second.0, first.1, second.1));
+                    found.push(format!(
+                        "resourceVersion: {} before {}, ours {} and {}",
+                        first.0, second.0, first.1, second.1
+                    ));
                 }
             }
         }
@@ -104,8 +108,11 @@ impl Known {
 impl Known {
     /// Remembers the version of an object; `written` if it is the answer to a request that writes.
     pub(super) fn note_version(&mut self, recorded: &Value, ours: &Value, written: bool) {
-        let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
-        let (Some(left), Some(right), Some(uid)) = (version(recorded), version(ours), recorded["metadata"]["uid"].as_str()) else {
+        let version =
+            |object: &Value| object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
+        let (Some(left), Some(right), Some(uid)) =
+            (version(recorded), version(ours), recorded["metadata"]["uid"].as_str())
+        else {
             return;
         };
         self.sequences.entry(uid.to_owned()).or_default().insert(left, right);
@@ -174,7 +181,11 @@ pub(super) fn compare(recorded: &Value, ours: &Value, path: &str, known: &mut Kn
         }
         (Value::Number(left), Value::Number(right)) => {
             let made_up = path.ends_with(".nodePort") || path.ends_with(".creationTime");
-            let same = if made_up { known.learn(&format!("number {left}"), &format!("number {right}")) } else { left == right };
+            let same = if made_up {
+                known.learn(&format!("number {left}"), &format!("number {right}"))
+            } else {
+                left == right
+            };
             if !same {
                 differ(format!("{left}, ours {right}"));
             }
@@ -247,7 +258,8 @@ fn texts(recorded: &str, ours: &str, path: &str, known: &mut Known) -> Result<()
 }
 
 /// Fields that hold what one server made up, whole.
-const OPAQUE: [&str; 6] = [".containerID", ".imageID", ".volumeHandle", ".snapshotHandle", ".serverAddress", ".hostPath.path"];
+const OPAQUE: [&str; 6] =
+    [".containerID", ".imageID", ".volumeHandle", ".snapshotHandle", ".serverAddress", ".hostPath.path"];
 
 /// Letters of generated suffixes and template hashes.
 fn is_generated(part: &str) -> bool {
@@ -296,7 +308,8 @@ fn parts(text: &str) -> Vec<String> {
     let mut word = String::new();
     while let Some(first) = rest.chars().next() {
         if word.is_empty()
-            && let Some(uid) = rest.get(..36).filter(|part| is_uid(part) && part.chars().all(|c| c.is_ascii_hexdigit() || c == '-'))
+            && let Some(uid) =
+                rest.get(..36).filter(|part| is_uid(part) && part.chars().all(|c| c.is_ascii_hexdigit() || c == '-'))
         {
             parts.push(uid.to_owned());
             rest = &rest[36..];
@@ -342,7 +355,10 @@ mod tests {
             (json!([a, a]), json!([c, d])),
             (json!([a, b]), json!([c, c])),
             (json!({"uid": a}), json!({"uid": "none"})),
-            (json!({"metadata": {"resourceVersion": "7"}, "o": {"resourceVersion": "7"}}), json!({"metadata": {"resourceVersion": "9"}, "o": {"resourceVersion": "8"}})),
+            (
+                json!({"metadata": {"resourceVersion": "7"}, "o": {"resourceVersion": "7"}}),
+                json!({"metadata": {"resourceVersion": "9"}, "o": {"resourceVersion": "8"}}),
+            ),
             (json!({"t": "2026-11-21T06:38:09Z"}), json!({"t": "2026-11-21"})),
             (json!({"name": "gen-n7lwm"}), json!({"name": "gen-AAAAA"})),
             (json!({"message": "x\n@@ 1"}), json!({"message": "y\n@@ 1"})),
@@ -355,8 +371,10 @@ mod tests {
     #[test]
     fn what_a_server_makes_up_may_differ() {
         let (a, c) = ("11111111-1111-4111-8111-111111111111", "33333333-3333-4333-8333-333333333333");
-        let recorded = json!({"name": "gen-n7lwm", "uid": a, "volumeName": format!("pvc-{a}"), "t": "2026-11-21T06:38:09Z"});
-        let ours = json!({"name": "gen-x4k2c", "uid": c, "volumeName": format!("pvc-{c}"), "t": "2027-01-01T00:00:00Z"});
+        let recorded =
+            json!({"name": "gen-n7lwm", "uid": a, "volumeName": format!("pvc-{a}"), "t": "2026-11-21T06:38:09Z"});
+        let ours =
+            json!({"name": "gen-x4k2c", "uid": c, "volumeName": format!("pvc-{c}"), "t": "2027-01-01T00:00:00Z"});
         let mut known = Known::default();
         assert_eq!(found(&recorded, &ours, &mut known), Vec::<String>::new());
         assert_eq!(known.translate(&format!("/x/pvc-{a}")), format!("/x/pvc-{c}"));
@@ -364,7 +382,8 @@ mod tests {
 
     #[test]
     fn versions_and_times_keep_their_order() {
-        let object = |version: &str, time: &str| json!({"metadata": {"uid": "u", "resourceVersion": version}, "time": time});
+        let object =
+            |version: &str, time: &str| json!({"metadata": {"uid": "u", "resourceVersion": version}, "time": time});
         let mut known = Known::default();
         found(&object("5", "2026-11-21T06:38:09Z"), &object("50", "2027-01-01T00:00:05Z"), &mut known);
         assert!(known.disorder().is_empty());

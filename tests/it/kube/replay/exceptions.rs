@@ -16,7 +16,12 @@ const fn exception(file: &'static str, line: usize, path: &'static str, why: &'s
 const NO_LIMIT: &str = "that node wrote down a memory limit, next to 2^63, for a pod that has none; ours writes none";
 
 pub(super) const EXCEPTIONS: [Exception; 4] = [
-    exception("list", 16, "", "the recording of the YAML list was cut by the redaction of a certificate; line 2 has it as JSON"),
+    exception(
+        "list",
+        16,
+        "",
+        "the recording of the YAML list was cut by the redaction of a certificate; line 2 has it as JSON",
+    ),
     exception("pods", 12, ".status.resources.limits", NO_LIMIT),
     exception("pods", 12, ".metadata.managedFields[0].fieldsV1.f:status.f:resources", NO_LIMIT),
     exception(

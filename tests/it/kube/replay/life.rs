@@ -10,7 +10,13 @@ use serde_json::Value;
 use crate::kube::replay::compare::Known;
 
 /// Waits until the milestones are the recorded ones; says what differs if they never are.
-pub(super) async fn settled(entry: &Value, events: &Mutex<Vec<Value>>, known: &Known, cut: bool, limit: Duration) -> Vec<String> {
+pub(super) async fn settled(
+    entry: &Value,
+    events: &Mutex<Vec<Value>>,
+    known: &Known,
+    cut: bool,
+    limit: Duration,
+) -> Vec<String> {
     let end = tokio::time::Instant::now() + limit;
     let recorded = milestones(entry["watch"].as_array().unwrap(), Some(known));
     loop {
@@ -102,7 +108,10 @@ fn step(event: &Value) -> String {
             let state = &status["containerStatuses"][0]["state"];
             for state_kind in ["waiting", "running", "terminated"] {
                 if state[state_kind].is_object() {
-                    words.push(format!("{state_kind} {} {}", state[state_kind]["reason"], state[state_kind]["exitCode"]));
+                    words.push(format!(
+                        "{state_kind} {} {}",
+                        state[state_kind]["reason"], state[state_kind]["exitCode"]
+                    ));
                 }
             }
         }

@@ -31,9 +31,12 @@ struct Entry {
 }
 
 fn load(file: &str) -> Vec<Entry> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/kube-transcripts").join(format!("{file}.jsonl"));
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/kube-transcripts")
+        .join(format!("{file}.jsonl"));
     let text = std::fs::read_to_string(path).unwrap();
-    let entries = text.lines().enumerate().map(|(at, line)| Entry { line: at + 1, value: serde_json::from_str(line).unwrap() });
+    let entries =
+        text.lines().enumerate().map(|(at, line)| Entry { line: at + 1, value: serde_json::from_str(line).unwrap() });
     entries.filter(|entry| entry.value.get("about").is_none()).collect()
 }
 
@@ -232,7 +235,8 @@ async fn asked(wire: &Wire, known: &mut Known, entry: &Entry) -> Vec<String> {
         }
         tokio::time::sleep(PAUSE).await;
         // An exception will not go away by waiting.
-        if EXCEPTIONS.iter().any(|exception| exception.line == entry.line) && tokio::time::Instant::now() + SETTLE > end + Duration::from_secs(3)
+        if EXCEPTIONS.iter().any(|exception| exception.line == entry.line)
+            && tokio::time::Instant::now() + SETTLE > end + Duration::from_secs(3)
         {
             *known = trial;
             return differences;
@@ -269,7 +273,8 @@ async fn watched(file: &str, wire: &Wire, known: &mut Known, entry: &Entry) -> V
     let events = events.lock().unwrap().clone();
     let recorded = entry.value["watch"].as_array().unwrap();
     let mut found = Vec::new();
-    let types = |events: &[Value]| events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let types =
+        |events: &[Value]| events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     if types(recorded) != types(&events) {
         found.push(format!("events: {:?}, ours {:?}", types(recorded), types(&events)));
         return found;

@@ -26,7 +26,7 @@ pub(super) async fn server(file: &str) -> KubeServer {
     let namespace = if file == "namespace" { Duration::from_millis(1500) } else { Duration::from_millis(50) };
     let pace = Pace { namespace, ..Pace::default() };
     let node = Node { absent: BTreeSet::from(["registry.lab/absent:1".to_owned()]), ..Node::default() };
-    KubeServer::start(Options { pace, node, still: false }).await
+    KubeServer::start(Options { pace, node, ..Options::default() }).await
 }
 
 const JSON: &str = "application/json";
@@ -64,7 +64,8 @@ pub(super) async fn before(file: &str, server: &KubeServer, wire: &Wire) {
             }
             // That cluster had twenty in all.
             for number in 0..8 {
-                let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("other-{number}")}});
+                let body =
+                    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("other-{number}")}});
                 server.make("kube-system", body);
             }
             let body = json!({"metadata": {"labels": {"k": "w"}}, "data": {"a": "2"}});
@@ -109,7 +110,11 @@ async fn group_snapshots(wire: &Wire, server: &KubeServer) {
         });
         wire.act("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", JSON, &body).await;
     }
-    server.until("group snapshots are served", |state| state.kind("groupsnapshot.storage.k8s.io/v1", "VolumeGroupSnapshot").is_some()).await;
+    server
+        .until("group snapshots are served", |state| {
+            state.kind("groupsnapshot.storage.k8s.io/v1", "VolumeGroupSnapshot").is_some()
+        })
+        .await;
 }
 
 pub(super) async fn between(file: &str, line: usize, server: &KubeServer, wire: &Wire) {
@@ -118,7 +123,9 @@ pub(super) async fn between(file: &str, line: usize, server: &KubeServer, wire: 
         ("crd", 3) => {
             server.until("the definition is served", |state| state.kind("example.org/v1", "Widget").is_some()).await;
         }
-        ("crd", 15) => server.until("the definition is gone", |state| state.kind("example.org/v1", "Widget").is_none()).await,
+        ("crd", 15) => {
+            server.until("the definition is gone", |state| state.kind("example.org/v1", "Widget").is_none()).await
+        }
         ("watch", 4) => {
             let metadata = json!({"name": "w2", "labels": {"w": "x"}});
             let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "1"}});
@@ -129,10 +136,11 @@ pub(super) async fn between(file: &str, line: usize, server: &KubeServer, wire: 
             server.make("kube-system", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later"}}));
         }
         ("pods", 17) => {
-            server.until("the pod runs", |state| {
-                state.object("pods", "transcript", "long").is_some_and(|pod| pod["status"]["phase"] == "Running")
-            })
-            .await;
+            server
+                .until("the pod runs", |state| {
+                    state.object("pods", "transcript", "long").is_some_and(|pod| pod["status"]["phase"] == "Running")
+                })
+                .await;
         }
         _ => {}
     }

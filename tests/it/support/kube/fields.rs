@@ -187,7 +187,8 @@ fn walk(old: Option<&Value>, new: Option<&Value>, schema: Schema<'_>, path: &mut
     match either {
         Some(Value::Object(_)) if !schema.atomic_map() && !empty => {
             let none = Map::new();
-            let of = |value: Option<&'_ Value>| value.and_then(Value::as_object).cloned().unwrap_or_else(|| none.clone());
+            let of =
+                |value: Option<&'_ Value>| value.and_then(Value::as_object).cloned().unwrap_or_else(|| none.clone());
             let (old_map, new_map) = (of(old), of(new));
             let keys: std::collections::BTreeSet<&String> = old_map.keys().chain(new_map.keys()).collect();
             for key in keys {

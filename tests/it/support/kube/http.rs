@@ -39,7 +39,10 @@ pub(crate) struct Asked {
     pub(crate) who: Caller,
 }
 
-pub(crate) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> std::result::Result<Response<Body>, Infallible> {
+pub(crate) async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> std::result::Result<Response<Body>, Infallible> {
     let yaml = header(request.headers(), &ACCEPT).starts_with("application/yaml");
     let reply = handle(shared, request).await.unwrap_or_else(Reply::from);
     Ok(reply.response(yaml))
@@ -117,9 +120,8 @@ async fn discovery(shared: &Shared, path: &str, accept: &str) -> Result<Option<R
 
 /// An API that another server has: it is unavailable, or takes the request and keeps silent.
 async fn remote(shared: &Shared, path: &Path) -> Result<()> {
-    let (unavailable, silent) = shared.with(|state| {
-        (state.unavailable(&path.group, &path.version), state.faults.is_silent(&path.group))
-    });
+    let (unavailable, silent) =
+        shared.with(|state| (state.unavailable(&path.group, &path.version), state.faults.is_silent(&path.group)));
     if silent {
         // The real server gives up after a minute.
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -196,12 +198,7 @@ fn operate(asked: Asked, bytes: &[u8]) -> Result<Reply> {
 }
 
 pub(crate) fn target<'a>(asked: &'a Asked, resource: &'a Resource) -> Target<'a> {
-    Target {
-        resource,
-        namespace: &asked.path.namespace,
-        name: &asked.path.name,
-        subresource: &asked.path.subresource,
-    }
+    Target { resource, namespace: &asked.path.namespace, name: &asked.path.name, subresource: &asked.path.subresource }
 }
 
 /// PUT and PATCH, of the main resource and of `status`.
@@ -305,7 +302,8 @@ fn watch_reply(asked: Asked, resource: Arc<Resource>) -> Result<Reply> {
 }
 
 fn delete_reply(asked: &Asked, resource: &Resource, bytes: &[u8]) -> Result<Reply> {
-    let body: Value = if bytes.is_empty() { Value::Null } else { decode::parse("DeleteOptions", "application/json", bytes)? };
+    let body: Value =
+        if bytes.is_empty() { Value::Null } else { decode::parse("DeleteOptions", "application/json", bytes)? };
     let mut options = DeleteOptions::parse(&body);
     options.dry_run |= !asked.query.get("dryRun").is_empty();
     options.grace = options.grace.or_else(|| asked.query.get("gracePeriodSeconds").parse().ok());

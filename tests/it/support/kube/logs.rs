@@ -18,7 +18,12 @@ const PODS: About<'static> = About { resource: "pods", group: "" };
 pub(crate) fn choose(pod: &Value, asked: &str) -> Result<String> {
     let name = text(&pod["metadata"]["name"]);
     let all = |list: &str| -> Vec<String> {
-        pod["spec"][list].as_array().into_iter().flatten().map(|container| text(&container["name"]).to_owned()).collect()
+        pod["spec"][list]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|container| text(&container["name"]).to_owned())
+            .collect()
     };
     let (containers, inits) = (all("containers"), all("initContainers"));
     if asked.is_empty() {
@@ -63,7 +68,8 @@ pub(crate) fn answer(asked: &Asked) -> Result<Reply> {
         return Err(Status::bad_request(text));
     };
     let lines = process.lines();
-    let since = chrono::Utc::now() - chrono::Duration::seconds(query.get("sinceSeconds").parse().unwrap_or(i64::from(i32::MAX)));
+    let since = chrono::Utc::now()
+        - chrono::Duration::seconds(query.get("sinceSeconds").parse().unwrap_or(i64::from(i32::MAX)));
     let since = parse_time(&query.get("sinceTime").into()).unwrap_or(since);
     let first = lines.iter().position(|line| line.at >= since).unwrap_or(lines.len());
     let tail: usize = query.get("tailLines").parse().unwrap_or(usize::MAX);

@@ -186,7 +186,8 @@ pub(crate) fn apply(
             entry.fields = entry.fields.minus(&changed).minus(&difference.removed);
         }
     }
-    let nothing_new = before.as_ref().is_some_and(|before| before.fields == own) && without_managed(live) == without_managed(&merged);
+    let nothing_new =
+        before.as_ref().is_some_and(|before| before.fields == own) && without_managed(live) == without_managed(&merged);
     let time = before.filter(|_| nothing_new).map_or(writer.now.to_owned(), |before| before.time);
     entries.retain(|entry| !is_self(entry, writer, "Apply"));
     entries.push(Entry {

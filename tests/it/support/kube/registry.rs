@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::support::kube::status::{About, qualified};
 
 const BUILT_IN: &str = include_str!("resources.txt");
-pub(crate) const ALL_VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+pub(crate) const ALL_VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const CUSTOM_VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 #[derive(Debug, Clone, PartialEq)]

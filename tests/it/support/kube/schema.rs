@@ -6,9 +6,16 @@ use serde_json::Value;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Schema<'a> {
-    BuiltIn { kind: &'a str, parent: &'a str, field: &'a str },
+    BuiltIn {
+        kind: &'a str,
+        parent: &'a str,
+        field: &'a str,
+    },
     /// A node of an OpenAPI schema; None is free of any.
-    Custom { node: Option<&'a Value>, root: bool },
+    Custom {
+        node: Option<&'a Value>,
+        root: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

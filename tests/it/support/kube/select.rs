@@ -121,7 +121,11 @@ fn parse_label(part: &str) -> Result<Requirement> {
         if let Some((key, values)) = part.split_once(word) {
             let values = values.trim().strip_prefix('(').and_then(|values| values.strip_suffix(')'));
             let values = values.ok_or_else(|| wrong("", "'('"))?.split(',').map(name).collect();
-            return Ok(if negated { Requirement::NotIn(name(key), values) } else { Requirement::In(name(key), values) });
+            return Ok(if negated {
+                Requirement::NotIn(name(key), values)
+            } else {
+                Requirement::In(name(key), values)
+            });
         }
     }
     for (sign, negated) in [("!=", true), ("==", false), ("=", false)] {
@@ -176,7 +180,9 @@ fn selectable(resource: &Resource) -> Vec<&'static str> {
 
 fn extra_fields(resource: &Resource) -> &'static [&'static str] {
     match (resource.group.as_str(), resource.kind.as_str()) {
-        ("", "Pod") => &["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.phase"],
+        ("", "Pod") => {
+            &["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.phase"]
+        }
         ("" | "events.k8s.io", "Event") => &[
             "involvedObject.kind",
             "involvedObject.namespace",

@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) node: Node,
     /// Without controllers, scheduler and node nothing moves but by requests.
     pub(crate) still: bool,
+    /// Whoever comes without a token is the administrator, as behind `kubectl proxy`: kubectl sends no token over plain HTTP.
+    pub(crate) open: bool,
 }
 
 /// What requests and controllers share.
@@ -69,6 +71,7 @@ impl KubeServer {
             resources: registry::built_in(),
             tokens: std::collections::BTreeMap::default(),
             admin_token: new_secret(),
+            open: options.open,
             faults: Faults::default(),
             pods: Pods::default(),
             pace: options.pace,
@@ -163,7 +166,8 @@ impl KubeServer {
     /// Creates an object as the cluster itself would.
     pub(crate) fn make(&self, namespace: &str, object: Value) -> Value {
         self.shared.with(|state| {
-            let resource = state.kind(object["apiVersion"].as_str().unwrap_or("v1"), object["kind"].as_str().unwrap_or_default());
+            let resource =
+                state.kind(object["apiVersion"].as_str().unwrap_or("v1"), object["kind"].as_str().unwrap_or_default());
             let resource = resource.unwrap_or_else(|| panic!("no resource for {object}"));
             let made = state.create(&Caller::system("test"), &resource, namespace, object, &How::default());
             made.unwrap_or_else(|status| panic!("{}", status.body)).0

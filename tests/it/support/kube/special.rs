@@ -111,10 +111,10 @@ struct ScalePaths {
 }
 
 fn scale_paths(resource: &Resource) -> ScalePaths {
-    let pointer = |path: &Value, default: &str| {
-        path.as_str().map_or_else(|| default.to_owned(), |path| path.replace('.', "/"))
-    };
-    let custom = resource.custom.as_ref().map(|custom| custom.version["subresources"]["scale"].clone()).unwrap_or_default();
+    let pointer =
+        |path: &Value, default: &str| path.as_str().map_or_else(|| default.to_owned(), |path| path.replace('.', "/"));
+    let custom =
+        resource.custom.as_ref().map(|custom| custom.version["subresources"]["scale"].clone()).unwrap_or_default();
     ScalePaths {
         spec: pointer(&custom["specReplicasPath"], "/spec/replicas"),
         status: pointer(&custom["statusReplicasPath"], "/status/replicas"),
@@ -175,7 +175,10 @@ fn scale(asked: &Asked, resource: &Resource, bytes: &[u8]) -> Result<Reply> {
         let mut object = State::show(resource, &live);
         let replicas = wanted["spec"]["replicas"].as_u64().unwrap_or(0);
         set_pointer(&mut object, &scale_paths(resource).spec, replicas.into());
-        let how = How { manager: Some(asked.query.get("fieldManager").to_owned()).filter(|m| !m.is_empty()), ..How::default() };
+        let how = How {
+            manager: Some(asked.query.get("fieldManager").to_owned()).filter(|m| !m.is_empty()),
+            ..How::default()
+        };
         let how = How { dry_run: !asked.query.get("dryRun").is_empty(), ..how };
         let updated = state.update(&asked.who, Target { subresource: "scale", ..main }, &live, object, &how)?;
         Ok(Reply::ok(scale_of(resource, &updated)))

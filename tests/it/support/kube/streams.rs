@@ -18,7 +18,8 @@ use tokio::sync::broadcast;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use crate::support::kube::http::header;
 use crate::support::kube::logs;
@@ -46,12 +47,18 @@ struct Session {
     v5: bool,
 }
 
-pub(crate) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>, path: &Path, query: &Query) -> Result<Reply> {
+pub(crate) fn upgrade(
+    shared: &Arc<Shared>,
+    mut request: Request<Incoming>,
+    path: &Path,
+    query: &Query,
+) -> Result<Reply> {
     if request.method() != Method::GET && request.method() != Method::POST {
         return Err(Status::method_not_allowed());
     }
     let (namespace, name) = (path.namespace.clone(), path.name.clone());
-    let pod = shared.with(|state| state.object("pods", &namespace, &name)).ok_or_else(|| Status::not_found(PODS, &name))?;
+    let pod =
+        shared.with(|state| state.object("pods", &namespace, &name)).ok_or_else(|| Status::not_found(PODS, &name))?;
     let container = logs::choose(&pod, query.get("container"))?;
     if header(request.headers(), &UPGRADE).to_ascii_lowercase() != "websocket" {
         return Err(Status::bad_request("Upgrade request required"));
@@ -59,7 +66,8 @@ pub(crate) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>, path
     if path.subresource == "portforward" {
         return Err(Status::new(501, "NotImplemented", "this test server forwards no ports"));
     }
-    let offered = request.headers().get("sec-websocket-protocol").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let offered =
+        request.headers().get("sec-websocket-protocol").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let offered: Vec<&str> = offered.split(',').map(str::trim).collect();
     let protocol = *PROTOCOLS
         .iter()
@@ -74,7 +82,8 @@ pub(crate) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>, path
         let text = format!("cannot {what} into a container in a completed pod; current phase is {phase}");
         return Err(Status::new(500, "InternalError", text));
     }
-    let running = shared.with(|state| logs::process(state, &pod, &container)).filter(|process| process.exit().is_none());
+    let running =
+        shared.with(|state| logs::process(state, &pod, &container)).filter(|process| process.exit().is_none());
     let Some(main) = running else {
         return Err(Status::new(500, "InternalError", format!("container not found (\"{container}\")")));
     };
@@ -82,7 +91,7 @@ pub(crate) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>, path
     let wants_stdin = query.is("stdin");
     let process = if attach { main } else { execute(shared, &pod, &container, query, wants_stdin)? };
     let session = Session {
-        output: process.live.subscribe(),
+        output: process.listen(!attach),
         process,
         attach,
         stdin: wants_stdin,
@@ -197,7 +206,9 @@ impl Session {
                     }
                     let outcome = outcome(self.attach, exit.code);
                     send(&mut sink, 3, outcome.to_string().as_bytes()).await;
-                    let _ = sink.send(Message::Close(None)).await;
+                    // kubectl takes a close without a code for a broken connection.
+                    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+                    let _ = sink.send(Message::Close(Some(normal))).await;
                     return;
                 }
             }

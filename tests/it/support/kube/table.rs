@@ -76,7 +76,11 @@ fn columns(resource: &Resource) -> Vec<Cell> {
             ("Status", "", |object| string(object, "/status/phase")),
             ("Claim", "", |object| {
                 let claim = &object["spec"]["claimRef"];
-                if claim.is_null() { "".into() } else { format!("{}/{}", text(&claim["namespace"]), text(&claim["name"])).into() }
+                if claim.is_null() {
+                    "".into()
+                } else {
+                    format!("{}/{}", text(&claim["namespace"]), text(&claim["name"])).into()
+                }
             }),
         ],
         ("apps", "Deployment" | "StatefulSet") => vec![("Ready", "", ready)],
@@ -127,9 +131,7 @@ pub(crate) fn partial(object: &Value) -> Value {
 
 /// A table of objects; `metadata` is the list's.
 pub(crate) fn table(resource: &Resource, objects: &[Value], metadata: Value, definitions: bool) -> Value {
-    let define = |name: &str, format: &str, kind: &str, description: &str| {
-        json!({"name": name, "type": kind, "format": format, "description": description, "priority": 0})
-    };
+    let define = |name: &str, format: &str, kind: &str, description: &str| json!({"name": name, "type": kind, "format": format, "description": description, "priority": 0});
     let own = columns(resource);
     let printed: Vec<Value> = resource
         .custom

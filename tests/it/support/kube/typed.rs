@@ -3,8 +3,8 @@
 //! The types are k8s-openapi's for 1.33; a field that came later is unknown here.
 
 use k8s_openapi::api::{
-    admissionregistration, apps, autoscaling, batch, coordination, core, discovery, networking, node, policy, rbac, scheduling,
-    storage,
+    admissionregistration, apps, autoscaling, batch, coordination, core, discovery, networking, node, policy, rbac,
+    scheduling, storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
@@ -146,8 +146,12 @@ pub(crate) fn drop_empty(value: &mut Value, parent: &str) {
 pub(crate) fn zero(group: &str, kind: &str) -> Value {
     let template = json!({"metadata": {}, "spec": {"containers": null}});
     let mut zero = match (group, kind) {
-        ("apps", "Deployment") => json!({"spec": {"selector": null, "template": template, "strategy": {}}, "status": {}}),
-        ("apps", "DaemonSet") => json!({"spec": {"selector": null, "template": template, "updateStrategy": {}}, "status": {}}),
+        ("apps", "Deployment") => {
+            json!({"spec": {"selector": null, "template": template, "strategy": {}}, "status": {}})
+        }
+        ("apps", "DaemonSet") => {
+            json!({"spec": {"selector": null, "template": template, "updateStrategy": {}}, "status": {}})
+        }
         ("apps", "StatefulSet") => {
             json!({"spec": {"selector": null, "template": template, "updateStrategy": {}}, "status": {}})
         }
@@ -168,10 +172,15 @@ pub(crate) fn zero(group: &str, kind: &str) -> Value {
         ("networking.k8s.io", "NetworkPolicy") => json!({"spec": {"podSelector": {}}}),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => json!({"rules": null}),
         ("rbac.authorization.k8s.io", _) => json!({"roleRef": {"apiGroup": "", "kind": "", "name": ""}}),
-        ("autoscaling", _) => json!({"spec": {"scaleTargetRef": {"kind": "", "name": ""}, "maxReplicas": 0}, "status": {}}),
+        ("autoscaling", _) => {
+            json!({"spec": {"scaleTargetRef": {"kind": "", "name": ""}, "maxReplicas": 0}, "status": {}})
+        }
         ("discovery.k8s.io", _) => json!({"addressType": "", "endpoints": null, "ports": null}),
         ("storage.k8s.io", "StorageClass") => json!({"provisioner": ""}),
-        ("" | "policy" | "networking.k8s.io" | "coordination.k8s.io" | "authentication.k8s.io" | "storage.k8s.io", _)
+        (
+            "" | "policy" | "networking.k8s.io" | "coordination.k8s.io" | "authentication.k8s.io" | "storage.k8s.io",
+            _,
+        )
         | ("authorization.k8s.io" | "apiregistration.k8s.io" | "certificates.k8s.io" | "resource.k8s.io", _) => {
             json!({"spec": {}, "status": {}})
         }

@@ -38,7 +38,9 @@ pub(crate) fn check(options: &WatchOptions) -> Result<()> {
         Some(_) if options.version_match != "NotOlderThan" => {
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         }
-        None if !options.version_match.is_empty() => "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        None if !options.version_match.is_empty() => {
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        }
         _ => return Ok(()),
     };
     Err(Status::invalid("ListOptions", "meta.k8s.io", "", &[Cause::forbidden("resourceVersionMatch", wrong)]))
@@ -129,7 +131,8 @@ impl Stream {
         if !initial {
             return Some(if asked == 0 { revision } else { asked });
         }
-        let prefix = if self.options.namespace.is_empty() { String::new() } else { format!("{}/", self.options.namespace) };
+        let prefix =
+            if self.options.namespace.is_empty() { String::new() } else { format!("{}/", self.options.namespace) };
         let table = self.options.resource.table();
         let (items, revision) = shared.with(|state| {
             let revision = state.store.revision();

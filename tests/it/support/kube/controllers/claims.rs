@@ -10,7 +10,8 @@ use crate::support::kube::quantity;
 use crate::support::kube::state::{State, text};
 
 const BOUND: [&str; 2] = ["pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"];
-const PROVISIONER: [&str; 2] = ["volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner"];
+const PROVISIONER: [&str; 2] =
+    ["volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner"];
 pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const COMPONENT: &str = "persistentvolume-controller";
 /// How often a controller says again why nothing happens.
@@ -47,7 +48,13 @@ fn bind_or_provision(state: &mut State, claim: &Value) {
     };
     let selected = claim["metadata"]["annotations"][SELECTED_NODE].is_string();
     if class["volumeBindingMode"] == "WaitForFirstConsumer" && !selected {
-        again(state, claim, "Normal", "WaitForFirstConsumer", "waiting for first consumer to be created before binding");
+        again(
+            state,
+            claim,
+            "Normal",
+            "WaitForFirstConsumer",
+            "waiting for first consumer to be created before binding",
+        );
         return;
     }
     let provisioner = text(&class["provisioner"]).to_owned();
@@ -189,9 +196,7 @@ fn provision(state: &mut State, claim: &Value, class: &Value) {
         }
     }
     let node = claim["metadata"]["annotations"][SELECTED_NODE].as_str().unwrap_or("lab-node").to_owned();
-    let affinity = |key: &str| {
-        json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "In", "values": [node]}]}]}})
-    };
+    let affinity = |key: &str| json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "In", "values": [node]}]}]}});
     let mut annotations = json!({"pv.kubernetes.io/provisioned-by": class["provisioner"]});
     let mut spec = json!({
         "accessModes": claim["spec"]["accessModes"], "capacity": claim["spec"]["resources"]["requests"],

@@ -64,11 +64,13 @@ fn end(state: &mut State, owner: &Value, owned: &[Arc<Value>]) {
     }
     let uid = &owner["metadata"]["uid"];
     let references = |object: &Value| object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-    let dependents = || owned.iter().filter(|object| references(object).iter().any(|reference| reference["uid"] == *uid));
+    let dependents =
+        || owned.iter().filter(|object| references(object).iter().any(|reference| reference["uid"] == *uid));
     if has_finalizer(owner, "orphan") {
         for dependent in dependents() {
             state.edit(dependent, |object| {
-                let left: Vec<Value> = references(object).into_iter().filter(|reference| reference["uid"] != *uid).collect();
+                let left: Vec<Value> =
+                    references(object).into_iter().filter(|reference| reference["uid"] != *uid).collect();
                 if let Some(metadata) = object["metadata"].as_object_mut() {
                     metadata.insert("ownerReferences".into(), Value::Array(left));
                 }
@@ -79,7 +81,9 @@ fn end(state: &mut State, owner: &Value, owned: &[Arc<Value>]) {
     }
     let mut blocked = false;
     for dependent in dependents() {
-        blocked |= references(dependent).iter().any(|reference| reference["uid"] == *uid && reference["blockOwnerDeletion"] == true);
+        blocked |= references(dependent)
+            .iter()
+            .any(|reference| reference["uid"] == *uid && reference["blockOwnerDeletion"] == true);
         if !is_dying(dependent) {
             let options = DeleteOptions { propagation: Some("Foreground".into()), ..DeleteOptions::default() };
             state.remove(MANAGER, dependent, &options);

@@ -20,7 +20,9 @@ impl State {
         let metadata = &about["metadata"];
         let namespace = metadata["namespace"].as_str().unwrap_or("default").to_owned();
         let same = |event: &Value| {
-            event["involvedObject"]["uid"] == metadata["uid"] && event["reason"] == reason && event["message"] == message
+            event["involvedObject"]["uid"] == metadata["uid"]
+                && event["reason"] == reason
+                && event["message"] == message
         };
         let known = self.objects("events").into_iter().find(|event| same(event));
         if let Some(known) = known {

@@ -47,15 +47,32 @@ fn run(state: &mut State, job: &Value) {
     let pods = pods_of(state, job);
     let count = |phase: &str| pods.iter().filter(|pod| pod["status"]["phase"] == phase).count() as u64;
     let (succeeded, failed) = (count("Succeeded"), count("Failed"));
-    let active: Vec<_> = pods.iter().filter(|pod| matches!(text(&pod["status"]["phase"]), "Pending" | "Running")).collect();
+    let active: Vec<_> =
+        pods.iter().filter(|pod| matches!(text(&pod["status"]["phase"]), "Pending" | "Running")).collect();
     let started = job["status"]["startTime"].as_str().map_or_else(now, str::to_owned);
     let completions = job["spec"]["completions"].as_u64().unwrap_or(1);
     let limit = number(&job["spec"]["backoffLimit"]);
     if succeeded >= completions {
-        return finish(state, job, "SuccessCriteriaMet", "Complete", "CompletionsReached", "Reached expected number of succeeded pods", (succeeded, failed));
+        return finish(
+            state,
+            job,
+            "SuccessCriteriaMet",
+            "Complete",
+            "CompletionsReached",
+            "Reached expected number of succeeded pods",
+            (succeeded, failed),
+        );
     }
     if failed > limit {
-        return finish(state, job, "FailureTarget", "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit", (succeeded, failed));
+        return finish(
+            state,
+            job,
+            "FailureTarget",
+            "Failed",
+            "BackoffLimitExceeded",
+            "Job has reached the specified backoff limit",
+            (succeeded, failed),
+        );
     }
     let wanted = number(&job["spec"]["parallelism"]).min(completions - succeeded);
     let mut made = 0;
@@ -88,7 +105,8 @@ fn finish(state: &mut State, job: &Value, verdict: &str, end: &str, reason: &str
         let now = now();
         json!({"type": kind, "status": "True", "lastProbeTime": now, "lastTransitionTime": now, "reason": reason, "message": message})
     };
-    let base = json!({"startTime": job["status"]["startTime"], "terminating": 0, "uncountedTerminatedPods": {}, "ready": 0});
+    let base =
+        json!({"startTime": job["status"]["startTime"], "terminating": 0, "uncountedTerminatedPods": {}, "ready": 0});
     if job["status"]["conditions"].is_null() {
         state.change(MANAGER, job, "status", |object| {
             object["status"] = base;

@@ -66,7 +66,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 impl State {
     /// Changes an object as a controller does: through the same rules as everybody, owned by its manager. False if nothing changed,
     /// also because the change was refused.
-    pub(crate) fn change(&mut self, manager: &str, what: &Value, subresource: &str, edit: impl FnOnce(&mut Value)) -> bool {
+    pub(crate) fn change(
+        &mut self,
+        manager: &str,
+        what: &Value,
+        subresource: &str,
+        edit: impl FnOnce(&mut Value),
+    ) -> bool {
         let Some(resource) = self.kind(text(&what["apiVersion"]), text(&what["kind"])) else { return false };
         let (namespace, name) = (text(&what["metadata"]["namespace"]), text(&what["metadata"]["name"]));
         let target = Target { resource: &resource, namespace, name, subresource };
@@ -129,7 +135,9 @@ impl State {
 /// Whether an object is owned, as its controller, by another.
 pub(crate) fn is_controlled_by(object: &Value, owner: &Value) -> bool {
     let references = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-    references.into_iter().any(|reference| reference["controller"] == true && reference["uid"] == owner["metadata"]["uid"])
+    references
+        .into_iter()
+        .any(|reference| reference["controller"] == true && reference["uid"] == owner["metadata"]["uid"])
 }
 
 /// The reference of a controller to what it made.

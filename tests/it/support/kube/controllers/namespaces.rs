@@ -19,7 +19,8 @@ fn empty(state: &mut State, namespace: &Value) {
     let name = text(&namespace["metadata"]["name"]).to_owned();
     let tables: Vec<String> =
         state.resources.iter().filter(|r| r.namespaced && r.can("delete")).map(|resource| resource.table()).collect();
-    let inside = |state: &State, table: &String| state.store.list_at(table, &format!("{name}/"), state.store.revision());
+    let inside =
+        |state: &State, table: &String| state.store.list_at(table, &format!("{name}/"), state.store.revision());
     for table in &tables {
         for (_, object) in inside(state, table) {
             if !is_dying(&object) {

@@ -36,10 +36,16 @@ fn schedule(state: &mut State, pod: &Value) {
     for name in claims_of(pod) {
         match state.object("persistentvolumeclaims", &namespace, &name) {
             Some(claim) if is_dying(&claim) => {
-                return refuse(state, pod, &none(&format!("persistentvolumeclaim \"{name}\" is being deleted. not found")));
+                return refuse(
+                    state,
+                    pod,
+                    &none(&format!("persistentvolumeclaim \"{name}\" is being deleted. not found")),
+                );
             }
             Some(claim) => claims.push(claim),
-            None => return refuse(state, pod, &none(&format!("persistentvolumeclaim \"{name}\" not found. not found"))),
+            None => {
+                return refuse(state, pod, &none(&format!("persistentvolumeclaim \"{name}\" not found. not found")));
+            }
         }
     }
     let mut why = String::new();
@@ -51,7 +57,12 @@ fn schedule(state: &mut State, pod: &Value) {
         }
     }
     let Some(node) = fits.first() else {
-        let text = format!("{} node(s) {why}. no new claims to deallocate, preemption: 0/{} nodes are available: {} Preemption is not helpful for scheduling.", nodes.len(), nodes.len(), nodes.len());
+        let text = format!(
+            "{} node(s) {why}. no new claims to deallocate, preemption: 0/{} nodes are available: {} Preemption is not helpful for scheduling.",
+            nodes.len(),
+            nodes.len(),
+            nodes.len()
+        );
         return refuse(state, pod, &none(&text));
     };
     let node_name = text(&node["metadata"]["name"]).to_owned();
@@ -73,7 +84,8 @@ fn schedule(state: &mut State, pod: &Value) {
     }
     state.edit(pod, |object| {
         object["spec"]["nodeName"] = node_name.as_str().into();
-        let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
+        let scheduled =
+            json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
         object["status"]["conditions"] = json!([scheduled]);
     });
     let told = format!("Successfully assigned {} to {node_name}", key_of(pod));
@@ -90,7 +102,8 @@ fn obstacle(state: &State, pod: &Value, node: &Value, claims: &[Arc<Value>]) -> 
     let labels = &node["metadata"]["labels"];
     let wanted = pod["spec"]["nodeSelector"].as_object().into_iter().flatten();
     let affinity = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-    let by_affinity = !affinity.is_object() || node_terms(&affinity["nodeSelectorTerms"], labels) && by_name(affinity, node);
+    let by_affinity =
+        !affinity.is_object() || node_terms(&affinity["nodeSelectorTerms"], labels) && by_name(affinity, node);
     if wanted.into_iter().any(|(key, value)| labels.get(key) != Some(value)) || !by_affinity {
         return Some("didn't match Pod's node affinity/selector".into());
     }
@@ -99,10 +112,13 @@ fn obstacle(state: &State, pod: &Value, node: &Value, claims: &[Arc<Value>]) -> 
     }
     for claim in claims {
         let selected = claim["metadata"]["annotations"][SELECTED_NODE].as_str();
-        if claim["status"]["phase"] != "Bound" && selected.is_some_and(|selected| node["metadata"]["name"] != selected) {
+        if claim["status"]["phase"] != "Bound" && selected.is_some_and(|selected| node["metadata"]["name"] != selected)
+        {
             return Some("had volume node affinity conflict".into());
         }
-        let Some(volume) = claim["spec"]["volumeName"].as_str().and_then(|name| state.object("persistentvolumes", "", name)) else {
+        let Some(volume) =
+            claim["spec"]["volumeName"].as_str().and_then(|name| state.object("persistentvolumes", "", name))
+        else {
             continue;
         };
         let required = &volume["spec"]["nodeAffinity"]["required"];
@@ -114,14 +130,17 @@ fn obstacle(state: &State, pod: &Value, node: &Value, claims: &[Arc<Value>]) -> 
 }
 
 fn by_name(affinity: &Value, node: &Value) -> bool {
-    let mut fields = affinity["nodeSelectorTerms"].as_array().into_iter().flatten().flat_map(|term| {
-        term["matchFields"].as_array().cloned().unwrap_or_default()
-    });
+    let mut fields = affinity["nodeSelectorTerms"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|term| term["matchFields"].as_array().cloned().unwrap_or_default());
     fields.all(|field| field["values"].as_array().is_some_and(|values| values.contains(&node["metadata"]["name"])))
 }
 
 fn refuse(state: &mut State, pod: &Value, why: &str) {
-    let known = pod["status"]["conditions"].as_array().into_iter().flatten().any(|condition| condition["message"] == why);
+    let known =
+        pod["status"]["conditions"].as_array().into_iter().flatten().any(|condition| condition["message"] == why);
     if known {
         return;
     }
@@ -160,7 +179,8 @@ impl State {
             if is_ready(pod) && healthy <= least {
                 let text_of = "Cannot evict pod as it would violate the pod's disruption budget.";
                 let name = text(&budget["metadata"]["name"]);
-                let told = format!("The disruption budget {name} needs {least} healthy pods and has {healthy} currently");
+                let told =
+                    format!("The disruption budget {name} needs {least} healthy pods and has {healthy} currently");
                 let mut status = Status::new(429, "TooManyRequests", text_of);
                 status.body["details"] = json!({});
                 return Err(status.because(&[Cause::new("DisruptionBudget", "", told)]));

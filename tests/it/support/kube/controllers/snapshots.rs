@@ -93,7 +93,9 @@ fn advance(state: &mut State, snapshot: &Value) {
     let class_name = text(&snapshot["spec"]["volumeSnapshotClassName"]);
     let class = if class_name.is_empty() { default_class(state) } else { state.object(CLASSES, "", class_name) };
     let Some(class) = class else {
-        let why = format!("failed to get input parameters to create snapshot {name}: failed to retrieve snapshot class {class_name} from the informer: volumesnapshotclass.snapshot.storage.k8s.io \"{class_name}\" not found");
+        let why = format!(
+            "failed to get input parameters to create snapshot {name}: failed to retrieve snapshot class {class_name} from the informer: volumesnapshotclass.snapshot.storage.k8s.io \"{class_name}\" not found"
+        );
         fail(state, snapshot, &why);
         return;
     };
@@ -149,7 +151,12 @@ fn bind_existing(state: &mut State, snapshot: &Value, content: &str) {
     };
     let reference = &content["spec"]["volumeSnapshotRef"];
     if reference["name"] != snapshot["metadata"]["name"] || reference["namespace"] != *namespace {
-        missing(state, snapshot, "SnapshotContentMismatch", "VolumeSnapshotContent is dynamically provisioned while expecting a pre-provisioned one, or names another VolumeSnapshot");
+        missing(
+            state,
+            snapshot,
+            "SnapshotContentMismatch",
+            "VolumeSnapshotContent is dynamically provisioned while expecting a pre-provisioned one, or names another VolumeSnapshot",
+        );
         return;
     }
     let uid = &snapshot["metadata"]["uid"];
@@ -219,7 +226,11 @@ fn advance_content(state: &mut State, content: &Value) {
         if state.faults.holds_snapshot(&held) {
             return;
         }
-        if dynamic { take(state, content) } else { look_up(state, content) }
+        if dynamic {
+            take(state, content)
+        } else {
+            look_up(state, content)
+        }
         return;
     }
     if reference["uid"].is_string() && !has_finalizer(content, CONTENT_BOUND) {
@@ -244,14 +255,18 @@ fn take(state: &mut State, content: &Value) {
     }
     let volume_handle = text(&content["spec"]["source"]["volumeHandle"]);
     let volumes = state.objects("persistentvolumes");
-    let Some(volume) = volumes.iter().find(|volume| volume["spec"]["csi"]["volumeHandle"] == volume_handle) else { return };
+    let Some(volume) = volumes.iter().find(|volume| volume["spec"]["csi"]["volumeHandle"] == volume_handle) else {
+        return;
+    };
     let Some(folder) = state.volume_folder(volume) else { return };
     let handle = new_uid();
     super::copy_folder(&folder, &state.snapshot_folder(&handle));
-    let size = quantity::to_bytes(text(&volume["spec"]["capacity"]["storage"])).and_then(|size| i64::try_from(size).ok());
+    let size =
+        quantity::to_bytes(text(&volume["spec"]["capacity"]["storage"])).and_then(|size| i64::try_from(size).ok());
     let taken = chrono::Utc::now().timestamp_nanos_opt();
     state.change(SIDECAR, content, "status", |object| {
-        object["status"] = json!({"creationTime": taken, "readyToUse": true, "restoreSize": size, "snapshotHandle": handle});
+        object["status"] =
+            json!({"creationTime": taken, "readyToUse": true, "restoreSize": size, "snapshotHandle": handle});
     });
 }
 
@@ -268,7 +283,9 @@ fn look_up(state: &mut State, content: &Value) {
         }
         return;
     }
-    let known = contents.iter().find(|other| other["status"]["snapshotHandle"] == handle.as_str() && other["status"]["readyToUse"] == true);
+    let known = contents
+        .iter()
+        .find(|other| other["status"]["snapshotHandle"] == handle.as_str() && other["status"]["readyToUse"] == true);
     let created = parse_time(&content["metadata"]["creationTimestamp"]).and_then(|time| time.timestamp_nanos_opt());
     let status = known.map_or_else(
         || json!({"creationTime": created, "readyToUse": true, "restoreSize": 0, "snapshotHandle": handle}),
@@ -293,7 +310,13 @@ fn end(state: &mut State, snapshot: &Value) {
         let what = format!("pending {}", text(&snapshot["metadata"]["uid"]));
         if !state.since.contains_key(&what) {
             state.waited(what, std::time::Duration::ZERO);
-            state.event(snapshot, CONTROLLER, "Warning", "SnapshotDeletePending", "Snapshot is being used to restore a PVC");
+            state.event(
+                snapshot,
+                CONTROLLER,
+                "Warning",
+                "SnapshotDeletePending",
+                "Snapshot is being used to restore a PVC",
+            );
         }
         return;
     }
@@ -302,7 +325,9 @@ fn end(state: &mut State, snapshot: &Value) {
         && content["spec"]["volumeSnapshotRef"]["uid"] == snapshot["metadata"]["uid"]
     {
         if content["metadata"]["annotations"][BEING_DELETED].is_null() {
-            state.change(CONTROLLER, &content, "", |object| object["metadata"]["annotations"][BEING_DELETED] = "yes".into());
+            state.change(CONTROLLER, &content, "", |object| {
+                object["metadata"]["annotations"][BEING_DELETED] = "yes".into()
+            });
         }
         if content["spec"]["deletionPolicy"] == "Delete" {
             if !is_dying(&content) {
@@ -311,7 +336,11 @@ fn end(state: &mut State, snapshot: &Value) {
             return;
         }
     }
-    release(state, text(&snapshot["metadata"]["namespace"]), text(&snapshot["spec"]["source"]["persistentVolumeClaimName"]));
+    release(
+        state,
+        text(&snapshot["metadata"]["namespace"]),
+        text(&snapshot["spec"]["source"]["persistentVolumeClaimName"]),
+    );
     state.edit(snapshot, |object| {
         drop_finalizer(object, AS_SOURCE);
         drop_finalizer(object, BOUND);
@@ -322,7 +351,8 @@ fn end(state: &mut State, snapshot: &Value) {
 fn end_content(state: &mut State, content: &Value) {
     let reference = &content["spec"]["volumeSnapshotRef"];
     let snapshot = state.object(SNAPSHOTS, text(&reference["namespace"]), text(&reference["name"]));
-    let lives = snapshot.is_some_and(|snapshot| snapshot["metadata"]["uid"] == reference["uid"] && !is_dying(&snapshot));
+    let lives =
+        snapshot.is_some_and(|snapshot| snapshot["metadata"]["uid"] == reference["uid"] && !is_dying(&snapshot));
     if lives && reference["uid"].is_string() {
         return;
     }

@@ -41,7 +41,9 @@ fn run(state: &mut State, set: &Value) {
         }
     }
     let pods = pods_of(state, set);
-    let ordinal_of = |pod: &Value| text(&pod["metadata"]["name"]).rsplit('-').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    let ordinal_of = |pod: &Value| {
+        text(&pod["metadata"]["name"]).rsplit('-').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
+    };
     let mut surplus: Vec<_> = pods.iter().filter(|pod| ordinal_of(pod) >= first + wanted).collect();
     surplus.sort_by_key(|pod| std::cmp::Reverse(ordinal_of(pod)));
     let busy = surplus.iter().any(|pod| is_dying(pod));
@@ -115,7 +117,9 @@ fn own_claims(state: &mut State, set: &Value) {
     for template in templates(set) {
         let prefix = format!("{}-{name}-", text(&template["metadata"]["name"]));
         for claim in state.objects("persistentvolumeclaims") {
-            let Some(ordinal) = text(&claim["metadata"]["name"]).strip_prefix(&prefix).and_then(|n| n.parse::<u64>().ok()) else {
+            let Some(ordinal) =
+                text(&claim["metadata"]["name"]).strip_prefix(&prefix).and_then(|n| n.parse::<u64>().ok())
+            else {
                 continue;
             };
             if claim["metadata"]["namespace"] != namespace.as_str() || is_dying(&claim) {

@@ -39,7 +39,9 @@ fn in_use(state: &State, claim: &Value) -> bool {
         let ended = matches!(text(&pod["status"]["phase"]), "Succeeded" | "Failed");
         pod["metadata"]["namespace"] == claim["metadata"]["namespace"]
             && !ended
-            && volumes.into_iter().any(|volume| volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"])
+            && volumes
+                .into_iter()
+                .any(|volume| volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"])
     })
 }
 
@@ -120,11 +122,14 @@ impl State {
         if !csi {
             return Err(Some(format!("the provisioner does not support the data source {kind}")));
         }
-        let fails = |why: &str| Err(Some(format!("error getting handle for DataSource Type {kind} by Name {name}: {why}")));
+        let fails =
+            |why: &str| Err(Some(format!("error getting handle for DataSource Type {kind} by Name {name}: {why}")));
         let wanted = quantity::to_bytes(text(&claim["spec"]["resources"]["requests"]["storage"])).unwrap_or(0);
         if kind == "PersistentVolumeClaim" {
             let Some(origin) = self.object("persistentvolumeclaims", &namespace, &name) else {
-                return fails(&format!("error getting PVC {name} ({namespace}) from api server: persistentvolumeclaim \"{name}\" not found"));
+                return fails(&format!(
+                    "error getting PVC {name} ({namespace}) from api server: persistentvolumeclaim \"{name}\" not found"
+                ));
             };
             if origin["status"]["phase"] != "Bound" {
                 return Err(None);
@@ -134,12 +139,16 @@ impl State {
             }
             let has = quantity::to_bytes(text(&origin["status"]["capacity"]["storage"])).unwrap_or(0);
             if wanted < has {
-                return fails(&format!("requested volume size {wanted} is less than the size {has} for the source volume"));
+                return fails(&format!(
+                    "requested volume size {wanted} is less than the size {has} for the source volume"
+                ));
             }
             return Ok(self.claim_folder(&namespace, &name));
         }
         let Some(snapshot) = self.object("volumesnapshots.snapshot.storage.k8s.io", &namespace, &name) else {
-            return fails(&format!("error getting snapshot {name} from api server: volumesnapshots.snapshot.storage.k8s.io \"{name}\" not found"));
+            return fails(&format!(
+                "error getting snapshot {name} from api server: volumesnapshots.snapshot.storage.k8s.io \"{name}\" not found"
+            ));
         };
         if is_dying(&snapshot) {
             return fails(&format!("snapshot {name} is being deleted"));
@@ -148,15 +157,22 @@ impl State {
             return fails(&format!("snapshot {name} is not Ready"));
         }
         let bound = text(&snapshot["status"]["boundVolumeSnapshotContentName"]);
-        let Some(content) = self.object("volumesnapshotcontents.snapshot.storage.k8s.io", "", bound) else { return Err(None) };
+        let Some(content) = self.object("volumesnapshotcontents.snapshot.storage.k8s.io", "", bound) else {
+            return Err(None);
+        };
         let has = i128::from(content["status"]["restoreSize"].as_i64().unwrap_or(0));
         if wanted < has {
-            return fails(&format!("requested volume size {wanted} is less than the size {has} for the source snapshot {name}"));
+            return fails(&format!(
+                "requested volume size {wanted} is less than the size {has} for the source snapshot {name}"
+            ));
         }
         let mode = &content["spec"]["sourceVolumeMode"];
-        let may_change = content["metadata"]["annotations"]["snapshot.storage.kubernetes.io/allow-volume-mode-change"] == "true";
+        let may_change =
+            content["metadata"]["annotations"]["snapshot.storage.kubernetes.io/allow-volume-mode-change"] == "true";
         if mode.is_string() && *mode != claim["spec"]["volumeMode"] && !may_change {
-            return fails("requested volume modifies the mode of the source volume but does not have permission to do so");
+            return fails(
+                "requested volume modifies the mode of the source volume but does not have permission to do so",
+            );
         }
         Ok(Some(self.snapshot_folder(text(&content["status"]["snapshotHandle"]))))
     }

@@ -39,7 +39,8 @@ pub(crate) fn pods_of(state: &State, owner: &Value) -> Vec<Arc<Value>> {
 
 pub(crate) fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    !is_dying(pod) && conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    !is_dying(pod)
+        && conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 pub(crate) fn has_ended(pod: &Value) -> bool {
@@ -86,7 +87,8 @@ fn replica_status(state: &mut State, set: &Value) {
     let alive = pods.iter().filter(|pod| !is_dying(pod)).count();
     let ready = pods.iter().filter(|pod| is_ready(pod)).count();
     let dying = pods.len() - alive;
-    let mut status = json!({"replicas": alive, "observedGeneration": set["metadata"]["generation"], "terminatingReplicas": dying});
+    let mut status =
+        json!({"replicas": alive, "observedGeneration": set["metadata"]["generation"], "terminatingReplicas": dying});
     if alive > 0 {
         status["fullyLabeledReplicas"] = alive.into();
     }
@@ -118,8 +120,11 @@ fn roll(state: &mut State, deployment: &Value) {
     let hash = template_hash(&deployment["spec"]["template"]);
     let set_name = format!("{name}-{hash}");
     let wanted = number(&deployment["spec"]["replicas"]);
-    let sets: Vec<_> = state.objects("replicasets.apps").into_iter().filter(|set| is_controlled_by(set, deployment)).collect();
-    for old in sets.iter().filter(|set| set["metadata"]["name"] != set_name.as_str() && number(&set["spec"]["replicas"]) > 0) {
+    let sets: Vec<_> =
+        state.objects("replicasets.apps").into_iter().filter(|set| is_controlled_by(set, deployment)).collect();
+    for old in
+        sets.iter().filter(|set| set["metadata"]["name"] != set_name.as_str() && number(&set["spec"]["replicas"]) > 0)
+    {
         scale(state, deployment, old, 0);
     }
     let Some(set) = sets.iter().find(|set| set["metadata"]["name"] == set_name.as_str()) else {
@@ -218,13 +223,14 @@ fn status(state: &mut State, deployment: &Value, set: &Value) {
     let before = deployment["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let old = |kind: &str| before.iter().find(|condition| condition["type"] == kind);
     let was_progressing = old("Progressing").map_or("", |condition| text(&condition["reason"]));
-    let progressing = if was_progressing == "NewReplicaSetAvailable" || (ready >= wanted && replicas >= wanted && wanted > 0) {
-        progress("True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}\" has successfully progressed."))
-    } else if wanted == 0 && ready == 0 && replicas == 0 {
-        progress("True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}\" has successfully progressed."))
-    } else {
-        progress("True", "ReplicaSetUpdated", &format!("ReplicaSet \"{name}\" is progressing."))
-    };
+    let progressing =
+        if was_progressing == "NewReplicaSetAvailable" || (ready >= wanted && replicas >= wanted && wanted > 0) {
+            progress("True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}\" has successfully progressed."))
+        } else if wanted == 0 && ready == 0 && replicas == 0 {
+            progress("True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}\" has successfully progressed."))
+        } else {
+            progress("True", "ReplicaSetUpdated", &format!("ReplicaSet \"{name}\" is progressing."))
+        };
     let kept = |new: Value| {
         let same = |old: &&Value| {
             old["type"] == new["type"] && old["status"] == new["status"] && old["reason"] == new["reason"]

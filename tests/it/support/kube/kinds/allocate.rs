@@ -21,7 +21,8 @@ pub(crate) struct Taken {
 
 impl Taken {
     pub(crate) fn by<'a>(services: impl Iterator<Item = &'a Value>) -> Self {
-        let mut taken = Self { addresses: BTreeSet::from([Ipv4Addr::from(u32::from(NETWORK) + 1)]), ports: BTreeSet::new() };
+        let mut taken =
+            Self { addresses: BTreeSet::from([Ipv4Addr::from(u32::from(NETWORK) + 1)]), ports: BTreeSet::new() };
         for service in services {
             taken.addresses.extend(service["spec"]["clusterIP"].as_str().and_then(|ip| ip.parse::<Ipv4Addr>().ok()));
             let ports = service["spec"]["ports"].as_array().into_iter().flatten();
@@ -72,7 +73,9 @@ pub(crate) fn service(service: &mut Value, mut taken: Taken) -> Result<(), Cause
     for (at, port) in spec["ports"].as_array_mut().into_iter().flatten().enumerate() {
         let number = match port["nodePort"].as_u64().filter(|number| *number != 0) {
             Some(given) if !NODE_PORTS.contains(&given) => {
-                let text = format!("{given}: provided port is not in the valid range. The range of valid ports is 30000-32767");
+                let text = format!(
+                    "{given}: provided port is not in the valid range. The range of valid ports is 30000-32767"
+                );
                 return Err(Cause::invalid(format!("spec.ports[{at}].nodePort"), text));
             }
             Some(given) if taken.ports.contains(&given) => {

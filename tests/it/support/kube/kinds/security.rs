@@ -37,10 +37,8 @@ pub(crate) fn violations(level: &str, spec: &Value) -> Vec<String> {
         return found;
     }
     let restricted = level == "restricted";
-    let containers: Vec<&Value> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|list| spec[*list].as_array().into_iter().flatten())
-        .collect();
+    let containers: Vec<&Value> =
+        ["containers", "initContainers"].iter().flat_map(|list| spec[*list].as_array().into_iter().flatten()).collect();
     let breaking = |test: &dyn Fn(&Value) -> bool| -> Vec<String> {
         containers.iter().filter(|c| test(c)).map(|c| c["name"].to_string()).collect()
     };
@@ -116,7 +114,9 @@ fn capabilities(restricted: bool, containers: &[&Value], who: &dyn Fn(&[String])
     for container in containers {
         let refused: Vec<String> = list(container, "add")
             .into_iter()
-            .filter(|name| if restricted { name != "NET_BIND_SERVICE" } else { !BASELINE_CAPABILITIES.contains(&name.as_str()) })
+            .filter(|name| {
+                if restricted { name != "NET_BIND_SERVICE" } else { !BASELINE_CAPABILITIES.contains(&name.as_str()) }
+            })
             .map(|name| format!("\"{name}\""))
             .collect();
         if !refused.is_empty() {

@@ -23,7 +23,13 @@ pub(crate) fn counts_generations(resource: &Resource) -> bool {
 pub(crate) fn returns_deleted(resource: &Resource) -> bool {
     matches!(
         resource.kind.as_str(),
-        "Pod" | "PodTemplate" | "ResourceQuota" | "ServiceAccount" | "PersistentVolume" | "PersistentVolumeClaim" | "Service"
+        "Pod"
+            | "PodTemplate"
+            | "ResourceQuota"
+            | "ServiceAccount"
+            | "PersistentVolume"
+            | "PersistentVolumeClaim"
+            | "Service"
     ) && resource.group.is_empty()
         || resource.group == "storage.k8s.io" && matches!(resource.kind.as_str(), "StorageClass" | "VolumeAttachment")
 }

@@ -21,7 +21,9 @@ pub(crate) fn create(resource: &Resource, object: &Value) -> Vec<Cause> {
 fn name(resource: &Resource, name: &str) -> Option<Cause> {
     let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let label = |part: &str| {
-        part.starts_with(alphanumeric) && part.ends_with(alphanumeric) && part.chars().all(|c| alphanumeric(c) || c == '-')
+        part.starts_with(alphanumeric)
+            && part.ends_with(alphanumeric)
+            && part.chars().all(|c| alphanumeric(c) || c == '-')
     };
     let invalid = |text: &str| Some(Cause::invalid("metadata.name", format!("\"{name}\": {text}")));
     match (resource.group.as_str(), resource.kind.as_str()) {
@@ -68,18 +70,18 @@ fn kind(resource: &Resource, object: &Value) -> Vec<Cause> {
         ("", "PersistentVolume") if spec["capacity"]["storage"].is_null() => {
             vec![Cause::required("spec.capacity", "")]
         }
-        ("", "Pod") => containers("spec", spec),
+        ("", "Pod") => containers("spec", spec, &Value::Null),
         ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") => {
             let mut causes = Vec::new();
             if spec["selector"].is_null() {
                 causes.push(Cause::required("spec.selector", ""));
             }
             causes.extend(selects_its_template(spec));
-            causes.extend(containers("spec.template.spec", &spec["template"]["spec"]));
+            causes.extend(containers("spec.template.spec", &spec["template"]["spec"], &spec["volumeClaimTemplates"]));
             causes
         }
         ("batch", "Job") => {
-            let mut causes = containers("spec.template.spec", &spec["template"]["spec"]);
+            let mut causes = containers("spec.template.spec", &spec["template"]["spec"], &Value::Null);
             if spec["template"]["spec"]["restartPolicy"] == "Always" {
                 let text = "\"Always\": supported values: \"OnFailure\", \"Never\"";
                 let text = format!("Unsupported value: {text}");
@@ -105,13 +107,16 @@ fn claim(spec: &Value) -> Vec<Cause> {
     causes
 }
 
-fn containers(path: &str, spec: &Value) -> Vec<Cause> {
+/// `claims` are templates whose names stand for volumes too.
+fn containers(path: &str, spec: &Value, claims: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let list = spec["containers"].as_array();
     if list.is_none_or(Vec::is_empty) {
         causes.push(Cause::required(format!("{path}.containers"), ""));
     }
-    let volumes: Vec<&Value> = spec["volumes"].as_array().into_iter().flatten().map(|volume| &volume["name"]).collect();
+    let mut volumes: Vec<&Value> =
+        spec["volumes"].as_array().into_iter().flatten().map(|volume| &volume["name"]).collect();
+    volumes.extend(claims.as_array().into_iter().flatten().map(|template| &template["metadata"]["name"]));
     for (at, container) in list.into_iter().flatten().enumerate() {
         if container["name"].as_str().is_none_or(str::is_empty) {
             causes.push(Cause::required(format!("{path}.containers[{at}].name"), ""));
@@ -167,14 +172,20 @@ pub(crate) fn update(resource: &Resource, old: &Value, new: &Value) -> Vec<Cause
         ("", "PersistentVolume") => {
             for source in ["csi", "hostPath", "local", "nfs"] {
                 if old["spec"][source] != new["spec"][source] {
-                    causes.push(Cause::forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation"));
+                    causes.push(Cause::forbidden(
+                        "spec.persistentvolumesource",
+                        "spec.persistentvolumesource is immutable after creation",
+                    ));
                 }
             }
             causes.extend(fixed("spec.volumeMode"));
         }
         ("", "Service") => {
             let (before, after) = (&old["spec"]["clusterIP"], &new["spec"]["clusterIP"]);
-            if before.as_str().is_some_and(|ip| !ip.is_empty()) && before != after && new["spec"]["type"] != "ExternalName" {
+            if before.as_str().is_some_and(|ip| !ip.is_empty())
+                && before != after
+                && new["spec"]["type"] != "ExternalName"
+            {
                 causes.push(Cause::invalid("spec.clusterIPs[0]", format!("[{after}]: may not change once set")));
             }
         }
@@ -242,7 +253,8 @@ fn claim_spec(old: &Value, new: &Value) -> Option<Cause> {
     if binding {
         before["volumeName"] = new["volumeName"].clone();
     }
-    let text = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+    let text =
+        "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
     (before != after).then(|| Cause::forbidden("spec", format!("{text}\n@@ {before} {after}")))
 }
 

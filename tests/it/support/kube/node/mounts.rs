@@ -54,7 +54,11 @@ fn fill(state: &mut State, pod: &Value, source: &Value, namespace: &str, folder:
             if reference["optional"] == true {
                 continue;
             }
-            return Err(format!("MountVolume.SetUp failed for volume {}: {} \"{name}\" not found", source["name"], table.trim_end_matches('s')));
+            return Err(format!(
+                "MountVolume.SetUp failed for volume {}: {} \"{name}\" not found",
+                source["name"],
+                table.trim_end_matches('s')
+            ));
         };
         let items = reference["items"].as_array();
         for (key, value) in object["data"].as_object().into_iter().flatten() {
@@ -104,7 +108,9 @@ fn field(pod: &Value, path: &str) -> String {
     }
     match path {
         "status.podIP" | "status.hostIP" => "127.0.0.1".into(),
-        _ => pod.pointer(&format!("/{}", path.replace('.', "/"))).map(|value| text(value).to_owned()).unwrap_or_default(),
+        _ => {
+            pod.pointer(&format!("/{}", path.replace('.', "/"))).map(|value| text(value).to_owned()).unwrap_or_default()
+        }
     }
 }
 
@@ -149,7 +155,12 @@ pub(crate) fn mounts(container: &Value, volumes: &BTreeMap<String, PathBuf>) -> 
     .collect()
 }
 
-fn environment(state: &State, pod: &Value, container: &Value, mounts: &BTreeMap<String, PathBuf>) -> Vec<(String, String)> {
+fn environment(
+    state: &State,
+    pod: &Value,
+    container: &Value,
+    mounts: &BTreeMap<String, PathBuf>,
+) -> Vec<(String, String)> {
     let namespace = text(&pod["metadata"]["namespace"]);
     let mut env: Vec<(String, String)> = Vec::new();
     env.push(("PATH".into(), std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".into())));
@@ -170,7 +181,9 @@ fn environment(state: &State, pod: &Value, container: &Value, mounts: &BTreeMap<
     };
     for from in container["envFrom"].as_array().into_iter().flatten() {
         for (table, reference) in [("configmaps", &from["configMapRef"]), ("secrets", &from["secretRef"])] {
-            let Some(object) = reference["name"].as_str().and_then(|name| state.object(table, namespace, name)) else { continue };
+            let Some(object) = reference["name"].as_str().and_then(|name| state.object(table, namespace, name)) else {
+                continue;
+            };
             for (key, value) in object["data"].as_object().into_iter().flatten() {
                 env.push((format!("{}{key}", text(&from["prefix"])), decoded(table, value)));
             }

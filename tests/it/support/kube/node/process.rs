@@ -46,6 +46,8 @@ pub(crate) struct Container {
     pub(crate) logged: watch::Sender<usize>,
     /// Channel (1 or 2) and bytes, as they come.
     pub(crate) live: broadcast::Sender<(u8, Bytes)>,
+    /// Heard from the first byte on; for exec, which must not miss any.
+    first: Mutex<Option<broadcast::Receiver<(u8, Bytes)>>>,
     stdin: Mutex<Option<mpsc::Sender<Bytes>>>,
     exit: watch::Sender<Option<Exit>>,
     pid: Option<Pid>,
@@ -71,12 +73,14 @@ impl Container {
         let mut child = command.spawn()?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (input, receiver) = mpsc::channel(STDIN_BUFFER);
+        let (live, first) = broadcast::channel(ATTACH_BUFFER);
         let container = Arc::new(Self {
+            first: Mutex::new(Some(first)),
             started: chrono::Utc::now(),
             stdin_once: program.stdin_once,
             log: Mutex::default(),
             logged: watch::Sender::new(0),
-            live: broadcast::Sender::new(ATTACH_BUFFER),
+            live,
             stdin: Mutex::new(stdin.is_some().then_some(input)),
             exit: watch::Sender::new(None),
             pid: child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw),
@@ -134,6 +138,12 @@ impl Container {
 
     pub(crate) fn lines(&self) -> Vec<Line> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All output, if nobody has taken it yet; else what comes from now on.
+    pub(crate) fn listen(&self, from_the_beginning: bool) -> broadcast::Receiver<(u8, Bytes)> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.filter(|_| from_the_beginning).unwrap_or_else(|| self.live.subscribe())
     }
 
     /// The way into standard input, while it is open.

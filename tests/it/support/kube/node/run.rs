@@ -40,7 +40,8 @@ struct Slot {
 impl Life {
     /// The pod as it is now; None when it is gone or another has its name.
     fn pod(&self) -> Option<Arc<Value>> {
-        self.shared.with(|state| state.store.get("pods", &self.key).filter(|pod| pod["metadata"]["uid"] == self.uid.as_str()))
+        self.shared
+            .with(|state| state.store.get("pods", &self.key).filter(|pod| pod["metadata"]["uid"] == self.uid.as_str()))
     }
 
     fn write(&self, pod: &Value, view: &View<'_>) {
@@ -124,7 +125,10 @@ async fn without_image(life: &Life, specs: &[Value], inits: &[Value]) -> Option<
     let (reason, message) = if never {
         ("ErrImageNeverPull", format!("Container image \"{image}\" is not present with pull policy of Never"))
     } else {
-        ("ImagePullBackOff", format!("Back-off pulling image \"{image}\": ErrImagePull: failed to resolve reference: not found"))
+        (
+            "ImagePullBackOff",
+            format!("Back-off pulling image \"{image}\": ErrImagePull: failed to resolve reference: not found"),
+        )
     };
     let pod = life.pod()?;
     life.event(&pod, "Warning", if never { "ErrImageNeverPull" } else { "Failed" }, &message);
@@ -144,11 +148,21 @@ async fn without_image(life: &Life, specs: &[Value], inits: &[Value]) -> Option<
     Some(Outcome::NeverRan)
 }
 
-fn start(life: &Life, pod: &Value, spec: &Value, folders: &BTreeMap<String, PathBuf>) -> Result<Arc<Container>, String> {
+fn start(
+    life: &Life,
+    pod: &Value,
+    spec: &Value,
+    folders: &BTreeMap<String, PathBuf>,
+) -> Result<Arc<Container>, String> {
     let program = life.shared.with(|state| mounts::program(state, &life.shared.node, pod, spec, folders, None));
     let name = text(&spec["name"]);
     let image = text(&spec["image"]);
-    life.event(pod, "Normal", "Pulled", &format!("Container image \"{image}\" already present on machine and can be accessed by the pod"));
+    life.event(
+        pod,
+        "Normal",
+        "Pulled",
+        &format!("Container image \"{image}\" already present on machine and can be accessed by the pod"),
+    );
     let started = Container::start(&program).map_err(|error| {
         let what = program.argv.first().cloned().unwrap_or_default();
         format!("failed to create containerd task: exec: \"{what}\": {error}")
@@ -194,7 +208,12 @@ async fn initialize(
 }
 
 /// Runs the containers until all have ended for good.
-async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Value], inits: &[(Value, Seen)]) -> Outcome {
+async fn supervise(
+    life: &Life,
+    folders: &BTreeMap<String, PathBuf>,
+    specs: &[Value],
+    inits: &[(Value, Seen)],
+) -> Outcome {
     let began = Instant::now();
     let mut slots: Vec<Slot> = Vec::new();
     let Some(pod) = life.pod() else { return Outcome::NeverRan };
@@ -227,7 +246,10 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
                 if let Some(why) = life.run.eviction() {
                     ending = Some(("Evicted", why));
                 } else if deadline.is_some_and(|deadline| began.elapsed() >= deadline) {
-                    ending = Some(("DeadlineExceeded", "Pod was active on the node longer than the specified deadline".into()));
+                    ending = Some((
+                        "DeadlineExceeded",
+                        "Pod was active on the node longer than the specified deadline".into(),
+                    ));
                 }
             }
         }
@@ -325,7 +347,11 @@ fn describe<'a>(
         phase,
         sandbox: true,
         initialized: true,
-        containers: specs.iter().zip(slots).map(|(c, slot)| (c, slot.seen.clone(), slot.restarts, slot.last.clone())).collect(),
+        containers: specs
+            .iter()
+            .zip(slots)
+            .map(|(c, slot)| (c, slot.seen.clone(), slot.restarts, slot.last.clone()))
+            .collect(),
         inits: inits.iter().map(|(spec, seen)| (spec, seen.clone())).collect(),
         reason,
     }

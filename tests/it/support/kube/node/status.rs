@@ -86,9 +86,9 @@ pub(crate) fn status(pod: &Value, view: &View<'_>, address: &str) -> Value {
     let ended = matches!(view.phase, "Succeeded" | "Failed");
     let running = |(_, seen, _, _): &(&Value, Seen, u64, Option<Arc<Container>>)| matches!(seen, Seen::Running(_));
     let all_ended = view.containers.iter().all(|(_, seen, _, _)| matches!(seen, Seen::Ended(_)));
-    let failed = view.containers.iter().any(|(_, seen, _, _)| {
-        matches!(seen, Seen::Ended(process) if process.exit().is_some_and(|exit| exit.code != 0))
-    });
+    let failed = view.containers.iter().any(
+        |(_, seen, _, _)| matches!(seen, Seen::Ended(process) if process.exit().is_some_and(|exit| exit.code != 0)),
+    );
     let ready = view.containers.iter().all(running);
     let over = match (ended || all_ended, failed) {
         (true, true) => Some("PodFailed"),
@@ -98,8 +98,12 @@ pub(crate) fn status(pod: &Value, view: &View<'_>, address: &str) -> Value {
     let unready = match over {
         Some(reason) => (reason, String::new()),
         None => {
-            let names: Vec<&str> =
-                view.containers.iter().filter(|container| !running(container)).map(|(c, _, _, _)| text(&c["name"])).collect();
+            let names: Vec<&str> = view
+                .containers
+                .iter()
+                .filter(|container| !running(container))
+                .map(|(c, _, _, _)| text(&c["name"]))
+                .collect();
             ("ContainersNotReady", format!("containers with unready status: [{}]", names.join(" ")))
         }
     };
@@ -128,8 +132,11 @@ pub(crate) fn status(pod: &Value, view: &View<'_>, address: &str) -> Value {
         condition("PodScheduled", true, "", ""),
     ];
     conditions.extend(before.iter().filter(|old| old["type"] == "DisruptionTarget").cloned());
-    let containers: Vec<Value> =
-        view.containers.iter().map(|(c, seen, restarts, last)| container_status(c, seen, *restarts, last.as_ref())).collect();
+    let containers: Vec<Value> = view
+        .containers
+        .iter()
+        .map(|(c, seen, restarts, last)| container_status(c, seen, *restarts, last.as_ref()))
+        .collect();
     let started = pod["status"]["startTime"].as_str().map_or_else(now, str::to_owned);
     let mut status = json!({
         "observedGeneration": generation, "phase": view.phase, "conditions": conditions, "hostIP": "192.0.2.10",
@@ -141,7 +148,10 @@ pub(crate) fn status(pod: &Value, view: &View<'_>, address: &str) -> Value {
             view.inits.iter().map(|(container, seen)| container_status(container, seen, 0, None)).collect();
     }
     let was_up = pod["status"]["podIP"].is_string();
-    let up = view.containers.iter().any(|(_, seen, _, _)| !matches!(seen, Seen::Waiting("ContainerCreating" | "PodInitializing", _)));
+    let up = view
+        .containers
+        .iter()
+        .any(|(_, seen, _, _)| !matches!(seen, Seen::Waiting("ContainerCreating" | "PodInitializing", _)));
     if was_up || up {
         status["podIP"] = address.into();
         status["podIPs"] = json!([{"ip": address}]);

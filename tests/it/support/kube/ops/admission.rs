@@ -50,7 +50,9 @@ impl State {
         let name = text(&object["metadata"]["name"]).to_owned();
         let about = About { resource: "pods", group: "" };
         let Some(account_object) = self.object("serviceaccounts", namespace, &account) else {
-            let why = format!("error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found");
+            let why = format!(
+                "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
+            );
             return Err(Status::forbidden(about, &name, &why));
         };
         if object["spec"]["automountServiceAccountToken"].is_null()
@@ -102,7 +104,8 @@ impl State {
     }
 
     fn check_pod_security(&self, namespace: &str, object: &Value) -> Result<()> {
-        let labels = self.object("namespaces", "", namespace).map(|ns| ns["metadata"]["labels"].clone()).unwrap_or_default();
+        let labels =
+            self.object("namespaces", "", namespace).map(|ns| ns["metadata"]["labels"].clone()).unwrap_or_default();
         let level = text(&labels["pod-security.kubernetes.io/enforce"]);
         let found = security::violations(level, &object["spec"]);
         if found.is_empty() {

@@ -17,9 +17,14 @@ pub(crate) fn parse(kind: &str, content_type: &str, bytes: &[u8]) -> Result<Valu
         );
         Status::bad_request(text)
     };
+    if content_type.contains("protobuf") {
+        let text = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
+        return Err(Status::new(415, "UnsupportedMediaType", text));
+    }
     if content_type.contains("yaml") {
         let text = std::str::from_utf8(bytes).map_err(|error| unrecognized(error.to_string()))?;
-        return serde_saphyr::from_str(text).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")));
+        return serde_saphyr::from_str(text)
+            .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")));
     }
     serde_json::from_slice(bytes).map_err(|_| unrecognized(go_error(bytes)))
 }
@@ -51,12 +56,14 @@ pub(crate) fn decode(resource: &Resource, object: &mut Value, how: &How) -> Resu
         return Err(Status::bad_request(format!("{what} in '{object}'")));
     }
     if api_version != wanted {
-        let text = format!("the API version in the data ({api_version}) does not match the expected API version ({wanted})");
+        let text =
+            format!("the API version in the data ({api_version}) does not match the expected API version ({wanted})");
         return Err(Status::bad_request(text));
     }
     if kind != resource.kind {
         let (version, ours) = (&resource.version, &resource.kind);
-        let group = if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or_default() };
+        let group =
+            if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or_default() };
         return Err(Status::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {ours}: converting ({version}.{kind}) to ({group}.{ours}): unknown conversion"
         )));
@@ -99,7 +106,8 @@ pub(crate) fn tidy(resource: &Resource, object: &mut Value, how: &How) -> Result
 fn drop_null_metadata(object: &mut Value) {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.retain(|_, value| {
-            let empty = value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+            let empty =
+                value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
             !(value.is_null() || empty)
         });
     }

@@ -25,16 +25,23 @@ pub(crate) struct Listing {
 }
 
 impl State {
-    pub(crate) fn list(&self, resource: &Resource, namespace: &str, selector: &Selector, options: &ListOptions) -> Result<Listing> {
+    pub(crate) fn list(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        selector: &Selector,
+        options: &ListOptions,
+    ) -> Result<Listing> {
         let mut limit = options.limit;
         let mut start = String::new();
         let mut version = self.store.revision();
         if !options.token.is_empty() {
             (version, start) = self.resume(&options.token)?;
         } else if !options.version.is_empty() {
-            let asked: u64 = options.version.parse().map_err(|_| {
-                Status::bad_request(format!("resourceVersion: Invalid value: \"{}\"", options.version))
-            })?;
+            let asked: u64 = options
+                .version
+                .parse()
+                .map_err(|_| Status::bad_request(format!("resourceVersion: Invalid value: \"{}\"", options.version)))?;
             if asked > version {
                 let text = format!("Too large resource version: {asked}, current: {version}");
                 let mut status = Status::new(504, "Timeout", format!("Timeout: {text}"));
@@ -75,7 +82,8 @@ impl State {
     }
 
     fn resume(&self, token: &str) -> Result<(u64, String)> {
-        let invalid = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let invalid =
+            |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         // Go does not mind loose bits at the end.
         let mut lenient = BASE64URL_NOPAD.specification();
         lenient.check_trailing_bits = false;

@@ -38,7 +38,13 @@ impl State {
     }
 
     /// PUT.
-    pub(crate) fn replace(&mut self, who: &Caller, target: Target<'_>, mut object: Value, how: &How) -> Result<(Value, Vec<String>)> {
+    pub(crate) fn replace(
+        &mut self,
+        who: &Caller,
+        target: Target<'_>,
+        mut object: Value,
+        how: &How,
+    ) -> Result<(Value, Vec<String>)> {
         let Target { resource, namespace, name, .. } = target;
         let warnings = decode::decode(resource, &mut object, how)?;
         let given = text(&object["metadata"]["name"]);
@@ -84,7 +90,13 @@ impl State {
         Ok((self.update(who, target, &live, object, how)?, warnings, false))
     }
 
-    fn apply(&mut self, who: &Caller, target: Target<'_>, body: &Value, how: &How) -> Result<(Value, Vec<String>, bool)> {
+    fn apply(
+        &mut self,
+        who: &Caller,
+        target: Target<'_>,
+        body: &Value,
+        how: &How,
+    ) -> Result<(Value, Vec<String>, bool)> {
         let Target { resource, namespace, name, subresource } = target;
         let Some(manager) = how.manager.as_deref().filter(|manager| !manager.is_empty()) else {
             let cause = Cause::required("fieldManager", "is required for apply patch");
@@ -95,7 +107,11 @@ impl State {
         }
         if text(&body["apiVersion"]) != resource.api_version() || text(&body["kind"]) != resource.kind {
             let (given, kind) = (text(&body["apiVersion"]), text(&body["kind"]));
-            let text = format!("invalid object type: {given}, Kind={kind}, expected {}, Kind={}", resource.api_version(), resource.kind);
+            let text = format!(
+                "invalid object type: {given}, Kind={kind}, expected {}, Kind={}",
+                resource.api_version(),
+                resource.kind
+            );
             return Err(Status::bad_request(text));
         }
         let live = self.object(&resource.table(), namespace, name);
@@ -134,7 +150,14 @@ impl State {
     }
 
     /// From here replacement and patch are one: versions, ownership, rules, storage.
-    pub(crate) fn update(&mut self, who: &Caller, target: Target<'_>, live: &Arc<Value>, mut object: Value, how: &How) -> Result<Value> {
+    pub(crate) fn update(
+        &mut self,
+        who: &Caller,
+        target: Target<'_>,
+        live: &Arc<Value>,
+        mut object: Value,
+        how: &How,
+    ) -> Result<Value> {
         let Target { resource, subresource, name, .. } = target;
         let uid = text(&object["metadata"]["uid"]);
         if !uid.is_empty() && live["metadata"]["uid"] != uid {
@@ -168,7 +191,14 @@ impl State {
         self.finish(who, target, live, object, how)
     }
 
-    fn finish(&mut self, who: &Caller, target: Target<'_>, live: &Arc<Value>, mut object: Value, how: &How) -> Result<Value> {
+    fn finish(
+        &mut self,
+        who: &Caller,
+        target: Target<'_>,
+        live: &Arc<Value>,
+        mut object: Value,
+        how: &How,
+    ) -> Result<Value> {
         let Target { resource, namespace, name, subresource } = target;
         prepare_update(resource, subresource, live, &mut object);
         if resource.namespaced {
@@ -208,7 +238,8 @@ impl State {
 pub(crate) fn gone(resource: &Resource, object: &Value) -> bool {
     let metadata = &object["metadata"];
     let finalizers = metadata["finalizers"].as_array().is_some_and(|list| !list.is_empty());
-    let kept = resource.table() == "namespaces" && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+    let kept = resource.table() == "namespaces"
+        && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
     let graceful = metadata["deletionGracePeriodSeconds"].as_u64().is_some_and(|seconds| seconds > 0);
     metadata["deletionTimestamp"].is_string() && !finalizers && !graceful && !kept
 }
@@ -248,7 +279,9 @@ fn intersect(value: &mut Value, known: &Value) {
     match (value, known) {
         (Value::Object(map), Value::Object(known)) => {
             map.retain(|key, value| {
-                let Some(known) = known.get(key) else { return value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty) };
+                let Some(known) = known.get(key) else {
+                    return value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+                };
                 intersect(value, known);
                 true
             });
