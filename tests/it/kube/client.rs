@@ -98,7 +98,7 @@ async fn a_watch_tells_every_change_and_says_when_it_is_too_old() {
     maps.delete("w", &DeleteParams::default()).await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        let event = tokio::time::timeout(Duration::from_secs(5), events.try_next()).await.unwrap().unwrap().unwrap();
+        let event = tokio::time::timeout(Duration::from_secs(20), events.try_next()).await.unwrap().unwrap().unwrap();
         seen.push(match event {
             WatchEvent::Added(_) => "added",
             WatchEvent::Modified(_) => "modified",

@@ -72,7 +72,7 @@ async fn read_until(process: &mut AttachedProcess, text: &str) -> String {
             seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), all).await.expect("output in time");
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("output in time");
     seen
 }
 
@@ -134,7 +134,8 @@ async fn exec_gives_output_input_and_exit_code() {
     let (mut out, mut err) = (String::new(), String::new());
     let (mut stdout, mut stderr) = (process.stdout().unwrap(), process.stderr().unwrap());
     let (read_out, read_err) = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
-    (read_out.unwrap(), read_err.unwrap());
+    read_out.unwrap();
+    read_err.unwrap();
     assert_eq!((out.as_str(), err.as_str()), ("out x\n", "err\n"));
     let status = process.take_status().unwrap().await.unwrap();
     assert_eq!(status.reason.as_deref(), Some("NonZeroExitCode"));
@@ -149,7 +150,7 @@ async fn a_log_is_followed_to_its_end() {
     let params = LogParams { follow: true, ..LogParams::default() };
     let mut log = pods.log_stream("talk", &params).await.unwrap();
     let mut text = String::new();
-    tokio::time::timeout(Duration::from_secs(5), futures::AsyncReadExt::read_to_string(&mut log, &mut text))
+    tokio::time::timeout(Duration::from_secs(20), futures::AsyncReadExt::read_to_string(&mut log, &mut text))
         .await
         .unwrap()
         .unwrap();
@@ -168,7 +169,9 @@ async fn a_pod_ends_in_many_ways() {
     create_pod(&server, &pod("polite", polite)).await;
     phase(&server, "polite", "Running").await;
     // The trap must be set.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    while !pods.logs("polite", &LogParams::default()).await.unwrap().contains("ready") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let mut log = pods.log_stream("polite", &LogParams { follow: true, ..LogParams::default() }).await.unwrap();
     pods.delete("polite", &DeleteParams::default()).await.unwrap();
     let mut text = String::new();

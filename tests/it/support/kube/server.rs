@@ -154,6 +154,11 @@ impl KubeServer {
         self.shared.watches_ended.send_replace(ending);
     }
 
+    /// One more node; all of them are this machine.
+    pub(crate) fn add_node(&self, name: &str) {
+        self.shared.with(|state| bootstrap::node(state, name));
+    }
+
     /// The node ends a pod, as it does when it runs out of something.
     pub(crate) fn evict(&self, namespace: &str, name: &str, why: &str) {
         self.shared.with(|state| {
@@ -183,10 +188,10 @@ impl KubeServer {
         self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until something is true of the state; panics after ten seconds.
+    /// Waits until something is true of the state; panics after half a minute.
     pub(crate) async fn until(&self, what: &str, mut is: impl FnMut(&State) -> bool) {
         let mut changed = self.shared.changed.subscribe();
-        let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
         while !self.shared.with(|state| is(state)) {
             let more = tokio::time::timeout_at(limit, changed.changed()).await;
             assert!(more.is_ok(), "waited in vain: {what}");

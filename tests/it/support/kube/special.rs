@@ -1,7 +1,7 @@
 //! Subresources and the resources that are only asked, never stored.
 
 use hyper::Method;
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use crate::support::kube::http::{Asked, header, patch_of, target, write_reply};
@@ -36,10 +36,7 @@ pub(crate) fn answer(asked: &Asked, resource: &Resource, bytes: &[u8]) -> Result
             let object = asked.shared.with(|state| state.live(target(asked, resource)))?;
             Ok(Reply::ok(State::show(resource, &object)))
         }
-        ("status", &Method::PUT | &Method::PATCH) => {
-            let _ = header(&asked.parts.headers, &ACCEPT);
-            write_reply(asked, resource, bytes, Shape::Whole)
-        }
+        ("status", &Method::PUT | &Method::PATCH) => write_reply(asked, resource, bytes, Shape::Whole),
         ("finalize", &Method::PUT) => finalize(asked, bytes),
         ("scale", _) => scale(asked, resource, bytes),
         ("token", &Method::POST) => token(asked, bytes),

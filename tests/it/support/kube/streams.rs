@@ -60,7 +60,7 @@ pub(crate) fn upgrade(
     let pod =
         shared.with(|state| state.object("pods", &namespace, &name)).ok_or_else(|| Status::not_found(PODS, &name))?;
     let container = logs::choose(&pod, query.get("container"))?;
-    if header(request.headers(), &UPGRADE).to_ascii_lowercase() != "websocket" {
+    if !header(request.headers(), &UPGRADE).eq_ignore_ascii_case("websocket") {
         return Err(Status::bad_request("Upgrade request required"));
     }
     if path.subresource == "portforward" {
@@ -160,7 +160,6 @@ impl Session {
     async fn run(mut self, socket: Socket) {
         let (mut sink, mut stream) = socket.split();
         let input = if self.stdin { self.process.stdin() } else { None };
-        let mut open = true;
         // Empty messages tell the client which channels there are.
         for channel in [1, 2, 3] {
             if !send(&mut sink, channel, &[]).await {
@@ -182,7 +181,7 @@ impl Session {
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                message = stream.next(), if open => match message {
+                message = stream.next() => match message {
                     Some(Ok(Message::Binary(bytes))) => {
                         let closes = self.v5 && bytes.first() == Some(&255) && bytes.get(1) == Some(&0);
                         if closes {
@@ -196,8 +195,6 @@ impl Session {
                     Some(Ok(_)) => {}
                 },
                 exit = &mut ended => {
-                    open = false;
-                    let _ = open;
                     while let Ok((channel, bytes)) = self.output.try_recv() {
                         let wanted = if channel == 1 { self.stdout } else { self.stderr };
                         if wanted {

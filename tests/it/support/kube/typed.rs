@@ -126,15 +126,13 @@ const MAPS: [&str; 12] = [
 
 pub(crate) fn drop_empty(value: &mut Value, parent: &str) {
     match value {
-        Value::Object(map) => {
-            // A schema in a definition is data, not structure.
-            if parent != "openAPIV3Schema" {
-                map.retain(|key, value| {
-                    drop_empty(value, key);
-                    let empty_map = MAPS.contains(&key.as_str()) && value.as_object().is_some_and(Map::is_empty);
-                    !(empty_map || value.as_array().is_some_and(Vec::is_empty))
-                });
-            }
+        // A schema in a definition is data, not structure.
+        Value::Object(map) if parent != "openAPIV3Schema" => {
+            map.retain(|key, value| {
+                drop_empty(value, key);
+                let empty_map = MAPS.contains(&key.as_str()) && value.as_object().is_some_and(Map::is_empty);
+                !(empty_map || value.as_array().is_some_and(Vec::is_empty))
+            });
         }
         Value::Array(list) => list.iter_mut().for_each(|value| drop_empty(value, parent)),
         _ => {}

@@ -73,7 +73,7 @@ pub(crate) async fn run(shared: Arc<Shared>, options: WatchOptions, out: Sender<
             let changes: Vec<Change> = state.store.changes_after(at).to_vec();
             (changes, state.store.revision(), state.store.compacted())
         });
-        if at < compacted && at + 1 < compacted {
+        if at < compacted {
             // What this watch has not seen is forgotten.
             stream.expired(at, compacted).await;
             return;

@@ -26,8 +26,6 @@ pub(crate) fn step(state: &mut State) {
 }
 
 fn bind_or_provision(state: &mut State, claim: &Value) {
-    let namespace = text(&claim["metadata"]["namespace"]);
-    let name = text(&claim["metadata"]["name"]);
     if let Some(volume) = suitable(state, claim) {
         bind(state, claim, &volume);
         return;
@@ -75,12 +73,10 @@ fn bind_or_provision(state: &mut State, claim: &Value) {
     if !state.waited(format!("provision {uid}"), state.pace.provision) {
         return;
     }
-    match provisioner.as_str() {
-        CSI_DRIVER | LOCAL_PATH => provision(state, claim, &class),
-        // Nobody serves other provisioners here, as with a driver that is not installed.
-        _ => return,
+    // Nobody serves other provisioners here, as with a driver that is not installed.
+    if provisioner == CSI_DRIVER || provisioner == LOCAL_PATH {
+        provision(state, claim, &class);
     }
-    let _ = (namespace, name);
 }
 
 /// Says why nothing happens, now and then.

@@ -223,14 +223,12 @@ fn status(state: &mut State, deployment: &Value, set: &Value) {
     let before = deployment["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let old = |kind: &str| before.iter().find(|condition| condition["type"] == kind);
     let was_progressing = old("Progressing").map_or("", |condition| text(&condition["reason"]));
-    let progressing =
-        if was_progressing == "NewReplicaSetAvailable" || (ready >= wanted && replicas >= wanted && wanted > 0) {
-            progress("True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}\" has successfully progressed."))
-        } else if wanted == 0 && ready == 0 && replicas == 0 {
-            progress("True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}\" has successfully progressed."))
-        } else {
-            progress("True", "ReplicaSetUpdated", &format!("ReplicaSet \"{name}\" is progressing."))
-        };
+    let complete = ready >= wanted && replicas >= wanted;
+    let progressing = if was_progressing == "NewReplicaSetAvailable" || complete {
+        progress("True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}\" has successfully progressed."))
+    } else {
+        progress("True", "ReplicaSetUpdated", &format!("ReplicaSet \"{name}\" is progressing."))
+    };
     let kept = |new: Value| {
         let same = |old: &&Value| {
             old["type"] == new["type"] && old["status"] == new["status"] && old["reason"] == new["reason"]

@@ -67,20 +67,13 @@ pub(crate) async fn run(shared: Arc<Shared>, key: String, run: Arc<PodRun>) {
     let number = uid.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     let address = format!("10.244.{}.{}", number >> 8 & 0xff, number & 0xff);
     let life = Life { shared, key, uid, run, address };
-    let outcome = live(&life).await;
-    end(&life, outcome).await;
+    live(&life).await;
+    end(&life).await;
 }
 
-/// How a pod ended on the node.
-enum Outcome {
-    /// Its containers ended by themselves or were ended; already written down.
-    Done,
-    /// It was deleted before anything ran.
-    NeverRan,
-}
-
-async fn live(life: &Life) -> Outcome {
-    let Some(pod) = life.pod() else { return Outcome::NeverRan };
+/// Until nothing of the pod runs any more, or it was deleted before anything ran.
+async fn live(life: &Life) {
+    let Some(pod) = life.pod() else { return };
     let specs: Vec<Value> = pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
     let inits: Vec<Value> = pod["spec"]["initContainers"].as_array().cloned().unwrap_or_default();
     let creating = if inits.is_empty() { "ContainerCreating" } else { "PodInitializing" };
@@ -94,32 +87,32 @@ async fn live(life: &Life) -> Outcome {
     };
     life.write(&pod, &waiting(false));
     let folders = loop {
-        let Some(pod) = life.pod().filter(|pod| !is_dying(pod)) else { return Outcome::NeverRan };
+        let Some(pod) = life.pod().filter(|pod| !is_dying(pod)) else { return };
         match life.shared.with(|state| mounts::volumes(state, &pod)) {
             Ok(folders) => break folders,
             Err(why) => life.event(&pod, "Warning", "FailedMount", &why),
         }
         tokio::time::sleep(TICK * 5).await;
     };
-    let Some(pod) = life.pod() else { return Outcome::NeverRan };
+    let Some(pod) = life.pod() else { return };
     life.write(&pod, &waiting(true));
-    if let Some(outcome) = without_image(life, &specs, &inits).await {
-        return outcome;
+    if without_image(life, &specs, &inits).await {
+        return;
     }
     let mut done: Vec<(Value, Seen)> = Vec::new();
     for init in &inits {
         match initialize(life, &folders, init, &specs, &done).await {
             Some(process) => done.push((init.clone(), Seen::Ended(process))),
-            None => return Outcome::Done,
+            None => return,
         }
     }
-    supervise(life, &folders, &specs, &done).await
+    supervise(life, &folders, &specs, &done).await;
 }
 
-/// A pod whose image nobody has waits until it is deleted.
-async fn without_image(life: &Life, specs: &[Value], inits: &[Value]) -> Option<Outcome> {
+/// A pod whose image nobody has waits until it is deleted; false if it has all of them.
+async fn without_image(life: &Life, specs: &[Value], inits: &[Value]) -> bool {
     let absent = |spec: &&Value| life.shared.node.absent.contains(text(&spec["image"]));
-    let missing = specs.iter().chain(inits).find(absent)?;
+    let Some(missing) = specs.iter().chain(inits).find(absent) else { return false };
     let image = text(&missing["image"]).to_owned();
     let never = missing["imagePullPolicy"] == "Never";
     let (reason, message) = if never {
@@ -130,7 +123,7 @@ async fn without_image(life: &Life, specs: &[Value], inits: &[Value]) -> Option<
             format!("Back-off pulling image \"{image}\": ErrImagePull: failed to resolve reference: not found"),
         )
     };
-    let pod = life.pod()?;
+    let Some(pod) = life.pod() else { return true };
     life.event(&pod, "Warning", if never { "ErrImageNeverPull" } else { "Failed" }, &message);
     life.event(&pod, "Warning", "Failed", if never { "Error: ErrImageNeverPull" } else { "Error: ImagePullBackOff" });
     let view = View {
@@ -145,7 +138,7 @@ async fn without_image(life: &Life, specs: &[Value], inits: &[Value]) -> Option<
     while life.pod().is_some_and(|pod| !is_dying(&pod)) {
         life.wait().await;
     }
-    Some(Outcome::NeverRan)
+    true
 }
 
 fn start(
@@ -208,15 +201,10 @@ async fn initialize(
 }
 
 /// Runs the containers until all have ended for good.
-async fn supervise(
-    life: &Life,
-    folders: &BTreeMap<String, PathBuf>,
-    specs: &[Value],
-    inits: &[(Value, Seen)],
-) -> Outcome {
+async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Value], inits: &[(Value, Seen)]) {
     let began = Instant::now();
     let mut slots: Vec<Slot> = Vec::new();
-    let Some(pod) = life.pod() else { return Outcome::NeverRan };
+    let Some(pod) = life.pod() else { return };
     let mut known = Arc::clone(&pod);
     for spec in specs {
         let seen = match start(life, &pod, spec, folders) {
@@ -282,7 +270,7 @@ async fn supervise(
         let over = slots.iter().all(|slot| slot.again.is_none() && !matches!(slot.seen, Seen::Running(_)))
             && (stopping.is_some() || slots.iter().all(|slot| matches!(slot.seen, Seen::Ended(_))));
         if let Some(pod) = &pod {
-            let shown = describe(&slots, pod, specs, inits, "Running", None);
+            let shown = describe(&slots, specs, inits, "Running", None);
             let key = format!("{}{}", summary(&slots), pod["metadata"]["generation"]);
             // A pod that is being stopped says how it ended only when all of it has.
             if key != written && (stopping.is_none() || !slots.iter().any(|slot| matches!(slot.seen, Seen::Ended(_)))) {
@@ -294,10 +282,10 @@ async fn supervise(
             if let Some(pod) = life.pod() {
                 let failed = ending.is_some() || slots.iter().any(failed);
                 let reason = ending.clone();
-                let view = describe(&slots, &pod, specs, inits, if failed { "Failed" } else { "Succeeded" }, reason);
+                let view = describe(&slots, specs, inits, if failed { "Failed" } else { "Succeeded" }, reason);
                 life.write(&pod, &view);
             }
-            return Outcome::Done;
+            return;
         }
         life.wait().await;
     }
@@ -337,7 +325,6 @@ fn advance(slot: &mut Slot, policy: &str, stopping: bool) {
 
 fn describe<'a>(
     slots: &[Slot],
-    _pod: &Value,
     specs: &'a [Value],
     inits: &'a [(Value, Seen)],
     phase: &'a str,
@@ -358,11 +345,10 @@ fn describe<'a>(
 }
 
 /// Waits for the deletion of a pod that has ended, and takes it away when it comes.
-async fn end(life: &Life, outcome: Outcome) {
+async fn end(life: &Life) {
     loop {
         let Some(pod) = life.pod() else { return };
         if is_dying(&pod) {
-            let _ = matches!(outcome, Outcome::NeverRan);
             life.shared.with(|state| take_away(&mut state.store, &life.key, &life.uid));
             return;
         }

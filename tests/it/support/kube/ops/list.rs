@@ -49,7 +49,7 @@ impl State {
                 return Err(status);
             }
             if options.version_match == "Exact" {
-                if asked <= self.store.compacted() {
+                if asked < self.store.compacted() {
                     return Err(Status::expired("The resourceVersion for the provided list is too old."));
                 }
                 version = asked;
@@ -99,9 +99,7 @@ impl State {
             return Ok((self.store.revision(), start));
         }
         let version = version.unsigned_abs();
-        if version <= self.store.compacted() && self.store.compacted() < self.store.revision()
-            || version < self.store.compacted()
-        {
+        if version < self.store.compacted() {
             let text = "The provided continue parameter is too old to display a consistent list result. You can start a new list \
                         without the continue parameter, or use the continue token in this response to retrieve the remainder \
                         of the results. Continuing with the provided token results in an inconsistent list - objects that \

@@ -122,10 +122,10 @@ impl State {
         let writer = Writer { manager, api_version: &api_version, subresource, now: &now };
         let reset = reset_fields(resource, subresource);
         let base = live.as_ref().map_or_else(|| create::empty(resource), |live| State::show(resource, live));
-        if let Some(version) = applied["metadata"]["resourceVersion"].as_str() {
-            if live.as_ref().is_some_and(|live| live["metadata"]["resourceVersion"] != version) {
-                return Err(Status::modified(resource.about(), name));
-            }
+        if let (Some(version), Some(live)) = (applied["metadata"]["resourceVersion"].as_str(), &live)
+            && live["metadata"]["resourceVersion"] != version
+        {
+            return Err(Status::modified(resource.about(), name));
         }
         if let (Some(uid), Some(live)) = (applied["metadata"]["uid"].as_str(), &live)
             && live["metadata"]["uid"] != uid
