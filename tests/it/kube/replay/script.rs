@@ -23,8 +23,9 @@ pub(super) fn was_cut(file: &str, line: usize) -> bool {
 
 pub(super) async fn server(file: &str) -> KubeServer {
     // The recording looks at a dying namespace before its controller does.
-    let namespace = if file == "namespace" { Duration::from_millis(1500) } else { Duration::from_millis(50) };
-    let pace = Pace { namespace, ..Pace::default() };
+    let namespace = if file == "namespace" { Duration::from_secs(4) } else { Duration::from_millis(50) };
+    // And it deletes the source of a clone before the provisioner looks again.
+    let pace = Pace { namespace, cloned: Duration::from_secs(10), ..Pace::default() };
     let node = Node { absent: BTreeSet::from(["registry.lab/absent:1".to_owned()]), ..Node::default() };
     KubeServer::start(Options { pace, node, ..Options::default() }).await
 }

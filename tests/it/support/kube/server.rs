@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) node: Node,
     /// While true, controllers, scheduler and nodes do nothing new.
     pub(crate) paused: std::sync::atomic::AtomicBool,
+    /// The server is gone: nothing starts any more.
+    pub(crate) stopped: std::sync::atomic::AtomicBool,
     /// Method and path with query of each request.
     pub(crate) seen: Mutex<Vec<String>>,
 }
@@ -88,6 +90,7 @@ impl KubeServer {
             restarts: watch::Sender::new(0),
             node: options.node,
             paused: std::sync::atomic::AtomicBool::new(options.still),
+            stopped: std::sync::atomic::AtomicBool::new(false),
             seen: Mutex::default(),
         });
         let serving = tokio::spawn(serve(listener, Arc::clone(&shared)));
@@ -202,6 +205,7 @@ impl KubeServer {
 impl Drop for KubeServer {
     fn drop(&mut self) {
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.shared.stopped.store(true, std::sync::atomic::Ordering::Relaxed);
         self.shared.with(|state| state.pods.kill_all());
     }
 }

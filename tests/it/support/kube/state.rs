@@ -72,6 +72,8 @@ pub(crate) struct Pace {
     pub(crate) provision: Duration,
     /// Before a snapshot is taken.
     pub(crate) snapshot: Duration,
+    /// Between the end of a clone and the end of its source's protection.
+    pub(crate) cloned: Duration,
     /// Between bookmarks of a watch.
     pub(crate) bookmark: Duration,
 }
@@ -83,6 +85,7 @@ impl Default for Pace {
             collector: Duration::from_millis(50),
             provision: Duration::from_millis(20),
             snapshot: Duration::from_millis(20),
+            cloned: Duration::from_millis(50),
             bookmark: Duration::from_secs(60),
         }
     }

@@ -13,7 +13,6 @@ const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
 const PROVISIONER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 const CLONING: &str = "provisioner.storage.kubernetes.io/cloning-protection";
-const CLONE_REST: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(crate) fn step(state: &mut State) {
     for claim in state.objects("persistentvolumeclaims") {
@@ -23,7 +22,7 @@ pub(crate) fn step(state: &mut State) {
         let cloned = has_finalizer(&claim, CLONING) && !being_cloned(state, &claim);
         // The provisioner looks again now and then, and when the claim changes.
         let since = format!("cloned {}", claim["metadata"]["uid"]);
-        if cloned && (is_dying(&claim) || state.waited(since, CLONE_REST)) {
+        if cloned && (is_dying(&claim) || state.waited(since, state.pace.cloned)) {
             state.change("csi-provisioner", &claim, "", |object| drop_finalizer(object, CLONING));
         }
     }

@@ -38,8 +38,11 @@ struct Slot {
 }
 
 impl Life {
-    /// The pod as it is now; None when it is gone or another has its name.
+    /// The pod as it is now; None when it is gone, another has its name, or the server has stopped.
     fn pod(&self) -> Option<Arc<Value>> {
+        if self.shared.stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            return None;
+        }
         self.shared
             .with(|state| state.store.get("pods", &self.key).filter(|pod| pod["metadata"]["uid"] == self.uid.as_str()))
     }
