@@ -225,7 +225,13 @@ async fn asked(file: &str, wire: &Wire, known: &mut Known, entry: &Entry) -> Vec
     loop {
         let answer = wire.send(recorded, &path, body.as_ref()).await;
         let mut trial = known.clone();
-        let differences = differences(recorded, &answer, &mut trial);
+        trial.moving =
+            script::is_busy(file) && recorded["response"]["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+        let mut differences = differences(recorded, &answer, &mut trial);
+        if trial.moving && !is_newest(&answer.body) {
+            differences.push("list: older than what it lists".into());
+        }
+        trial.moving = false;
         let only_reads = recorded["method"] == "GET";
         // An exception will not go away by waiting longer.
         let excepted = EXCEPTIONS.iter().any(|exception| exception.file == file && exception.line == entry.line);
@@ -239,6 +245,14 @@ async fn asked(file: &str, wire: &Wire, known: &mut Known, entry: &Entry) -> Vec
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Whether a list's version is no older than its items'.
+fn is_newest(list: &Value) -> bool {
+    let version =
+        |object: &Value| object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
+    let own = version(list);
+    own.is_some() && list["items"].as_array().into_iter().flatten().all(|item| version(item) <= own)
 }
 
 fn differences(recorded: &Value, answer: &Answer, known: &mut Known) -> Vec<String> {
