@@ -19,6 +19,7 @@ mod frozen;
 mod full_disk;
 mod fuzz;
 mod kill;
+mod kube;
 mod layers;
 mod properties;
 mod prune;

@@ -2,6 +2,7 @@
 
 pub mod every_kind;
 pub mod files;
+pub mod kube;
 pub mod repository;
 pub mod s3;
 mod s3_versions;

@@ -1,0 +1,146 @@
+//! A real kubectl against the test server. Lane `kube`. Before 1.31 kubectl speaks only SPDY to exec, and the server does not: then that
+//! part is left out.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::kube::phase;
+use crate::support::kube::server::{KubeServer, Options};
+
+struct Kubectl {
+    program: String,
+    config: tempfile::NamedTempFile,
+    cache: tempfile::TempDir,
+}
+
+impl Kubectl {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--kubeconfig").arg(self.config.path()).arg("--cache-dir").arg(self.cache.path()).args(arguments);
+        command
+    }
+
+    /// Runs in a thread of its own: the server is in this process.
+    async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output().unwrap()).await.unwrap()
+    }
+
+    async fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {arguments:?}: {stderr}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+fn write(folder: &Path, name: &str, object: &serde_json::Value) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, object.to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The first minor version whose exec speaks WebSocket.
+const WEBSOCKET_SINCE: u64 = 31;
+
+fn minor(version: &str) -> u64 {
+    let version: serde_json::Value = serde_json::from_str(version).unwrap();
+    let digits: String =
+        version["clientVersion"]["minor"].as_str().unwrap().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
+async fn execute(kubectl: &Kubectl) {
+    let executed = kubectl.run(&["exec", "p", "--", "sh", "-c", "echo out; echo err >&2; exit 3"]).await;
+    assert_eq!(executed.status.code(), Some(3), "{executed:?}");
+    assert_eq!(String::from_utf8_lossy(&executed.stdout), "out\n");
+    assert!(String::from_utf8_lossy(&executed.stderr).starts_with("err\n"), "{executed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs kubectl: lane kube"]
+async fn lane_kube_a_real_kubectl_works() {
+    let server = KubeServer::start(Options { open: true, ..Options::default() }).await;
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), server.kubeconfig()).unwrap();
+    let program = std::env::var("HOMELAB_DR_KUBECTL").unwrap_or_else(|_| "kubectl".into());
+    let kubectl = Kubectl { program, config, cache: tempfile::tempdir().unwrap() };
+    let folder = tempfile::tempdir().unwrap();
+    server
+        .until("the default service account", |state| state.object("serviceaccounts", "default", "default").is_some())
+        .await;
+
+    let resources = kubectl.ok(&["api-resources"]).await;
+    assert!(resources.contains("volumesnapshots") && resources.contains("deployments"), "{resources}");
+    let nodes = kubectl.ok(&["get", "nodes", "-o", "wide"]).await;
+    assert!(nodes.contains("lab-node"), "{nodes}");
+
+    // Apply twice: made, then unchanged; a watch beside it sees both.
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "default"}, "data": {"a": "1"}});
+    let file = write(folder.path(), "map.json", &map);
+    let mut watch = kubectl.command(&["get", "configmaps", "--watch-only", "-o", "name", "--request-timeout=8s"]);
+    let watching = tokio::task::spawn_blocking(move || watch.output().unwrap());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let applied = kubectl.ok(&["apply", "--validate=false", "--server-side", "-f", &file]).await;
+    assert!(applied.contains("serverside-applied"), "{applied}");
+    kubectl.ok(&["apply", "--validate=false", "--server-side", "-f", &file]).await;
+    let mut theirs = map.clone();
+    theirs["data"]["a"] = "2".into();
+    let theirs = write(folder.path(), "other.json", &theirs);
+    let other =
+        kubectl.run(&["apply", "--validate=false", "--server-side", "--field-manager=other", "-f", &theirs]).await;
+    assert!(!other.status.success(), "somebody else's field");
+    assert!(String::from_utf8_lossy(&other.stderr).contains("conflict with \"kubectl\": .data.a"), "{other:?}");
+    assert_eq!(kubectl.ok(&["get", "configmap", "m", "-o", "jsonpath={.data.a}"]).await, "1");
+    let table = kubectl.ok(&["get", "configmaps"]).await;
+    assert!(
+        table.lines().any(|line| line.starts_with("NAME") && line.contains("DATA") && line.contains("AGE")),
+        "{table}"
+    );
+    // Client-side apply and edits use strategic merge.
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "default"},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"app": "d"}},
+            "template": {"metadata": {"labels": {"app": "d"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "x:1", "command": ["sleep", "60"]}]}},
+        },
+    });
+    let file = write(folder.path(), "deployment.json", &deployment);
+    kubectl.ok(&["apply", "--validate=false", "-f", &file]).await;
+    kubectl.ok(&["rollout", "status", "deployment/d", "--timeout=20s"]).await;
+    kubectl.ok(&["set", "env", "deployment/d", "A=1"]).await;
+    kubectl.ok(&["apply", "--validate=false", "-f", &file]).await;
+    kubectl.ok(&["scale", "deployment/d", "--replicas=0"]).await;
+    kubectl.ok(&["wait", "--for=delete", "pod", "-l", "app=d", "--timeout=20s"]).await;
+
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"},
+        "spec": {
+            "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "c", "image": "x:1", "command": ["sh", "-c", "echo started; sleep 60"]}],
+        },
+    });
+    kubectl.ok(&["create", "--validate=false", "-f", &write(folder.path(), "pod.json", &pod)]).await;
+    phase(&server, "p", "Running").await;
+    assert_eq!(kubectl.ok(&["logs", "p"]).await, "started\n");
+    if minor(&kubectl.ok(&["version", "--client", "-o", "json"]).await) >= WEBSOCKET_SINCE {
+        execute(&kubectl).await;
+    } else {
+        println!("exec is left out: this kubectl speaks only SPDY");
+    }
+    let described = kubectl.ok(&["describe", "pod", "p"]).await;
+    assert!(described.contains("Scheduled") && described.contains("Started"), "{described}");
+    kubectl.ok(&["delete", "pod", "p"]).await;
+    kubectl.ok(&["delete", "-f", &file, "--cascade=foreground"]).await;
+    // From a file: what kubectl makes up itself it sends as protobuf, which the server does not read.
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+    kubectl.ok(&["create", "--validate=false", "-f", &write(folder.path(), "namespace.json", &namespace)]).await;
+    kubectl.ok(&["delete", "namespace", "n"]).await;
+    assert!(!kubectl.run(&["get", "configmap", "absent"]).await.status.success());
+
+    let seen = String::from_utf8_lossy(&watching.await.unwrap().stdout).into_owned();
+    assert!(seen.contains("configmap/m"), "{seen}");
+}

@@ -1,0 +1,133 @@
+//! What goes wrong on demand. Each switch holds its state until it is told otherwise, or counts down to the request it was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::support::kube::status::Status;
+
+/// A webhook that answers; all others cannot be reached.
+#[derive(Debug, Clone)]
+pub(crate) enum Webhook {
+    Allows,
+    Denies(String),
+}
+
+/// One failing request: the `nth` (from 1) that matches from now on.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    /// Empty for any.
+    pub(crate) method: String,
+    /// A part of the path with its query; empty for any.
+    pub(crate) path: String,
+    pub(crate) nth: usize,
+    pub(crate) status: u16,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    failures: Vec<Failure>,
+    webhooks: BTreeMap<String, Webhook>,
+    /// Pods, `namespace/beginning of the name`, that no node takes.
+    pending: BTreeSet<String>,
+    /// API groups whose server takes requests and never answers.
+    silent: BTreeSet<String>,
+    /// Snapshots, `namespace/name` or `*`, that are never taken.
+    snapshots: BTreeSet<String>,
+    expired: bool,
+}
+
+impl Faults {
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failures.push(failure);
+    }
+
+    /// Failures that no request has met yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.failures.len()
+    }
+
+    pub(crate) fn answer_for_webhook(&mut self, name: &str, answer: Webhook) {
+        self.webhooks.insert(name.to_owned(), answer);
+    }
+
+    pub(crate) fn webhook(&self, name: &str) -> Option<&Webhook> {
+        self.webhooks.get(name)
+    }
+
+    pub(crate) fn hold_pods(&mut self, key: &str) {
+        self.pending.insert(key.to_owned());
+    }
+
+    pub(crate) fn release_pods(&mut self, key: &str) {
+        self.pending.remove(key);
+    }
+
+    pub(crate) fn holds_pod(&self, key: &str) -> bool {
+        self.pending.iter().any(|held| key.starts_with(held))
+    }
+
+    pub(crate) fn hold_snapshots(&mut self, key: &str) {
+        self.snapshots.insert(key.to_owned());
+    }
+
+    pub(crate) fn release_snapshots(&mut self, key: &str) {
+        self.snapshots.remove(key);
+    }
+
+    pub(crate) fn holds_snapshot(&self, key: &str) -> bool {
+        self.snapshots.contains("*") || self.snapshots.contains(key)
+    }
+
+    pub(crate) fn silence(&mut self, group: &str) {
+        self.silent.insert(group.to_owned());
+    }
+
+    pub(crate) fn is_silent(&self, group: &str) -> bool {
+        self.silent.contains(group)
+    }
+
+    /// From now on the administrator's token is expired (or valid again).
+    pub(crate) fn expire_token(&mut self, expired: bool) {
+        self.expired = expired;
+    }
+
+    pub(crate) fn token_expired(&self) -> bool {
+        self.expired
+    }
+
+    /// Counts a request; the failure it meets, if it is its turn.
+    pub(crate) fn meet(&mut self, method: &str, path: &str) -> Option<Status> {
+        let matches =
+            |failure: &Failure| (failure.method.is_empty() || failure.method == method) && path.contains(&failure.path);
+        for failure in &mut self.failures {
+            if matches(failure) {
+                failure.nth = failure.nth.saturating_sub(1);
+            }
+        }
+        let at = self.failures.iter().position(|failure| matches(failure) && failure.nth == 0)?;
+        Some(status(self.failures.remove(at).status))
+    }
+}
+
+fn status(code: u16) -> Status {
+    match code {
+        409 => {
+            let text = "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest \
+                        version and try again";
+            Status::new(409, "Conflict", text)
+        }
+        429 => {
+            let text = "Too many requests, please try again later.";
+            let mut status = Status::new(429, "TooManyRequests", text);
+            status.body["details"] = serde_json::json!({"retryAfterSeconds": 1});
+            status.retry_after = Some(1);
+            status
+        }
+        500 => Status::internal("etcdserver: request timed out"),
+        503 => {
+            let text = "the server is currently unable to handle the request";
+            Status::new(503, "ServiceUnavailable", text)
+        }
+        401 => Status::unauthorized(),
+        other => Status::new(other, "Unknown", "a failure on demand"),
+    }
+}
