@@ -9,6 +9,7 @@
 
 mod check;
 mod cli;
+mod clocks;
 mod concurrency;
 mod demo;
 mod documents;
@@ -20,6 +21,7 @@ mod full_disk;
 mod fuzz;
 mod kill;
 mod layers;
+mod links;
 mod properties;
 mod prune;
 mod recipients;
