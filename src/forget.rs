@@ -54,7 +54,7 @@ pub async fn run_forget(
         // It names every tombstone that was there and all that they forgot.
         superseded = chain.tombstones.keys().copied().collect();
     }
-    let unfinished = chain.snapshots.iter().map(|snapshot| snapshot.id).filter(|id| known.contains(id));
+    let unfinished = chain.leaving.iter().map(|snapshot| snapshot.id).chain(chain.leaving_unreadable.iter().copied());
     for id in unfinished.chain(new.iter().copied()) {
         match remove(repository, &id).await? {
             None => outcome.removed.push(id),
@@ -63,6 +63,32 @@ pub async fn run_forget(
     }
     for id in superseded {
         remove(repository, &id).await?; // a locked one goes another time
+    }
+    Ok(outcome)
+}
+
+/// Takes note that records of the chain are gone for good or cannot be read, and that their owner knows it: a tombstone that names them closes the gap, and
+/// what is left of an unreadable one is removed. Ids that are neither are passed over. What the lost snapshots needed is `prune`'s to remove from then on.
+pub async fn acknowledge_lost(
+    repository: &Arc<Repository>,
+    ids: &[ObjectId],
+    host: &str,
+    clock: &Arc<dyn Clock>,
+) -> Result<Forgotten, RepoError> {
+    let chain = Chain::load(repository).await?;
+    let unreadable = |id: &ObjectId| chain.unreadable.iter().any(|(unreadable, _)| unreadable == id);
+    let gaps = chain.gaps();
+    let lost: Vec<ObjectId> = ids.iter().copied().filter(|id| unreadable(id) || gaps.contains(id)).collect();
+    let mut outcome = Forgotten::default();
+    if lost.is_empty() {
+        return Ok(outcome);
+    }
+    outcome.tombstone = Some(tombstone::put(repository, &chain, &lost, host, clock.now()).await?);
+    for id in lost {
+        match remove(repository, &id).await? {
+            None => outcome.removed.push(id),
+            Some(until) => outcome.locked.push(Locked { id, until }),
+        }
     }
     Ok(outcome)
 }

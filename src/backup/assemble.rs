@@ -1,6 +1,6 @@
 //! The last stage: takes entries in order, waits for each one's content, builds the tree and counts.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
 
 use crate::backup::scan::Pending;
@@ -14,7 +14,7 @@ use crate::repo::RepoError;
 use crate::repo::tree_write::TreeBuilder;
 use crate::repo::write::{Lane, Writer};
 use crate::tree::found::{Found, FoundKind};
-use crate::tree::problem::{Cause, Problem, Severity};
+use crate::tree::problem::{Problem, Severity};
 
 /// Problems that are kept word for word; all are counted.
 const PROBLEMS_KEPT_MAX: usize = 10_000;
@@ -36,8 +36,8 @@ pub struct Tally {
     pub statistics: Statistics,
     /// Problems and notes.
     pub problems: Vec<Problem>,
-    /// Files without content: other names of them cannot be kept either.
-    lost: HashSet<TreePath>,
+    /// Files that could not be read by this name, and the name by which they were read instead.
+    lost: HashMap<TreePath, Option<TreePath>>,
 }
 
 impl Tally {
@@ -64,13 +64,18 @@ impl Tally {
     }
 }
 
-/// Runs until the scan has ended and every file is there. `Err(Cancelled)` if a file was abandoned.
+/// Reads a file here and now; see [`crate::backup::worker::Worker::read_now`].
+pub type ReadNow<'a> = &'a dyn Fn(&mut Lane, &Found) -> Result<Outcome, RepoError>;
+
+/// Runs until the scan has ended and every file is there. `Err(Cancelled)` if a file was abandoned. `read_now` reads what was thought to be another name
+/// of a file that turned out not to be readable by its first.
 pub fn assemble(
     writer: &Writer,
     mut lane: Lane,
     entries: &Receiver<Vec<Pending>>,
     scan_began: Time,
     progress: &Progress,
+    read_now: ReadNow<'_>,
 ) -> Result<Assembled, RepoError> {
     let mut tree = TreeBuilder::default();
     let mut tally = Tally::default();
@@ -81,7 +86,16 @@ pub fn assemble(
                     tally.problem(problem);
                     None
                 }
-                Pending::Ready(found, content) => ready(&mut tally, found, content, scan_began),
+                Pending::Ready(found, content) => match first_name(&mut tally, found) {
+                    Name::Other(found) => Some(ready(found, content, scan_began)),
+                    Name::First(found, target) => {
+                        let outcome = read_now(&mut lane, &found)?;
+                        let path = found.path.clone();
+                        let entry = read(writer, &mut lane, &mut tally, found, outcome, scan_began)?;
+                        tally.lost.insert(target, entry.as_ref().map(|_| path));
+                        entry
+                    }
+                },
                 Pending::Waiting(found, slot) => {
                     let outcome = slot.wait();
                     progress.add_file(0);
@@ -111,7 +125,7 @@ fn read(
     let read = match outcome {
         Outcome::Abandoned => return Err(RepoError::Cancelled),
         Outcome::Failed(problem) => {
-            tally.lost.insert(found.path);
+            tally.lost.insert(found.path, None);
             tally.problem(problem);
             return Ok(None);
         }
@@ -131,14 +145,33 @@ fn read(
     Ok(Some(entry))
 }
 
-/// The entry of what was not read.
-fn ready(tally: &mut Tally, found: Found, content: Content, scan_began: Time) -> Option<Entry> {
-    if let FoundKind::HardLink { target } = &found.kind
-        && tally.lost.contains(target)
-    {
-        tally.problem(Problem::new(found.path, "reading", Cause::Vanished));
-        return None;
+/// What a name is after all.
+enum Name {
+    /// As it was found; another name of a file points to the one by which that was read.
+    Other(Found),
+    /// The file could not be read by the name that is given second: this one is the first now.
+    First(Found, TreePath),
+}
+
+/// A file whose first name vanished, or could not be opened, is still there by its others.
+fn first_name(tally: &mut Tally, mut found: Found) -> Name {
+    let FoundKind::HardLink { target } = &mut found.kind else { return Name::Other(found) };
+    match tally.lost.get(target) {
+        None => Name::Other(found),
+        Some(Some(instead)) => {
+            instead.clone_into(target);
+            Name::Other(found)
+        }
+        Some(None) => {
+            let target = target.clone();
+            found.kind = FoundKind::File;
+            Name::First(found, target)
+        }
     }
+}
+
+/// The entry of what was not read.
+fn ready(found: Found, content: Content, scan_began: Time) -> Entry {
     let size = found.size;
     let is_file = found.kind == FoundKind::File;
     let mut entry = found.into_entry(size, content);
@@ -147,5 +180,5 @@ fn ready(tally: &mut Tally, found: Found, content: Content, scan_began: Time) ->
         Some(identity) if is_file => Some(Identity { racy: is_racy(entry.mtime, scan_began), ..identity }),
         _ => None,
     };
-    Some(entry)
+    entry
 }

@@ -41,8 +41,9 @@ use crate::repo::commit::{self, Committed};
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::snapshots::{Chain, Snapshot};
-use crate::repo::write::Writer;
+use crate::repo::write::{Lane, Writer};
 use crate::repo::{RepoError, Repository};
+use crate::tree::found::Found;
 use crate::tree::problem::{Problem, Severity};
 use crate::tree::source::{Source, SourceError};
 use crate::tree::walk::WalkOptions;
@@ -80,6 +81,8 @@ pub struct BackupReport {
     pub record: SnapshotRecord,
     /// Problems and notes with single files.
     pub problems: Vec<Problem>,
+    /// Packs with metadata that did not open; nothing of this snapshot rests on them.
+    pub broken_packs: Vec<ObjectId>,
 }
 
 /// Why there is no snapshot.
@@ -137,14 +140,14 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     progress.begin("opening", "");
     let index = commit::prepare(repository).await?;
     let previous = previous_snapshot(repository, options).await?;
-    let before = open_previous(repository, &index, previous.as_ref(), started);
+    let before = open_previous(repository, &index, previous.as_ref(), started, options.reread);
     progress.begin("backing up", "file");
     if let Some(snapshot) = &previous {
         // Until the scan is through, the last time is the best guess; without one nothing is guessed.
         let statistics = snapshot.record.statistics;
         progress.expect(statistics.files, statistics.bytes, true);
     }
-    let writer = Arc::new(Writer::begin(repository.clone(), index, clock.clone(), options.level).await?);
+    let writer = Arc::new(Writer::begin(repository.clone(), index.clone(), clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let queue = Arc::new(Queue::default());
     let (mut sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Pending>>(ENTRIES_MAX / ENTRIES_AT_ONCE);
@@ -163,8 +166,6 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
             spawn_blocking(move || worker.run())
         })
         .collect();
-    drop(worker);
-
     let scan = {
         let (writer, queue, walk) = (writer.clone(), queue.clone(), options.walk.clone());
         let (progress, cancel, handle) = (progress.clone(), cancel.clone(), Handle::current());
@@ -192,8 +193,10 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     let tree = {
         let (writer, queue, progress) = (writer.clone(), queue.clone(), progress.clone());
         spawn_blocking(move || {
-            let result =
-                writer.lane().and_then(|lane| assemble::assemble(&writer, lane, &receiver, started, &progress));
+            let read_now = |lane: &mut Lane, found: &Found| worker.read_now(lane, found);
+            let result = writer
+                .lane()
+                .and_then(|lane| assemble::assemble(&writer, lane, &receiver, started, &progress, &read_now));
             if result.is_err() {
                 queue.abort();
             }
@@ -215,11 +218,11 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     progress.enter("storing");
     let Assembled { root, mut statistics, problems } = assembled;
     statistics.bytes_new = writer.new_bytes();
-    let based_on = previous.map(|snapshot| snapshot.id);
+    let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
     let record = snapshot_record(options, started, clock.now(), root, statistics, &problems, based_on);
     let Committed { id, record, .. } = commit::commit(writer, record, clock).await?;
     checkpoints.committed().await;
-    Ok(BackupReport { snapshot: Some(id), record, problems })
+    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs: index.broken_packs() })
 }
 
 /// Stores and indexes what was sealed so far, so that the next run finds it, and says why this one failed.
@@ -228,17 +231,24 @@ async fn give_up(writer: Writer, mut failures: Vec<RepoError>) -> RepoError {
     root_cause(failures).unwrap_or(RepoError::Cancelled)
 }
 
-/// The newest snapshot of the same source, unless every file is to be read anyway.
+/// The newest snapshot of the same source.
 async fn previous_snapshot(repository: &Repository, options: &BackupOptions) -> Result<Option<Snapshot>, RepoError> {
     let chain = Chain::load(repository).await?;
-    Ok(chain.newest_of(&options.source).filter(|_| !options.reread).cloned())
+    Ok(chain.newest_of(&options.source).cloned())
 }
 
-/// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail.
-fn open_previous(repository: &Arc<Repository>, index: &Arc<Index>, previous: Option<&Snapshot>, now: Time) -> Previous {
+/// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail. With `reread` all files are read too, and the tree is
+/// looked at all the same: what of it does not open is not built upon.
+fn open_previous(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    previous: Option<&Snapshot>,
+    now: Time,
+    reread: bool,
+) -> Previous {
     let reader = Arc::new(Reader::new(repository.clone(), index.clone()));
     if let Some(snapshot) = previous {
-        let slots = Slots::between(snapshot.record.started, now);
+        let slots = if reread { Slots::ALL } else { Slots::between(snapshot.record.started, now) };
         if let Ok(opened) = Previous::open(reader.clone(), snapshot.record.root, slots) {
             return opened;
         }

@@ -118,6 +118,7 @@ impl Scan<'_> {
     /// The content of what need not be read; `None` for a file that must.
     fn known_content(&mut self, found: &Found) -> Result<Option<Content>, RepoError> {
         if found.kind != FoundKind::File {
+            self.handle.block_on(self.previous.pass(&found.path))?;
             return Ok(Some(Content::Inline(Vec::new())));
         }
         let hash = self.repository.hasher.boundary(found.path.as_bytes());

@@ -70,7 +70,7 @@ pub async fn run_stdin(
     let started = clock.now();
     let index = commit::prepare(&repository).await?;
     progress.begin("backing up", "file");
-    let writer = Arc::new(Writer::begin(repository, index, clock.clone(), options.level).await?);
+    let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let failure = Arc::new(Mutex::new(None));
     let built = {
@@ -133,5 +133,5 @@ pub async fn run_stdin(
     let record = snapshot_record(options, started, clock.now(), root, statistics, &[], None);
     let Committed { id, record, .. } = commit::commit(writer, record, &clock).await?;
     checkpoints.committed().await;
-    Ok(BackupReport { snapshot: Some(id), record, problems: Vec::new() })
+    Ok(BackupReport { snapshot: Some(id), record, problems: Vec::new(), broken_packs: index.broken_packs() })
 }

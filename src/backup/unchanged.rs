@@ -12,6 +12,7 @@ use crate::format::record::TreeRoot;
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::tree_read::{self, TreeReader};
+use crate::store::StoreError;
 use crate::tree::found::{Found, FoundKind};
 use crate::tree::source::Source;
 
@@ -44,11 +45,18 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Days after that of `previous` up to that of `now`; none when the clock went back.
+    /// Days after that of `previous` up to that of `now`. Every file is due when `previous` lies in the future by more than a clock that is merely set
+    /// right explains: nobody knows how long ago it was (docs/decisions/0011).
     #[must_use]
     pub const fn between(previous: Time, now: Time) -> Self {
+        if previous.is_future(now) {
+            return Self::ALL;
+        }
         Self { first: previous.0.div_euclid(DAY_MS) + 1, last: now.0.div_euclid(DAY_MS) }
     }
+
+    /// Every file is due.
+    pub const ALL: Self = Self { first: 1, last: REREAD_DAYS };
 
     /// Whether a file is due, by a hash of its path.
     #[must_use]
@@ -75,6 +83,11 @@ pub const fn is_racy(mtime: FileTime, scan_began: Time) -> bool {
     mtime.seconds >= scan_began.0.div_euclid(1000) - RACY_SECONDS
 }
 
+/// Whether one object is to blame, and not the store.
+const fn is_of_the_object(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { .. } | StoreError::Failed { transient: false, .. })
+}
+
 impl Previous {
     /// Nothing came before.
     #[must_use]
@@ -87,6 +100,11 @@ impl Previous {
     pub fn open(reader: Arc<Reader>, root: TreeRoot, slots: Slots) -> Result<Self, RepoError> {
         let tree = TreeReader::open(reader.clone(), root, TreePath::root())?;
         Ok(Self { tree: Some(tree), reader, batch: Vec::new().into_iter().peekable(), slots, is_clone: false })
+    }
+
+    /// Reads on to a path that needs no content: its leaf is built upon again, and must have been seen to open.
+    pub async fn pass(&mut self, path: &TreePath) -> Result<(), RepoError> {
+        self.entry(path).await.map(drop)
     }
 
     /// The entry of this path, if there was one. Paths must be asked for in order.
@@ -108,7 +126,7 @@ impl Previous {
         let Some(tree) = self.tree.as_mut() else { return Ok(None) };
         match tree.next().await {
             Ok(Some(batch)) => return Ok(Some(batch)),
-            Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
+            Err(RepoError::Store(error)) if !is_of_the_object(&error) => return Err(error.into()),
             // A part that does not read is a reason to read the files, not to fail.
             Ok(None) | Err(_) => self.tree = None,
         }
@@ -153,17 +171,18 @@ impl Previous {
         if size != found.size || before.mtime != found.mtime || touched || identity.racy || self.slots.is_due(hash) {
             return Ok(None);
         }
+        let pieces = match tree_read::pieces(&self.reader, &content, size).await {
+            Ok(pieces) => pieces,
+            // A list that does not open is a reason to read the file, not to fail.
+            Err(RepoError::Store(error)) if !is_of_the_object(&error) => return Err(error.into()),
+            Err(_) => return Ok(None),
+        };
+        // Asked after they were read: a list that did not open is not relied on.
         if let Content::Lists(lists) = &content
             && !lists.iter().all(relies_on)
         {
             return Ok(None);
         }
-        let pieces = match tree_read::pieces(&self.reader, &content, size).await {
-            Ok(pieces) => pieces,
-            // A list that does not open is a reason to read the file, not to fail.
-            Err(RepoError::Store(error)) => return Err(error.into()),
-            Err(_) => return Ok(None),
-        };
         let all_there = pieces.iter().all(|piece| match piece {
             Piece::Data { blob, .. } => relies_on(blob),
             Piece::Hole { .. } => true,
@@ -187,7 +206,10 @@ mod tests {
         }
         assert!(!Slots::between(day(5), day(5)).is_due(0), "the second run of a day");
         assert!(Slots::between(day(0), day(400)).is_due(12345 << 32), "after a long pause");
-        assert!(!Slots::between(day(9), day(5)).is_due(0), "a clock that went back");
+        for hash in (0..200_u64).map(|n| n << 32) {
+            assert!(!Slots::between(Time(day(9).0 + 3_600_000), day(9)).is_due(hash), "a clock set right by an hour");
+            assert!(Slots::between(day(9), day(5)).is_due(hash), "a clock that was wrong: nobody knows when that was");
+        }
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::backup::file::{Opened, Parts, Storing, ready};
 use crate::backup::queue::{FileJob, Job, Queue};
-use crate::backup::slot::{FileRead, Outcome};
+use crate::backup::slot::{FileRead, Outcome, Slot};
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
 use crate::chunker::{CHUNK_BYTES_MAX, SMALL_BYTES};
 use crate::format::entry::Piece;
 use crate::repo::RepoError;
 use crate::repo::write::{Lane, Writer};
+use crate::tree::found::Found;
 use crate::tree::problem::Problem;
 use crate::tree::read::{FileReader, Part};
 use crate::tree::source::Source;
@@ -48,6 +49,26 @@ impl Worker {
             self.queue.abort();
         }
         result
+    }
+
+    /// Reads one file here and now, with nobody's help: the queue may be closed already.
+    pub fn read_now(&self, lane: &mut Lane, found: &Found) -> Result<Outcome, RepoError> {
+        let reader = match self.source.open(found) {
+            Ok(reader) => reader,
+            Err(problem) => return Ok(Outcome::Failed(problem)),
+        };
+        let (slot, queue, mut buffer) = (Arc::new(Slot::default()), Queue::default(), Vec::new());
+        let opened = Opened { size: reader.size(), mtime: reader.mtime(), identity: reader.identity() };
+        let mut storing = Storing {
+            writer: &self.writer,
+            lane,
+            buffer: &mut buffer,
+            queue: &queue,
+            progress: &self.progress,
+            cancel: &self.cancel,
+        };
+        storing.store(reader, opened, &slot)?;
+        Ok(slot.wait())
     }
 
     fn work(&self, mut lane: Lane) -> Result<(), RepoError> {

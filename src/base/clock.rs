@@ -34,6 +34,13 @@ impl Time {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// Whether this lies so far after `now` that one of the two clocks was wrong: by more than a day, so that no clock which is merely set right, and no
+    /// time zone that somebody got wrong, counts.
+    #[must_use]
+    pub const fn is_future(self, now: Self) -> bool {
+        self.0 > now.0.saturating_add(86_400_000)
+    }
+
     /// How long it is since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

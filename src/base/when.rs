@@ -183,8 +183,15 @@ pub trait Listed {
     fn id(&self) -> ObjectId;
     /// What it is of.
     fn source(&self) -> &str;
-    /// When it was taken.
+    /// When it was taken, by the clock of who took it.
     fn time(&self) -> Time;
+    /// Its place in the chain: greater than those of all that its writer saw.
+    fn sequence(&self) -> u64;
+}
+
+/// What is greatest for the newest: the place in the chain, which no clock can spoil; of two that did not see each other the later by their times.
+pub fn newest_first_key<T: Listed>(one: &T) -> (u64, Time, ObjectId) {
+    (one.sequence(), one.time(), one.id())
 }
 
 /// Why no snapshot of the list is meant.
@@ -227,13 +234,15 @@ pub enum SelectError {
     },
 }
 
-/// Chooses from a list in any order; of equal times the greater id, so that the answer is always the same.
+/// Chooses from a list in any order; of equal times the greater id, so that the answer is always the same. `latest` goes by the order of the chain: a
+/// snapshot that a wrong clock dated years ahead is not the latest for years.
 pub fn select<'a, T: Listed>(selector: &Selector, list: &'a [T]) -> Result<&'a T, SelectError> {
     let newest = |wanted: &dyn Fn(&T) -> bool| list.iter().filter(|s| wanted(s)).max_by_key(|s| (s.time(), s.id()));
+    let last = |wanted: &dyn Fn(&T) -> bool| list.iter().filter(|s| wanted(s)).max_by_key(|s| newest_first_key(*s));
     let oldest = list.iter().map(Listed::time).min().ok_or(SelectError::NoSnapshots)?;
     match selector {
-        Selector::Latest { source: None } => newest(&|_| true).ok_or(SelectError::NoSnapshots),
-        Selector::Latest { source: Some(source) } => newest(&|s| s.source() == source).ok_or_else(|| {
+        Selector::Latest { source: None } => last(&|_| true).ok_or(SelectError::NoSnapshots),
+        Selector::Latest { source: Some(source) } => last(&|s| s.source() == source).ok_or_else(|| {
             let known: std::collections::BTreeSet<_> = list.iter().map(|s| s.source().to_owned()).collect();
             SelectError::NoSuchSource { source_name: source.clone(), known: known.into_iter().collect() }
         }),

@@ -75,7 +75,7 @@ fn paths_are_bytes_and_sources_are_text() {
 }
 
 /// First bytes of the id, fifth byte, source, time.
-struct Row(u8, u8, &'static str, i64);
+struct Row(u8, u8, &'static str, i64, u64);
 
 impl Listed for Row {
     fn id(&self) -> ObjectId {
@@ -89,6 +89,9 @@ impl Listed for Row {
     fn time(&self) -> Time {
         Time(self.3)
     }
+    fn sequence(&self) -> u64 {
+        self.4
+    }
 }
 
 fn pick(text: &str, list: &[Row]) -> Result<i64, SelectError> {
@@ -98,21 +101,34 @@ fn pick(text: &str, list: &[Row]) -> Result<i64, SelectError> {
 #[test]
 fn the_newest_that_fits_is_chosen() {
     let day = 86_400_000;
-    let list = [Row(0xaa, 1, "a", 3 * day), Row(0xaa, 2, "b", day), Row(0xbb, 3, "a", 2 * day)];
+    let list = [Row(0xaa, 1, "a", 3 * day, 1), Row(0xaa, 2, "b", day, 1), Row(0xbb, 3, "a", 2 * day, 1)];
     assert_eq!(pick("latest", &list), Ok(3 * day));
     assert_eq!(pick("latest:b", &list), Ok(day));
     assert_eq!(pick("bbbb", &list), Ok(2 * day));
     assert_eq!(pick("1970-01-03", &list), Ok(2 * day));
     assert_eq!(pick("1970-01-02T01:00", &list), Ok(day));
     assert_eq!(pick("2026-01-01", &list), Ok(3 * day));
-    let equal = [Row(1, 1, "a", 7), Row(2, 2, "a", 7)];
+    let equal = [Row(1, 1, "a", 7, 1), Row(2, 2, "a", 7, 1)];
     let chosen = |list: &[Row]| select(&Selector::Latest { source: None }, list).map(Listed::id);
     assert_eq!(chosen(&equal), Ok(equal[1].id()));
 }
 
 #[test]
+fn a_snapshot_that_a_wrong_clock_dated_years_ahead_is_not_the_latest_for_years() {
+    let year = 365 * 86_400_000;
+    let list = [Row(1, 1, "a", 50 * year, 1), Row(2, 2, "a", 40 * year, 2), Row(3, 3, "b", 39 * year, 2)];
+    assert_eq!(
+        pick("latest", &list),
+        Ok(40 * year),
+        "the last of the chain; of two that did not see each other the later"
+    );
+    assert_eq!(pick("latest:a", &list), Ok(40 * year));
+    assert_eq!(pick("2100-01-01", &list), Ok(50 * year), "times are times");
+}
+
+#[test]
 fn every_miss_has_its_own_error() {
-    let list = [Row(0xaa, 1, "a", 2000), Row(0xaa, 2, "b", 1000)];
+    let list = [Row(0xaa, 1, "a", 2000, 1), Row(0xaa, 2, "b", 1000, 1)];
     assert_eq!(pick("latest", &[]), Err(SelectError::NoSnapshots));
     assert_eq!(pick("abcd", &list), Err(SelectError::NoSuchId { prefix: "abcd".to_owned() }));
     assert!(matches!(pick("latest:c", &list), Err(SelectError::NoSuchSource { known, .. }) if known == ["a", "b"]));

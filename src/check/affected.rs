@@ -10,6 +10,7 @@ use crate::check::trouble::Troubles;
 use crate::check::walk::{Broken, Visitor, walk};
 use crate::format::entry::{Piece, TreePath};
 use crate::format::kind::Kind;
+use crate::repo::doomed::Marks;
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::layout;
@@ -130,8 +131,14 @@ fn add(affected: &mut Affected, snapshot: AffectedSnapshot) {
     }
 }
 
-/// A pack that is gone and that nobody needs was pruned: index segments which name it go a grace period after it.
+/// A pack that is gone and that nobody needs was pruned: index segments which name it go a grace period after it. One that is marked and that nobody needs
+/// goes too.
 fn pruned(finding: &mut Finding) {
+    if finding.hint == Hint::BackUpAgain && finding.affected.snapshots_total == 0 {
+        finding.severity = Severity::Note;
+        finding.hint = Hint::Prune;
+        finding.what = format!("{}; it is marked, and no snapshot lacks anything by it", finding.what);
+    }
     if finding.problem == Problem::Missing && finding.affected.snapshots_total == 0 {
         finding.severity = Severity::Note;
         finding.hint = Hint::Prune;
@@ -140,16 +147,23 @@ fn pruned(finding: &mut Finding) {
     }
 }
 
-/// Turns the troubles into findings that say what they cost. `complete`: every snapshot that there should be is among `snapshots`. `broken_index` is an index segment that did not read: what is in no other is put down to it.
+/// Turns the troubles into findings that say what they cost. `marks`: what was doomed already. `complete`: every snapshot that there should be is among `snapshots`. `broken_index` is an index segment that did not read: what is in no other is put down to it.
 pub(super) async fn tell(
     reader: &Reader,
     snapshots: &[Snapshot],
     complete: bool,
     troubles: &Troubles,
     broken_index: Option<&str>,
+    marks: &Marks,
     findings: &mut Vec<Finding>,
 ) {
     let mut packs: BTreeMap<u32, Finding> = troubles.findings(&reader.index).into_iter().collect();
+    for (number, finding) in &mut packs {
+        let marked = reader.index.pack(*number).is_some_and(|pack| marks.is_pack_doomed(&pack.id));
+        if marked && finding.problem != Problem::Missing {
+            finding.hint = Hint::BackUpAgain;
+        }
+    }
     let mut nowhere = Affected::default();
     let mut senseless: Vec<Finding> = Vec::new();
     let Some(first) = snapshots.first() else {

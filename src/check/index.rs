@@ -40,11 +40,8 @@ pub(super) async fn load(
         let mut broken = Vec::new();
         let (mut index, segments) = read(repository, &mut broken).await?;
         let inventory = repository.store.list("").await?;
-        let there: HashMap<ObjectId, u64> = inventory
-            .iter()
-            .filter(|entry| entry.key.as_str().starts_with(layout::PACKS))
-            .filter_map(|entry| Some((layout::object_id(&entry.key)?, entry.size)))
-            .collect();
+        let there: HashMap<ObjectId, u64> =
+            inventory.iter().filter_map(|entry| Some((layout::pack_id(&entry.key)?, entry.size))).collect();
         let now = inventory.iter().filter(|entry| entry.key.as_str().starts_with(layout::INDEX));
         let moved = !now.map(|entry| &entry.key).eq(segments.iter());
         let short = index.packs.iter().any(|pack| !there.contains_key(&pack.id));

@@ -6,7 +6,8 @@
 //! 4. With an identity, what is read in 3 is also decrypted, decompressed and compared with its id: the only answer to a writer that stored rubbish
 //!    under a proper seal.
 //!
-//! Promises: what could not be read is a finding, never skipped; it changes nothing; three packs at most are in memory. Deliberately absent: repairing.
+//! Promises: what could not be read is a finding, never skipped; it changes nothing; three packs at most are in memory. Deliberately absent: repairing;
+//! but [`mark_damaged`] takes damaged packs out of what writers build upon, so that the next backup stores anew what its files still hold.
 //!
 //! Snapshots are listed before the index and the index before the packs, so that a backup that runs meanwhile cannot look like damage.
 
@@ -28,9 +29,12 @@ use std::sync::Arc;
 use crate::base::clock::Time;
 use crate::base::progress::Progress;
 use crate::check::whole::Opened;
+use crate::repo::doomed::{self, Marks, OBJECTS_MAX};
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
+use crate::repo::layout;
 use crate::repo::open::Repository;
+use crate::store::Key;
 
 pub use report::{
     Affected, AffectedSnapshot, Counts, Depth, EXAMPLES_MAX, Finding, Hint, Problem, Report, SNAPSHOTS_MAX, Severity,
@@ -46,6 +50,17 @@ pub struct Options {
     pub read_percent: u8,
     /// The time; only its day counts.
     pub now: Time,
+}
+
+/// Dooms the packs that a report found [`Report::unsound`]; returns the names of the marks. Writers take them for absent from now on, and `prune` copies out
+/// of them what still reads before they go.
+pub async fn mark_damaged(repository: &Repository, report: &Report, now: Time) -> Result<Vec<Key>, RepoError> {
+    let mut marks = Vec::new();
+    for packs in report.unsound.chunks(OBJECTS_MAX) {
+        let mark = doomed::mark(repository, packs.iter().map(layout::pack).collect(), now).await?;
+        marks.push(mark.key);
+    }
+    Ok(marks)
 }
 
 /// Checks a repository that could be opened. An error means that nothing can be said; what is wrong with single objects is in the report.
@@ -74,10 +89,13 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
         data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, &mut opened, progress).await?;
         stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts, progress).await;
     }
+    // A mark that does not read is a finding of the stage that reads the small objects; here it only costs a hint.
+    let marks = Marks::load(repository).await.unwrap_or_default();
     if lacking || !troubles.is_empty() || index_broken.is_some() {
         progress.begin("finding out what is affected", "");
         let complete = chain.unreadable.is_empty() && chain.gaps().is_empty();
-        affected::tell(&reader, &chain.snapshots, complete, &troubles, index_broken.as_deref(), &mut findings).await;
+        let broken = index_broken.as_deref();
+        affected::tell(&reader, &chain.snapshots, complete, &troubles, broken, &marks, &mut findings).await;
     }
     let depth = Depth {
         keyed: true,
@@ -91,7 +109,9 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
         progress.begin("telling which snapshots are whole", "");
         verified = whole::snapshots(&reader, &chain.snapshots, &opened, lacking).await;
     }
-    let mut report = Report { store: repository.store.address(), depth, counts, findings, verified };
+    let mut unsound = troubles.unsound(&reader.index);
+    unsound.retain(|pack| !marks.is_pack_doomed(pack));
+    let mut report = Report { store: repository.store.address(), depth, counts, findings, unsound, verified };
     report.sort();
     Ok(report)
 }

@@ -24,10 +24,15 @@ const FETCH_AT_ONCE: usize = 8;
 
 /// Names that no repository has.
 pub(super) fn foreign(inventory: &[Listed]) -> impl Iterator<Item = Finding> + '_ {
-    inventory
-        .iter()
-        .filter(|entry| !layout::belongs(&entry.key))
-        .map(|entry| Finding::note(&entry.key, Problem::Foreign, "it is no object of a repository", Hint::Nothing))
+    inventory.iter().filter(|entry| !layout::belongs(&entry.key)).map(|entry| {
+        match layout::place_of_misplaced(&entry.key) {
+            Some(place) => {
+                let what = format!("it lies in the wrong place, where it counts as absent; its place is {place}");
+                Finding::new(&entry.key, Severity::Warning, Problem::Misplaced, what, Hint::PutInPlace)
+            }
+            None => Finding::note(&entry.key, Problem::Foreign, "it is no object of a repository", Hint::Nothing),
+        }
+    })
 }
 
 /// `format.json` as it lies there; without a repository to compare with, only that it makes sense.
@@ -107,9 +112,8 @@ async fn verified_records(repository: &Repository, findings: &mut Vec<Finding>) 
 }
 
 fn unindexed<'a>(index: &'a Index, inventory: &'a [Listed]) -> impl Iterator<Item = Finding> + 'a {
-    let packs = inventory.iter().filter(|entry| entry.key.as_str().starts_with(layout::PACKS));
     let unknown =
-        packs.filter(|entry| layout::object_id(&entry.key).is_some_and(|id| index.pack_number(&id).is_none()));
+        inventory.iter().filter(|entry| layout::pack_id(&entry.key).is_some_and(|id| index.pack_number(&id).is_none()));
     unknown.map(|entry| {
         let what = "no index segment names it: a backup was cut off or is running";
         Finding::note(&entry.key, Problem::Unindexed, what, Hint::Prune)

@@ -48,6 +48,8 @@ pub enum Problem {
     Unindexed,
     /// It is no object of a repository.
     Foreign,
+    /// It has the name of an object and lies elsewhere.
+    Misplaced,
 }
 
 /// What can be done about it; the command line has the words.
@@ -58,8 +60,14 @@ pub enum Hint {
     Nothing,
     /// Copy the object back from a replica or from an older version of it.
     CopyFromReplica,
-    /// Back up the sources again: what they still hold is stored anew.
+    /// Copy it back; where there is no copy, back up again: what the sources still hold is stored anew.
+    CopyOrBackUp,
+    /// Copy it back; where there is no copy, mark it with `check --read-data --mark-damaged` and back up again: what the sources still hold is stored anew.
+    CopyOrMark,
+    /// It is marked already: back up again, and what the sources still hold is stored anew.
     BackUpAgain,
+    /// Move it to where it belongs.
+    PutInPlace,
     /// The index can be made again from the packs.
     RebuildIndex,
     /// Write a new access object with an identity (by changing the recipients to what they are).
@@ -196,6 +204,8 @@ pub struct Report {
     pub counts: Counts,
     /// What is wrong, the worst first.
     pub findings: Vec<Finding>,
+    /// Packs whose bytes are not those that their names promise, and that no mark names: `--mark-damaged` dooms them.
+    pub unsound: Vec<ObjectId>,
     /// Snapshots of which every content blob was read, decrypted and compared with its id; empty unless all data was read with an identity.
     pub verified: Vec<ObjectId>,
 }

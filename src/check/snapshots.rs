@@ -64,7 +64,7 @@ pub(super) async fn load(repository: &Repository, findings: &mut Vec<Finding>) -
             }
         }
     }
-    chain.snapshots.sort_by_key(|snapshot| (snapshot.record.started, snapshot.id));
+    chain.settle();
     let mut gone = chain.gaps();
     for head in heads_seen(repository, findings).await? {
         if !gone.contains(&head) && !is_known(&chain, &head) {

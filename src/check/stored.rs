@@ -51,7 +51,8 @@ pub async fn check_stored(
         read_names(store, chosen, &mut counts, &mut findings, progress).await;
     }
     let depth = Depth { keyed: false, structure: false, read_percent, decrypted: false, verified: false };
-    let mut report = Report { store: store.address(), depth, counts, findings, verified: Vec::new() };
+    let mut report =
+        Report { store: store.address(), depth, counts, findings, unsound: Vec::new(), verified: Vec::new() };
     report.sort();
     Ok(report)
 }

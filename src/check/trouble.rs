@@ -1,8 +1,8 @@
 //! What is wrong with packs and the blobs in them, gathered from all stages before it becomes findings.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::base::id::BlobId;
+use crate::base::id::{BlobId, ObjectId};
 use crate::check::report::{Finding, Hint, Problem};
 use crate::repo::index::Index;
 use crate::repo::layout;
@@ -23,6 +23,8 @@ pub(super) struct Troubles {
     packs: BTreeMap<u32, PackTrouble>,
     /// Copies (positions in the index) that cannot be relied on.
     bad: HashSet<usize>,
+    /// Packs whose stored bytes are not those that were stored: too many, too few or others.
+    unsound: BTreeSet<u32>,
 }
 
 impl Troubles {
@@ -32,6 +34,9 @@ impl Troubles {
 
     /// Something is wrong with a pack. The first problem names the kind.
     pub(super) fn pack(&mut self, pack: u32, problem: Problem, reason: String) {
+        if matches!(problem, Problem::Name | Problem::Size) {
+            self.unsound.insert(pack);
+        }
         let trouble = self.packs.entry(pack).or_insert(PackTrouble { problem, reasons: Vec::new(), more: 0 });
         if trouble.reasons.contains(&reason) {
             return;
@@ -58,6 +63,11 @@ impl Troubles {
         self.bad.extend(index.iter().map(|blob| blob.location).filter(beyond).map(|location| location.slot));
     }
 
+    /// Packs whose stored bytes are not those that were stored. One that merely does not open is not among them: the key may be to blame.
+    pub(super) fn unsound(&self, index: &Index) -> Vec<ObjectId> {
+        self.unsound.iter().filter_map(|number| index.pack(*number)).map(|pack| pack.id).collect()
+    }
+
     /// Whether no copy of a blob can be read.
     pub(super) fn is_lost(&self, index: &Index, id: &BlobId) -> bool {
         index
@@ -75,7 +85,8 @@ impl Troubles {
             }
             let hint = match trouble.problem {
                 Problem::Unreadable => Hint::ReadAgain,
-                _ => Hint::CopyFromReplica,
+                Problem::Missing => Hint::CopyOrBackUp,
+                _ => Hint::CopyOrMark,
             };
             Some((*number, Finding::damage(&layout::pack(&id), trouble.problem, what, hint)))
         };

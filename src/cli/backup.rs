@@ -17,6 +17,7 @@ use crate::cli::output::count;
 use crate::cli::{patterns, progress, tags};
 use crate::format::entry::TreePath;
 use crate::format::record::Statistics;
+use crate::repo::layout;
 use crate::tree::problem::{Problem, Severity};
 use crate::tree::walk::WalkOptions;
 
@@ -80,6 +81,7 @@ struct Document<'a> {
     seconds: f64,
     statistics: Statistics,
     problems: Vec<ProblemDocument>,
+    broken_packs: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
@@ -130,7 +132,8 @@ fn file_name(name: &str) -> Result<TreePath, Failure> {
 
 fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let statistics = report.record.statistics;
-    let exit = if statistics.problems > 0 { Exit::Problems } else { Exit::Done };
+    let whole = statistics.problems == 0 && report.broken_packs.is_empty();
+    let exit = if whole { Exit::Done } else { Exit::Problems };
     let time = report.record.finished.since(report.record.started);
     if context.out.json {
         context.out.document(&Document {
@@ -140,6 +143,7 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
             seconds: time.as_secs_f64(),
             statistics,
             problems: report.problems.iter().map(problem_document).collect(),
+            broken_packs: report.broken_packs.iter().map(|pack| layout::pack(pack).to_string()).collect(),
         })?;
         return Ok(exit);
     }
@@ -170,6 +174,14 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
         context
             .talk
             .warn(&format!("{} with problems; everything else is in the snapshot", count(statistics.problems, "file")));
+    }
+    for pack in &report.broken_packs {
+        context.talk.warn(&format!("{} is damaged; nothing of this snapshot rests on it", layout::pack(pack)));
+    }
+    if !report.broken_packs.is_empty() {
+        context.talk.warn(
+            "earlier snapshots may lack what is in it: `homelab-dr check --read-data --mark-damaged` says what, and takes it out of use",
+        );
     }
     Ok(exit)
 }

@@ -11,6 +11,7 @@ use crate::cli::open::{self, Access};
 use crate::cli::output::{count, entries};
 use crate::cli::{progress, verified};
 use crate::format::entry::escape;
+use crate::repo::Repository;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +21,8 @@ Examples:
     homelab-dr check --read-data=10%
   Read everything and decrypt it, with an identity:
     homelab-dr check --read-data --identity ~/homelab-dr.key
+  Take damaged packs out of use, so that the next backup stores anew what its files still hold:
+    homelab-dr check --read-data --mark-damaged
   With no key at all: do stored bytes match their names?
     homelab-dr check --no-key --read-data";
 
@@ -39,6 +42,9 @@ pub(crate) struct Args {
     /// Read the data too, all of it or N percent, which move on with the date
     #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%", value_parser = parse_percent)]
     read_data: Option<u8>,
+    /// Mark packs whose bytes are not those that were stored: backups take them for absent, `prune` copies out what still reads
+    #[arg(long, requires = "read_data", conflicts_with = "no_key")]
+    mark_damaged: bool,
     /// Do not follow the trees, only look at the objects
     #[arg(long)]
     objects_only: bool,
@@ -63,10 +69,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         (report?, None)
     } else {
         let identity = !context.globals.identity_texts()?.is_empty();
-        let repository = if identity {
-            open::with_identity(context, Access::Verify).await?
-        } else {
-            open::repository(context, Access::Read).await?
+        let repository = match (identity, args.mark_damaged) {
+            (true, true) => open::with_identity(context, Access::Write).await?,
+            (true, false) => open::with_identity(context, Access::Verify).await?,
+            (false, true) => open::repository(context, Access::Write).await?,
+            (false, false) => open::repository(context, Access::Read).await?,
         };
         let options = Options { structure: !args.objects_only, read_percent, now };
         let display = progress::show(context);
@@ -76,9 +83,24 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     };
     let exit = tell(&report, context)?;
     if let Some(repository) = repository {
+        if args.mark_damaged {
+            mark_damaged(context, &repository, &report).await?;
+        }
         verified::record(context, &repository, &report.verified).await?;
     }
     Ok(exit)
+}
+
+async fn mark_damaged(context: &mut Context, repository: &Repository, report: &Report) -> Result<(), Failure> {
+    check::mark_damaged(repository, report, context.clock.now()).await?;
+    let marked = match report.unsound.len() as u64 {
+        0 => "no damaged pack to mark".to_owned(),
+        number => format!(
+            "marked {}: back up the sources again, and what they still hold is stored anew; then `homelab-dr prune` copies out of them what still reads",
+            count(number, "damaged pack")
+        ),
+    };
+    context.say(&marked)
 }
 
 fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
@@ -109,6 +131,9 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
         Some(Severity::Note) | None => "no damage found",
     };
     context.out.line(verdict)?;
+    if !report.unsound.is_empty() {
+        context.say("a damaged pack is built upon until it is marked: --mark-damaged does")?;
+    }
     if report.depth.read_percent == 0 {
         context.say("the data itself was not read; --read-data does")?;
     }
@@ -157,6 +182,13 @@ const fn advice(hint: Hint) -> Option<&'static str> {
     Some(match hint {
         Hint::Nothing => return None,
         Hint::CopyFromReplica => "copy the object back from a replica, or from an older version of it in the bucket",
+        Hint::CopyOrBackUp => {
+            "copy the object back from a replica, or from an older version of it in the bucket; where there is none, back up the sources again: what they still hold is stored anew"
+        }
+        Hint::CopyOrMark => {
+            "copy the object back from a replica, or from an older version of it in the bucket; where there is none, `homelab-dr check --read-data --mark-damaged` takes it out of use, and the next backup of the sources stores anew what they still hold"
+        }
+        Hint::PutInPlace => "move it to its place; what is there already under that name is the same",
         Hint::BackUpAgain => "back up the sources again: what they still hold is stored anew",
         Hint::RebuildIndex => "back up again: the index is made anew from the packs where it is needed",
         Hint::WriteAccess => "`homelab-dr keys add` with an identity writes a new access object",

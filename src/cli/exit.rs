@@ -51,7 +51,7 @@ impl Exit {
             Self::Done => "done",
             Self::Error => "an error that has no number of its own",
             Self::Usage => "wrong usage or configuration; nothing was done",
-            Self::Problems => "finished, with problems on single files, which are listed",
+            Self::Problems => "finished, with problems on single files or in the repository, which are listed",
             Self::Damaged => "damage found: something stored is missing or altered",
             Self::Unreachable => "the repository or its store cannot be reached, has vanished or is full",
             Self::Key => "no given key opens the repository, or the key is retired or of another one",

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::id::ObjectId;
 use crate::base::units::parse_duration;
+use crate::base::when::{Selector, select};
 use crate::cli::context::{Context, host, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -14,7 +16,7 @@ use crate::cli::open::{self, Access};
 use crate::cli::output::{count, table};
 use crate::cli::prompt::{PlanArgs, confirm};
 use crate::cli::tags::TagFilter;
-use crate::forget::{Forgotten, run_forget};
+use crate::forget::{Forgotten, acknowledge_lost, run_forget};
 use crate::format::entry::escape;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::retention::{Candidate, Decision, Policy, RetentionError, Verdict, plan_retention};
@@ -25,17 +27,29 @@ Examples:
   homelab-dr forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
   homelab-dr forget --source photos --keep-last 3 --keep-within 30d --yes
   homelab-dr forget --keep-daily 14 --yes && homelab-dr prune --yes
+  homelab-dr forget 3f9a1c2b                 that snapshot and no other
+  homelab-dr forget --lost 3f9a1c2b…         when prune says that a record is missing or unreadable
 
 The newest snapshot of a source, its newest without problems, and its newest that was read back
 whole (`check --read-data` or `restore`, with an identity) always stay. The space comes back with
 `prune`.";
 
-/// Forget the snapshots that a policy does not keep; shows why each is kept, and asks
+/// Digits that name a lost record at least.
+const LOST_DIGITS_MIN: usize = 8;
+
+/// Forget the snapshots that a policy does not keep, or those that are named; shows why each is kept, and asks
 ///
-/// Rules count for each source and set of tags by themselves; a snapshot stays if any rule keeps it.
+/// Rules count for each source and set of tags by themselves; a snapshot stays if any rule keeps it. One that is named goes
+/// whatever it is, also the last of its source.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    /// Forget these snapshots, by their ids or the starts of them, and no others
+    #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["source", "tag", "lost"])]
+    snapshots: Vec<String>,
+    /// A record of the chain of snapshots that is missing or unreadable: take note that it is gone for good; may be repeated
+    #[arg(long, value_name = "ID", conflicts_with_all = ["source", "tag"])]
+    lost: Vec<String>,
     /// Keep the N newest
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     keep_last: u32,
@@ -85,7 +99,16 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         yearly: args.keep_yearly,
         within: args.keep_within,
     };
-    if policy.is_empty() {
+    if !(args.snapshots.is_empty() && args.lost.is_empty()) && !policy.is_empty() {
+        return Err(Failure::usage(
+            "snapshots are named, and rules are given too",
+            "either name what goes, or give --keep-… rules: one of the two",
+        ));
+    }
+    if !args.lost.is_empty() {
+        return lost(&args, context).await;
+    }
+    if policy.is_empty() && args.snapshots.is_empty() {
         return Err(RetentionError::EmptyPolicy.into());
     }
     let access = if args.plan.dry_run { Access::Read } else { Access::Write };
@@ -97,8 +120,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             "{name} cannot be read: what it says was verified does not count; `homelab-dr check --read-data` with an identity says it anew"
         ));
     }
-    let decisions =
-        plan_retention(&policy, &candidates(&chain, &verified, &args), context.clock.now(), context.zone())?;
+    let decisions = if args.snapshots.is_empty() {
+        plan_retention(&policy, &candidates(&chain, &verified, &args), context.clock.now(), context.zone())?
+    } else {
+        named(&chain, &args.snapshots, context)?
+    };
     let removed = decisions.iter().filter(|decision| !decision.is_kept()).count();
     if !context.out.json {
         show(&decisions, context)?;
@@ -130,6 +156,89 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if !outcome.removed.is_empty() {
         context.say("`homelab-dr prune` gives the space back")?;
     }
+    Ok(Exit::Done)
+}
+
+/// The named snapshots, to be removed. Only ids: what `latest` or a time means changes between looking and forgetting.
+fn named(chain: &Chain, names: &[String], context: &Context) -> Result<Vec<Decision>, Failure> {
+    let mut decisions: Vec<Decision> = Vec::new();
+    for name in names {
+        let selector = Selector::parse(name, context.zone())?;
+        if !matches!(selector, Selector::Id(_)) {
+            let what = format!("{name:?} is no snapshot id");
+            return Err(Failure::usage(
+                what,
+                "`homelab-dr snapshots` shows the ids; what goes is named by its id only",
+            ));
+        }
+        let Snapshot { id, record } = select(&selector, &chain.snapshots)?;
+        if decisions.iter().all(|decision| decision.id != *id) {
+            decisions.push(Decision {
+                id: *id,
+                source: record.source.clone(),
+                tags: record.tags.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+                time: record.started,
+                verdict: Verdict::Remove,
+            });
+        }
+    }
+    Ok(decisions)
+}
+
+#[derive(Serialize)]
+struct LostDocument {
+    dry_run: bool,
+    lost: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Forgotten>,
+}
+
+/// Takes note that records are gone for good.
+async fn lost(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+    let access = if args.plan.dry_run { Access::Read } else { Access::Write };
+    let repository = open::repository(context, access).await?;
+    let chain = Chain::load(&repository).await?;
+    let mut known: Vec<(ObjectId, String)> =
+        chain.gaps().into_iter().map(|id| (id, "it is missing, and nobody forgot it".to_owned())).collect();
+    known.extend(chain.unreadable.iter().cloned());
+    let mut ids = Vec::new();
+    for text in &args.lost {
+        let prefix = text.to_ascii_lowercase();
+        let mut found = known.iter().filter(|(id, _)| prefix.len() >= LOST_DIGITS_MIN && id.hex().starts_with(&prefix));
+        match (found.next(), found.next()) {
+            (Some((id, why)), None) => {
+                if !context.out.json {
+                    context.out.line(&format!("give up  {id}: {why}"))?;
+                }
+                ids.push(*id);
+            }
+            _ => {
+                let what = format!("{text:?} names no record of the chain that is missing or unreadable");
+                let help = "`homelab-dr prune` and `homelab-dr snapshots --json` (missing, unreadable) name them; a snapshot that reads is forgotten with `homelab-dr forget SNAPSHOT`";
+                return Err(Failure::usage(what, help));
+            }
+        }
+    }
+    let hex: Vec<String> = ids.iter().map(ObjectId::hex).collect();
+    if args.plan.dry_run {
+        if context.out.json {
+            context.out.document(&LostDocument { dry_run: true, lost: hex, outcome: None })?;
+        }
+        return Ok(Exit::Done);
+    }
+    context.out.flush()?;
+    let question = format!(
+        "Give up {} for good? What only they needed goes with the next prune.",
+        count(ids.len() as u64, "record")
+    );
+    confirm(args.plan.yes, &question)?;
+    let outcome = acknowledge_lost(&repository, &ids, &host(), &context.clock).await?;
+    if context.out.json {
+        context.out.document(&LostDocument { dry_run: false, lost: hex, outcome: Some(outcome) })?;
+        return Ok(Exit::Done);
+    }
+    context.out.line(&format!("gave up {}", count(ids.len() as u64, "record")))?;
+    context.say("`homelab-dr prune` goes on now")?;
     Ok(Exit::Done)
 }
 

@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use crate::cli::context::Context;
+use crate::cli::context::{Context, local};
 use crate::cli::failure::Failure;
 use crate::cli::prompt::TerminalPrompt;
 use crate::crypto::recipients::Prompt;
+use crate::format::entry::escape;
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::snapshots::Chain;
@@ -17,6 +18,9 @@ use crate::store::readonly::ReadOnly;
 use crate::store::retry::{Retry, RetryPolicy};
 use crate::store::throttle::Throttle;
 use crate::store::url::StoreUrl;
+
+/// Snapshots from the future that are warned of one by one.
+const FUTURE_SHOWN: usize = 4;
 
 /// What a command does with the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +128,14 @@ pub async fn chain(context: &Context, repository: &Repository) -> Result<Chain, 
     let chain = Chain::load(repository).await?;
     for (id, reason) in &chain.unreadable {
         context.talk.warn(&format!("snapshot {} cannot be read: {reason}; run `homelab-dr check`", id.short()));
+    }
+    for snapshot in chain.from_the_future(context.clock.now()).take(FUTURE_SHOWN) {
+        context.talk.warn(&format!(
+            "snapshot {} of {} is dated {}, in the future: a clock was wrong. `latest` goes by the order in which snapshots were made, not by their times",
+            snapshot.id.short(),
+            escape(snapshot.record.source.as_bytes()),
+            local(snapshot.record.started),
+        ));
     }
     let gaps = chain.gaps();
     if !gaps.is_empty() {

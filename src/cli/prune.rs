@@ -214,17 +214,24 @@ impl Advise for PruneError {
     fn advice(&self) -> Option<Advice> {
         Some(match self {
             Self::Repo(error) => return error.advice(),
-            Self::Gaps { .. } => Advice::new(
+            Self::Gaps { first, .. } => Advice::new(
                 Exit::Refused,
-                "nothing was removed: find out who deleted, bring the records back from a copy or an older version in the bucket, and run `homelab-dr check`",
+                format!(
+                    "nothing was removed: find out who deleted, and bring the records back from a copy or an older version in the bucket. If it is gone for good, `homelab-dr forget --lost {first}` takes note of that, and prune goes on"
+                ),
             ),
-            Self::Unreadable { .. } => Advice::new(
+            Self::Unreadable { first, .. } => Advice::new(
                 Exit::Refused,
-                "nothing was removed: bring the record back from a copy of the repository, and run `homelab-dr check`",
+                format!(
+                    "nothing was removed: bring the record back from a copy of the repository. If there is none, `homelab-dr forget --lost {first}` gives it up, and prune goes on"
+                ),
             ),
-            Self::Tree { .. } => Advice::new(
+            Self::Tree { snapshot, .. } => Advice::new(
                 Exit::Refused,
-                "nothing was removed: run `homelab-dr check`, and bring back what it names, or forget that snapshot",
+                format!(
+                    "nothing was removed: run `homelab-dr check`, and bring back what it names. If there is no copy, `homelab-dr forget {}` gives that snapshot up, and prune goes on",
+                    snapshot.short()
+                ),
             ),
             Self::MissingData { .. } => Advice::new(
                 Exit::Refused,

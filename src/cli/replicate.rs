@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Where to copy to; an empty place or an earlier copy
     #[arg(long, value_name = "URL")]
     to: OsString,
-    /// Lock what is copied against deletion for this long
+    /// Lock the copy against deletion for this long, also what is there already, as soon as less than half of it is left
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     object_lock: Option<Duration>,
     /// Objects copied at once
@@ -57,8 +57,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let target = to.create().await?;
     not_itself(&*source, &*target)?;
     let target = open::wrapped(context, target, Access::Write);
-    let options =
-        Options { parallel: args.parallel, retain_until: args.object_lock.map(|lock| context.clock.now().after(lock)) };
+    let now = context.clock.now();
+    let options = Options {
+        parallel: args.parallel,
+        retain_until: args.object_lock.map(|lock| now.after(lock)),
+        // Run every day it would else extend every lock by a day.
+        enough_until: args.object_lock.map(|lock| now.after(lock / 2)),
+    };
     context.progress.begin("copying", "object");
     let display = progress::show(context);
     let cancel = context.cancel.clone();
@@ -137,6 +142,9 @@ fn tell(report: &Report, target: &dyn Store, context: &mut Context) -> Result<Ex
         report.present,
         count(report.snapshots, "snapshot record")
     ))?;
+    if report.locks_extended > 0 {
+        context.say(&format!("extended {}", count(report.locks_extended, "object lock")))?;
+    }
     if exit == Exit::Damaged {
         context.say("help: run `homelab-dr check` on both ends")?;
     }
@@ -160,6 +168,10 @@ impl crate::cli::hints::Advise for ReplicateError {
             Self::NotSeen { .. } => Advice::new(
                 Exit::Unreachable,
                 "the target lists what it took late or not at all; run the same command again, and do not trust it before `check` is clean there",
+            ),
+            Self::NotLocked { .. } => Advice::new(
+                Exit::Error,
+                "the target took the longer lock and does not show it: look at the bucket's object lock settings and the key's rights",
             ),
             Self::Moving { .. } => {
                 Advice::new(Exit::Error, "run it again when no prune is running; what was copied is used")

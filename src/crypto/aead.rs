@@ -1,11 +1,23 @@
 //! ChaCha20-Poly1305 (RFC 8439) and XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), by ring's assembly: twice as fast as the `chacha20poly1305` crate,
 //! which the tests hold it against.
 
+use crate::crypto::secret::NoRandomness;
 use chacha20::hchacha;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 
 /// Bytes of a tag.
 pub(super) const TAG_BYTES: usize = 16;
+
+/// Why nothing was sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// No random numbers.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// The cipher took neither this key nor this message: more than 256 GiB, which no blob or record is.
+    #[error("the cipher refused to seal")]
+    Refused,
+}
 
 /// A key that seals and opens. Nonces are the caller's: never the same one twice.
 pub(super) struct Cipher(Option<LessSafeKey>);
@@ -16,17 +28,14 @@ impl Cipher {
         Self(UnboundKey::new(&CHACHA20_POLY1305, key).ok().map(LessSafeKey::new))
     }
 
-    /// Encrypts in place. The only thing that ring refuses is a message of 256 GiB, which no blob or record is; should it ever, no plaintext is left.
-    pub(super) fn seal(&self, nonce: [u8; 12], ad: &[u8], text: &mut [u8]) -> [u8; TAG_BYTES] {
+    /// Encrypts in place. After an error nothing in `text` may be stored.
+    pub(super) fn seal(&self, nonce: [u8; 12], ad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_BYTES], SealError> {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let sealed = self.0.as_ref().and_then(|key| {
             let tag = key.seal_in_place_separate_tag(nonce, Aad::from(ad), &mut *text).ok()?;
             tag.as_ref().try_into().ok()
         });
-        sealed.unwrap_or_else(|| {
-            text.fill(0);
-            [0; TAG_BYTES]
-        })
+        sealed.ok_or(SealError::Refused)
     }
 
     /// Decrypts in place if the tag is right; what is in `text` after `None` means nothing.
@@ -53,6 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_cannot_be_sealed_is_an_error() {
+        let mut text = *b"never stored";
+        assert!(matches!(Cipher(None).seal([0; 12], b"", &mut text), Err(SealError::Refused)));
+    }
+
+    #[test]
     fn both_are_what_another_implementation_makes_of_the_same() {
         for length in (0..300).chain([4095, 4096, 4097, 70_000]) {
             let mut random = blake3::Hasher::new().update(&usize::to_le_bytes(length)).finalize_xof();
@@ -69,7 +84,7 @@ mod tests {
             ];
             for (cipher, nonce, expected) in expected {
                 let mut sealed = plain.clone();
-                let tag = cipher.seal(nonce, &ad, &mut sealed);
+                let tag = cipher.seal(nonce, &ad, &mut sealed).expect("short");
                 assert_eq!([&sealed[..], &tag].concat(), expected.expect("short"), "{length} bytes");
                 let mut opened = sealed.clone();
                 cipher.open(nonce, &ad, &mut opened, &tag).expect("its own tag");

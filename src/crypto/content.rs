@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::base::id::{BlobId, RepositoryId, SessionId};
-use crate::crypto::aead::{Cipher, TAG_BYTES};
+use crate::crypto::aead::{Cipher, SealError, TAG_BYTES};
 use crate::crypto::meta::{SEAL_VERSION, associated_data, masked};
 use crate::crypto::secret::{NoRandomness, Secret};
 use crate::format::kind::{Kind, RecordKind};
@@ -83,7 +83,7 @@ impl ContentSealer {
         repository: RepositoryId,
         epoch: u32,
         epoch_public: &[u8; 32],
-    ) -> Result<(Self, [u8; WRAP_BYTES]), NoRandomness> {
+    ) -> Result<(Self, [u8; WRAP_BYTES]), SealError> {
         let secret = Secret::random()?;
         let id = session_id(&secret);
         let ephemeral_seed = Secret::random()?;
@@ -93,7 +93,7 @@ impl ContentSealer {
         let kek = wrap_key(shared.as_bytes(), &ephemeral_public, epoch_public);
         let ad = associated_data(&repository, epoch, RecordKind::Session as u8, id.as_bytes());
         let mut sealed = *secret.expose();
-        let tag = Cipher::new(kek.expose()).seal(NONCE_OF_WRAPS, &ad, &mut sealed);
+        let tag = Cipher::new(kek.expose()).seal(NONCE_OF_WRAPS, &ad, &mut sealed)?;
         let mut wrap = [0; WRAP_BYTES];
         let parts: [&[u8]; 4] = [ephemeral_public.as_bytes(), id.as_bytes(), &sealed, &tag];
         for (to, from) in wrap.iter_mut().zip(parts.into_iter().flatten()) {
@@ -110,16 +110,20 @@ impl ContentSealer {
     }
 
     /// Seals in place: `buffer` holds [`CONTENT_HEAD`] bytes of any value and then the plaintext, and becomes the sealed blob.
-    pub fn seal(&self, id: &BlobId, buffer: &mut Vec<u8>) {
+    /// After an error it holds nothing that may be stored.
+    pub fn seal(&self, id: &BlobId, buffer: &mut Vec<u8>) -> Result<(), SealError> {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
         let ad = associated_data(&self.key.repository, self.key.epoch, Kind::Data.number(), id.as_bytes());
-        let Some((head, plain)) = buffer.split_first_chunk_mut::<CONTENT_HEAD>() else { return };
+        let Some((head, plain)) = buffer.split_first_chunk_mut::<CONTENT_HEAD>() else {
+            return Err(SealError::Refused);
+        };
         let [version, rest @ ..] = &mut *head;
         *version = SEAL_VERSION;
         *rest = counter.to_le_bytes();
         *head = masked(*head, id.as_bytes());
-        let tag = self.key.cipher.seal(nonce(counter.to_le_bytes()), &ad, plain);
+        let tag = self.key.cipher.seal(nonce(counter.to_le_bytes()), &ad, plain)?;
         buffer.extend_from_slice(&tag);
+        Ok(())
     }
 }
 
@@ -197,7 +201,7 @@ mod tests {
     fn sealed(sealer: &ContentSealer, id: &BlobId, plain: &[u8]) -> Vec<u8> {
         let mut buffer = vec![0; CONTENT_HEAD];
         buffer.extend_from_slice(plain);
-        sealer.seal(id, &mut buffer);
+        sealer.seal(id, &mut buffer).expect("short");
         buffer
     }
 

@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 
 use crate::base::id::{BlobId, RepositoryId};
-use crate::crypto::aead::{TAG_BYTES, extended};
-use crate::crypto::secret::{NoRandomness, Secret, random};
+use crate::crypto::aead::{SealError, TAG_BYTES, extended};
+use crate::crypto::secret::{Secret, random};
 use crate::format::kind::{Kind, RecordKind};
 
 /// Version of every seal in this format.
@@ -112,7 +112,7 @@ impl MetaKeys {
     }
 
     /// Seals `plaintext`.
-    pub fn seal(&self, subject: Subject<'_>, plaintext: &[u8]) -> Result<Vec<u8>, NoRandomness> {
+    pub fn seal(&self, subject: Subject<'_>, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
         let nonce: [u8; 24] = random()?;
         let id = subject.id();
         let ad = associated_data(&self.repository, self.current, subject.kind(), &id);
@@ -123,7 +123,7 @@ impl MetaKeys {
         let start = out.len();
         out.extend_from_slice(plaintext);
         let (cipher, nonce) = extended(self.key.expose(), &nonce);
-        let tag = cipher.seal(nonce, &ad, out.get_mut(start..).unwrap_or_default());
+        let tag = cipher.seal(nonce, &ad, out.get_mut(start..).unwrap_or_default())?;
         out.extend_from_slice(&tag);
         Ok(out)
     }

@@ -3,7 +3,7 @@
 //! What is sealed with what, and why, is in `docs/format.md` §3–§5 and `docs/threat-model.md`. Pure but for the operating system's
 //! random numbers.
 
-mod aead;
+pub mod aead;
 pub mod content;
 pub mod fingerprint;
 pub mod hash;

@@ -42,13 +42,12 @@ struct Decider<'a> {
 
 /// See the module.
 pub(crate) fn decide(store: &str, view: &View, settings: &Settings) -> PrunePlan {
-    let forgotten = view.chain.forgotten();
     let packs = view.presence.packs.values().map(|entry| entry.size).sum::<u64>();
     let plan = PrunePlan {
         store: store.to_owned(),
         at: view.now,
         grace_seconds: settings.grace.as_secs(),
-        snapshots: view.chain.snapshots.iter().filter(|snapshot| !forgotten.contains(&snapshot.id)).count(),
+        snapshots: view.chain.snapshots.len(),
         packs: view.presence.packs.len(),
         blobs_needed: 0,
         bytes_needed: 0,
@@ -100,8 +99,7 @@ impl Decider<'_> {
                     continue;
                 }
                 let pack = crate::repo::doomed::pack_of(key);
-                let used_again = key.as_str().starts_with(layout::SESSIONS)
-                    && key.file_name().parse().is_ok_and(|session| in_use.contains(&session));
+                let used_again = layout::session_id(key).is_some_and(|session| in_use.contains(&session));
                 if used_again {
                     self.wait(key, WhyWait::InUse);
                 } else if pack.is_some_and(|pack| view.protected.contains(&pack)) {
@@ -122,7 +120,7 @@ impl Decider<'_> {
         let good = |pack: u32| view.index.pack(pack).is_some_and(|pack| pack.usable);
         let (mut blobs, mut bytes) = (0, 0);
         view.for_needed(|copies| {
-            let mut there = copies.iter().filter(|copy| good(copy.location.pack));
+            let mut there = view.good(copies, &good);
             let (first, second) = (there.next(), there.next());
             if let (Some(only), None) = (first, second)
                 && let Some(used) = uses.get_mut(only.location.pack as usize)
@@ -133,7 +131,7 @@ impl Decider<'_> {
             bytes += copies.first().map_or(0, |copy| u64::from(copy.location.length));
         });
         view.for_needed(|copies| {
-            let there = copies.iter().filter(|copy| good(copy.location.pack));
+            let there = view.good(copies, &good);
             let alone = |pack: u32| uses.get(pack as usize).map_or(0, |used| used.alone);
             let keeper = there.max_by_key(|copy| (alone(copy.location.pack), std::cmp::Reverse(copy.location.pack)));
             if let Some(keeper) = keeper

@@ -48,6 +48,7 @@ pub async fn run_prune(
     put_segments(repository, view.adopted.clone(), view.now).await?;
     let mut doom: Vec<Key> = plan.doom.iter().filter_map(|doom| Key::new(doom.object.as_str()).ok()).collect();
     mark_all(repository, clock, &view, &mut doom, &mut outcome).await?;
+    let going: HashSet<Key> = doom.iter().cloned().collect();
     let mut due: HashSet<Key> = plan.delete.iter().filter_map(|due| Key::new(due.object.as_str()).ok()).collect();
     if settings.grace.is_zero() {
         due.extend(doom);
@@ -57,7 +58,7 @@ pub async fn run_prune(
         put_segments(repository, view.adopted.clone(), view.now).await?;
         delete_all(repository, clock, &view, &settings, &due, &mut outcome).await?;
     }
-    outcome.locks = extend_locks(repository, &view, clock.now().max(view.now)).await?;
+    outcome.locks = extend_locks(repository, &view, &going, clock.now().max(view.now)).await?;
     Ok(outcome)
 }
 
@@ -151,23 +152,29 @@ async fn delete(repository: &Repository, key: &Key) -> Result<Option<WhyWait>, P
     }
 }
 
-/// Everything that a kept snapshot needs stays locked.
-async fn extend_locks(repository: &Arc<Repository>, view: &View, now: Time) -> Result<Extended, PruneError> {
+/// Everything that a kept snapshot needs stays locked, but for `going`, which this run doomed and whose needed parts lie elsewhere by now.
+async fn extend_locks(
+    repository: &Arc<Repository>,
+    view: &View,
+    going: &HashSet<Key>,
+    now: Time,
+) -> Result<Extended, PruneError> {
     if repository.lock_period().is_zero() {
         return Ok(Extended::default());
     }
     let forgotten = view.chain.forgotten();
+    let stays = |key: &Key| !view.marks.is_doomed(key) && !going.contains(key);
     let mut keys = vec![layout::format()];
     for prefix in [layout::ACCESS, layout::EPOCHS, layout::INDEX] {
         let listed = repository.store.list(prefix).await?;
-        keys.extend(listed.into_iter().map(|entry| entry.key).filter(|key| !view.marks.is_doomed(key)));
+        keys.extend(listed.into_iter().map(|entry| entry.key).filter(|key| stays(key)));
     }
     let records = view.chain.snapshots.iter().map(|snapshot| snapshot.id).chain(view.chain.tombstones.keys().copied());
     keys.extend(records.filter(|id| !forgotten.contains(id)).map(|id| layout::named(layout::SNAPSHOTS, &id)));
     let mut packs = HashSet::new();
     view.for_needed(|copies| packs.extend(copies.iter().map(|copy| copy.location.pack)));
-    let kept = packs.iter().filter_map(|pack| view.index.pack(*pack)).filter(|pack| pack.usable);
-    keys.extend(kept.map(|pack| layout::pack(&pack.id)));
+    packs.retain(|pack| view.index.pack(*pack).is_some_and(|pack| pack.usable && stays(&layout::pack(&pack.id))));
+    keys.extend(packs.iter().filter_map(|pack| view.index.pack(*pack)).map(|pack| layout::pack(&pack.id)));
     let sessions: HashSet<Key> = view
         .index
         .places()

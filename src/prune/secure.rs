@@ -64,13 +64,17 @@ pub(crate) async fn secure(
 fn wanted(view: &View, also: &Also) -> HashMap<ObjectId, HashSet<BlobId>> {
     let mut wanted: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
     view.for_needed(|copies| {
-        let mut packs = copies.iter().filter_map(|copy| Some((copy.id, view.index.pack(copy.location.pack)?)));
-        if packs.clone().any(|(_, pack)| pack.usable && !also.packs.contains(&pack.id)) {
+        let pack_of = |number: u32| view.index.pack(number);
+        let stays = |number| pack_of(number).is_some_and(|pack| pack.usable && !also.packs.contains(&pack.id));
+        if view.good(copies, &stays).next().is_some() {
             return;
         }
         let doomed = |id: &ObjectId| also.packs.contains(id) || view.marks.is_pack_doomed(id);
-        if let Some((id, pack)) = packs.find(|(_, pack)| view.presence.has(&pack.id, pack.size) && doomed(&pack.id)) {
-            wanted.entry(pack.id).or_default().insert(id);
+        let goes =
+            |number| pack_of(number).is_some_and(|pack| view.presence.has(&pack.id, pack.size) && doomed(&pack.id));
+        let from = view.good(copies, &goes).next().or_else(|| copies.iter().find(|copy| goes(copy.location.pack)));
+        if let Some((copy, pack)) = from.and_then(|copy| Some((copy, pack_of(copy.location.pack)?))) {
+            wanted.entry(pack.id).or_default().insert(copy.id);
         }
     });
     wanted

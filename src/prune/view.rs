@@ -115,9 +115,7 @@ impl View {
     }
 
     async fn mark_needed(&self, repository: &Arc<Repository>, settings: &Settings) -> Result<(), PruneError> {
-        let forgotten = self.chain.forgotten();
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            self.chain.snapshots.iter().partition(|snapshot| forgotten.contains(&snapshot.id));
+        let (gone, kept) = (&self.chain.leaving, &self.chain.snapshots);
         if kept.is_empty() && !self.presence.packs.is_empty() && !settings.allow_empty {
             return Err(PruneError::NoSnapshots { packs: self.presence.packs.len() });
         }
@@ -153,6 +151,18 @@ impl View {
             copies.push(blob);
         }
         flush(&mut copies);
+    }
+
+    /// Of all copies of a needed blob those that can be relied on: in packs that `usable` takes. Metadata was opened on the way; where a copy of it did, the
+    /// others are not counted on, since the one that did not open must not be the one that stays.
+    pub(crate) fn good<'c>(
+        &'c self,
+        copies: &'c [Indexed],
+        usable: &'c dyn Fn(u32) -> bool,
+    ) -> impl Iterator<Item = &'c Indexed> + 'c {
+        let opened = |copy: &Indexed| self.index.is_opened(copy.location.slot);
+        let any_opened = copies.iter().any(opened);
+        copies.iter().filter(move |copy| usable(copy.location.pack) && (!any_opened || opened(copy)))
     }
 
     /// Sessions that a pack which is there was sealed by.

@@ -139,7 +139,25 @@ pub async fn replicate(
     let wanted: Vec<Listed> = of(&snapshots, layout::SNAPSHOTS).cloned().collect();
     copying.all(wanted, &there, true).await?;
     copying.report.snapshots = copying.report.copied - before;
+    copying.lock(there).await?;
     Ok(copying.report)
+}
+
+/// Extends a lock that runs out too early, and reads it back; tells whether it did. What is gone meanwhile needs none.
+async fn extend(target: &dyn Store, key: &Key, enough: Time, until: Time) -> Result<bool, ReplicateError> {
+    let long_enough = |held: Option<Time>| held.is_some_and(|held| held >= enough);
+    match target.retention(key).await {
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => return Err(error.into()),
+        Ok(held) if long_enough(held) => return Ok(false),
+        Ok(_) => {}
+    }
+    target.extend_retention(key, until).await?;
+    if long_enough(target.retention(key).await?) {
+        Ok(true)
+    } else {
+        Err(ReplicateError::NotLocked { target: target.address(), key: key.clone() })
+    }
 }
 
 impl Copying<'_> {
@@ -171,6 +189,26 @@ impl Copying<'_> {
             }
         }
         Ok(gone.len() as u64)
+    }
+
+    /// Locks what was there before as long as what was copied now. Everything that belongs to the repository, also what the source has no more: whoever
+    /// empties the source must not thereby let the locks of the copy run out.
+    async fn lock(&mut self, there: BTreeMap<Key, u64>) -> Result<(), ReplicateError> {
+        let Some(until) = self.options.retain_until else { return Ok(()) };
+        let enough = self.options.enough_until.unwrap_or(until).min(until);
+        let copied = |key: &Key| {
+            let name = key.as_str();
+            name == layout::FORMAT || name.starts_with(layout::SNAPSHOTS) || ORDER.iter().any(|of| name.starts_with(of))
+        };
+        let keys: Vec<Key> = there.into_keys().filter(|key| layout::belongs(key) && copied(key)).collect();
+        let target = self.target;
+        let mut extended = stream::iter(keys)
+            .map(|key| async move { extend(target, &key, enough, until).await })
+            .buffer_unordered(self.options.parallel.max(1));
+        while let Some(done) = extended.next().await {
+            self.report.locks_extended += u64::from(done?);
+        }
+        Ok(())
     }
 
     /// Copies those of `wanted` that are not there, a few at once. Returns those that vanished.

@@ -14,13 +14,15 @@ pub const PARALLEL_DEFAULT: usize = 4;
 pub struct Options {
     /// Objects copied at once, at least 1.
     pub parallel: usize,
-    /// Until when the copies are locked, where the target can.
+    /// Until when the copies are locked, where the target can; what is there already is locked for as long.
     pub retain_until: Option<Time>,
+    /// A lock that holds until then is long enough and is left as it is. `None`: every lock shorter than `retain_until` is extended.
+    pub enough_until: Option<Time>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { parallel: PARALLEL_DEFAULT, retain_until: None }
+        Self { parallel: PARALLEL_DEFAULT, retain_until: None, enough_until: None }
     }
 }
 
@@ -62,6 +64,14 @@ pub enum ReplicateError {
     Moving {
         /// The source's address.
         source_address: String,
+    },
+    /// A lock was extended and the target does not show it.
+    #[error("{target} does not keep {key} locked although its lock was extended")]
+    NotLocked {
+        /// The target's address.
+        target: String,
+        /// The object.
+        key: Key,
     },
     /// A worker ended without saying why; a bug.
     #[error("a worker ended unexpectedly")]
@@ -126,6 +136,8 @@ pub struct Report {
     pub copied_bytes: u64,
     /// Objects that the target had.
     pub present: u64,
+    /// Objects among them whose locks were extended.
+    pub locks_extended: u64,
     /// Snapshot records and tombstones among the copied.
     pub snapshots: u64,
     /// Objects that were pruned or forgotten at the source meanwhile.

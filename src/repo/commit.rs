@@ -141,7 +141,7 @@ impl Reliance {
     /// The session's object must be there at the end too, or nobody would build upon this run's blobs.
     async fn keep_session(&self, presence: &Presence) -> Result<(), RepoError> {
         let (key, stored) = &self.session;
-        let there = key.file_name().parse().is_ok_and(|id| presence.sessions.contains_key(&id));
+        let there = layout::session_id(key).is_some_and(|id| presence.sessions.contains_key(&id));
         if !there {
             let retain = retain_until(&self.repository, self.clock.now());
             self.repository.store.put_new(key, stored.clone(), retain).await?;
@@ -154,6 +154,11 @@ impl Reliance {
         let keys = self.packs().iter().map(layout::pack).collect();
         lock::extend(&self.repository, keys, self.clock.now()).await.map(|_| ())
     }
+}
+
+/// The snapshot is there, and whoever reads the error must know of it.
+fn unconfirmed(snapshot: ObjectId, error: RepoError) -> RepoError {
+    RepoError::Unconfirmed { snapshot, source: Box::new(error) }
 }
 
 /// Finishes the writer and stores the snapshot. `record.link` and `record.statistics.bytes_stored` are filled in here.
@@ -175,14 +180,19 @@ pub async fn commit(
     let (id, _) = snapshots::put(&repository, &chain_record, retain_until(&repository, clock.now())).await?;
     match reliance.secure().await {
         Ok(bytes) => written.stored_bytes += bytes,
-        Err(error @ RepoError::Vanished { .. }) => {
-            // This run slept for longer than a grace. The snapshot rests on nothing and must not lie about; what matters is the first error.
-            let _ = tombstone::retract(&repository, id, &record.host, clock.now()).await;
-            return Err(error);
+        Err(RepoError::Vanished { pack }) => {
+            // This run slept for longer than a grace. The snapshot rests on nothing and must not lie about.
+            return Err(match tombstone::retract(&repository, id, &record.host, clock.now()).await {
+                Ok(()) => RepoError::Vanished { pack },
+                Err(source) => RepoError::NotRetracted { pack, snapshot: id, source: Box::new(source) },
+            });
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(unconfirmed(id, error)),
     }
-    reliance.lock().await?;
-    repository.refuse_if_retired().await?;
+    reliance.lock().await.map_err(|error| unconfirmed(id, error))?;
+    repository.refuse_if_retired().await.map_err(|error| match error {
+        retired @ RepoError::Retired { .. } => retired,
+        error => unconfirmed(id, error),
+    })?;
     Ok(Committed { id, record, written })
 }

@@ -22,7 +22,7 @@ use crate::repo::error::RepoError;
 use crate::repo::layout;
 use crate::repo::open::{Repository, metadata_commitment};
 use crate::repo::sealed;
-use crate::store::Store;
+use crate::store::{Key, Store, StoreError};
 
 /// BLAKE3 of the recipients, sorted and joined by line feeds.
 fn recipients_hash(recipients: &[String]) -> [u8; 32] {
@@ -117,18 +117,18 @@ fn writer_key(access: &AccessRecord) -> Option<WriterKey> {
     })
 }
 
-/// Seals an access record to `recipients` and puts it.
+/// Seals an access record to `recipients` and puts it; returns its name.
 async fn put_access(
     store: &dyn Store,
     access: &AccessRecord,
     recipients: &[Recipient],
     retain: Option<Time>,
-) -> Result<(), RepoError> {
+) -> Result<Key, RepoError> {
     let plain = zeroize::Zeroizing::new(record::encode(access, 0));
     let stored = wrap(&plain, recipients)?;
     let key = layout::access(&object_id(&stored));
     store.put_new(&key, Bytes::from(stored), retain).await?;
-    Ok(())
+    Ok(key)
 }
 
 async fn put_epoch(
@@ -198,15 +198,29 @@ pub async fn change_recipients(
         generation: held.generation.saturating_add(1),
         created,
     };
-    put_access(store, &access, recipients, retain).await?;
-    if let Some(epoch) = next {
-        put_epoch(store, &access, &current, &epoch, retain).await?;
+    let own = put_access(store, &access, recipients, retain).await?;
+    let begun = match next {
+        Some(epoch) => put_epoch(store, &access, &current, &epoch, retain).await,
+        None => repository.refuse_if_retired().await,
+    };
+    if let Err(error) = begun {
+        // Somebody else changed the recipients meanwhile, and began an epoch that this object knows nothing of. Of other errors nobody knows whether the
+        // epoch began all the same: then this object must stay, since it holds the epoch's key.
+        if matches!(error, RepoError::Store(StoreError::Conflict { .. }) | RepoError::Retired { .. }) {
+            remove(store, &own).await?;
+        }
+        return Err(error);
     }
     for listed in earlier {
-        match store.delete(&listed.key).await {
-            Ok(()) | Err(crate::store::StoreError::Locked { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        remove(store, &listed.key).await?;
     }
     Ok(())
+}
+
+/// Removes an access object where nothing locks it.
+async fn remove(store: &dyn Store, key: &Key) -> Result<(), RepoError> {
+    match store.delete(key).await {
+        Ok(()) | Err(StoreError::Locked { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

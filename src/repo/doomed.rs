@@ -51,14 +51,16 @@ fn may_be_doomed(key: &Key) -> bool {
 /// The pack that a name names.
 #[must_use]
 pub fn pack_of(key: &Key) -> Option<ObjectId> {
-    layout::object_id(key).filter(|id| key.as_str().starts_with(layout::PACKS) && layout::pack(id) == *key)
+    layout::pack_id(key)
 }
 
 impl Marks {
     /// Reads every mark. One that this repository's key did not seal is not a mark; one whose bytes are rotten is an error, since nobody knows what it
     /// dooms.
     pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
-        let listed = repository.store.list(layout::DOOMED).await?;
+        let mut listed = repository.store.list(layout::DOOMED).await?;
+        // What lies in the wrong place is no mark.
+        listed.retain(|entry| layout::object_id(&entry.key).is_some());
         let mut read = stream::iter(listed)
             .map(|entry| async move { read_mark(repository, entry).await })
             .buffer_unordered(FETCH_AT_ONCE);

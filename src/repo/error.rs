@@ -1,6 +1,7 @@
 //! Why an operation on a repository failed.
 
 use crate::base::id::{BlobId, ObjectId, RepositoryId};
+use crate::crypto::aead::SealError;
 use crate::crypto::content::ContentError;
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::meta::MetaError;
@@ -170,6 +171,28 @@ pub enum RepoError {
         /// The pack.
         pack: ObjectId,
     },
+    /// A snapshot is durable, and the second look at what it rests on failed: it is perhaps good, and was not reported as good.
+    #[error("snapshot {snapshot} is stored, and it could not be made sure that everything it rests on stays")]
+    Unconfirmed {
+        /// The snapshot.
+        snapshot: ObjectId,
+        /// What failed.
+        #[source]
+        source: Box<RepoError>,
+    },
+    /// A snapshot turned out to rest on what is gone, and could not be taken back.
+    #[error(
+        "pack {pack} vanished while this run relied on it, and snapshot {snapshot}, which lacks it, could not be taken back"
+    )]
+    NotRetracted {
+        /// The pack.
+        pack: ObjectId,
+        /// The snapshot.
+        snapshot: ObjectId,
+        /// Why it could not.
+        #[source]
+        source: Box<RepoError>,
+    },
     /// A lock was extended and the store does not show it.
     #[error("{key} is not locked although its lock was extended")]
     NotLocked {
@@ -179,6 +202,9 @@ pub enum RepoError {
     /// No random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
+    /// Nothing could be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// zstd could not be set up.
     #[error("compression could not be set up")]
     Compression(#[source] crate::compress::CompressError),

@@ -20,6 +20,7 @@ use crate::repo::index::{Index, Location};
 use crate::repo::open::Repository;
 use crate::repo::opener::Opener;
 use crate::repo::{layout, sealed};
+use crate::store::StoreError;
 
 /// Reads are widened to multiples of this, so that their lengths say little.
 const WIDEN: u64 = 64 << 10;
@@ -125,7 +126,10 @@ impl Reader {
             let run = Run { pack: location.pack, range, blobs: Vec::new() };
             let tried = match self.fetch_run(&run).await {
                 Ok(bytes) => self.open_metadata(kind, id, &location, &mut self.opener(), &bytes).map(<[u8]>::to_vec),
-                Err(error) => Err(error),
+                Err(error) => {
+                    self.not_fetched(location.pack, &error);
+                    Err(error)
+                }
             };
             match tried {
                 Ok(plain) => return Ok(plain),
@@ -184,12 +188,18 @@ impl Reader {
         sealed: &[u8],
     ) -> Result<&'o [u8], RepoError> {
         let (stored, unpacking) = opener.parts().map_err(RepoError::Compression)?;
-        *stored = self
-            .repository
-            .meta
-            .open(Subject::Blob(kind, id), sealed)
-            .map_err(|error| self.broken(id, location, &error))?;
-        self.unpack(kind, id, location, unpacking, stored)
+        let opened = match self.repository.meta.open(Subject::Blob(kind, id), sealed) {
+            Ok(plain) => {
+                *stored = plain;
+                self.unpack(kind, id, location, unpacking, stored)
+            }
+            Err(error) => Err(self.broken(id, location, &error)),
+        };
+        match opened {
+            Ok(_) => self.index.mark_opened(location.slot),
+            Err(_) => self.index.mark_broken(location.pack),
+        }
+        opened
     }
 
     /// Opens, decompresses and checks a content blob.
@@ -219,6 +229,14 @@ impl Reader {
             return Err(self.broken(id, location, &"its plaintext does not match its id"));
         }
         Ok(plain)
+    }
+
+    /// What is gone or cannot be read is no better than what does not open; a store that is out of reach says nothing of the pack.
+    fn not_fetched(&self, pack: u32, error: &RepoError) {
+        if matches!(error, RepoError::Store(StoreError::NotFound { .. } | StoreError::Failed { transient: false, .. }))
+        {
+            self.index.mark_broken(pack);
+        }
     }
 
     fn broken(&self, id: &BlobId, location: &Location, reason: &dyn std::fmt::Display) -> RepoError {

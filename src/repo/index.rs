@@ -1,10 +1,12 @@
 //! The index in memory: which pack holds which blob. One sorted array, 44 bytes a blob; a look-up is one guess and a few steps, since ids are uniform.
 //!
-//! Loaded once, then read-only but for the two marks that a run sets: that a blob is used by it, that a pack cannot be relied on.
+//! Loaded once, then read-only but for the marks that a run sets: that a blob is used by it, that a metadata blob opened in it, that a pack is broken.
+//!
+//! Once a metadata blob did not open, metadata is built upon only where it opened in this run: rot seldom comes alone, and a tree is little to store anew.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -79,6 +81,11 @@ pub struct Index {
     pub sessions: Vec<SessionId>,
     by_pack: HashMap<ObjectId, u32>,
     used: Vec<AtomicU64>,
+    /// Metadata blobs that opened in this run.
+    opened: Vec<AtomicU64>,
+    /// Packs with a metadata blob that did not open in this run.
+    broken: Vec<AtomicBool>,
+    any_broken: AtomicBool,
     /// The segments it was loaded from.
     pub segments: Vec<Key>,
 }
@@ -145,8 +152,10 @@ impl IndexBuilder {
     #[must_use]
     pub fn finish(mut self, segments: Vec<Key>) -> Index {
         self.slots.sort_unstable_by_key(|slot| (slot.id, slot.place));
-        let mut used = Vec::new();
+        let (mut used, mut opened, mut broken) = (Vec::new(), Vec::new(), Vec::new());
         used.resize_with(self.slots.len().div_ceil(64), AtomicU64::default);
+        opened.resize_with(used.len(), AtomicU64::default);
+        broken.resize_with(self.packs.len(), AtomicBool::default);
         Index {
             slots: self.slots,
             places: self.places,
@@ -154,6 +163,9 @@ impl IndexBuilder {
             sessions: self.sessions,
             by_pack: self.by_pack,
             used,
+            opened,
+            broken,
+            any_broken: AtomicBool::new(false),
             segments,
         }
     }
@@ -234,13 +246,55 @@ impl Index {
     /// A copy that may be deduplicated to.
     #[must_use]
     pub fn find_usable(&self, id: &BlobId) -> Option<Location> {
-        self.copies(id).find(|copy| self.pack(copy.pack).is_some_and(|pack| pack.usable))
+        self.copies(id).find(|copy| self.is_usable(copy))
+    }
+
+    fn is_usable(&self, copy: &Location) -> bool {
+        let Some(pack) = self.pack(copy.pack).filter(|pack| pack.usable) else { return false };
+        if !self.any_broken.load(Ordering::Relaxed) {
+            return true;
+        }
+        !self.is_broken(copy.pack) && (pack.class == PackClass::Content || self.is_opened(copy.slot))
+    }
+
+    /// Notes that a metadata blob of this pack did not open: nothing in it is built upon in this run.
+    pub fn mark_broken(&self, pack: u32) {
+        if let Some(broken) = self.broken.get(pack as usize) {
+            broken.store(true, Ordering::Relaxed);
+            self.any_broken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_broken(&self, pack: u32) -> bool {
+        self.broken.get(pack as usize).is_some_and(|broken| broken.load(Ordering::Relaxed))
+    }
+
+    /// The packs that [`Index::mark_broken`] was called for.
+    #[must_use]
+    pub fn broken_packs(&self) -> Vec<ObjectId> {
+        (0_u32..).zip(&self.packs).filter(|(number, _)| self.is_broken(*number)).map(|(_, pack)| pack.id).collect()
+    }
+
+    /// Notes that the metadata blob at a position opened to its id.
+    pub fn mark_opened(&self, slot: usize) {
+        if let Some(word) = self.opened.get(slot / 64) {
+            word.fetch_or(1 << (slot % 64), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether [`Index::mark_opened`] was called for a position.
+    #[must_use]
+    pub fn is_opened(&self, slot: usize) -> bool {
+        self.opened.get(slot / 64).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (slot % 64)) != 0)
     }
 
     /// A copy that can be read: a usable one if there is one.
     #[must_use]
     pub fn find(&self, id: &BlobId) -> Option<Location> {
+        let whole =
+            |copy: &Location| self.pack(copy.pack).is_some_and(|pack| pack.usable) && !self.is_broken(copy.pack);
         self.find_usable(id)
+            .or_else(|| self.copies(id).find(whole))
             .or_else(|| self.copies(id).find(|copy| self.pack(copy.pack).is_some_and(|pack| pack.present)))
     }
 
@@ -299,7 +353,8 @@ impl Index {
         self.slots.capacity() * size_of::<Slot>()
             + self.places.capacity() * size_of::<Place>()
             + self.packs.capacity() * size_of::<PackState>()
-            + self.used.capacity() * size_of::<AtomicU64>()
+            + (self.used.capacity() + self.opened.capacity()) * size_of::<AtomicU64>()
+            + self.broken.capacity()
             + self.by_pack.capacity() * (size_of::<(ObjectId, u32)>() + 1)
             + self.sessions.capacity() * size_of::<SessionId>()
     }
@@ -311,6 +366,8 @@ pub(crate) async fn load_segments(
     listed: &[Listed],
     each: &mut (dyn FnMut(&Key, &IndexSegment) + Send),
 ) -> Result<IndexBuilder, RepoError> {
+    // What lies in the wrong place is no segment.
+    let listed: Vec<&Listed> = listed.iter().filter(|entry| layout::object_id(&entry.key).is_some()).collect();
     let bytes: u64 = listed.iter().map(|entry| entry.size).sum();
     let blobs = usize::try_from(bytes).unwrap_or(usize::MAX) / RECORD_BYTES;
     let mut builder = IndexBuilder::with_capacity(blobs);
@@ -425,6 +482,31 @@ mod tests {
         assert!(index.find(&id(1, 3)).is_some());
         index.packs[0].present = false;
         assert_eq!(index.find(&id(1, 3)), None);
+    }
+
+    #[test]
+    fn after_metadata_broke_only_what_opened_is_built_upon() {
+        let mut builder = IndexBuilder::default();
+        let meta = |seed: u32| {
+            let IndexedPack { id, size, table } = pack(seed, 2);
+            let records: Vec<BlobRecord> =
+                table.records().map(|record| BlobRecord { kind: Kind::Leaf, ..record }).collect();
+            IndexedPack { id, size, table: PackTable::new(vec![], &records) }
+        };
+        builder.add(&pack(1, 10));
+        builder.add(&meta(2));
+        builder.add(&meta(3));
+        let index = builder.finish(vec![]);
+        let [broken, opened, other] =
+            [id(2, 0), id(3, 0), id(3, 1)].map(|id| index.find_usable(&id).expect("nothing is known yet"));
+        index.mark_opened(opened.slot);
+        index.mark_broken(broken.pack);
+        assert_eq!(index.broken_packs(), [pack(2, 0).id]);
+        assert_eq!(index.find_usable(&id(2, 1)), None, "its pack is broken");
+        assert_eq!(index.find_usable(&id(3, 1)), None, "nobody opened {other:?}");
+        assert_eq!(index.find_usable(&id(3, 0)), Some(opened));
+        assert!(index.find_usable(&id(1, 4)).is_some(), "content");
+        assert!(index.find(&id(2, 0)).is_some(), "may still be read");
     }
 
     #[test]

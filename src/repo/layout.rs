@@ -74,11 +74,45 @@ pub fn named(prefix: &str, id: &ObjectId) -> Key {
     key(format!("{prefix}{id}"))
 }
 
-/// The id in the last part of a name; `None` for a foreign object.
-#[must_use]
-pub fn object_id(key: &Key) -> Option<ObjectId> {
+fn id_in(key: &Key) -> Option<ObjectId> {
     let name = key.file_name();
     name.strip_suffix(".age").unwrap_or(name).parse().ok()
+}
+
+/// Every name that an object of this id can have.
+fn names_of(id: &ObjectId) -> impl Iterator<Item = Key> + '_ {
+    [access(id), pack(id)].into_iter().chain(
+        [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, SESSIONS].into_iter().map(|prefix| named(prefix, id)),
+    )
+}
+
+/// The id that a name promises the hash of; `None` for a foreign object, and for one that lies anywhere but in its place.
+#[must_use]
+pub fn object_id(key: &Key) -> Option<ObjectId> {
+    id_in(key).filter(|id| !key.as_str().starts_with(SESSIONS) && names_of(id).any(|name| name == *key))
+}
+
+/// The pack that a name names.
+#[must_use]
+pub fn pack_id(key: &Key) -> Option<ObjectId> {
+    id_in(key).filter(|id| pack(id) == *key)
+}
+
+/// The session that a name names.
+#[must_use]
+pub fn session_id(key: &Key) -> Option<SessionId> {
+    key.file_name().parse().ok().filter(|id| session(id) == *key)
+}
+
+/// Where an object that has the name of one and lies elsewhere belongs: such as `packs/3f/3f…` for `packs/packs/3f/3f…`, which a copy that went one
+/// folder too deep makes.
+#[must_use]
+pub fn place_of_misplaced(key: &Key) -> Option<Key> {
+    let id = id_in(key).filter(|_| !belongs(key))?;
+    let first = |name: &str| name.split('/').next().map(str::to_owned);
+    names_of(&id)
+        .find(|place| key.as_str().strip_suffix(place.as_str()).is_some_and(|above| above.ends_with('/')))
+        .or_else(|| names_of(&id).find(|place| first(place.as_str()) == first(key.as_str())))
 }
 
 /// Whether a name is one that a repository has.
@@ -87,7 +121,7 @@ pub fn belongs(key: &Key) -> bool {
     let name = key.as_str();
     let hex = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.parse::<ObjectId>().is_ok());
     let is = |prefix: &str, made: fn(&ObjectId) -> Key| {
-        name.starts_with(prefix) && object_id(key).is_some_and(|id| *key == made(&id))
+        name.starts_with(prefix) && id_in(key).is_some_and(|id| *key == made(&id))
     };
     name == FORMAT
         || is(ACCESS, access)
@@ -115,5 +149,21 @@ mod tests {
             assert_eq!(object_id(&key), Some(id));
         }
         assert_eq!(object_id(&format()), None);
+    }
+
+    #[test]
+    fn what_lies_elsewhere_has_no_id_but_a_place() {
+        let id = ObjectId::new([0xab; 32]);
+        for prefix in ["packs/", "copy/", "packs/packs/"] {
+            for right in [pack(&id), access(&id), named(INDEX, &id), named(SESSIONS, &id)] {
+                let wrong = Key::new(format!("{prefix}{right}")).expect("a key");
+                assert_eq!((object_id(&wrong), pack_id(&wrong), session_id(&wrong)), (None, None, None), "{wrong}");
+                assert_eq!(place_of_misplaced(&wrong), Some(right.clone()), "{wrong}");
+                assert_eq!(place_of_misplaced(&right), None);
+            }
+        }
+        let flat = Key::new(format!("packs/{id}")).expect("a key");
+        assert_eq!((object_id(&flat), place_of_misplaced(&flat)), (None, Some(pack(&id))));
+        assert_eq!(place_of_misplaced(&Key::new("notes.txt").expect("a key")), None);
     }
 }

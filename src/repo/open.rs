@@ -65,7 +65,7 @@ pub(crate) fn metadata_commitment(key: &Secret) -> [u8; 32] {
     blake3::derive_key("homelab-dr v1 metadata key commitment", key.expose())
 }
 
-/// The access object of the highest generation that `identities` open and that is this repository's. Objects that somebody planted (of another repository, of
+/// The access objects that `identities` open and that are this repository's, the highest generation first; at least one. Objects that somebody planted (of another repository, of
 /// another root key than the pinned one, that do not decode) are passed over as long as a right one is found.
 async fn read_access(
     store: &dyn Store,
@@ -73,8 +73,8 @@ async fn read_access(
     identities: &[IdentitySource],
     prompt: &Arc<dyn Prompt>,
     pinned: Option<Fingerprint>,
-) -> Result<(AccessRecord, Opened), RepoError> {
-    let mut best: Option<(AccessRecord, Opened)> = None;
+) -> Result<Vec<(AccessRecord, Opened)>, RepoError> {
+    let mut candidates: Vec<(AccessRecord, Opened)> = Vec::new();
     let mut failure: Option<RepoError> = None;
     let mut worse = |error: RepoError| {
         // A mix-up or forgery says more than that some other object does not open.
@@ -108,14 +108,15 @@ async fn read_access(
             worse(RepoError::other_repository(store.address(), &access.repository, &id));
         } else if let Some(expected) = pinned.filter(|expected| *expected != found) {
             worse(RepoError::Forged { store: store.address(), expected, found });
-        } else if best.as_ref().is_none_or(|(held, _)| held.generation < access.generation) {
-            best = Some((access, opened));
+        } else {
+            candidates.push((access, opened));
         }
     }
-    match (best, failure) {
-        (Some(best), _) => Ok(best),
-        (None, Some(error)) => Err(error),
-        (None, None) => Err(RepoError::NoAccess { store: store.address() }),
+    candidates.sort_by_key(|(access, _)| std::cmp::Reverse(access.generation));
+    match failure {
+        _ if !candidates.is_empty() => Ok(candidates),
+        Some(error) => Err(error),
+        None => Err(RepoError::NoAccess { store: store.address() }),
     }
 }
 
@@ -151,7 +152,35 @@ impl Repository {
         pinned: Option<Fingerprint>,
     ) -> Result<Self, RepoError> {
         let id = read_format(&*store).await?;
-        let (access, opened) = read_access(&*store, id, identities, prompt, pinned).await?;
+        // Of two changes of the recipients at once only one began an epoch: the other's access object, if it is still there, does not match its record.
+        let latest = latest_epoch(&*store).await?;
+        let mut fallback: Option<Self> = None;
+        let mut failure: Option<RepoError> = None;
+        for candidate in read_access(&*store, id, identities, prompt, pinned).await? {
+            match Self::open_candidate(&store, id, candidate, pinned).await {
+                Ok(repository) if latest.is_none_or(|latest| repository.epoch.number >= latest) => {
+                    return Ok(repository);
+                }
+                Ok(repository) => fallback = fallback.or(Some(repository)),
+                Err(error @ RepoError::Store(_)) => return Err(error),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match (fallback, failure) {
+            (Some(repository), _) => Ok(repository),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(RepoError::NoAccess { store: store.address() }),
+        }
+    }
+
+    /// Opens with one access object, whose current epoch must match its record.
+    async fn open_candidate(
+        store: &Arc<dyn Store>,
+        id: RepositoryId,
+        (access, opened): (AccessRecord, Opened),
+        pinned: Option<Fingerprint>,
+    ) -> Result<Self, RepoError> {
+        let store = store.clone();
         let root = RootPublic::of(&access.root);
         let mut epochs: Vec<_> = access.epochs.iter().collect();
         epochs.sort_by_key(|epoch| std::cmp::Reverse(epoch.number));

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use crate::base::id::{BlobId, ObjectId, SessionId};
 use crate::base::pool::{Pool, Pooled};
+use crate::crypto::aead::SealError;
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::{META_OVERHEAD, MetaKeys, Subject};
-use crate::crypto::secret::{NoRandomness, random};
+use crate::crypto::secret::random;
 use crate::format::kind::{Kind, RecordKind};
 use crate::format::pack::{
     self, BlobRecord, HEADER_BYTES_MIN, HEADER_WRAP_BYTES, IndexedPack, PackClass, PackError, PackTable, Wrap,
@@ -110,7 +111,7 @@ impl PackBuilder {
     }
 
     /// Closes it: header, blobs, sealed table, sealed trailer; padded.
-    pub fn finish(mut self, meta: &MetaKeys) -> Result<FinishedPack, NoRandomness> {
+    pub fn finish(mut self, meta: &MetaKeys) -> Result<FinishedPack, SealError> {
         let header = pack::header(self.class, &self.wraps);
         let shift = u32::try_from(header.len()).unwrap_or(u32::MAX);
         for record in &mut self.records {

@@ -33,16 +33,13 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Lists both. Whoever compares with marks must have read those *before*: a pack without a mark that is listed later was not deleted in between.
+    /// Lists both; what lies anywhere but in its place is not there, since nobody would find it. Whoever compares with marks must have read those *before*: a pack without a mark that is listed later was not deleted in between.
     pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
         let packs = repository.store.list(layout::PACKS).await?;
         let sessions = repository.store.list(layout::SESSIONS).await?;
         Ok(Self {
-            packs: packs.into_iter().filter_map(|entry| Some((layout::object_id(&entry.key)?, entry))).collect(),
-            sessions: sessions
-                .into_iter()
-                .filter_map(|entry| Some((entry.key.file_name().parse().ok()?, entry)))
-                .collect(),
+            packs: packs.into_iter().filter_map(|entry| Some((layout::pack_id(&entry.key)?, entry))).collect(),
+            sessions: sessions.into_iter().filter_map(|entry| Some((layout::session_id(&entry.key)?, entry))).collect(),
         })
     }
 

@@ -5,9 +5,9 @@ use minicbor::{Decode, Encode};
 
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
+use crate::crypto::aead::SealError;
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::{META_OVERHEAD, MetaKeys, Subject};
-use crate::crypto::secret::NoRandomness;
 use crate::format::kind::RecordKind;
 use crate::format::record;
 use crate::repo::error::RepoError;
@@ -15,7 +15,7 @@ use crate::repo::layout;
 use crate::store::{Key, Store};
 
 /// The stored bytes of a record.
-pub fn seal<T: Encode<()>>(meta: &MetaKeys, kind: RecordKind, value: &T) -> Result<Bytes, NoRandomness> {
+pub fn seal<T: Encode<()>>(meta: &MetaKeys, kind: RecordKind, value: &T) -> Result<Bytes, SealError> {
     let plain = record::encode(value, META_OVERHEAD);
     meta.seal(Subject::Record(kind), &plain).map(Bytes::from)
 }

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
-use crate::base::when::Listed;
+use crate::base::when::{self, Listed};
 use crate::format::kind::RecordKind;
 use crate::format::record::{ChainRecord, Link, SnapshotRecord, Tombstone};
 use crate::repo::error::RepoError;
@@ -39,6 +39,10 @@ impl Listed for Snapshot {
     fn time(&self) -> Time {
         self.record.started
     }
+
+    fn sequence(&self) -> u64 {
+        self.record.link.sequence
+    }
 }
 
 /// All records of the chain.
@@ -50,6 +54,11 @@ pub struct Chain {
     pub tombstones: BTreeMap<ObjectId, Tombstone>,
     /// Records that do not read: named, with the reason.
     pub unreadable: Vec<(ObjectId, String)>,
+    /// Snapshots that are forgotten, or were taken back, and whose records are still there: a lock keeps them, or whoever forgot them was killed. For
+    /// everybody but `prune` and `forget` they are gone.
+    pub leaving: Vec<Snapshot>,
+    /// Records that do not read and that were forgotten all the same.
+    pub leaving_unreadable: Vec<ObjectId>,
 }
 
 impl Link {
@@ -88,12 +97,26 @@ impl Chain {
                 Err(error) => chain.unreadable.push((id, error.to_string())),
             }
         }
-        chain.snapshots.sort_by_key(|snapshot| (snapshot.record.started, snapshot.id));
+        chain.settle();
         Ok(chain)
     }
 
+    /// Sorts the snapshots, and sets aside what a tombstone says was forgotten; to be called when all records were added.
+    pub fn settle(&mut self) {
+        let forgotten = self.forgotten();
+        let (leaving, staying) =
+            std::mem::take(&mut self.snapshots).into_iter().partition(|snapshot| forgotten.contains(&snapshot.id));
+        (self.leaving, self.snapshots) = (leaving, staying);
+        self.snapshots.sort_by_key(|snapshot| (snapshot.record.started, snapshot.id));
+        let (leaving, unreadable): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unreadable).into_iter().partition(|(id, _)| forgotten.contains(id));
+        self.leaving_unreadable = leaving.into_iter().map(|(id, _)| id).collect();
+        self.unreadable = unreadable;
+    }
+
     fn links(&self) -> impl Iterator<Item = (ObjectId, &Link)> {
-        let snapshots = self.snapshots.iter().map(|snapshot| (snapshot.id, &snapshot.record.link));
+        let snapshots = self.snapshots.iter().chain(&self.leaving);
+        let snapshots = snapshots.map(|snapshot| (snapshot.id, &snapshot.record.link));
         snapshots.chain(self.tombstones.iter().map(|(id, tombstone)| (*id, &tombstone.link)))
     }
 
@@ -124,10 +147,16 @@ impl Chain {
         self.named().into_iter().filter(|id| !there.contains(id) && !forgotten.contains(id)).collect()
     }
 
-    /// The newest snapshot of a source.
+    /// The newest snapshot of a source: the last in the chain, whatever the clocks said (docs/decisions/0011).
     #[must_use]
     pub fn newest_of(&self, source: &str) -> Option<&Snapshot> {
-        self.snapshots.iter().rev().find(|snapshot| snapshot.record.source == source)
+        let of_source = self.snapshots.iter().filter(|snapshot| snapshot.record.source == source);
+        of_source.max_by_key(|snapshot| when::newest_first_key(*snapshot))
+    }
+
+    /// Snapshots that are dated in the future: some clock was wrong.
+    pub fn from_the_future(&self, now: Time) -> impl Iterator<Item = &Snapshot> {
+        self.snapshots.iter().filter(move |snapshot| snapshot.record.started.is_future(now))
     }
 }
 

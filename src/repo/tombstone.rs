@@ -28,7 +28,9 @@ pub async fn put(
     now: Time,
 ) -> Result<ObjectId, RepoError> {
     let named = chain.named();
-    let there = |id: &ObjectId| chain.snapshots.iter().any(|snapshot| snapshot.id == *id);
+    let there = |id: &ObjectId| {
+        chain.leaving.iter().any(|snapshot| snapshot.id == *id) || chain.leaving_unreadable.contains(id)
+    };
     let mut forgotten = chain.forgotten();
     // What nobody names and is not there needs no explanation any more.
     forgotten.retain(|id| named.contains(id) || there(id));

@@ -125,7 +125,7 @@ impl Writer {
             lane.buffer.clear();
             lane.buffer.resize(CONTENT_HEAD, 0);
             lane.packing.append(plain, &mut lane.buffer);
-            self.sealer.seal(&id, &mut lane.buffer);
+            self.sealer.seal(&id, &mut lane.buffer)?;
             let session = Some((self.sealer.id(), self.wrap));
             self.put(
                 &self.content,

@@ -9,6 +9,7 @@
 
 mod check;
 mod cli;
+mod clocks;
 mod concurrency;
 mod demo;
 mod documents;
@@ -21,6 +22,7 @@ mod fuzz;
 mod kill;
 mod kube;
 mod layers;
+mod links;
 mod properties;
 mod prune;
 mod recipients;

@@ -10,6 +10,9 @@ use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::Index;
 use homelab_dr::repo::{RepoError, Repository};
 
+use homelab_dr::store::{Operation, StoreError};
+
+use crate::prune::gate::Gate;
 use crate::support::repository::TestRepository;
 
 fn source(identity: &GeneratedIdentity) -> Vec<IdentitySource> {
@@ -84,4 +87,51 @@ async fn planted_access_objects_lock_nobody_out() {
         repository.store.put_new(&listed.key, bytes, None).await.unwrap();
     }
     open(&repository, &repository.identity).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_removals_at_once_leave_a_repository_that_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a"), "first").unwrap();
+    let mut repository = TestRepository::in_memory().await;
+    let mine: Vec<Recipient> = repository.identity[0].recipients();
+    let [one, two] = [generate_identity(), generate_identity()];
+    let with = |others: &[&GeneratedIdentity]| {
+        let others = others.iter().map(|other| Recipient::parse(&other.recipient.to_string()).unwrap());
+        mine.iter().cloned().chain(others).collect::<Vec<_>>()
+    };
+    change_recipients(&*repository.owner().await, &with(&[&one, &two]), &*repository.clock).await.unwrap();
+
+    // The first is about to begin its epoch; meanwhile the second does all of its work.
+    let (second, clock) = (repository.owner().await, repository.clock.clone());
+    let (remaining, store) = (with(&[&one]), repository.store.clone());
+    let left_behind = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = left_behind.clone();
+    let gate = Gate::new(
+        &repository.store,
+        |_, operation, object| operation == Operation::PutNew && object.starts_with("epochs/"),
+        async move {
+            for listed in store.list("access/").await.unwrap() {
+                let bytes = store.get(&listed.key).await.unwrap();
+                seen.lock().unwrap().push((listed.key, bytes));
+            }
+            change_recipients(&second, &remaining, &*clock).await.unwrap();
+        },
+    );
+    let opened = open(&repository, &repository.identity).await.unwrap().with_store(gate.clone());
+    let error = change_recipients(&opened, &with(&[&two]), &*repository.clock).await.unwrap_err();
+    assert!(gate.opened() && matches!(error, RepoError::Store(StoreError::Conflict { .. })), "{error}");
+    assert_eq!(repository.store.list("access/").await.unwrap().len(), 1, "its own object is gone");
+
+    repository.backup(dir.path(), "s").await;
+    reads_all(open(&repository, &repository.identity).await.unwrap()).await.unwrap();
+    reads_all(open(&repository, &source(&one)).await.unwrap()).await.unwrap();
+    // Killed before it could remove its object, it leaves that behind: it matches no epoch, and is passed over.
+    for (key, bytes) in left_behind.lock().unwrap().drain(..) {
+        futures::executor::block_on(repository.store.put_new(&key, bytes, None)).unwrap();
+    }
+    assert!(repository.store.list("access/").await.unwrap().len() >= 2);
+    reads_all(open(&repository, &repository.identity).await.unwrap()).await.unwrap();
+    repository.identity = source(&one);
+    reads_all(open(&repository, &repository.identity).await.unwrap()).await.unwrap();
 }

@@ -61,11 +61,28 @@ impl Advise for RepoError {
                 Exit::Damaged,
                 "something was deleted beneath this run; run it again, then `homelab-dr check`, and see who else can delete here",
             ),
+            Self::Unconfirmed { snapshot, source } => {
+                let exit = source.advice().map_or(Exit::Error, |advice| advice.exit);
+                let help = format!(
+                    "run the backup again: the next snapshot does not rest on this one. `homelab-dr check` says whether {0} is whole; if not, `homelab-dr forget {0}`",
+                    snapshot.short()
+                );
+                Advice::new(exit, help)
+            }
+            Self::NotRetracted { snapshot, .. } => Advice::new(
+                Exit::Damaged,
+                format!(
+                    "run `homelab-dr forget {}`, since that snapshot cannot be restored whole; then run the backup again, and see who else can delete here",
+                    snapshot.short()
+                ),
+            ),
             Self::NotLocked { .. } => Advice::new(
                 Exit::Error,
                 "the store took the longer lock and does not show it: look at the bucket's object lock settings and the key's rights",
             ),
-            Self::Randomness(_) => Advice::new(Exit::Error, "nothing can be encrypted without; see the system's log"),
+            Self::Randomness(_) | Self::Seal(_) => {
+                Advice::new(Exit::Error, "nothing can be encrypted without; see the system's log")
+            }
             Self::Compression(_) => {
                 Advice::new(Exit::Error, "there may be too little memory; see the limit of the pod or user")
             }

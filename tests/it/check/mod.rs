@@ -3,6 +3,7 @@
 mod damage;
 mod drills;
 mod forged;
+mod heal;
 mod poison;
 mod replicate;
 mod secrecy;

@@ -38,7 +38,7 @@ async fn poison(store: &dyn Store, key: &WriterKey, promised: &[u8], rubbish: &[
     let id = BlobHasher::new(&key.chunk_id_key).blob_id(Kind::Data, promised);
     let mut buffer = vec![0; CONTENT_HEAD];
     Packing::new(3).expect("setup").append(rubbish, &mut buffer);
-    sealer.seal(&id, &mut buffer);
+    sealer.seal(&id, &mut buffer).expect("short");
     let mut builder = PackBuilder::new(PackClass::Content, &Pool::new(1));
     let length = u32::try_from(promised.len()).unwrap();
     builder.add(Kind::Data, id, &buffer, length, Some((sealer.id(), (key.epoch, wrap))));

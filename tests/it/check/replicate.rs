@@ -1,19 +1,21 @@
 //! Replication without a key: complete, cut off anywhere and resumed, and honest about damage.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use homelab_dr::base::clock::SystemClock;
+use homelab_dr::base::clock::{Clock, SystemClock, Time};
 use homelab_dr::base::progress::Progress;
 use homelab_dr::check::Severity;
 use homelab_dr::crypto::recipients::{NoPrompt, Prompt};
 use homelab_dr::replicate::{Fault as Wrong, Options, ReplicateError, Report, plan, replicate};
 use homelab_dr::repo::Repository;
-use homelab_dr::store::Store;
 use homelab_dr::store::fault::{Failure, Fault, When};
 use homelab_dr::store::memory::MemoryStore;
+use homelab_dr::store::{Key, Store};
 
 use super::{Fixture, expected, names, read_all, run};
 use crate::support::repository::TestRepository;
+use crate::support::s3::{Rules, S3Server};
 
 fn empty() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new(Arc::new(SystemClock)).named("target"))
@@ -45,7 +47,7 @@ async fn a_replica_is_whole_and_the_plan_said_so_and_nothing_is_copied_twice() {
     let source = &*fixture.repository.store;
     let target = empty();
     for stray in ["doomed/00", "checkpoints/00", "verified/00", "leases/prune/00", "notes.txt"] {
-        let stray = homelab_dr::store::Key::new(stray).unwrap();
+        let stray = Key::new(stray).unwrap();
         source.put_new(&stray, "x".into(), None).await.unwrap();
     }
     let owner = fixture.repository.owner().await;
@@ -163,17 +165,52 @@ async fn other_places_are_refused_and_other_bytes_are_left_alone() {
     let other = TestRepository::in_memory().await;
     assert!(matches!(copy(&*source, &*other.store).await, Err(ReplicateError::OtherRepository { .. })));
     let heap = empty();
-    heap.put_new(&homelab_dr::store::Key::new("holiday.jpg").unwrap(), "x".into(), None).await.unwrap();
+    heap.put_new(&Key::new("holiday.jpg").unwrap(), "x".into(), None).await.unwrap();
     assert!(matches!(copy(&*source, &*heap).await, Err(ReplicateError::NotEmpty { .. })));
     assert!(matches!(copy(&*empty(), &*heap).await, Err(ReplicateError::Source(_))));
 
     let target = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     copy(&*source, &*target).await.unwrap();
     let object = fixture.object(1, "index");
-    let key = homelab_dr::store::Key::new(object.clone()).unwrap();
+    let key = Key::new(object.clone()).unwrap();
     target.plant(&key, "cut short".into());
     assert_eq!(plan(&*source, &*target).await.unwrap().different, std::slice::from_ref(&object));
     let report = copy(&*source, &*target).await.unwrap();
     assert_eq!((report.damaged[0].object.as_str(), report.damaged[0].fault), (object.as_str(), Wrong::TargetDiffers));
     assert_eq!(target.get(&key).await.unwrap(), "cut short");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_of_what_is_there_are_extended_by_every_copy_that_locks() {
+    let fixture = Fixture::in_memory().await;
+    let source = fixture.repository.store.clone();
+    let server = S3Server::start(Rules::LOCKING).await;
+    let target = server.url("copy").open().await.expect("opened");
+    let days = |days: u64| Duration::from_hours(24 * days);
+    let now = SystemClock.now();
+    let lock = |at: Time| Options {
+        retain_until: Some(at.after(days(30))),
+        enough_until: Some(at.after(days(15))),
+        ..Options::default()
+    };
+    let run = async |at: Time| replicate(&*source, &*target, &lock(at), &Progress::default()).await.expect("a copy");
+    let stray = Key::new("notes.txt").unwrap();
+    assert_eq!(run(now).await.locks_extended, 0);
+    target.put_new(&stray, "not ours".into(), None).await.unwrap();
+    assert_eq!(run(now.after(days(10))).await.locks_extended, 0, "more than half is left");
+
+    let later = now.after(days(20));
+    // Also what a thief removed at the source: its copy must not run out.
+    source.delete(&Key::new(fixture.object(0, "snapshots")).unwrap()).await.unwrap();
+    let objects = target.list("").await.unwrap();
+    // Neither the stray nor the epoch record, which every run puts again, with the lock.
+    assert_eq!(run(later).await.locks_extended, objects.len() as u64 - 2);
+    for entry in objects {
+        let held = target.retention(&entry.key).await.unwrap();
+        if entry.key == stray {
+            assert_eq!(held, None);
+        } else {
+            assert!(held.expect("locked") >= later.after(days(29)), "{}: {held:?}", entry.key);
+        }
+    }
 }

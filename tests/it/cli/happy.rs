@@ -187,3 +187,66 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+/// Three snapshots; returns their ids.
+fn three(home: &Home) -> [String; 3] {
+    [1, 2, 3].map(|n| {
+        std::fs::write(home.path("source/counted"), vec![n; 100_000]).unwrap();
+        home.backup()
+    })
+}
+
+#[test]
+fn a_snapshot_goes_by_its_id_and_by_nothing_less() {
+    let home = Home::new();
+    let [first, second, third] = three(&home);
+    home.write(&["forget", "latest", "--yes"]).exits(2).says(&["no snapshot id"]);
+    home.write(&["forget", &second, "--keep-last", "1", "--yes"]).exits(2).says(&["rules"]);
+    home.write(&["forget", "--lost", &second, "--yes"]).exits(2).says(&["forget SNAPSHOT"]);
+    let plan = home.write(&["forget", &second[..10], "--dry-run"]).exits(0).out;
+    assert!(plan.contains("forget") && plan.contains(&second[..8]) && !plan.contains(&first[..8]), "{plan}");
+    home.write(&["forget", &second[..10], "--yes"]).exits(0);
+    let left = home.write(&["snapshots", "--json"]).exits(0).json();
+    let left: Vec<&str> = left["snapshots"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
+    assert_eq!(left, [first, third]);
+    home.write(&["prune", "--yes"]).exits(0);
+}
+
+#[test]
+fn a_lost_record_stops_prune_until_the_command_that_it_names() {
+    let home = Home::new();
+    let [_, second, _] = three(&home);
+    std::fs::remove_file(home.path(&format!("repo/snapshots/{second}"))).unwrap();
+    let command = format!("forget --lost {second}");
+    home.write(&["prune", "--yes"]).exits(7).says(&[&command]);
+    let words: Vec<&str> = command.split(' ').chain(["--yes"]).collect();
+    assert!(home.write(&words).exits(0).out.contains("gave up 1 record"));
+    home.write(&["prune", "--yes"]).exits(0);
+    home.write(&["check"]).exits(0);
+}
+
+#[test]
+fn a_damaged_pack_is_marked_and_heals() {
+    let home = Home::new();
+    home.backup();
+    let mut packs = Vec::new();
+    for folder in std::fs::read_dir(home.path("repo/packs")).unwrap() {
+        packs.extend(std::fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
+    }
+    let pack = packs.into_iter().find(|path| std::fs::read(path).unwrap()[1] == 1).expect("a content pack");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[200] ^= 1;
+    std::fs::remove_file(&pack).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    home.write(&["check", "--mark-damaged"]).exits(2);
+    let found = home.write(&["check", "--read-data"]).exits(4);
+    assert!(found.out.contains("--mark-damaged"), "{}", found.out);
+    let marked = home.write(&["check", "--read-data", "--mark-damaged"]).exits(4);
+    assert!(marked.err.contains("marked 1 damaged pack"), "{}", marked.err);
+    home.backup();
+    home.write(&["check", "--read-data"]).exits(0);
+    home.write(&["prune", "--grace", "0s", "--yes"]).exits(0);
+    home.read(&["check", "--read-data"]).exits(0);
+    home.read(&["restore", "latest", "--target", "back"]).exits(0);
+    assert_eq!(std::fs::read(home.path("back/zeros")).unwrap(), vec![0; 300_000]);
+}

@@ -68,7 +68,7 @@ fn content_seal_and_wrap() {
         .map(|plain| {
             let mut buffer = vec![0; CONTENT_HEAD];
             buffer.extend_from_slice(plain);
-            sealer.seal(&ID, &mut buffer);
+            sealer.seal(&ID, &mut buffer).expect("short");
             buffer
         })
         .collect();

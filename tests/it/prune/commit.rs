@@ -147,3 +147,31 @@ async fn a_mark_cannot_take_a_snapshot_or_a_key_away() {
     world.prune().await;
     assert_eq!(world.read_all().await[&id], ["a"]);
 }
+
+#[tokio::test]
+async fn a_snapshot_whose_second_look_fails_is_named() {
+    let world = World::new().await;
+    world.backup(&["keep"]).await;
+    let mut named = 0;
+    for call in 0.. {
+        let world = world.fork().await;
+        let fault = Arc::new(Fault::new(world.store.clone()));
+        let repository = world.open_on(fault.clone()).await;
+        fault.fail(call, When::Before, Failure::Permanent);
+        let outcome = world.try_backup(&repository, &["keep", "a"]).await;
+        if fault.failed() == 0 {
+            outcome.expect("a backup");
+            break;
+        }
+        let there = world.names("snapshots/").await;
+        match outcome {
+            Err(RepoError::Unconfirmed { snapshot, .. }) => {
+                named += 1;
+                assert!(there.contains(&format!("snapshots/{snapshot}")), "call {call}");
+            }
+            Err(error) => assert_eq!(there.len(), 1, "call {call}: a snapshot lies about without a word: {error}"),
+            Ok(_) => assert_eq!(there.len(), 2, "call {call}"),
+        }
+    }
+    assert!(named >= 3, "marks, packs and sessions are listed again: {named}");
+}

@@ -15,6 +15,14 @@ async fn what_is_locked_waits_and_goes_when_the_lock_ends() {
     let forgotten = world.forget(&[old]).await;
     assert_eq!(forgotten.locked.len(), 1);
     assert!(forgotten.locked[0].until.is_some());
+    let chain = homelab_dr::repo::snapshots::Chain::load(&*world.open().await).await.expect("a chain");
+    let ids = |list: &[homelab_dr::repo::snapshots::Snapshot]| list.iter().map(|one| one.id).collect::<Vec<_>>();
+    assert_eq!(
+        (ids(&chain.snapshots), ids(&chain.leaving)),
+        (vec![kept], vec![old]),
+        "gone for all but prune and forget"
+    );
+    assert_eq!(chain.newest_of("test").map(|newest| newest.id), Some(kept), "and nothing is based on it");
     world.pass(GRACE);
     world.prune().await;
     assert_eq!(world.count("doomed/").await, 0, "a forgotten snapshot that is there is spared");
@@ -49,6 +57,28 @@ async fn a_doomed_object_that_is_locked_waits_and_says_until_when() {
     let packs = world.count("packs/").await;
     world.prune().await;
     assert_eq!(world.count("packs/").await, packs);
+}
+
+#[tokio::test]
+async fn what_a_prune_dooms_is_not_locked_anew() {
+    let world = World::locked(LOCK).await;
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q"] {
+        world.backup(&[name]).await;
+    }
+    world.pass(DAY * 20);
+    let before = world.names("").await;
+    let outcome = world.prune().await;
+    assert!(outcome.doomed > 16 && outcome.locks.extended > 0, "{outcome:?}");
+    let marks = homelab_dr::repo::doomed::Marks::load(&*world.open().await).await.expect("marks");
+    for name in before {
+        let key = Key::new(name).expect("a key");
+        let held = world.store.retention(&key).await.expect("an answer").expect("locked");
+        let extended = held >= world.clock.now().after(LOCK / 2);
+        let kind = key.as_str().split('/').next().unwrap();
+        if kind == "packs" || kind == "index" {
+            assert_eq!(extended, !marks.is_doomed(&key), "{key}");
+        }
+    }
 }
 
 #[tokio::test]

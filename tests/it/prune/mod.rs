@@ -4,8 +4,9 @@
 mod checkpoints;
 mod commit;
 mod faults;
-mod gate;
+pub(crate) mod gate;
 mod locks;
+mod lost;
 mod pauses;
 mod phases;
 mod world;

@@ -186,3 +186,19 @@ async fn a_hidden_object_is_found_among_its_versions() {
     store.delete(&key("a")).await.expect("delete");
     assert_eq!(store.versions("").await.expect("versions"), [], "marker and version are gone");
 }
+
+#[tokio::test]
+async fn whether_a_lock_has_run_out_is_the_servers_to_say() {
+    let server = S3Server::start(Rules::LOCKING).await;
+    let store = server.url("repo").open().await.expect("opened");
+    let until = SystemClock.now().after(Duration::from_secs(2));
+    store.put_new(&key("a"), "locked".into(), Some(until)).await.expect("stored");
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    // To this machine the lock has run out; the server's clock is behind.
+    store.versions("").await.expect("asked once");
+    let _ = store.retention(&key("a")).await.expect("a lock");
+    server.make_delete_refused(403, "AccessDenied");
+    let error = store.delete(&key("a")).await.expect_err("refused");
+    assert!(matches!(error, StoreError::Locked { until: Some(_), .. }), "{error:?}");
+    store.delete(&key("a")).await.expect("now it has run out there too");
+}

@@ -61,6 +61,8 @@ impl Rules {
 pub(crate) enum Trouble {
     /// The next request is answered with this status and code, and not done.
     Refuse(u16, &'static str),
+    /// The next DELETE is.
+    RefuseDelete(u16, &'static str),
     /// The next PUT is done and answered with 503.
     LoseAnswer,
     /// The next PUT keeps only half of the bytes and is answered with success.
@@ -126,6 +128,11 @@ impl S3Server {
         lock(&self.filter.troubles).push_back(trouble);
     }
 
+    /// The next DELETE is refused, whatever else is asked before.
+    pub(crate) fn make_delete_refused(&self, status: u16, code: &'static str) {
+        self.make(Trouble::RefuseDelete(status, code));
+    }
+
     /// Method, path with query, and header names of every request so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         lock(&self.filter.seen).clone()
@@ -180,6 +187,11 @@ impl Filter {
         lock(&self.seen).push(format!("{} {} {}", parts.method, parts.uri, names.join(",")));
         let put = parts.method == Method::PUT;
         if let Some(Trouble::Refuse(status, code)) = self.trouble(|t| matches!(t, Trouble::Refuse(..))) {
+            return Ok(refuse(status, code));
+        }
+        if parts.method == Method::DELETE
+            && let Some(Trouble::RefuseDelete(status, code)) = self.trouble(|t| matches!(t, Trouble::RefuseDelete(..)))
+        {
             return Ok(refuse(status, code));
         }
         if put && self.rules.unconditional && parts.headers.contains_key("if-none-match") {

@@ -1,0 +1,73 @@
+//! A chain that lost a record: prune refuses until its owner says that it is gone, and goes on then.
+
+use homelab_dr::base::id::ObjectId;
+use homelab_dr::forget::acknowledge_lost;
+use homelab_dr::prune::{PruneError, Settings};
+use homelab_dr::repo::layout;
+use homelab_dr::repo::snapshots::Chain;
+
+use super::world::{GRACE, World};
+
+async fn refused(world: &World) -> PruneError {
+    world.try_prune(&world.open().await, Settings::default()).await.expect_err("a refusal")
+}
+
+async fn give_up(world: &World, id: ObjectId) -> Vec<ObjectId> {
+    acknowledge_lost(&world.open().await, &[id], "test", &world.clock).await.expect("a tombstone").removed
+}
+
+/// A world with three snapshots; returns the second, whose data nobody else needs.
+async fn three() -> (World, ObjectId) {
+    let world = World::new().await;
+    world.backup(&["keep"]).await;
+    let second = world.backup(&["a", "b"]).await;
+    world.backup(&["keep", "c"]).await;
+    (world, second)
+}
+
+/// The prune goes on, and what only the lost snapshot needed goes in time.
+async fn goes_on(world: &World) {
+    let before = world.count("packs/").await;
+    world.pass(GRACE);
+    assert!(world.prune().await.doomed > 0);
+    world.pass(GRACE);
+    world.prune().await;
+    assert!(world.count("packs/").await < before);
+    assert_eq!(world.read_all().await.len(), 2);
+    // It is settled for good, also when later tombstones take the place of this one.
+    let last = world.backup(&["d"]).await;
+    world.forget(&[last]).await;
+    world.backup(&["e"]).await;
+    world.prune().await;
+}
+
+#[tokio::test]
+async fn a_gap_that_is_given_up_closes() {
+    let (world, lost) = three().await;
+    world.store.delete(&layout::named(layout::SNAPSHOTS, &lost)).await.expect("a thief");
+    assert!(matches!(refused(&world).await, PruneError::Gaps { first, .. } if first == lost));
+    assert_eq!(give_up(&world, ObjectId::new([7; 32])).await, [], "an id that is no gap is passed over");
+    refused(&world).await;
+    give_up(&world, lost).await;
+    goes_on(&world).await;
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_read_is_given_up_and_removed() {
+    let (world, lost) = three().await;
+    let key = layout::named(layout::SNAPSHOTS, &lost);
+    world.store.delete(&key).await.expect("a disk");
+    world.store.put_new(&key, "rotten".into(), None).await.expect("a disk");
+    assert!(matches!(refused(&world).await, PruneError::Unreadable { first, .. } if first == lost));
+    assert_eq!(give_up(&world, lost).await, [lost]);
+    assert!(world.store.stat(&key).await.expect("an answer").is_none());
+    goes_on(&world).await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_reads_is_not_given_up_by_mistake() {
+    let (world, second) = three().await;
+    assert_eq!(give_up(&world, second).await, []);
+    let chain = Chain::load(&*world.open().await).await.expect("a chain");
+    assert_eq!((chain.snapshots.len(), chain.tombstones.len()), (3, 0));
+}
