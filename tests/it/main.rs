@@ -23,6 +23,7 @@ mod layers;
 mod properties;
 mod prune;
 mod recipients;
+mod rescue;
 mod store;
 mod support;
 mod tree;
