@@ -3,6 +3,7 @@
 mod bad_inputs;
 mod happy;
 mod help;
+mod rescue;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
