@@ -3,7 +3,7 @@
 //! It proves that the identity opens the repository's keys, a session's content key, and content that a snapshot needs. It does not read all of it: that is
 //! `check --read-data`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
@@ -13,14 +13,14 @@ use crate::base::id::{BlobId, ObjectId};
 use crate::format::entry::{self, Piece, TreePath};
 use crate::format::kind::RecordKind;
 use crate::format::record::KeyDrill;
+use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
-use crate::repo::index::Index;
 use crate::repo::open::Repository;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::tree_read::{TreeReader, pieces};
 use crate::repo::upload::retain_until;
-use crate::repo::{layout, sealed};
+use crate::repo::{layout, salvage, sealed};
 
 /// Drills fetched at once.
 const FETCH_AT_ONCE: usize = 8;
@@ -51,6 +51,8 @@ pub struct Drilled {
     pub bytes: u64,
     /// Whether the repository's fingerprint was compared with a pinned one.
     pub verified: bool,
+    /// Index segments that do not read; the tables inside packs stood in for them.
+    pub index_damaged: Vec<String>,
 }
 
 impl Drill {
@@ -66,8 +68,13 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
         return Err(RepoError::IdentityNeeded);
     }
     let chain = Chain::load(repository).await?;
-    let index = Arc::new(Index::load(repository).await?);
-    let reader = Arc::new(Reader::new(repository.clone(), index));
+    let damaged: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = damaged.clone();
+    let reader = salvage::reader(repository, move |salvaged| {
+        let names = salvaged.lost_segments().map(|(key, _)| key.to_string());
+        heard.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+    })
+    .await?;
     let mut opened = None;
     for snapshot in chain.snapshots.iter().rev() {
         if let Some((path, blob)) = first_chunk(&reader, snapshot).await? {
@@ -89,7 +96,8 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
     let store = &*repository.store;
     let (id, _) = sealed::put(store, &repository.meta, RecordKind::Drill, layout::DRILLS, &record, retain).await?;
     let (file, bytes) = opened.map_or((None, 0), |(_, path, bytes)| (Some(path.display()), bytes));
-    Ok(Drilled { drill: Drill::of(id, &record), file, bytes, verified: repository.verified })
+    let index_damaged = std::mem::take(&mut *damaged.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Drilled { drill: Drill::of(id, &record), file, bytes, verified: repository.verified, index_damaged })
 }
 
 /// The first chunk of the first file of a snapshot that has any.
@@ -118,11 +126,15 @@ pub async fn list_drills(repository: &Repository) -> Result<(Vec<Drill>, Vec<Str
         })
         .buffer_unordered(FETCH_AT_ONCE);
     let (mut drills, mut unreadable) = (Vec::new(), Vec::new());
+    let blame = Blame::default();
     while let Some((key, read)) = reads.next().await {
         match (layout::object_id(&key), read) {
             (Some(id), Ok(record)) => drills.push(Drill::of(id, &record)),
-            (_, Err(RepoError::Store(error))) if !error.is_not_found() => return Err(error.into()),
-            (None, _) | (_, Err(RepoError::Store(_))) => {}
+            (_, Err(RepoError::Store(error))) if !blame.is_the_objects(&*repository.store, &error).await => {
+                return Err(error.into());
+            }
+            (None, _) => {}
+            (_, Err(RepoError::Store(error))) if error.is_not_found() => {}
             (_, Err(_)) => unreadable.push(key.to_string()),
         }
     }

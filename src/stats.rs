@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
+use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::index::read_segment;
 use crate::repo::layout;
@@ -58,6 +59,8 @@ pub struct Stats {
     pub snapshots: u64,
     /// Snapshot records that did not read; their bytes are not among the logical ones.
     pub unreadable_snapshots: u64,
+    /// Index segments that could not be read: what only they name is not counted among blobs.
+    pub unreadable_segments: Vec<String>,
     /// Bytes of the files of all snapshots: what restoring each of them would write.
     pub logical_bytes: u64,
     /// Bytes of all objects.
@@ -125,8 +128,19 @@ pub async fn stats(repository: &Repository) -> Result<Stats, RepoError> {
         }
     }
     let mut seen: HashSet<ObjectId> = HashSet::new();
+    let blame = Blame::default();
     for key in segments {
-        for pack in read_segment(repository, &key).await?.packs {
+        let segment = match read_segment(repository, &key).await {
+            Ok(segment) => segment,
+            Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                return Err(error.into());
+            }
+            Err(_) => {
+                stats.unreadable_segments.push(key.to_string());
+                continue;
+            }
+        };
+        for pack in segment.packs {
             if !seen.insert(pack.id) {
                 continue;
             }

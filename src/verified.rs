@@ -11,6 +11,7 @@ use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::format::kind::RecordKind;
 use crate::format::record::VerifiedRecord;
+use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
 use crate::repo::upload::retain_until;
@@ -62,6 +63,7 @@ pub async fn load(repository: &Repository) -> Result<Verified, RepoError> {
         })
         .buffer_unordered(FETCH_AT_ONCE);
     let mut verified = Verified::default();
+    let blame = Blame::default();
     while let Some((key, read)) = reads.next().await {
         let read: Result<VerifiedRecord, RepoError> = read;
         match read {
@@ -72,8 +74,10 @@ pub async fn load(repository: &Repository) -> Result<Verified, RepoError> {
                     *at = record.at.max(*at);
                 }
             }
-            Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
-            Err(RepoError::Store(_)) => {}
+            Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                return Err(error.into());
+            }
+            Err(RepoError::Store(error)) if error.is_not_found() => {}
             Err(error) => verified.unreadable.push((key, error)),
         }
     }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use futures::stream::{self, StreamExt};
 
 use crate::base::id::ObjectId;
-use crate::check::report::{Counts, Finding, Hint, Problem};
+use crate::check::report::{Counts, Finding, Hint, Problem, Severity};
 use crate::check::snapshots::of_error;
 use crate::check::trouble::Troubles;
+use crate::repo::doomed::Marks;
 use crate::repo::error::RepoError;
 use crate::repo::index::{Index, IndexBuilder, read_segment};
 use crate::repo::layout;
@@ -55,7 +56,18 @@ pub(super) async fn load(
         counts.packs = index.packs.len() as u64;
         counts.blobs = index.len() as u64;
         counts.index_segments = segments.len() as u64;
-        let first = broken.first().map(|finding| finding.object.clone());
+        if !broken.is_empty() {
+            let marks = Marks::load(repository).await?;
+            for finding in broken
+                .iter_mut()
+                .filter(|finding| Key::new(finding.object.as_str()).is_ok_and(|key| marks.is_doomed(&key)))
+            {
+                let what = "it cannot be read and was set aside: other segments name its packs";
+                *finding = Finding::new(&finding.object, Severity::Note, finding.problem, what, Hint::Prune);
+            }
+        }
+        let damaged = broken.iter().find(|finding| finding.severity == Severity::Damage);
+        let first = damaged.map(|finding| finding.object.clone());
         findings.append(&mut broken);
         return Ok((Loaded { index, troubles, broken: first }, inventory));
     }

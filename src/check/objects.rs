@@ -10,11 +10,13 @@ use crate::check::report::{Finding, Hint, Problem, Severity};
 use crate::check::snapshots::{of_error, with_causes};
 use crate::crypto::content::ContentError;
 use crate::crypto::hash::object_id;
+use crate::crypto::recipients::AGE_BYTES_MAX;
 use crate::format::kind::RecordKind;
 use crate::format::record::SessionRecord;
 use crate::repo::error::RepoError;
 use crate::repo::index::{Index, Location};
 use crate::repo::open::{Repository, read_format};
+use crate::repo::sealed::get_within;
 use crate::repo::{layout, sealed};
 use crate::store::{Listed, Store};
 use crate::verified;
@@ -53,13 +55,13 @@ pub(super) async fn access(store: &dyn Store, inventory: &[Listed], findings: &m
     for entry in inventory.iter().filter(|entry| entry.key.as_str().starts_with(layout::ACCESS)) {
         let Some(id) = layout::object_id(&entry.key) else { continue };
         seen = true;
-        let problem = match store.get(&entry.key).await {
+        let problem = match get_within(store, &entry.key, AGE_BYTES_MAX as u64).await {
             Ok(bytes) if object_id(&bytes) == id => {
                 whole += 1;
                 continue;
             }
             Ok(_) => RepoError::Damaged { key: entry.key.clone() },
-            Err(error) => error.into(),
+            Err(error) => error,
         };
         findings.push(Finding { hint: Hint::WriteAccess, ..of_error(&entry.key, &problem) });
     }

@@ -16,6 +16,7 @@ use crate::repo::error::RepoError;
 use crate::repo::index::Index;
 use crate::repo::layout;
 use crate::repo::open::Repository;
+use crate::repo::sealed::{RECORD_BYTES_MAX, get_within};
 use crate::store::{Key, Listed, Store, StoreError};
 
 /// Objects in memory at once.
@@ -112,10 +113,12 @@ async fn read_names(
 
 async fn matches_name(store: &dyn Store, entry: &Listed) -> Result<u64, RepoError> {
     let damaged = || RepoError::Damaged { key: entry.key.clone() };
-    if is_pack(&entry.key) && entry.size > PACK_BYTES_MAX as u64 {
-        return Err(damaged()); // no pack is that long, and it would not fit into memory
+    // What is longer belongs to nobody, and would not fit into memory.
+    let limit = if is_pack(&entry.key) { PACK_BYTES_MAX as u64 } else { RECORD_BYTES_MAX };
+    if entry.size > limit {
+        return Err(RepoError::TooLarge { key: entry.key.clone(), bytes: entry.size, limit });
     }
-    let bytes = store.get(&entry.key).await?;
+    let bytes = get_within(store, &entry.key, limit).await?;
     let length = bytes.len() as u64;
     let found = tokio::task::spawn_blocking(move || object_id(&bytes)).await;
     let found = found.map_err(|_| RepoError::Worker { what: "the check of an object" })?;

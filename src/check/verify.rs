@@ -19,6 +19,7 @@ use crate::repo::index::Location;
 use crate::repo::layout;
 use crate::repo::opener::Opener;
 use crate::repo::packer::{TRAILER_BYTES, open_table, open_trailer};
+use crate::repo::sealed::get_within;
 
 /// What reading a pack gave.
 #[derive(Default)]
@@ -45,11 +46,15 @@ pub(super) async fn verify(reader: Arc<Reader>, number: u32, pack: IndexedPack) 
         verdict.troubles.push((Problem::Size, format!("{} bytes are more than any pack has", pack.size)));
         return verdict;
     }
-    let bytes = match reader.repository.store.get(&key).await {
+    let bytes = match get_within(&*reader.repository.store, &key, PACK_BYTES_MAX as u64).await {
         Ok(bytes) => bytes,
         Err(error) => {
             verdict.gone = true;
-            let problem = if error.is_not_found() { Problem::Missing } else { Problem::Unreadable };
+            let problem = match &error {
+                RepoError::Store(error) if error.is_not_found() => Problem::Missing,
+                RepoError::TooLarge { .. } => Problem::Size,
+                _ => Problem::Unreadable,
+            };
             verdict.troubles.push((problem, with_causes(&error)));
             return verdict;
         }

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let repository = open::with_identity(context, Access::Read).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, path) = select::snapshot_path(context, &chain, &args.snapshot)?;
-    let reader = open::reader(&repository).await?;
+    let reader = open::reader(context, &repository).await?;
     let (stored, size) = file(&reader, snapshot, &path).await?;
     let all = pieces(&reader, &stored, size).await?;
     let reader = &*reader;

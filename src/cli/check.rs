@@ -6,12 +6,13 @@ use crate::base::units;
 use crate::check::{self, Affected, Finding, Hint, Options, Report, Severity};
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, entries};
 use crate::cli::{progress, verified};
 use crate::format::entry::escape;
 use crate::repo::Repository;
+use crate::repo::rebuild::rebuild_index;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +32,7 @@ const SNAPSHOTS_SHOWN: usize = 5;
 /// Files of a snapshot that a finding names.
 const FILES_SHOWN: usize = 3;
 
-/// Check that the repository is whole; it changes nothing that is there
+/// Check that the repository is whole; it changes nothing that is there (but see --rebuild-index)
 ///
 /// Always: every object is there and every file's chunks are in a pack. With --read-data the stored bytes are read and
 /// compared with their names. With an identity what is read is also decrypted; if that was all of it, a record is added
@@ -51,6 +52,10 @@ pub(crate) struct Args {
     /// Use no key: what is missing cannot be told then
     #[arg(long, conflicts_with = "objects_only")]
     no_key: bool,
+    /// First make the index whole again from the packs: what no readable segment names gets into new ones, and segments
+    /// that do not read are set aside for `prune`
+    #[arg(long, conflicts_with = "no_key")]
+    rebuild_index: bool,
 }
 
 fn parse_percent(text: &str) -> Result<u8, String> {
@@ -69,12 +74,19 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         (report?, None)
     } else {
         let identity = !context.globals.identity_texts()?.is_empty();
-        let repository = match (identity, args.mark_damaged) {
-            (true, true) => open::with_identity(context, Access::Write).await?,
-            (true, false) => open::with_identity(context, Access::Verify).await?,
-            (false, true) => open::repository(context, Access::Write).await?,
-            (false, false) => open::repository(context, Access::Read).await?,
+        let access = match (args.rebuild_index || args.mark_damaged, identity) {
+            (true, _) => Access::Write,
+            (false, true) => Access::Verify,
+            (false, false) => Access::Read,
         };
+        let repository = if identity {
+            open::with_identity(context, access).await?
+        } else {
+            open::repository(context, access).await?
+        };
+        if args.rebuild_index {
+            rebuild(&repository, context).await?;
+        }
         let options = Options { structure: !args.objects_only, read_percent, now };
         let display = progress::show(context);
         let report = check::check(&repository, &options, &context.progress).await;
@@ -101,6 +113,20 @@ async fn mark_damaged(context: &mut Context, repository: &Repository, report: &R
         ),
     };
     context.say(&marked)
+}
+
+async fn rebuild(repository: &Repository, context: &mut Context) -> Result<(), Failure> {
+    let rebuilt = rebuild_index(repository, &*context.clock).await?;
+    for key in &rebuilt.set_aside {
+        context
+            .talk
+            .warn(&format!("{key} cannot be read; it was set aside, and `homelab-dr prune` takes it away in time"));
+    }
+    for (key, error) in &rebuilt.lost {
+        let why = [vec![error.to_string()], causes(error)].concat().join(": ");
+        context.talk.warn(&format!("{key} is in no index segment, and its own table cannot be read: {why}"));
+    }
+    context.say(&format!("rebuilt the index: {} named anew", count(rebuilt.packs, "pack")))
 }
 
 fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
@@ -190,7 +216,7 @@ const fn advice(hint: Hint) -> Option<&'static str> {
         }
         Hint::PutInPlace => "move it to its place; what is there already under that name is the same",
         Hint::BackUpAgain => "back up the sources again: what they still hold is stored anew",
-        Hint::RebuildIndex => "back up again: the index is made anew from the packs where it is needed",
+        Hint::RebuildIndex => "`homelab-dr check --rebuild-index` with the writer key makes it anew from the packs",
         Hint::WriteAccess => "`homelab-dr keys add` with an identity writes a new access object",
         Hint::FindOutWho => "find out who removed it, and whether they should be able to",
         Hint::Prune => "`homelab-dr prune` takes it away in time",

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let chain = open::chain(context, &repository).await?;
     let from = select::snapshot(context, &chain, &args.from)?.record.root;
     let to = select::snapshot(context, &chain, &args.to)?.record.root;
-    let reader = open::reader(&repository).await?;
+    let reader = open::reader(context, &repository).await?;
     let mut summary = Summary::default();
     let mut diff = Diff::open(&reader, from, to).await?;
     while let Some(change) = diff.next().await? {

@@ -104,7 +104,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         context.say("no snapshot matches: `homelab-dr snapshots` lists what there is")?;
         return Ok(Exit::Done);
     }
-    let reader = open::reader(&repository).await?;
+    let reader = open::reader(context, &repository).await?;
     // Snapshots share most leaves: one in which nothing was found is not read again. 32 bytes for each.
     let mut nothing_in = HashSet::new();
     let mut found = 0_u64;

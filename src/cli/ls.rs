@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let repository = open::repository(context, Access::Read).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
-    let reader = open::reader(&repository).await?;
+    let reader = open::reader(context, &repository).await?;
     let (root, from) = (snapshot.record.root, within.clone());
     let mut tree = if args.recursive {
         TreeReader::open(reader.clone(), root, from)?

@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use crate::cli::context::{Context, local};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, causes};
+use crate::cli::output::Talk;
 use crate::cli::prompt::TerminalPrompt;
 use crate::crypto::recipients::Prompt;
 use crate::format::entry::escape;
 use crate::repo::fetch::Reader;
-use crate::repo::index::Index;
+use crate::repo::salvage::{self, Salvaged};
 use crate::repo::snapshots::Chain;
 use crate::repo::{RepoError, Repository, layout};
 use crate::store::Store;
@@ -150,8 +151,25 @@ pub async fn chain(context: &Context, repository: &Repository) -> Result<Chain, 
     Ok(chain)
 }
 
-/// Loads the index and makes a reader.
-pub async fn reader(repository: &Arc<Repository>) -> Result<Arc<Reader>, Failure> {
-    let index = Index::load(repository).await?;
-    Ok(Arc::new(Reader::new(repository.clone(), Arc::new(index))))
+/// Loads the index and makes a reader. Where the index is damaged the tables inside packs stand in, loudly.
+pub async fn reader(context: &Context, repository: &Arc<Repository>) -> Result<Arc<Reader>, Failure> {
+    let talk = context.talk.clone();
+    Ok(salvage::reader(repository, move |salvaged| warn_salvaged(&talk, salvaged)).await?)
+}
+
+fn warn_salvaged(talk: &Talk, salvaged: &Salvaged) {
+    let mut told = false;
+    for (key, error) in salvaged.lost_segments() {
+        told = true;
+        let why = [vec![error.to_string()], causes(error)].concat().join(": ");
+        talk.warn(&format!("THE INDEX IS DAMAGED: {key} cannot be read: {why}"));
+    }
+    if !told {
+        talk.warn("THE INDEX IS NOT WHOLE: a part of what is needed is in no segment of it");
+    }
+    let packs = if salvaged.from_tables == 1 { "pack is" } else { "packs are" };
+    talk.warn(&format!(
+        "{} {packs} read by the tables inside; run `homelab-dr check --rebuild-index` to make the index whole again",
+        salvaged.from_tables
+    ));
 }

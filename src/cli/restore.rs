@@ -30,7 +30,7 @@ const DELETED_SHOWN: usize = 20;
 ///
 /// Every byte is checked against its id before it is written, and a file gets its times and owner when it is whole. After
 /// an interruption run it again: it goes on. What could not be re-applied, such as owners without root, is listed and
-/// ends with exit code 3.
+/// ends with exit code 3. What is damaged is listed, everything else is restored, and the exit code is 4.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// What to do with files that are there
     #[arg(long, value_enum, value_name = "WHEN", default_value = "changed")]
     overwrite: When,
-    /// Remove from the target what the snapshot does not have; asks first
+    /// Remove from the target what the snapshot does not have; asks first. What --include and --exclude leave out stays
     #[arg(long)]
     delete: bool,
     /// Do not ask before --delete removes something
@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let repository = open::with_identity(context, Access::Verify).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
-    let reader = open::reader(&repository).await?;
+    let reader = open::reader(context, &repository).await?;
     let include = (!args.include.is_empty()).then(|| Excludes::new(&args.include)).transpose()?;
     let mut plan = RestorePlan {
         root: snapshot.record.root,
@@ -224,7 +224,7 @@ fn message(problem: &RestoreProblem) -> String {
 fn problem_document(problem: &RestoreProblem) -> ProblemDocument {
     let (path, damaged) = match problem {
         RestoreProblem::Tree(problem) => (&problem.path, false),
-        RestoreProblem::Damaged { path, .. } => (path, true),
+        RestoreProblem::Damaged { path, .. } | RestoreProblem::Lost { path, .. } => (path, true),
     };
     ProblemDocument { path: String::from_utf8_lossy(path.as_bytes()).into_owned(), message: message(problem), damaged }
 }

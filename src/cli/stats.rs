@@ -22,14 +22,18 @@ pub(crate) struct Args {}
 pub(crate) async fn run(_: Args, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, Access::Read).await?;
     let stats = stats::stats(&repository).await?;
+    let exit = if stats.unreadable_segments.is_empty() { Exit::Done } else { Exit::Damaged };
+    for name in &stats.unreadable_segments {
+        context.talk.warn(&format!("{name} cannot be read and is not counted; run `homelab-dr check --rebuild-index`"));
+    }
     if context.out.json {
         context.out.document(&stats)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     for line in listing(&stats) {
         context.out.line(&line)?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn ratio(ratio: Option<f64>) -> String {

@@ -11,7 +11,6 @@ use crate::base::progress::Progress;
 use crate::format::entry::{Entry, Kind, Piece, TreePath};
 use crate::recover::window::{Window, Write};
 use crate::recover::{RestoreError, RestoreProblem, RestoreReport};
-use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::tree_read;
 use crate::tree::problem::{Cause, Problem};
@@ -142,8 +141,8 @@ impl<'a> Files<'a> {
         let Some(target) = self.target.clone() else { return Ok(()) };
         let pieces = match tree_read::pieces(self.reader, content, size).await {
             Ok(pieces) => pieces,
-            Err(RepoError::Store(error)) => return Err(RepoError::Store(error).into()),
             Err(source) => {
+                let source = self.reader.blame(source).await?;
                 report.problems.push(RestoreProblem::Damaged { path: entry.path, source });
                 self.context.progress.add_file(size);
                 return Ok(());

@@ -6,24 +6,27 @@
 //! window ─ by pack and place ─ fetch runs ─ open, decompress, check id (all cores) ─ write at their places ─ metadata
 //! then hard links, then what is too much (`delete`), then the directories' metadata, the deepest first
 //! ```
+//! What cannot be read, of the tree or of a file, is a problem of its own, and everything else is restored; only a store that is away ends it early.
 //! A file is finished, with metadata and name, only when every piece was checked and written; a file with a damaged piece is not left behind.
 
+mod extra;
 mod files;
 pub mod select;
 mod window;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::backup::Context;
 use crate::format::entry::{Entry, Kind, TreePath};
 use crate::format::record::TreeRoot;
+use crate::recover::extra::Extra;
 use crate::recover::files::Files;
 use crate::recover::select::{Chosen, Selection};
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
-use crate::repo::tree_read::{self, TreeReader};
+use crate::repo::tree_read::{self, LostPart, TreeReader};
 use crate::tree::problem::Problem;
 use crate::tree::restore::{Comparison, Directories, RestoreOptions, Target, TargetError};
 
@@ -78,6 +81,29 @@ pub enum RestoreProblem {
         #[source]
         source: RepoError,
     },
+    /// A part of the tree cannot be read: nobody knows what was in it. Nothing is deleted in directories that may have had something there.
+    #[error("{} from {} on cannot be read in the repository and {} not restored", unknown(*entries), place(path), if *entries == 1 { "was" } else { "were" })]
+    Lost {
+        /// The first path that may have been there.
+        path: TreePath,
+        /// How many at most; 0 where nobody knows.
+        entries: u64,
+        /// Why.
+        #[source]
+        source: RepoError,
+    },
+}
+
+fn unknown(entries: u64) -> String {
+    match entries {
+        0 => "entries".to_owned(),
+        1 => "up to 1 entry".to_owned(),
+        more => format!("up to {more} entries"),
+    }
+}
+
+fn place(path: &TreePath) -> String {
+    if path.as_bytes().is_empty() { "/".to_owned() } else { path.display() }
 }
 
 /// What a restore did, or of a dry run would do.
@@ -105,7 +131,7 @@ impl RestoreReport {
     /// Whether the repository was found damaged.
     #[must_use]
     pub fn found_damage(&self) -> bool {
-        self.problems.iter().any(|problem| matches!(problem, RestoreProblem::Damaged { .. }))
+        self.problems.iter().any(|problem| !matches!(problem, RestoreProblem::Tree(_)))
     }
 }
 
@@ -121,6 +147,9 @@ pub enum RestoreError {
     /// No such path in the snapshot.
     #[error("the snapshot has no {}", .0.display())]
     NoSuchPath(TreePath),
+    /// With `delete` everything else in the target would go.
+    #[error("{} is no directory: to restore it with --delete would remove everything else in the target", .0.display())]
+    DeleteBesideFile(TreePath),
     /// The target's disk is full: going on would fail for every file.
     #[error("{} is full: writing {} failed", target.display(), path.display())]
     Full {
@@ -150,8 +179,7 @@ pub async fn run_restore(
         report: RestoreReport::default(),
         directories: Directories::new(),
         links: Vec::new(),
-        names: HashMap::new(),
-        restored: HashSet::new(),
+        lost: Vec::new(),
         left_out: plan.dry_run || plan.within != TreePath::root(),
     };
     context.progress.enter(if plan.dry_run { "comparing" } else { "restoring" });
@@ -164,10 +192,22 @@ async fn base_of(reader: &Arc<Reader>, plan: &RestorePlan) -> Result<usize, Rest
     if plan.within == TreePath::root() {
         return Ok(0);
     }
-    let entry = tree_read::lookup(reader, plan.root, &plan.within).await?;
-    let entry = entry.ok_or_else(|| RestoreError::NoSuchPath(plan.within.clone()))?;
     let length = plan.within.as_bytes().len();
-    Ok(if entry.kind == Kind::Directory { length + 1 } else { length - plan.within.name().len() })
+    let entry = match tree_read::lookup(reader, plan.root, &plan.within).await {
+        Ok(entry) => entry.ok_or_else(|| RestoreError::NoSuchPath(plan.within.clone()))?,
+        Err(error) => {
+            // Its own entry is damaged. If it was a directory, what is in it may well be readable.
+            reader.blame(error).await?;
+            return Ok(length + 1);
+        }
+    };
+    if entry.kind == Kind::Directory {
+        return Ok(length + 1);
+    }
+    if plan.delete {
+        return Err(RestoreError::DeleteBesideFile(plan.within.clone()));
+    }
+    Ok(length - plan.within.name().len())
 }
 
 /// `None` for a dry run into a directory that is not there yet.
@@ -189,39 +229,67 @@ struct Restore<'a> {
     directories: Directories,
     /// Hard links, made when their files are there.
     links: Vec<Entry>,
-    /// With `delete`: what each directory holds.
-    names: HashMap<TreePath, HashSet<Vec<u8>>>,
-    /// Files that hard links may point to: the first names of files that were chosen.
-    restored: HashSet<TreePath>,
+    /// Parts of the tree that could not be read.
+    lost: Vec<LostPart>,
     /// Something of the snapshot is not read.
     left_out: bool,
 }
 
 impl Restore<'_> {
     async fn run(&mut self) -> Result<(), RestoreError> {
-        let mut tree = TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone())?;
-        let mut chosen = Chosen::new(self.plan.selection.clone());
         let mut files = Files::new(self.context, self.reader, self.target.clone(), self.plan.target.clone());
-        let mut there = 0;
-        while let Some(entries) = tree.next().await? {
-            there += entries.len() as u64;
-            for entry in entries {
-                for entry in chosen.take(entry) {
-                    self.entry(&mut files, entry).await?;
-                }
-            }
+        if let (Some(target), false) = (&self.target, self.plan.dry_run) {
+            let _ = target.sweep(&TreePath::root());
         }
-        files.finish(&mut self.report).await?;
-        self.links(&mut files).await?;
-        files.finish(&mut self.report).await?;
-        self.delete_extra();
+        let done = self.contents(&mut files).await;
+        // Also when it ends early: directories that were made must not stay as they are while they are filled.
         if let (Some(target), false) = (&self.target, self.plan.dry_run) {
             let directories = std::mem::take(&mut self.directories);
             self.report.problems.extend(directories.finish(target).into_iter().map(RestoreProblem::from));
             self.report.problems.extend(target.sync().err().map(RestoreProblem::from));
         }
+        let there = done?;
         self.report.verified = !self.left_out && self.report.chosen == there && self.report.problems.is_empty();
         Ok(())
+    }
+
+    /// Everything but the directories' metadata. Returns how many entries there were.
+    async fn contents(&mut self, files: &mut Files<'_>) -> Result<u64, RestoreError> {
+        let tree = TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone())?;
+        let mut tree = tree.tolerant();
+        let mut chosen = Chosen::new(self.plan.selection.clone());
+        let mut extra = self.plan.delete.then(|| {
+            let RestorePlan { within, selection, .. } = self.plan.clone();
+            Extra::new(within, self.base, selection)
+        });
+        let mut there = 0;
+        loop {
+            let entries = tree.next().await?;
+            self.lost.extend(tree.take_lost());
+            let Some(entries) = entries else { break };
+            there += entries.len() as u64;
+            for entry in entries {
+                if let Some(extra) = &mut extra {
+                    extra.entry(&entry, &self.lost, self.target.as_ref());
+                }
+                for entry in chosen.take(entry) {
+                    self.entry(files, entry).await?;
+                }
+            }
+        }
+        let extra = extra.map(|extra| extra.finish(&self.lost, self.target.as_ref()));
+        for LostPart { at, entries, source, .. } in std::mem::take(&mut self.lost) {
+            let path = self.relative(&at);
+            self.report.problems.push(RestoreProblem::Lost { path, entries, source });
+        }
+        files.finish(&mut self.report).await?;
+        self.links(files).await?;
+        files.finish(&mut self.report).await?;
+        if let Some((extra, problems)) = extra {
+            self.report.problems.extend(problems);
+            self.delete(extra);
+        }
+        Ok(there)
     }
 
     /// The entry under the name that it gets in the target.
@@ -231,22 +299,10 @@ impl Restore<'_> {
 
     async fn entry(&mut self, files: &mut Files<'_>, mut entry: Entry) -> Result<(), RestoreError> {
         self.report.chosen += 1;
-        let source_path = std::mem::replace(&mut entry.path, TreePath::root());
-        entry.path = self.relative(&source_path);
-        if self.plan.delete {
-            if let Some(parent) = entry.path.parent() {
-                self.names.entry(parent).or_default().insert(entry.path.name().to_vec());
-            }
-            if entry.kind == Kind::Directory {
-                self.names.entry(entry.path.clone()).or_default();
-            }
-        }
+        entry.path = self.relative(&entry.path);
         if let Kind::HardLink { .. } = entry.kind {
             self.links.push(entry);
             return Ok(());
-        }
-        if let Kind::File { .. } = entry.kind {
-            self.restored.insert(source_path);
         }
         self.place(files, entry).await
     }
@@ -272,6 +328,9 @@ impl Restore<'_> {
             }
         };
         let is_directory = entry.kind == Kind::Directory;
+        if let (Some(target), true, false) = (&self.target, is_directory, self.plan.dry_run) {
+            let _ = target.sweep(&entry.path);
+        }
         let missing = comparison == Comparison::Missing;
         let leave = match self.plan.overwrite {
             Overwrite::Never => !missing && !is_directory,
@@ -323,14 +382,23 @@ impl Restore<'_> {
         let mut left = Vec::new();
         for mut link in std::mem::take(&mut self.links) {
             let Kind::HardLink { target } = link.kind.clone() else { continue };
-            if self.restored.contains(&target) {
+            if self.is_restored(&target) {
                 link.kind = Kind::HardLink { target: self.relative(&target) };
                 left.push(link);
             } else if let Some(stand_in) = stand_ins.get(&target) {
                 link.kind = Kind::HardLink { target: stand_in.clone() };
                 left.push(link);
             } else {
-                match tree_read::lookup(self.reader, self.plan.root, &target).await? {
+                let found = tree_read::lookup(self.reader, self.plan.root, &target).await;
+                let found = match found {
+                    Ok(found) => found,
+                    Err(error) => {
+                        let source = self.reader.blame(error).await?;
+                        self.report.problems.push(RestoreProblem::Damaged { path: link.path, source });
+                        continue;
+                    }
+                };
+                match found {
                     Some(file) if matches!(file.kind, Kind::File { .. }) => {
                         stand_ins.insert(target, link.path.clone());
                         link.kind = file.kind;
@@ -352,23 +420,19 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Removes what the snapshot does not have, in the directories that it has.
-    fn delete_extra(&mut self) {
+    /// Whether the first name of a file was chosen too. No part of the tree is remembered for this: the selection says it.
+    fn is_restored(&self, path: &TreePath) -> bool {
+        path.is_within(&self.plan.within) && self.plan.selection.takes(path, false)
+    }
+
+    /// Removes what the snapshot does not have.
+    fn delete(&mut self, extra: Vec<TreePath>) {
         let Some(target) = &self.target else { return };
-        let mut directories: Vec<_> = std::mem::take(&mut self.names).into_iter().collect();
-        directories.sort_by(|a, b| a.0.cmp(&b.0));
-        for (directory, names) in directories {
-            match target.extra_entries(&directory, |name| names.contains(name)) {
-                Ok(extra) => {
-                    for path in extra {
-                        if !self.plan.dry_run {
-                            self.report.problems.extend(target.remove(&path).into_iter().map(RestoreProblem::from));
-                        }
-                        self.report.deleted.push(path);
-                    }
-                }
-                Err(problem) => self.report.problems.push(problem.into()),
+        for path in extra {
+            if !self.plan.dry_run {
+                self.report.problems.extend(target.remove(&path).into_iter().map(RestoreProblem::from));
             }
+            self.report.deleted.push(path);
         }
     }
 }

@@ -12,6 +12,18 @@ pub struct Selection {
     pub exclude: Excludes,
 }
 
+impl Selection {
+    /// Whether an entry of this path is chosen, by itself or with a directory above it.
+    #[must_use]
+    pub fn takes(&self, path: &TreePath, is_directory: bool) -> bool {
+        let met = |patterns: &Excludes| {
+            let above = std::iter::successors(path.parent(), TreePath::parent);
+            patterns.excludes(path, is_directory) || above.into_iter().any(|above| patterns.excludes(&above, true))
+        };
+        !met(&self.exclude) && self.include.as_ref().is_none_or(met)
+    }
+}
+
 /// Goes through entries in tree order and hands out those that are chosen, with the directories above them.
 pub struct Chosen {
     selection: Selection,
@@ -84,6 +96,20 @@ mod tests {
         let include = (!include.is_empty()).then(|| globs(include).expect("valid"));
         let mut chosen = Chosen::new(Selection { include, exclude: globs(exclude).expect("valid") });
         paths.iter().flat_map(|path| chosen.take(entry(path))).map(|entry| entry.path.display()).collect()
+    }
+
+    #[test]
+    fn a_path_is_taken_with_what_is_above_it() {
+        let globs = |list: &[&str]| Excludes::new(&list.iter().map(|g| (*g).to_owned()).collect::<Vec<_>>());
+        let path = |text: &str| TreePath::new(text).expect("plain");
+        let selection = Selection { include: Some(globs(&["*.jpg", "a"]).expect("valid")), ..Selection::default() };
+        for (taken, text) in [(true, "x.jpg"), (true, "a/b/c"), (true, "b/a"), (false, "b/c"), (false, "")] {
+            assert_eq!(selection.takes(&path(text), false), taken, "{text}");
+        }
+        let selection = Selection { include: None, exclude: globs(&["cache/"]).expect("valid") };
+        for (taken, text) in [(true, "cache"), (false, "cache/x"), (false, "a/cache/b/c"), (true, ""), (true, "a")] {
+            assert_eq!(selection.takes(&path(text), false), taken, "{text}");
+        }
     }
 
     #[test]

@@ -15,7 +15,6 @@ use crate::recover::RestoreProblem;
 use crate::recover::files::OpenFile;
 use crate::repo::RepoError;
 use crate::repo::fetch::{FETCH_AT_ONCE, Reader, Run, plan_runs};
-use crate::repo::index::Location;
 
 /// Bytes of a file that come from a blob.
 pub struct Write {
@@ -55,21 +54,37 @@ impl Window {
 
     /// Carries all of them out. An error is one of the store or a wish to stop; damaged blobs are told to their files.
     pub async fn carry_out(self, context: &Context, reader: &Arc<Reader>) -> Result<(), RepoError> {
+        let unknown = self.carry_out_indexed(context, reader).await?;
+        if unknown.writes.is_empty() {
+            return Ok(());
+        }
+        // In no index segment: perhaps the tables inside packs know them.
+        let unknown = match reader.deeper().await? {
+            Some(deeper) => unknown.carry_out_indexed(context, deeper).await?,
+            None => unknown,
+        };
+        for write in unknown.writes {
+            let blob = write.blob;
+            fail(vec![write], || RepoError::Missing { blob });
+        }
+        Ok(())
+    }
+
+    /// Carries out what the index knows; returns the rest.
+    async fn carry_out_indexed(self, context: &Context, reader: &Arc<Reader>) -> Result<Self, RepoError> {
         let mut by_blob: ByBlob = HashMap::new();
         for write in self.writes {
             by_blob.entry(write.blob).or_default().push(write);
         }
         let mut wanted = Vec::with_capacity(by_blob.len());
+        let mut nowhere = Vec::new();
         for id in by_blob.keys() {
             match reader.locate(id) {
                 Ok(location) => wanted.push((*id, location)),
-                Err(_) => wanted.push((*id, NOWHERE)),
+                Err(_) => nowhere.push(*id),
             }
         }
-        let (lost, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, location)| *location == NOWHERE);
-        for (id, _) in lost {
-            fail(by_blob.remove(&id).unwrap_or_default(), || RepoError::Missing { blob: id });
-        }
+        let unknown = nowhere.iter().filter_map(|id| by_blob.remove(id)).flatten().collect();
         let parts: Vec<(Run, ByBlob)> = plan_runs(wanted)
             .into_iter()
             .map(|run| {
@@ -82,13 +97,11 @@ impl Window {
         stream::iter(parts)
             .map(|(run, writes)| carry_out_run(context, reader, &writers, run, writes))
             .buffer_unordered(FETCH_AT_ONCE)
-            .try_collect()
-            .await
+            .try_collect::<()>()
+            .await?;
+        Ok(Self { writes: unknown })
     }
 }
-
-/// Stands for a blob that no pack holds.
-const NOWHERE: Location = Location { slot: usize::MAX, pack: u32::MAX, offset: 0, length: 0, session: None };
 
 /// Tells every file of these writes that a blob is lost to it.
 fn fail(writes: Vec<Write>, source: impl Fn() -> RepoError) {
@@ -127,16 +140,17 @@ async fn carry_out_run(
                 .await
                 .map_err(|_| RepoError::Worker { what: "writing files" })?
         }
-        Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
-        Err(_) => writes,
+        Err(error) => {
+            reader.blame(error).await?;
+            writes
+        }
     };
     // What did not open here may have another copy.
     for (id, writes) in left {
         match reader.data(&id).await {
             Ok(plain) => write_blob(&context.progress, &plain, writes),
-            Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
             Err(error) => {
-                let reason = error.to_string();
+                let reason = reader.blame(error).await?.to_string();
                 fail(writes, || RepoError::Tree { at: format!("blob {}", id.short()), reason: reason.clone() });
             }
         }

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 pub use report::{Damaged, Fault, Options, PARALLEL_DEFAULT, Plan, Planned, ReplicateError, Report};
 
+use crate::repo::blame::Blame;
 use crate::repo::layout;
 use crate::repo::open::read_format;
 use crate::store::{Key, Listed, Put, Store, StoreError};
@@ -109,6 +110,7 @@ struct Copying<'a> {
     progress: &'a Progress,
     report: Report,
     bad: BTreeSet<Key>,
+    blame: Blame,
 }
 
 /// Copies what the target lacks; see the module. An error leaves the target as a copy that was cut off: the next call goes on.
@@ -121,7 +123,8 @@ pub async fn replicate(
     let snapshots = source.list(layout::SNAPSHOTS).await?;
     let (format, first) = ends(source, target).await?;
     let report = Report::default();
-    let mut copying = Copying { source, target, options, progress, report, bad: BTreeSet::new() };
+    let mut copying =
+        Copying { source, target, options, progress, report, bad: BTreeSet::new(), blame: Blame::default() };
     if first {
         copying.report.copied_bytes += format.len() as u64;
         copying.report.copied += 1;
@@ -224,10 +227,11 @@ impl Copying<'_> {
         }
         let lacking: Vec<Listed> = lacking.into_iter().filter(|entry| !self.bad.contains(&entry.key)).collect();
         let (source, target, retain) = (self.source, self.target, self.options.retain_until);
+        let blame = &self.blame;
         let mut copies = stream::iter(lacking)
             .map(|entry| async move {
                 // One of another size is tried too: put_new refuses it, and a damaged source is told from a damaged target.
-                let copied = copy(source, target, &entry, retain).await;
+                let copied = copy(source, target, blame, &entry, retain).await;
                 (entry, copied)
             })
             .buffer_unordered(self.options.parallel.max(1));
@@ -260,6 +264,7 @@ impl Copying<'_> {
 async fn copy(
     source: &dyn Store,
     target: &dyn Store,
+    blame: &Blame,
     entry: &Listed,
     retain: Option<Time>,
 ) -> Result<Copied, ReplicateError> {
@@ -267,10 +272,13 @@ async fn copy(
         return Ok(Copied::Bad(Fault::SourceDamaged));
     }
     let bytes = match source.get(&entry.key).await {
-        Ok(bytes) => bytes,
+        Ok(bytes) => {
+            blame.read_well();
+            bytes
+        }
         Err(error) if error.is_not_found() => return Ok(Copied::Vanished),
-        // A bad sector must not keep the rest of the repository from being saved. Whatever may pass stops the run instead.
-        Err(StoreError::Failed { transient: false, .. }) => return Ok(Copied::Bad(Fault::SourceUnreadable)),
+        // A bad sector must not keep the rest of the repository from being saved; a store that is away ends the run.
+        Err(error) if blame.is_the_objects(source, &error).await => return Ok(Copied::Bad(Fault::SourceUnreadable)),
         Err(error) => return Err(error.into()),
     };
     let length = bytes.len() as u64;

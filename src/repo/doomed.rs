@@ -100,7 +100,8 @@ async fn read_mark(repository: &Repository, entry: Listed) -> Result<Option<Mark
     let record = match read {
         Ok(record) => record,
         Err(RepoError::Store(error)) if error.is_not_found() => return Ok(None),
-        Err(RepoError::Sealed { .. } | RepoError::Record { .. }) => return Ok(None),
+        // Rot makes nothing longer: what is too large was planted.
+        Err(RepoError::Sealed { .. } | RepoError::Record { .. } | RepoError::TooLarge { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
     let objects = record.objects.into_iter().filter_map(|name| Key::new(name).ok()).filter(may_be_doomed).collect();

@@ -105,6 +105,25 @@ pub enum RepoError {
         /// The object.
         key: Key,
     },
+    /// A stored object is larger than any of its kind can be; it was not read.
+    #[error("{key} has {bytes} bytes or more, and no such object has more than {limit}")]
+    TooLarge {
+        /// The object.
+        key: Key,
+        /// Its size, or as much of it as was asked for.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A part of the index cannot be read. Whoever writes would take what it names for absent.
+    #[error("the index segment {key} cannot be read")]
+    Index {
+        /// The segment.
+        key: Key,
+        /// Why.
+        #[source]
+        source: Box<RepoError>,
+    },
     /// A sealed record does not open.
     #[error("{key} does not open")]
     Sealed {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use tokio::sync::OnceCell;
 
 use crate::base::id::{BlobId, SessionId};
 use crate::base::pool::{Pool, Pooled};
@@ -15,10 +16,12 @@ use crate::crypto::meta::Subject;
 use crate::format::kind::{Kind, RecordKind};
 use crate::format::pack::{self, BLOB_BYTES_MAX, HEADER_BYTES_MIN, HEADER_WRAP_BYTES};
 use crate::format::record::SessionRecord;
+use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::index::{Index, Location};
 use crate::repo::open::Repository;
 use crate::repo::opener::Opener;
+use crate::repo::salvage::{self, Salvaged};
 use crate::repo::{layout, sealed};
 use crate::store::StoreError;
 
@@ -33,6 +36,9 @@ const RUN_BYTES_MAX: u64 = 4 << 20;
 /// Openers kept between blobs; more than there are threads that open at once.
 const OPENERS_KEPT: usize = 16;
 
+/// Hears that the tables inside packs stand in for the index.
+type Told = Box<dyn Fn(&Salvaged) + Send + Sync>;
+
 /// Reads blobs of a repository through its index.
 pub struct Reader {
     /// The repository.
@@ -41,6 +47,11 @@ pub struct Reader {
     pub index: Arc<Index>,
     keys: Mutex<HashMap<SessionId, Arc<ContentKey>>>,
     openers: Arc<Pool<Opener>>,
+    blame: Blame,
+    /// Told when the tables inside packs have to stand in for the index; without it they do not.
+    told: Option<Told>,
+    /// Reads through those tables; made when the first blob is in no index segment.
+    deeper: OnceCell<Option<Arc<Reader>>>,
 }
 
 /// Neighbouring blobs of one pack, read in one request.
@@ -50,7 +61,7 @@ pub struct Run {
     pub pack: u32,
     /// The bytes to read.
     pub range: Range<u64>,
-    /// The blobs and where they lie.
+    /// The blobs and where they lie; none stands for a single one that is read by itself.
     pub blobs: Vec<(BlobId, Location)>,
 }
 
@@ -92,7 +103,49 @@ impl Reader {
     /// Reads through `index`.
     #[must_use]
     pub fn new(repository: Arc<Repository>, index: Arc<Index>) -> Self {
-        Self { repository, index, keys: Mutex::default(), openers: Pool::new(OPENERS_KEPT) }
+        Self {
+            repository,
+            index,
+            keys: Mutex::default(),
+            openers: Pool::new(OPENERS_KEPT),
+            blame: Blame::default(),
+            told: None,
+            deeper: OnceCell::new(),
+        }
+    }
+
+    /// The same, for reading only: blobs that no index segment names are looked for in the tables inside packs. `told` is called once, when that is needed.
+    #[must_use]
+    pub fn salvaging(mut self, told: impl Fn(&Salvaged) + Send + Sync + 'static) -> Self {
+        self.told = Some(Box::new(told));
+        self
+    }
+
+    /// What reads blobs that are in no index segment, if anything does.
+    pub async fn deeper(&self) -> Result<Option<&Arc<Self>>, RepoError> {
+        let Some(told) = &self.told else { return Ok(None) };
+        let deeper = self.deeper.get_or_try_init(|| async {
+            let salvaged = salvage::load(&self.repository).await?;
+            if salvaged.from_tables == 0 {
+                return Ok(None);
+            }
+            told(&salvaged);
+            Ok::<_, RepoError>(Some(Arc::new(Self::new(self.repository.clone(), Arc::new(salvaged.index)))))
+        });
+        Ok(deeper.await?.as_ref())
+    }
+
+    /// Tells an error that costs what was being read from one that ends everything, which is the error of this function.
+    pub async fn blame(&self, error: RepoError) -> Result<RepoError, RepoError> {
+        match &error {
+            RepoError::Store(cause) if !self.blame.is_the_objects(&*self.repository.store, cause).await => Err(error),
+            RepoError::IdentityNeeded
+            | RepoError::Cancelled
+            | RepoError::Worker { .. }
+            | RepoError::Compression(_)
+            | RepoError::Randomness(_) => Err(error),
+            _ => Ok(error),
+        }
     }
 
     /// What a thread opens blobs with; for one after another, since its buffers grow to the longest.
@@ -111,7 +164,17 @@ impl Reader {
         let pack = self.index.pack(run.pack).ok_or(RepoError::Worker { what: "the index" })?;
         let start = run.range.start / WIDEN * WIDEN;
         let end = run.range.end.next_multiple_of(WIDEN).min(pack.size.max(run.range.end));
-        let bytes = self.repository.store.get_range(&layout::pack(&pack.id), start..end).await?;
+        let (store, key) = (&self.repository.store, layout::pack(&pack.id));
+        let bytes = match store.get_range(&key, start..end).await {
+            // The bad sector may be a neighbour's: the last try for a single blob asks for nothing but it.
+            Err(StoreError::Failed { .. }) if run.blobs.is_empty() && (start..end) != run.range => {
+                let bytes = store.get_range(&key, run.range.clone()).await?;
+                self.blame.read_well();
+                return Ok(bytes);
+            }
+            read => read?,
+        };
+        self.blame.read_well();
         let skip = usize::try_from(run.range.start - start).unwrap_or(usize::MAX).min(bytes.len());
         let take = usize::try_from(run.range.end - start).unwrap_or(usize::MAX).min(bytes.len());
         Ok(bytes.slice(skip..take))
@@ -119,6 +182,16 @@ impl Reader {
 
     /// One metadata blob, from whichever copy opens.
     pub async fn metadata(&self, kind: Kind, id: &BlobId) -> Result<Vec<u8>, RepoError> {
+        match self.indexed_metadata(kind, id).await {
+            Err(RepoError::Missing { blob }) => match self.deeper().await? {
+                Some(deeper) => deeper.indexed_metadata(kind, id).await,
+                None => Err(RepoError::Missing { blob }),
+            },
+            done => done,
+        }
+    }
+
+    async fn indexed_metadata(&self, kind: Kind, id: &BlobId) -> Result<Vec<u8>, RepoError> {
         let mut last = RepoError::Missing { blob: *id };
         for location in self.index.copies(id) {
             let start = u64::from(location.offset);
@@ -139,10 +212,53 @@ impl Reader {
         Err(last)
     }
 
-    /// Many metadata blobs, in the order asked for; neighbours in one request.
+    /// Many metadata blobs, in the order asked for; neighbours in one request. The first that does not read is the error.
     pub async fn metadata_many(&self, kind: Kind, ids: &[BlobId]) -> Result<Vec<Vec<u8>>, RepoError> {
-        let wanted = ids.iter().map(|id| Ok((*id, self.locate(id)?))).collect::<Result<Vec<_>, RepoError>>()?;
-        let mut opened: HashMap<BlobId, Vec<u8>> = HashMap::with_capacity(ids.len());
+        self.metadata_of(kind, ids, false).await?.into_iter().collect()
+    }
+
+    /// The same, each for itself: what does not read is told in its place, and the error is one that ends everything.
+    pub async fn metadata_each(
+        &self,
+        kind: Kind,
+        ids: &[BlobId],
+    ) -> Result<Vec<Result<Vec<u8>, RepoError>>, RepoError> {
+        self.metadata_of(kind, ids, true).await
+    }
+
+    async fn metadata_of(
+        &self,
+        kind: Kind,
+        ids: &[BlobId],
+        tolerant: bool,
+    ) -> Result<Vec<Result<Vec<u8>, RepoError>>, RepoError> {
+        let mut wanted = Vec::with_capacity(ids.len());
+        let mut opened: HashMap<BlobId, Result<Vec<u8>, RepoError>> = HashMap::with_capacity(ids.len());
+        let mut unknown = Vec::new();
+        for id in ids {
+            match self.locate(id) {
+                Ok(location) => wanted.push((*id, location)),
+                Err(_) => unknown.push(*id),
+            }
+        }
+        if !unknown.is_empty() {
+            if let Some(deeper) = self.deeper().await? {
+                let found = Box::pin(deeper.metadata_of(kind, &unknown, tolerant)).await?;
+                opened.extend(unknown.iter().copied().zip(found));
+            } else {
+                for id in unknown {
+                    if !tolerant {
+                        return Err(RepoError::Missing { blob: id });
+                    }
+                    // There may be a copy in a pack that is not there: the error then says so.
+                    let read = match self.indexed_metadata(kind, &id).await {
+                        Err(error) => Err(self.blame(error).await?),
+                        read => read,
+                    };
+                    opened.insert(id, read);
+                }
+            }
+        }
         let mut runs = stream::iter(plan_runs(wanted))
             .map(|run| async move {
                 let bytes = self.fetch_run(&run).await;
@@ -150,32 +266,26 @@ impl Reader {
             })
             .buffer_unordered(FETCH_AT_ONCE);
         while let Some((run, bytes)) = runs.next().await {
-            let mut opener = self.opener();
             for (id, location) in &run.blobs {
                 let plain = bytes.as_ref().ok().and_then(|bytes| run.slice(bytes, location)).and_then(|sealed| {
-                    self.open_metadata(kind, id, location, &mut opener, &sealed).map(<[u8]>::to_vec).ok()
+                    self.open_metadata(kind, id, location, &mut self.opener(), &sealed).map(<[u8]>::to_vec).ok()
                 });
                 // Not from here: perhaps another copy opens, and if none does the error is that copy's.
-                let plain = match plain {
-                    Some(plain) => plain,
-                    None => self.metadata(kind, id).await?,
+                let read = match plain {
+                    Some(plain) => Ok(plain),
+                    None => match self.metadata(kind, id).await {
+                        Err(error) if tolerant => Err(self.blame(error).await?),
+                        done => Ok(done?),
+                    },
                 };
-                opened.insert(*id, plain);
+                opened.insert(*id, read);
             }
         }
-        let missing = |id: &BlobId| RepoError::Missing { blob: *id };
         let mut left = HashMap::new();
         for id in ids {
             *left.entry(*id).or_insert(0_usize) += 1;
         }
-        ids.iter()
-            .map(|id| {
-                let uses = left.get_mut(id).ok_or_else(|| missing(id))?;
-                *uses -= 1;
-                let plain = if *uses == 0 { opened.remove(id) } else { opened.get(id).cloned() };
-                plain.ok_or_else(|| missing(id))
-            })
-            .collect()
+        Ok(ids.iter().map(|id| take(&mut opened, &mut left, id)).collect())
     }
 
     /// Opens, decompresses and checks a metadata blob.
@@ -302,6 +412,16 @@ impl Reader {
 
     /// One content blob, from whichever copy opens.
     pub async fn data(&self, id: &BlobId) -> Result<Vec<u8>, RepoError> {
+        match self.indexed_data(id).await {
+            Err(RepoError::Missing { blob }) => match self.deeper().await? {
+                Some(deeper) => deeper.indexed_data(id).await,
+                None => Err(RepoError::Missing { blob }),
+            },
+            done => done,
+        }
+    }
+
+    async fn indexed_data(&self, id: &BlobId) -> Result<Vec<u8>, RepoError> {
         let mut last = RepoError::Missing { blob: *id };
         for location in self.index.copies(id) {
             let tried = self.data_at(id, &location).await;
@@ -320,6 +440,25 @@ impl Reader {
         let run = Run { pack: location.pack, range, blobs: Vec::new() };
         let (bytes, key) = futures::try_join!(self.fetch_run(&run), self.content_key(location))?;
         self.open_data(&key, id, location, &mut self.opener(), &bytes).map(<[u8]>::to_vec)
+    }
+}
+
+/// What was read of a blob that may be asked for several times; the last time it is moved out.
+fn take(
+    opened: &mut HashMap<BlobId, Result<Vec<u8>, RepoError>>,
+    left: &mut HashMap<BlobId, usize>,
+    id: &BlobId,
+) -> Result<Vec<u8>, RepoError> {
+    let missing = || RepoError::Missing { blob: *id };
+    let uses = left.get_mut(id).ok_or_else(missing)?;
+    *uses -= 1;
+    if *uses == 0 {
+        return opened.remove(id).unwrap_or_else(|| Err(missing()));
+    }
+    match opened.get(id) {
+        Some(Ok(plain)) => Ok(plain.clone()),
+        Some(Err(error)) => Err(RepoError::Tree { at: id.to_string(), reason: error.to_string() }),
+        None => Err(missing()),
     }
 }
 

@@ -8,11 +8,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 
 use crate::base::id::{BlobId, ObjectId, SessionId};
 use crate::format::kind::RecordKind;
 use crate::format::pack::{IndexSegment, IndexedPack, PackClass, RECORD_BYTES};
+use crate::repo::blame::Blame;
+use crate::repo::doomed::Marks;
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
 use crate::repo::{layout, sealed};
@@ -360,7 +362,8 @@ impl Index {
     }
 }
 
-/// Reads the listed segments into a builder and shows each to `each`. A segment that vanished meanwhile was superseded and is empty.
+/// Reads the listed segments into a builder and shows each to `each`. A segment that vanished meanwhile was superseded and is empty. One that does not
+/// read is an error, unless it is doomed: then others name its packs (`repo::rebuild`, and a pruner before it marks).
 pub(crate) async fn load_segments(
     repository: &Repository,
     listed: &[Listed],
@@ -373,13 +376,34 @@ pub(crate) async fn load_segments(
     let mut builder = IndexBuilder::with_capacity(blobs);
     let keys: Vec<Key> = listed.iter().map(|entry| entry.key.clone()).collect();
     let mut segments = stream::iter(keys)
-        .map(|key| async move { read_segment(repository, &key).await.map(|segment| (key, segment)) })
+        .map(|key| async move {
+            let read = read_segment(repository, &key).await;
+            (key, read)
+        })
         .buffer_unordered(FETCH_AT_ONCE);
-    while let Some((key, segment)) = segments.try_next().await? {
+    let blame = Blame::default();
+    let mut broken = Vec::new();
+    while let Some((key, read)) = segments.next().await {
+        let segment = match read {
+            Ok(segment) => segment,
+            Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                broken.push((key, error));
+                continue;
+            }
+        };
         for pack in &segment.packs {
             builder.add(pack);
         }
         each(&key, &segment);
+    }
+    if !broken.is_empty() {
+        let marks = Marks::load(repository).await?;
+        if let Some((key, error)) = broken.into_iter().find(|(key, _)| !marks.is_doomed(key)) {
+            return Err(RepoError::Index { key, source: Box::new(error) });
+        }
     }
     Ok(builder)
 }

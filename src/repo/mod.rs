@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of file systems, clusters or people.
 
+pub mod blame;
 pub mod checkpoint;
 pub mod commit;
 pub mod create;
@@ -15,6 +16,7 @@ pub mod open;
 pub mod opener;
 pub mod packer;
 pub mod presence;
+pub mod rebuild;
 pub mod rescue;
 pub mod salvage;
 pub mod sealed;

@@ -12,7 +12,7 @@ use crate::crypto::content::{ContentKey, epoch_public};
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::hash::BlobHasher;
 use crate::crypto::meta::MetaKeys;
-use crate::crypto::recipients::{IdentitySource, Opened, Prompt, unwrap};
+use crate::crypto::recipients::{AGE_BYTES_MAX, IdentitySource, Opened, Prompt, unwrap};
 use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, RootPublic};
 use crate::crypto::writer_key::WriterKey;
@@ -45,10 +45,10 @@ pub struct Repository {
 /// Reads and checks `format.json`.
 pub(crate) async fn read_format(store: &dyn Store) -> Result<RepositoryId, RepoError> {
     let address = store.address();
-    let raw = match store.get(&layout::format()).await {
+    let raw = match sealed::get_within(store, &layout::format(), sealed::FORMAT_BYTES_MAX).await {
         Ok(raw) => raw,
-        Err(StoreError::NotFound { .. }) => return Err(RepoError::NoRepository { store: address }),
-        Err(error) => return Err(error.into()),
+        Err(RepoError::Store(StoreError::NotFound { .. })) => return Err(RepoError::NoRepository { store: address }),
+        Err(error) => return Err(error),
     };
     let fail = |reason: String| RepoError::Format { store: address.clone(), reason };
     let file: FormatFile = serde_json::from_slice(&raw).map_err(|error| fail(error.to_string()))?;
@@ -77,14 +77,30 @@ async fn read_access(
     let mut candidates: Vec<(AccessRecord, Opened)> = Vec::new();
     let mut failure: Option<RepoError> = None;
     let mut worse = |error: RepoError| {
-        // A mix-up or forgery says more than that some other object does not open.
-        let tells = |error: &RepoError| matches!(error, RepoError::Forged { .. } | RepoError::OtherRepository { .. });
-        if failure.as_ref().is_none_or(|held| !tells(held)) {
+        // A mix-up or forgery says more than that an object could not be fetched, and that more than that some other object does not open.
+        let weight = |error: &RepoError| match error {
+            RepoError::Forged { .. } | RepoError::OtherRepository { .. } => 2,
+            RepoError::Store(error) if !error.is_not_found() => 1,
+            _ => 0,
+        };
+        if failure.as_ref().is_none_or(|held| weight(held) <= weight(&error)) {
             failure = Some(error);
         }
     };
     for listed in store.list(layout::ACCESS).await? {
-        let raw = store.get(&listed.key).await?;
+        if listed.size > AGE_BYTES_MAX as u64 {
+            worse(RepoError::TooLarge { key: listed.key, bytes: listed.size, limit: AGE_BYTES_MAX as u64 });
+            continue;
+        }
+        let raw = match store.get(&listed.key).await {
+            Ok(raw) => raw,
+            Err(error @ StoreError::Gone { .. }) => return Err(error.into()),
+            // Another one may well be read, and opens the repository as well.
+            Err(error) => {
+                worse(error.into());
+                continue;
+            }
+        };
         if layout::object_id(&listed.key) != Some(crate::crypto::hash::object_id(&raw)) {
             worse(RepoError::Damaged { key: listed.key });
             continue;

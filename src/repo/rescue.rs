@@ -10,12 +10,13 @@ use bytes::Bytes;
 
 use crate::base::clock::Clock;
 use crate::base::id::{BlobId, ObjectId};
-use crate::format::pack::{self, BlobRecord, PackClass, PackTable, Wrap};
+use crate::format::pack::{self, BlobRecord, PACK_BYTES_MAX, PackClass, PackTable, Wrap};
 use crate::repo::error::RepoError;
 use crate::repo::index::read_segment;
 use crate::repo::layout;
 use crate::repo::open::Repository;
 use crate::repo::packer::{PackBuilder, TRAILER_BYTES, open_table, open_trailer};
+use crate::repo::sealed::get_within;
 use crate::repo::upload::{PackSender, Uploads};
 use crate::repo::write::Written;
 
@@ -42,8 +43,8 @@ impl Rescue {
     /// Copies the blobs of `pack` that are wanted; [`RepoError::Vanished`] if the pack is gone or lacks one of them. Returns those that are damaged.
     pub async fn copy(&mut self, pack: &ObjectId, wanted: &HashSet<BlobId>) -> Result<Vec<BlobId>, RepoError> {
         let key = layout::pack(pack);
-        let bytes = match self.repository.store.get(&key).await {
-            Err(error) if error.is_not_found() => return Err(RepoError::Vanished { pack: *pack }),
+        let bytes = match get_within(&*self.repository.store, &key, PACK_BYTES_MAX as u64).await {
+            Err(RepoError::Store(error)) if error.is_not_found() => return Err(RepoError::Vanished { pack: *pack }),
             other => other?,
         };
         let fail = |source| RepoError::Pack { key: key.clone(), source };

@@ -3,10 +3,13 @@
 //! For restoring only. A pack that no segment names may be one that a pruner has given up, so nothing may be deduplicated to what is found here: every pack
 //! that came from its own table is marked not usable. Segments win over tables.
 
+use std::sync::Arc;
+
 use futures::stream::{self, StreamExt};
 
 use crate::format::pack::{IndexedPack, PACK_BYTES_MAX};
 use crate::repo::error::RepoError;
+use crate::repo::fetch::Reader;
 use crate::repo::index::{Index, IndexBuilder, read_segment};
 use crate::repo::layout;
 use crate::repo::open::Repository;
@@ -24,6 +27,29 @@ pub struct Salvaged {
     pub from_tables: usize,
     /// Segments and packs that could not be read.
     pub lost: Vec<(Key, RepoError)>,
+}
+
+impl Salvaged {
+    /// The index segments among what could not be read.
+    pub fn lost_segments(&self) -> impl Iterator<Item = (&Key, &RepoError)> {
+        self.lost.iter().filter(|(key, _)| key.as_str().starts_with(layout::INDEX)).map(|(key, error)| (key, error))
+    }
+}
+
+/// A reader that goes on where the index is damaged or a part of it is gone; `told` hears of it, at once or when the first blob is missed.
+pub async fn reader(
+    repository: &Arc<Repository>,
+    told: impl Fn(&Salvaged) + Send + Sync + 'static,
+) -> Result<Arc<Reader>, RepoError> {
+    match Index::load(repository).await {
+        Ok(index) => Ok(Arc::new(Reader::new(repository.clone(), Arc::new(index)).salvaging(told))),
+        Err(RepoError::Index { .. }) => {
+            let salvaged = load(repository).await?;
+            told(&salvaged);
+            Ok(Arc::new(Reader::new(repository.clone(), Arc::new(salvaged.index))))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads all of the index that reads, then the tables of packs that it does not name.

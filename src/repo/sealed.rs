@@ -14,6 +14,33 @@ use crate::repo::error::RepoError;
 use crate::repo::layout;
 use crate::store::{Key, Store};
 
+/// Longest `format.json`: three short members, and what a later version adds.
+pub const FORMAT_BYTES_MAX: u64 = 64 << 10;
+
+/// Longest record of any kind.
+pub const RECORD_BYTES_MAX: u64 = bytes_max(RecordKind::Index);
+
+/// Longest stored record of a kind. Whoever can write to the store can plant an object of any size; one beyond this is not read.
+const fn bytes_max(kind: RecordKind) -> u64 {
+    match kind {
+        // A signature, a wrapped key, a few names.
+        RecordKind::Epoch | RecordKind::Session | RecordKind::PackTrailer => 1 << 20,
+        // A hundred thousand heads or snapshots at 32 bytes; of a record with its problems (1000 at most) each path may have 64 KiB.
+        RecordKind::Drill | RecordKind::Verified | RecordKind::Doomed => 16 << 20,
+        // A million packs; a table has at most what a pack has.
+        RecordKind::Snapshot | RecordKind::Checkpoint | RecordKind::PackTable => 128 << 20,
+        // About 4 MiB as they are written now; one is as long as what its longest pack adds.
+        RecordKind::Index => 256 << 20,
+    }
+}
+
+/// The whole object if it is not longer than `limit`; else no more than `limit` is asked for, and the error is [`RepoError::TooLarge`].
+pub async fn get_within(store: &dyn Store, key: &Key, limit: u64) -> Result<Bytes, RepoError> {
+    let bytes = store.get_range(key, 0..limit + 1).await?;
+    let length = bytes.len() as u64;
+    if length > limit { Err(RepoError::TooLarge { key: key.clone(), bytes: length, limit }) } else { Ok(bytes) }
+}
+
 /// The stored bytes of a record.
 pub fn seal<T: Encode<()>>(meta: &MetaKeys, kind: RecordKind, value: &T) -> Result<Bytes, SealError> {
     let plain = record::encode(value, META_OVERHEAD);
@@ -55,7 +82,7 @@ pub async fn read_at<T: for<'b> Decode<'b, ()>>(
     kind: RecordKind,
     key: &Key,
 ) -> Result<T, RepoError> {
-    open(meta, kind, key, &store.get(key).await?)
+    open(meta, kind, key, &get_within(store, key, bytes_max(kind)).await?)
 }
 
 /// Reads a record named by its hash and checks the name.
@@ -65,7 +92,7 @@ pub async fn read<T: for<'b> Decode<'b, ()>>(
     kind: RecordKind,
     key: &Key,
 ) -> Result<T, RepoError> {
-    let stored = store.get(key).await?;
+    let stored = get_within(store, key, bytes_max(kind)).await?;
     if layout::object_id(key) != Some(object_id(&stored)) {
         return Err(RepoError::Damaged { key: key.clone() });
     }

@@ -11,6 +11,7 @@ use crate::base::id::ObjectId;
 use crate::base::when::{self, Listed};
 use crate::format::kind::RecordKind;
 use crate::format::record::{ChainRecord, Link, SnapshotRecord, Tombstone};
+use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
 use crate::repo::{layout, sealed};
@@ -84,6 +85,7 @@ impl Chain {
             .try_collect::<Vec<_>>()
             .await?;
         let mut chain = Self::default();
+        let blame = Blame::default();
         for (id, read) in records {
             let Some(id) = id else { continue };
             match read {
@@ -93,7 +95,10 @@ impl Chain {
                 }
                 // Forgotten between the listing and the reading.
                 Err(RepoError::Store(error)) if error.is_not_found() => {}
-                Err(RepoError::Store(error)) => return Err(error.into()),
+                // A bad sector under one record must not hide the others.
+                Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                    return Err(error.into());
+                }
                 Err(error) => chain.unreadable.push((id, error.to_string())),
             }
         }

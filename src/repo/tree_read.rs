@@ -32,6 +32,37 @@ pub struct TreeReader {
     /// How many blobs are fetched next. Where subtrees are passed over it begins small, so that little is fetched in vain.
     ahead: usize,
     last: Option<TreePath>,
+    /// What does not read is put into `lost`, and the reading goes on.
+    tolerant: bool,
+    lost: Vec<LostPart>,
+}
+
+/// A part of a tree that cannot be read.
+#[derive(Debug)]
+pub struct LostPart {
+    /// Its first path.
+    pub at: TreePath,
+    /// The first path after it; `None` for the end of the tree.
+    pub end: Option<TreePath>,
+    /// How many entries are in it; 0 where nobody knows.
+    pub entries: u64,
+    /// Why.
+    pub source: RepoError,
+}
+
+impl LostPart {
+    /// Whether something directly in `directory` may be in this part, or the directory itself.
+    #[must_use]
+    pub fn may_hide_names_of(&self, directory: &TreePath) -> bool {
+        let begins_behind = self.at > *directory && !self.at.is_within(directory);
+        if begins_behind || self.end.as_ref().is_some_and(|end| end <= directory) {
+            return false;
+        }
+        // Wholly within one name of the directory: what comes next tells that name, or is a lost part that reaches further.
+        let first = |path: &TreePath| path.first_below(directory);
+        let below_one = self.end.as_ref().and_then(first).is_some_and(|end| first(&self.at) == Some(end));
+        !below_one
+    }
 }
 
 fn bad(at: &impl std::fmt::Display, reason: &str) -> RepoError {
@@ -136,7 +167,47 @@ impl TreeReader {
 
     fn of(reader: Arc<Reader>, level: u8, blobs: VecDeque<Bounded>, within: TreePath) -> Self {
         let stack = vec![(level, blobs)];
-        Self { reader, stack, within, shallow: false, told: None, ahead: BLOBS_AT_ONCE, last: None }
+        Self {
+            reader,
+            stack,
+            within,
+            shallow: false,
+            told: None,
+            ahead: BLOBS_AT_ONCE,
+            last: None,
+            tolerant: false,
+            lost: Vec::new(),
+        }
+    }
+
+    /// The same, but what does not read is passed over and told by [`Self::take_lost`]; [`Self::next`] fails only with what ends everything.
+    #[must_use]
+    pub fn tolerant(mut self) -> Self {
+        self.tolerant = true;
+        self
+    }
+
+    /// The parts that were passed over since this was asked last. All that lie before an entry are known when the entry is told.
+    pub fn take_lost(&mut self) -> Vec<LostPart> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Passes over a part, or fails.
+    fn lose(&mut self, child: Child, end: Option<TreePath>, source: RepoError) -> Result<(), RepoError> {
+        if !self.tolerant {
+            return Err(source);
+        }
+        let at = if child.first < self.within { self.within.clone() } else { child.first };
+        self.lost.push(LostPart { at, end, entries: child.entries, source });
+        Ok(())
+    }
+
+    async fn read(&self, kind: Kind, ids: &[BlobId]) -> Result<Vec<Result<Vec<u8>, RepoError>>, RepoError> {
+        if self.tolerant {
+            self.reader.metadata_each(kind, ids).await
+        } else {
+            Ok(self.reader.metadata_many(kind, ids).await?.into_iter().map(Ok).collect())
+        }
     }
 
     /// The next entries in order; `None` at the end.
@@ -147,7 +218,7 @@ impl TreeReader {
                 self.stack.push((level - 1, below));
                 continue;
             }
-            let entries = self.entries(&blobs).await?;
+            let entries = self.entries(blobs).await?;
             if !entries.is_empty() {
                 return Ok(Some(entries));
             }
@@ -182,16 +253,17 @@ impl TreeReader {
         end.is_some_and(|end| *end <= self.within || self.told.as_ref().is_some_and(|told| end.is_within(told)))
     }
 
-    async fn children(&self, level: u8, nodes: Vec<Bounded>) -> Result<VecDeque<Bounded>, RepoError> {
+    async fn children(&mut self, level: u8, nodes: Vec<Bounded>) -> Result<VecDeque<Bounded>, RepoError> {
         let ids: Vec<BlobId> = nodes.iter().map(|(node, _)| node.blob).collect();
         let mut below = VecDeque::new();
-        for ((node, end), plain) in nodes.into_iter().zip(self.reader.metadata_many(Kind::Node, &ids).await?) {
-            let children = decode_node(&node.blob, &plain)?;
-            let inside = children.first().is_some_and(|child| child.first >= node.first)
-                && children.last().zip(end.as_ref()).is_none_or(|(last, end)| last.first < *end);
-            if !inside {
-                return Err(bad(&node.blob, &format!("nodes overlap at level {level}")));
-            }
+        for ((node, end), plain) in nodes.into_iter().zip(self.read(Kind::Node, &ids).await?) {
+            let children = match plain.and_then(|plain| children_of(level, &node, end.as_ref(), &plain)) {
+                Ok(children) => children,
+                Err(error) => {
+                    self.lose(node, end, error)?;
+                    continue;
+                }
+            };
             let firsts: Vec<TreePath> = children.iter().skip(1).map(|child| child.first.clone()).collect();
             let ends = firsts.into_iter().map(Some).chain([end]);
             below.extend(children.into_iter().zip(ends).filter(|(child, end)| {
@@ -202,16 +274,23 @@ impl TreeReader {
         Ok(below)
     }
 
-    async fn entries(&mut self, leaves: &[Bounded]) -> Result<Vec<Entry>, RepoError> {
+    async fn entries(&mut self, leaves: Vec<Bounded>) -> Result<Vec<Entry>, RepoError> {
         let ids: Vec<BlobId> = leaves.iter().map(|(leaf, _)| leaf.blob).collect();
         let mut wanted: Vec<Entry> = Vec::new();
-        for (id, plain) in ids.iter().zip(self.reader.metadata_many(Kind::Leaf, &ids).await?) {
-            let leaf = decode_leaf(id, &plain)?;
-            if self.last.as_ref().zip(leaf.first()).is_some_and(|(last, first)| *last >= first.path) {
-                return Err(bad(id, "leaves overlap"));
-            }
-            self.last = leaf.last().map(|entry| entry.path.clone()).or_else(|| self.last.take());
-            for entry in leaf {
+        for ((leaf, end), plain) in leaves.into_iter().zip(self.read(Kind::Leaf, &ids).await?) {
+            let entries = plain.and_then(|plain| decode_leaf(&leaf.blob, &plain)).and_then(|entries| {
+                let overlaps = self.last.as_ref().zip(entries.first()).is_some_and(|(last, first)| *last >= first.path);
+                if overlaps { Err(bad(&leaf.blob, "leaves overlap")) } else { Ok(entries) }
+            });
+            let entries = match entries {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.lose(leaf, end, error)?;
+                    continue;
+                }
+            };
+            self.last = entries.last().map(|entry| entry.path.clone()).or_else(|| self.last.take());
+            for entry in entries {
                 if self.wants(&entry) {
                     wanted.push(entry);
                 }
@@ -236,6 +315,14 @@ impl TreeReader {
         self.told = entry.path.first_below(&self.within);
         true
     }
+}
+
+/// The children of a node that must lie within its bounds.
+fn children_of(level: u8, node: &Child, end: Option<&TreePath>, plain: &[u8]) -> Result<Vec<Child>, RepoError> {
+    let children = decode_node(&node.blob, plain)?;
+    let inside = children.first().is_some_and(|child| child.first >= node.first)
+        && children.last().zip(end).is_none_or(|(last, end)| last.first < *end);
+    if inside { Ok(children) } else { Err(bad(&node.blob, &format!("nodes overlap at level {level}"))) }
 }
 
 /// One entry of a tree, or `None` if it has none of this path.

@@ -26,6 +26,7 @@ mod links;
 mod properties;
 mod prune;
 mod recipients;
+mod rescue;
 mod store;
 mod support;
 mod tree;

@@ -219,7 +219,7 @@ impl<'a> Stage<'a> {
     ) -> Result<RefusedDocument, Failure> {
         self.begin("Try to read it back with the writer key, as a thief in the cluster would.");
         let repository = self.writer(key).await?;
-        let reader = open::reader(&repository).await?;
+        let reader = open::reader(self.context, &repository).await?;
         let path = TreePath::new(SECRET_PATH).unwrap_or_else(|_| TreePath::root());
         let root = backup.snapshots.iter().find(|snapshot| snapshot.source == MANIFESTS).map(|snapshot| snapshot.root);
         let root = root.ok_or_else(|| Failure::new(Exit::Error, "there is no snapshot of the manifests", REPORT))?;
@@ -292,7 +292,7 @@ impl<'a> Stage<'a> {
         self.count("opening", (backup.sum(|snapshot| snapshot.files), backup.sum(|snapshot| snapshot.bytes)));
         let display = progress::show(self.context);
         let repository = self.owner(fingerprint).await?;
-        let reader = open::reader(&repository).await?;
+        let reader = open::reader(self.context, &repository).await?;
         let operation = self.context.operation(repository);
         let (mut files, mut bytes) = (0, 0);
         for snapshot in &backup.snapshots {

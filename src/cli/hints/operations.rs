@@ -53,6 +53,10 @@ impl Advise for RestoreError {
                 Exit::Usage,
                 "`homelab-dr ls SNAPSHOT[:PATH]` shows what it has; paths begin below what was backed up",
             ),
+            Self::DeleteBesideFile(_) => Advice::new(
+                Exit::Usage,
+                "nothing was changed; leave out --delete, or name the directory that the file is in",
+            ),
             Self::Full { .. } => Advice::new(
                 Exit::Error,
                 "make room there and run the same command again: what is restored is not restored twice",

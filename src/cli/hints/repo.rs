@@ -50,6 +50,7 @@ impl Advise for RepoError {
                 "give --identity FILE (or HOMELAB_DR_IDENTITY_FILE): the age or SSH key of one of the recipients",
             ),
             Self::Damaged { .. }
+            | Self::TooLarge { .. }
             | Self::Blob { .. }
             | Self::Missing { .. }
             | Self::Tree { .. }
@@ -57,6 +58,10 @@ impl Advise for RepoError {
             | Self::Record { .. }
             | Self::Pack { .. }
             | Self::Session { .. } => Advice::new(Exit::Damaged, CHECK),
+            Self::Index { .. } => Advice::new(
+                Exit::Damaged,
+                "run `homelab-dr check --rebuild-index` with the writer key: it makes the segment anew from the packs; then run the same command again. Reading (`restore`, `ls`, `cat`) works as it is",
+            ),
             Self::Vanished { .. } => Advice::new(
                 Exit::Damaged,
                 "something was deleted beneath this run; run it again, then `homelab-dr check`, and see who else can delete here",

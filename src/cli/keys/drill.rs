@@ -40,6 +40,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
     let repository = open::with_identity(context, Access::Write).await?;
     let done: Drilled = drill(&repository, &host(), &*context.clock).await?;
+    for name in &done.index_damaged {
+        context.talk.warn(&format!("{name} cannot be read; run `homelab-dr check --rebuild-index`"));
+    }
     if context.out.json {
         context.out.document(&done)?;
         return Ok(Exit::Done);

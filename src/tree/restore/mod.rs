@@ -3,11 +3,12 @@
 //!
 //! The caller's order for one entry: [`Target::compare`], then [`Target::ensure_directory`], [`Target::create_file`] or
 //! [`Target::create`]; then [`Target::apply_metadata`] (a file gets it in [`FileWriter::finish`], a directory through
-//! [`Directories`] when everything in it is done). What stands in the way is replaced: a file under another name first
-//! and then renamed, so that a crash leaves the old one or the new one; but a directory that is not empty only
-//! with [`RestoreOptions::delete`].
+//! [`Directories`] when everything in it is done). A file is written under another name and renamed when it is whole, so
+//! that a crash leaves what was there or the new one. What stands in the way is replaced; but a directory that is not
+//! empty only with [`RestoreOptions::delete`].
 
 mod compare;
+mod leftover;
 mod metadata;
 mod remove;
 mod write;
@@ -23,6 +24,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 pub use self::compare::Comparison;
+pub use self::leftover::is_temporary;
 pub use self::metadata::Directories;
 pub use self::write::FileWriter;
 use super::beneath::{self, Parent};
@@ -66,6 +68,8 @@ pub struct Target(Arc<Inner>);
 struct Inner {
     root: OwnedFd,
     options: RestoreOptions,
+    /// In all temporary names, so that no other run has the same: process ids repeat, in containers at once.
+    run: u64,
     /// Numbers temporary names.
     counter: AtomicU64,
 }
@@ -80,7 +84,8 @@ impl Target {
         std::fs::create_dir_all(path).map_err(fail)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, path, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
-        Ok(Self(Arc::new(Inner { root, options, counter: AtomicU64::new(0) })))
+        let run = getrandom::u64().map_err(|error| fail(std::io::Error::other(error.to_string())))?;
+        Ok(Self(Arc::new(Inner { root, options, run, counter: AtomicU64::new(0) })))
     }
 
     /// How it restores.
@@ -126,7 +131,7 @@ impl Target {
     }
 
     /// Begins a regular file of `size` bytes, all holes as yet. It appears, or takes the place of what was there,
-    /// only when it is finished; a new name is there from the start, but without its mtime.
+    /// only when it is finished.
     pub fn create_file(&self, path: &TreePath, size: u64) -> Result<FileWriter, Problem> {
         FileWriter::create(self, path, size)
     }
@@ -188,13 +193,14 @@ impl Target {
         })
     }
 
-    /// A directory cannot be renamed over: removes it if it is empty or may be deleted. Leaves anything else.
-    fn clear_directory(&self, path: &TreePath, parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Problem> {
+    /// A directory cannot be renamed over: removes it if it is empty or may be deleted. Leaves anything else, and tells whether there is something.
+    fn clear_directory(&self, path: &TreePath, parent: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Problem> {
         let operation = "clearing the way for";
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOTDIR | Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT) => Ok(false),
+            Err(Errno::NOTDIR) => Ok(true),
             Err(Errno::NOTEMPTY | Errno::EXIST) if self.0.options.delete => {
-                self.remove(path).into_iter().next().map_or(Ok(()), Err)
+                self.remove(path).into_iter().next().map_or(Ok(false), Err)
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Problem::new(path.clone(), operation, Cause::DirectoryInTheWay)),
             Err(errno) => Err(Problem::new(path.clone(), operation, Cause::System(errno))),
@@ -205,7 +211,7 @@ impl Target {
     fn with_temporary<T>(&self, make: impl Fn(&[u8]) -> rustix::io::Result<T>) -> rustix::io::Result<(Vec<u8>, T)> {
         for _ in 0..TEMPORARY_TRIES_MAX {
             let number = self.0.counter.fetch_add(1, Ordering::Relaxed);
-            let name = format!(".homelab-dr-{}-{number}.part", std::process::id()).into_bytes();
+            let name = leftover::temporary_name(self.0.run, number);
             match make(&name) {
                 Ok(result) => return Ok((name, result)),
                 Err(Errno::EXIST) => {}

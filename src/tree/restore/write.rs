@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fdatasync, ftruncate, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fdatasync, flock, ftruncate, openat, renameat, unlinkat};
 use rustix::io::{Errno, pwrite, retry_on_intr};
 
 use super::{Target, metadata};
@@ -20,8 +20,10 @@ pub struct FileWriter {
     target: Target,
     fd: OwnedFd,
     path: TreePath,
-    /// The name it has until it is finished, if there is something in its place.
-    temporary: Option<Vec<u8>>,
+    /// The name it has until it is finished: under its own name a file is whole, also after a crash.
+    temporary: Vec<u8>,
+    /// There was something in its place.
+    replaces: bool,
     finished: bool,
 }
 
@@ -31,16 +33,12 @@ impl FileWriter {
         let parent = target.parent(path)?;
         let name = beneath::name(path);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let replaces = target.clear_directory(path, parent.as_fd(), name)?;
         let make = |name: &[u8]| retry_on_intr(|| openat(&parent, name, flags, Mode::RUSR | Mode::WUSR));
-        let (temporary, fd) = match make(name) {
-            Ok(fd) => (None, fd),
-            Err(Errno::EXIST) => {
-                target.clear_directory(path, parent.as_fd(), name)?;
-                target.with_temporary(make).map(|(name, fd)| (Some(name), fd)).map_err(fail)?
-            }
-            Err(errno) => return Err(fail(errno)),
-        };
-        let writer = Self { target: target.clone(), fd, path: path.clone(), temporary, finished: false };
+        let (temporary, fd) = target.with_temporary(make).map_err(fail)?;
+        // Tells whoever sweeps that it is being written. Where there are no such locks, nothing is swept either.
+        let _ = flock(&fd, FlockOperation::NonBlockingLockExclusive);
+        let writer = Self { target: target.clone(), fd, path: path.clone(), temporary, replaces, finished: false };
         retry_on_intr(|| ftruncate(&writer.fd, size)).map_err(fail)?;
         Ok(writer)
     }
@@ -92,12 +90,12 @@ impl FileWriter {
     /// What replaces an old file is on the disk before it does; a new file is only after [`Target::sync`].
     pub fn finish(mut self, entry: &Entry) -> Result<Vec<Problem>, Problem> {
         let problems = metadata::apply(&self.fd, entry, self.target.options().owner);
-        if let Some(temporary) = &self.temporary {
+        if self.replaces {
             retry_on_intr(|| fdatasync(&self.fd)).map_err(|errno| self.problem("writing to the disk", errno))?;
-            let parent = self.target.parent(&self.path)?;
-            renameat(&parent, temporary.as_slice(), &parent, beneath::name(&self.path))
-                .map_err(|errno| self.problem("giving its name to", errno))?;
         }
+        let parent = self.target.parent(&self.path)?;
+        renameat(&parent, self.temporary.as_slice(), &parent, beneath::name(&self.path))
+            .map_err(|errno| self.problem("giving its name to", errno))?;
         self.finished = true;
         Ok(problems)
     }
@@ -112,8 +110,7 @@ impl Drop for FileWriter {
         if !self.finished
             && let Ok(parent) = beneath::parent(self.target.root(), &self.path)
         {
-            let name = self.temporary.as_deref().unwrap_or_else(|| beneath::name(&self.path));
-            let _ = unlinkat(&parent, name, AtFlags::empty());
+            let _ = unlinkat(&parent, self.temporary.as_slice(), AtFlags::empty());
         }
     }
 }

@@ -4,6 +4,7 @@ mod bad_inputs;
 mod happy;
 mod help;
 mod hidden;
+mod rescue;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -103,6 +103,41 @@ fn an_old_file_stays_until_the_new_one_is_finished() {
 }
 
 #[test]
+fn a_file_has_its_name_only_when_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::create_or_open(dir.path(), RestoreOptions::default()).unwrap();
+    let writer = target.create_file(&tree_path("new"), 3).unwrap();
+    writer.write_at(0, b"ne").unwrap();
+    assert!(!dir.path().join("new").exists(), "a kill here must not leave a file of the right size");
+    assert_eq!(target.compare(&file("new", 3)), Ok(Comparison::Missing));
+    writer.write_at(2, b"w").unwrap();
+    assert_eq!(writer.finish(&file("new", 3)).unwrap(), []);
+    assert_eq!(fs::read(dir.path().join("new")).unwrap(), b"new");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_a_killed_restore_left_is_swept_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let target = Target::create_or_open(dir.path(), RestoreOptions::default()).unwrap();
+    let left = [".homelab-dr-0123456789abcdef-0.part", ".homelab-dr-fedcba9876543210-17.part"];
+    let others = [".homelab-dr-12-3.part", ".homelab-dr-0123456789abcdef-0.partly", "homelab-dr.part"];
+    for name in left.iter().chain(&others) {
+        fs::write(at(name), "half").unwrap();
+    }
+    symlink(at("elsewhere"), at(".homelab-dr-0123456789abcdef-1.part")).unwrap();
+    // Another restore is at work in the same place.
+    let other = Target::create_or_open(dir.path(), RestoreOptions::default()).unwrap();
+    let writer = other.create_file(&tree_path("new"), 3).unwrap();
+    assert_eq!(target.sweep(&tree_path("")), 2);
+    assert_eq!(target.sweep(&tree_path("")), 0);
+    assert!(left.iter().all(|name| !at(name).exists()) && others.iter().all(|name| at(name).exists()));
+    writer.write_at(0, b"new").unwrap();
+    assert_eq!(writer.finish(&file("new", 3)).unwrap(), [], "it was not swept away beneath the other");
+}
+
+#[test]
 fn comparing_tells_what_needs_to_be_done() {
     let dir = tempfile::tempdir().unwrap();
     let target = Target::create_or_open(dir.path(), RestoreOptions::default()).unwrap();

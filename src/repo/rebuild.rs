@@ -1,0 +1,83 @@
+//! Making the index whole again from the tables that packs carry inside.
+//!
+//! Packs that no readable segment names get into new segments; then the segments that do not read are doomed, so that writers and pruners pass over them and
+//! a later `prune` takes them away. Promise: a segment is set aside only after what can be known of its packs is durable; nothing is deleted.
+//!
+//! Doomed packs are indexed too: until they are deleted theirs may be the only copy of something. A table proves that whoever made the pack held the
+//! metadata key, as a segment does; no more is promised of either.
+
+use futures::stream::{self, StreamExt};
+
+use crate::base::clock::Clock;
+use crate::format::pack::IndexedPack;
+use crate::repo::blame::Blame;
+use crate::repo::doomed::{self, Marks};
+use crate::repo::error::RepoError;
+use crate::repo::index::{IndexBuilder, read_segment};
+use crate::repo::layout;
+use crate::repo::open::Repository;
+use crate::repo::presence::{Presence, put_segments, read_table};
+use crate::store::Key;
+
+/// Segments and tables fetched at once.
+const FETCH_AT_ONCE: usize = 6;
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    /// Segments that do not read and are now doomed.
+    pub set_aside: Vec<Key>,
+    /// Packs that are in new segments.
+    pub packs: u64,
+    /// Packs that no segment names and whose own table does not read either, with the reason.
+    pub lost: Vec<(Key, RepoError)>,
+}
+
+/// See the module. Needs the writer key only.
+pub async fn rebuild_index(repository: &Repository, clock: &dyn Clock) -> Result<Rebuilt, RepoError> {
+    let mut rebuilt = Rebuilt::default();
+    let mut builder = IndexBuilder::default();
+    let blame = Blame::default();
+    let listed = repository.store.list(layout::INDEX).await?;
+    let mut segments = stream::iter(listed)
+        .filter(|entry| std::future::ready(layout::belongs(&entry.key)))
+        .map(|entry| async move {
+            let read = read_segment(repository, &entry.key).await;
+            (entry.key, read)
+        })
+        .buffer_unordered(FETCH_AT_ONCE);
+    while let Some((key, read)) = segments.next().await {
+        match read {
+            Ok(segment) => segment.packs.iter().for_each(|pack| builder.add(pack)),
+            Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                return Err(error.into());
+            }
+            Err(_) => rebuilt.set_aside.push(key),
+        }
+    }
+    let marks = Marks::load(repository).await?;
+    rebuilt.set_aside.retain(|key| !marks.is_doomed(key));
+    let presence = Presence::load(repository).await?;
+    let unnamed: Vec<_> = presence.packs.iter().filter(|(id, _)| !builder.knows(id)).collect();
+    let mut tables = stream::iter(unnamed)
+        .map(|(id, entry)| async move { (*id, entry, read_table(repository, id, entry.size).await) })
+        .buffer_unordered(FETCH_AT_ONCE);
+    let mut found = Vec::new();
+    while let Some((id, entry, read)) = tables.next().await {
+        match read {
+            Ok(table) => found.push(IndexedPack { id, size: entry.size, table }),
+            Err(RepoError::Store(error)) if error.is_not_found() => {} // pruned meanwhile
+            Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                return Err(error.into());
+            }
+            Err(error) => rebuilt.lost.push((entry.key.clone(), error)),
+        }
+    }
+    drop(tables);
+    rebuilt.packs = found.len() as u64;
+    put_segments(repository, found, presence.latest()).await?;
+    for segments in rebuilt.set_aside.chunks(doomed::OBJECTS_MAX) {
+        doomed::mark(repository, segments.to_vec(), clock.now()).await?;
+    }
+    Ok(rebuilt)
+}
