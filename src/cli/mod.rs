@@ -123,6 +123,12 @@ fn refuse_usage(error: &clap::Error) -> Exit {
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Exit::Done;
     }
+    // Help that nobody asked for, since nothing was given: it speaks of private keys, and is nobody's.
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let text = if std::io::stderr().is_terminal() { rendered.ansi().to_string() } else { rendered.to_string() };
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return Exit::Usage;
+    }
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json || globals::holds_secret(&rendered.to_string()) {
         let what = if globals::holds_secret(&rendered.to_string()) {

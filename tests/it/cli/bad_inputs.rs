@@ -60,6 +60,17 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
+fn nothing_at_all_shows_the_help() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&[][..], &["keys"]] {
+        let output = super::program().args(args).current_dir(dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("Usage: homelab-dr") && !said.contains("a secret was given"), "{said}");
+    }
+}
+
+#[test]
 fn init_changes_nothing_where_something_is() {
     let home = Home::new();
     let recipient = home.recipient.clone();
