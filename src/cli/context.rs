@@ -59,6 +59,11 @@ impl Context {
         Ok(())
     }
 
+    /// A line that sums up what was done, on standard output; not with `--quiet`. What only would be done is a result, and always shown.
+    pub fn summary(&mut self, dry_run: bool, text: &str) -> Result<(), Failure> {
+        if self.globals.quiet && !dry_run { Ok(()) } else { self.out.line(text) }
+    }
+
     /// The offset of this machine's time zone now; times without an offset are meant in it.
     pub fn zone(&self) -> FixedOffset {
         self.clock.now().utc().with_timezone(&chrono::Local).offset().fix()

@@ -135,8 +135,8 @@ fn steps(address: &str, fingerprint: &str) -> [Step; 5] {
         step("Prove that the identity opens the repository.", format!("./homelab-dr keys drill {options}")),
         step("See what there is.", format!("./homelab-dr snapshots {options}")),
         step(
-            "Restore, here the newest snapshot of everything.",
-            format!("./homelab-dr restore latest --target restored {options}"),
+            "Restore the newest snapshot of every source, each into a folder below `restored`.",
+            format!("./homelab-dr restore --all --target restored {options}"),
         ),
         step("Look for damage, if something does not come back.", format!("./homelab-dr check --read-data {options}")),
     ]

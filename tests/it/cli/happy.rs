@@ -43,6 +43,43 @@ fn a_backup_is_listed_looked_into_and_restored() {
 }
 
 #[test]
+fn all_sources_come_back_each_into_a_directory_of_its_own() {
+    let home = Home::new();
+    home.write(&["restore", "--all", "--target", "out", "--identity", "key"]).exits(1).says(&["no snapshots"]);
+    home.backup();
+    std::fs::write(home.path("source/a/b/hello.txt"), "newer\n").unwrap();
+    home.backup();
+    for (folder, source) in [("one", "pg"), ("two", "pg/app"), ("three", "..")] {
+        std::fs::create_dir(home.path(folder)).unwrap();
+        std::fs::write(home.path(folder).join("file"), source).unwrap();
+        home.write(&["backup", folder, "--source", source]).exits(0);
+    }
+    let ran = home.read(&["restore", "--all", "--target", "out"]).exits(0);
+    assert!(ran.out.contains("pg/app") && ran.out.contains("restored 4 sources into out"), "{}", ran.out);
+    for (file, content) in
+        [("files/a/b/hello.txt", "newer\n"), ("pg/file", "pg"), ("pg%2Fapp/file", "pg/app"), ("%2E./file", "..")]
+    {
+        assert_eq!(std::fs::read_to_string(home.path("out").join(file)).unwrap(), content, "{file}");
+    }
+    assert!(!home.path("file").exists());
+    // What one source has of problems does not keep the others from coming back, and is the exit code.
+    std::fs::remove_dir_all(home.path("out")).unwrap();
+    std::fs::create_dir(home.path("out")).unwrap();
+    std::fs::write(home.path("out/files"), "in the way").unwrap();
+    let ran = home.read(&["restore", "--all", "--target", "out", "--json"]);
+    assert!(ran.code != 0 && home.path("out/pg/file").exists(), "{}", ran.out);
+    let told = ran.json();
+    assert_eq!(told["exit"], ran.code);
+    assert_eq!(told["sources"].as_array().unwrap().len(), 4);
+    let one = home.read(&["restore", "latest", "--target", "newest"]).exits(0);
+    assert!(one.err.contains("not restored: files, pg, pg/app") && one.err.contains("--all"), "{}", one.err);
+    let again = home.read(&["restore", "latest", "--target", "newest"]).exits(0);
+    assert!(again.out.contains("1 entry was there already"), "{}", again.out);
+    assert!(!home.read(&["restore", "latest:pg", "--target", "newest2"]).exits(0).err.contains("not restored"));
+    home.read(&["restore", "latest", "--all", "--target", "x"]).exits(2);
+}
+
+#[test]
 fn standard_input_is_a_source() {
     let home = Home::new();
     let args = ["backup", "--stdin", "--name", "dump.sql", "--source", "pg/app"];
