@@ -53,7 +53,7 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let started = clock.now();
     let source = Source::new(&options.paths)?;
     let index = Arc::new(Index::load(&repository).await?);
-    let previous = previous_snapshot(&repository, options).await?;
+    let (previous, before_it) = previous_snapshot(&repository, options).await?;
     let before = open_previous(&repository, &index, previous.as_ref(), started);
     let (walk, handle) = (options.walk.clone(), Handle::current());
     let counted = spawn_blocking(move || {
@@ -75,5 +75,5 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let nothing = TreeRoot { blob: BlobId::new([0; 32]), level: 0 };
     let based_on = previous.map(|snapshot| snapshot.id);
     let record = snapshot_record(options, started, clock.now(), nothing, statistics, &problems, based_on);
-    Ok(BackupReport { snapshot: None, record, problems })
+    Ok(BackupReport { snapshot: None, record, problems, before: before_it })
 }

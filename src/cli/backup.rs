@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::select::tree_path;
 use crate::cli::{patterns, progress, tags};
+use crate::format::entry::escape;
 use crate::format::record::Statistics;
 use crate::tree::problem::{Problem, Severity};
 use crate::tree::walk::WalkOptions;
@@ -32,7 +34,8 @@ Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only
 /// Back up files into a new snapshot
 ///
 /// Needs the writer key only. What did not change since the last snapshot of the same source is not read; what is in the
-/// repository already is not stored again. Problems with single files are listed and end with exit code 3.
+/// repository already is not stored again. Problems with single files are listed and end with exit code 3; so does a
+/// snapshot that holds nothing, if an earlier one of the source held something.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
@@ -79,10 +82,13 @@ struct Document<'a> {
     source: &'a str,
     seconds: f64,
     statistics: Statistics,
+    /// It holds nothing, and an earlier snapshot of the source did.
+    emptied: bool,
     problems: Vec<ProblemDocument>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let began = Instant::now();
     let options = options(&args)?;
     let name = args.name.as_deref().map(|name| tree_path(name.as_bytes())).transpose()?;
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
@@ -94,7 +100,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         None => run_backup(&operation, &options).await,
     };
     display.finish();
-    tell(&report?, &args, context)
+    // Until the snapshot is durable, which its own record cannot know.
+    tell(&report?, &args, began.elapsed(), context)
 }
 
 fn options(args: &Args) -> Result<BackupOptions, Failure> {
@@ -116,10 +123,10 @@ fn options(args: &Args) -> Result<BackupOptions, Failure> {
     })
 }
 
-fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+fn tell(report: &BackupReport, args: &Args, time: Duration, context: &mut Context) -> Result<Exit, Failure> {
     let statistics = report.record.statistics;
-    let exit = if statistics.problems > 0 { Exit::Problems } else { Exit::Done };
-    let time = report.record.finished.since(report.record.started);
+    let emptied = report.emptied();
+    let exit = if statistics.problems > 0 || emptied.is_some() { Exit::Problems } else { Exit::Done };
     if context.out.json {
         context.out.document(&Document {
             snapshot: report.snapshot.map(|id| id.hex()),
@@ -127,6 +134,7 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
             source: &args.source,
             seconds: time.as_secs_f64(),
             statistics,
+            emptied: emptied.is_some(),
             problems: report.problems.iter().map(problem_document).collect(),
         })?;
         return Ok(exit);
@@ -140,7 +148,7 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
     }
     let read = format!("{} read ({})", count(statistics.files_read, "file"), units::bytes(statistics.bytes_read));
     if let Some(id) = report.snapshot {
-        context.out.line(&format!("snapshot {}", id.short()))?;
+        context.summary(false, &format!("snapshot {}", id.short()))?;
         context.say(&format!(
             "{}, {}; {read}; {} new, {} stored, in {}",
             count(statistics.files, "file"),
@@ -153,6 +161,18 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
         let would = read.replace(" read ", " would be read ");
         let files = count(statistics.files, "file");
         context.out.line(&format!("{files}, {}; {would}", units::bytes(statistics.bytes)))?;
+    }
+    if let Some(before) = emptied {
+        context.out.flush()?;
+        context.talk.warn(&format!(
+            "NOTHING WAS BACKED UP: {} holds {} ({}) now, and an earlier snapshot held {} ({}).\n  \
+             Is the source mounted, and did what writes it succeed? The earlier snapshot is still there, and `forget` keeps it.",
+            escape(args.source.as_bytes()),
+            count(statistics.files, "file"),
+            units::bytes(statistics.bytes),
+            count(before.files, "file"),
+            units::bytes(before.bytes),
+        ));
     }
     if statistics.problems > 0 {
         context

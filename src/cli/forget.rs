@@ -26,9 +26,9 @@ Examples:
   homelab-dr forget --source photos --keep-last 3 --keep-within 30d --yes
   homelab-dr forget --keep-daily 14 --yes && homelab-dr prune --yes
 
-The newest snapshot of a source, its newest without problems, and its newest that was read back
-whole (`check --read-data` or `restore`, with an identity) always stay. The space comes back with
-`prune`.";
+The newest snapshot of a source, its newest without problems that holds anything, and its newest that
+was read back whole (`check --read-data` or `restore`, with an identity) always stay. The space comes
+back with `prune`.";
 
 /// Forget the snapshots that a policy does not keep; shows why each is kept, and asks
 ///
@@ -138,6 +138,14 @@ fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate>
         args.source.as_ref().is_none_or(|source| snapshot.record.source == *source)
             && args.tag.iter().all(|tag| tag.matches(&snapshot.record.tags))
     };
+    // One that holds nothing stands for no source that ever held something: the newest with content stays.
+    let empty = |snapshot: &Snapshot| snapshot.record.statistics.files == 0 || snapshot.record.statistics.bytes == 0;
+    let held: BTreeSet<&str> = chain
+        .snapshots
+        .iter()
+        .filter(|snapshot| !empty(snapshot))
+        .map(|snapshot| snapshot.record.source.as_str())
+        .collect();
     chain
         .snapshots
         .iter()
@@ -147,7 +155,8 @@ fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate>
             source: snapshot.record.source.clone(),
             tags: snapshot.record.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<BTreeSet<_>>(),
             time: snapshot.record.started,
-            complete: snapshot.record.statistics.problems == 0,
+            complete: snapshot.record.statistics.problems == 0
+                && !(empty(snapshot) && held.contains(snapshot.record.source.as_str())),
             verified: verified.at.contains_key(&snapshot.id),
         })
         .collect()

@@ -96,6 +96,55 @@ fn standard_input_is_a_source() {
 }
 
 #[test]
+fn a_backup_of_nothing_is_told_and_does_not_displace_one_of_something() {
+    use std::io::Write as _;
+    let home = Home::new();
+    let pipe = |content: &[u8]| {
+        let mut command = home.command(&["backup", "--stdin", "--name", "dump", "--source", "pg", "--json"]);
+        command.env("HOMELAB_DR_WRITER_KEY_FILE", "writer").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(content).unwrap();
+        super::Ran::of(&child.wait_with_output().unwrap())
+    };
+    assert_eq!(pipe(b"").exits(0).json()["emptied"], false, "there was nothing before");
+    pipe(b"a dump").exits(0);
+    assert_eq!(pipe(b"").exits(3).json()["emptied"], true);
+
+    let full = home.backup();
+    std::fs::rename(home.path("source"), home.path("away")).unwrap();
+    std::fs::create_dir(home.path("source")).unwrap();
+    for reread in [&[][..], &["--reread"]] {
+        let args = [&["backup", "source", "--source", "files", "--quiet"], reread].concat();
+        let ran = home.write(&args).exits(3);
+        assert!(ran.err.contains("NOTHING WAS BACKED UP: files holds 0 files") && ran.out.is_empty(), "{}", ran.err);
+    }
+    std::fs::write(home.path("source/empty"), "").unwrap();
+    home.write(&["backup", "source", "--source", "files"]).exits(3);
+    home.write(&["backup", "source", "--source", "files", "--dry-run"]).exits(3);
+    home.write(&["forget", "--keep-last", "1", "--yes"]).exits(0);
+    let left = home.write(&["snapshots", "--json", "--source", "files"]).exits(0).json();
+    assert!(left.to_string().contains(&full), "the one that holds something stays: {left}");
+    std::fs::remove_dir_all(home.path("source")).unwrap();
+    std::fs::rename(home.path("away"), home.path("source")).unwrap();
+    let ran = home.write(&["backup", "source", "--source", "files"]).exits(0);
+    assert!(!ran.err.contains("NOTHING"), "{}", ran.err);
+}
+
+#[test]
+fn the_time_of_a_backup_ends_when_its_snapshot_is_there() {
+    let home = Home::new();
+    let mut noise = vec![0; 3 << 20];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    std::fs::write(home.path("source/noise"), noise).unwrap();
+    let began = std::time::Instant::now();
+    let args = ["backup", "source", "--source", "files", "--json", "--limit-upload", "1MiB/s"];
+    let told = home.write(&args).exits(0).json()["seconds"].as_f64().unwrap();
+    let took = began.elapsed().as_secs_f64();
+    assert!(told > took - 1.5 && told <= took, "{told} of {took} seconds: all is read long before it is stored");
+    assert!(took > 2.0, "{took}: the limit holds, or this shows nothing");
+}
+
+#[test]
 fn keys_come_and_go_and_the_last_one_stays() {
     let home = Home::new();
     let mode = |name: &str| std::fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
