@@ -87,7 +87,8 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
         context.out.document(report)?;
         return Ok(exit);
     }
-    for finding in &report.findings {
+    let quiet = context.globals.quiet;
+    for finding in report.findings.iter().filter(|finding| !quiet || finding.severity != Severity::Note) {
         context.out.line(&shown(finding))?;
     }
     let counts = report.counts;
@@ -108,7 +109,7 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
         Some(Severity::Warning) => "nothing is lost; see the warnings above",
         Some(Severity::Note) | None => "no damage found",
     };
-    context.out.line(verdict)?;
+    context.summary(matches!(report.worst(), Some(Severity::Damage)), verdict)?;
     if report.depth.read_percent == 0 {
         context.say("the data itself was not read; --read-data does")?;
     }

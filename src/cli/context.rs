@@ -59,9 +59,10 @@ impl Context {
         Ok(())
     }
 
-    /// A line that sums up what was done, on standard output; not with `--quiet`. What only would be done is a result, and always shown.
-    pub fn summary(&mut self, dry_run: bool, text: &str) -> Result<(), Failure> {
-        if self.globals.quiet && !dry_run { Ok(()) } else { self.out.line(text) }
+    /// A line that sums up what was done, on standard output; not with `--quiet`, unless it has to be known all the same: what a dry run would
+    /// do, or that there is damage.
+    pub fn summary(&mut self, always: bool, text: &str) -> Result<(), Failure> {
+        if self.globals.quiet && !always { Ok(()) } else { self.out.line(text) }
     }
 
     /// The offset of this machine's time zone now; times without an offset are meant in it.

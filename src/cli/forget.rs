@@ -100,7 +100,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let decisions =
         plan_retention(&policy, &candidates(&chain, &verified, &args), context.clock.now(), context.zone())?;
     let removed = decisions.iter().filter(|decision| !decision.is_kept()).count();
-    if !context.out.json {
+    // What is asked about is shown whatever was said of talk.
+    if !context.out.json && !(context.globals.quiet && args.plan.yes && !args.plan.dry_run) {
         show(&decisions, context)?;
     }
     if args.plan.dry_run {
@@ -126,7 +127,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             .talk
             .warn(&format!("the record of {} stays until {until}; the next forget removes it", locked.id.short()));
     }
-    context.out.line(&format!("forgot {}", count(outcome.removed.len() as u64, "snapshot")))?;
+    context.summary(false, &format!("forgot {}", count(outcome.removed.len() as u64, "snapshot")))?;
     if !outcome.removed.is_empty() {
         context.say("`homelab-dr prune` gives the space back")?;
     }

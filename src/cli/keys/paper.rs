@@ -85,7 +85,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if context.out.json {
         context.out.document(&Document { file, fingerprint, with_identity })?;
     } else {
-        context.out.line(&format!("wrote {}", file.display()))?;
+        context.summary(false, &format!("wrote {}", file.display()))?;
         context.say("Open it in a browser and print it.")?;
         if with_identity {
             context.say("It holds the identity: delete the file once it is printed.")?;

@@ -60,6 +60,41 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
+fn quiet_leaves_only_warnings_and_results() {
+    let home = Home::new();
+    home.backup();
+    home.backup();
+    let said = |args: &[&str]| {
+        let ran = home.read(&[args, &["--quiet"]].concat()).exits(0);
+        (ran.out, ran.err)
+    };
+    let nothing = (String::new(), String::new());
+    for args in [
+        &["backup", "source", "--source", "files"][..],
+        &["check"],
+        &["check", "--read-data"],
+        &["restore", "latest", "--target", "out"],
+        &["restore", "--all", "--target", "all"],
+        &["replicate", "--to", "copy", "--create"],
+        &["forget", "--keep-last", "1", "--yes"],
+        &["prune", "--yes"],
+        &["keys", "drill"],
+        &["keys", "paper", "--out", "kit.html"],
+    ] {
+        assert_eq!(said(args), nothing, "{args:?}");
+    }
+    for args in [
+        &["snapshots"][..],
+        &["ls", "latest"],
+        &["stats"],
+        &["forget", "--keep-last", "1", "--dry-run"],
+        &["restore", "latest", "--target", "new", "--dry-run"],
+    ] {
+        assert!(!said(args).0.is_empty(), "{args:?} is asked for its output");
+    }
+}
+
+#[test]
 fn nothing_at_all_shows_the_help() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&[][..], &["keys"]] {
@@ -162,7 +197,11 @@ fn what_chooses_nothing_or_copies_to_itself_is_told() {
     home.read(&["restore", "latest", "--target", "out", "--include", "nope"]).exits(2).says(&["--include", "ls -R"]);
     home.run(&["replicate", "--to", "repo"]).exits(2).says(&["to itself", "--to"]);
     home.run(&["replicate", "--to", "repo", "--dry-run"]).exits(2).says(&["to itself"]);
-    home.run(&["replicate", "--to", "copy", "--dry-run"]).exits(5).says(&["makes no folder"]);
+    for inside in ["repo/copy", "repo/../repo/a/b", "."] {
+        home.run(&["replicate", "--to", inside, "--create"]).exits(2).says(&["lie in one another"]);
+        home.run(&["replicate", "--to", inside, "--dry-run"]).exits(2);
+    }
+    assert!(!home.path("repo/copy").exists() && !home.path("repo/a").exists());
     home.read(&["cat", "latest:/a"]).exits(2).says(&["a in snapshot", "is a directory"]);
     home.write(&["ls", "latest:nope"]).exits(2).says(&["there are snapshots of: files", "latest:/"]);
     let found = home.write(&["find", "x", "--source", "nope"]).exits(0);

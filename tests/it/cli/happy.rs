@@ -156,13 +156,37 @@ fn keys_come_and_go_and_the_last_one_stays() {
     let listed = home.read(&["keys", "list", "--json"]).exits(0).json();
     assert_eq!(listed["recipients"].as_array().unwrap().len(), 2);
     home.write(&["keys", "list", "--identity", "second"]).exits(0);
-    home.read(&["keys", "remove", &home.recipient]).exits(2).says(&["--yes"]);
-    home.read(&["keys", "remove", &home.recipient[..12], "--yes"]).exits(0);
+    for start in ["age1", &home.recipient[..12], &home.recipient[..15]] {
+        home.read(&["keys", "remove", start, "--yes", "--identity", "second"]).exits(2);
+    }
+    // Whoever removes their own key shows that they hold one that stays.
+    home.run(&["keys", "new", "--out", "stranger"]).exits(0);
+    for held in [&["key"][..], &["key", "stranger"]] {
+        let mut args = vec!["keys", "remove", &home.recipient, "--yes"];
+        held.iter().for_each(|file| args.extend(["--identity", file]));
+        home.write(&args).exits(7).says(&["a recipient that stays", "second --identity"]);
+    }
+    let both = ["--identity", "key", "--identity", "second"];
+    home.write(&[&["keys", "remove", &home.recipient][..], &both].concat()).exits(2).says(&["--yes"]);
+    home.write(&[&["keys", "remove", &home.recipient[..16], "--yes"][..], &both].concat()).exits(0);
     home.read(&["keys", "list"]).exits(6).says(&["no given identity opens"]);
     home.write(&["keys", "list", "--identity", "second"]).exits(0);
     home.write(&["keys", "drill", "--identity", "second"]).exits(0);
     let drills = home.write(&["keys", "drill", "--list", "--json"]).exits(0).json();
     assert_eq!(drills["drills"][0]["recipient"], second);
+}
+
+#[test]
+fn an_ssh_key_is_added_and_removed_as_its_file_has_it() {
+    let home = Home::new();
+    let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN alice@rust\n";
+    std::fs::write(home.path("id.pub"), public).unwrap();
+    home.read(&["keys", "add", "--recipient", "id.pub"]).exits(2).says(&["is a file", "--recipients-file id.pub"]);
+    home.read(&["keys", "add", "--recipients-file", "id.pub"]).exits(0);
+    let start = &public[.."ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqep".len()];
+    home.read(&["keys", "remove", start, "--yes"]).exits(2).says(&["too little"]);
+    home.read(&["keys", "remove", public, "--yes"]).exits(0);
+    assert_eq!(home.read(&["keys", "list", "--json"]).exits(0).json()["recipients"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -190,9 +214,18 @@ fn check_copy_forget_and_prune_are_wired() {
     let report = home.read(&["check", "--read-data", "--json"]).exits(0).json();
     assert_eq!(report["depth"]["decrypted"], true);
     home.run(&["check", "--no-key", "--read-data"]).exits(0);
-    let plan = home.run(&["replicate", "--to", "copy", "--dry-run"]).exits(5);
-    assert!(plan.err.contains("copy"), "a place that is not there is not made by a dry run");
-    home.run(&["replicate", "--to", "copy"]).exits(0);
+    let plan = home.run(&["replicate", "--to", "copy", "--dry-run"]).exits(0);
+    assert!(plan.out.contains("format.json") && plan.err.contains("--create"), "{}", plan.err);
+    assert!(!home.path("copy").exists(), "a place that is not there is not made by a dry run");
+    // A disk that is not mounted is a folder that is not there, or an empty one.
+    home.run(&["replicate", "--to", "copy"]).exits(7).says(&["holds no copy", "--create"]);
+    assert!(!home.path("copy").exists());
+    std::fs::create_dir(home.path("copy")).unwrap();
+    home.run(&["replicate", "--to", "copy"]).exits(7).says(&["holds no copy", "--create"]);
+    assert_eq!(std::fs::read_dir(home.path("copy")).unwrap().count(), 0);
+    home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
+    let again = home.run(&["replicate", "--to", "copy", "--quiet"]).exits(0);
+    assert_eq!((again.out.as_str(), again.err.as_str()), ("", ""));
     home.write(&["snapshots", "--repo", "copy"]).exits(0);
     assert!(home.write(&["stats", "--json"]).exits(0).json()["total_ratio"].is_number());
     home.write(&["forget", "--keep-last", "1"]).exits(2).says(&["--yes"]);
