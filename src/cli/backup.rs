@@ -19,7 +19,8 @@ use crate::cli::select::tree_path;
 use crate::cli::{patterns, progress, tags};
 use crate::format::entry::escape;
 use crate::format::record::Statistics;
-use crate::tree::problem::{Problem, Severity};
+use crate::store::url::StoreUrl;
+use crate::tree::problem::{Cause, Problem, Severity};
 use crate::tree::walk::WalkOptions;
 
 const EXAMPLES: &str = "\
@@ -89,7 +90,7 @@ struct Document<'a> {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let began = Instant::now();
-    let options = options(&args)?;
+    let options = options(&args, own_folder(&args, context)?)?;
     let name = args.name.as_deref().map(|name| tree_path(name.as_bytes())).transpose()?;
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
     let operation = context.operation(repository);
@@ -104,7 +105,18 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     tell(&report?, &args, began.elapsed(), context)
 }
 
-fn options(args: &Args) -> Result<BackupOptions, Failure> {
+/// The repository's folder, if it is one: skipped where it lies below a source, refused where a source is it or lies in it.
+fn own_folder(args: &Args, context: &Context) -> Result<Option<PathBuf>, Failure> {
+    let StoreUrl::File { path, .. } = open::address(context)? else { return Ok(None) };
+    let own = open::real_path(&path);
+    if let Some(within) = args.paths.iter().find(|path| open::real_path(path).starts_with(&own)) {
+        let what = format!("{} is the repository itself, or lies in it", within.display());
+        return Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"));
+    }
+    Ok(Some(own))
+}
+
+fn options(args: &Args, repository: Option<PathBuf>) -> Result<BackupOptions, Failure> {
     if args.source.is_empty() || args.source.starts_with('/') || args.source.contains([':', '\n']) {
         return Err(Failure::usage(
             format!("{:?} cannot name a source", args.source),
@@ -114,7 +126,7 @@ fn options(args: &Args) -> Result<BackupOptions, Failure> {
     Ok(BackupOptions {
         source: args.source.clone(),
         paths: args.paths.clone(),
-        walk: WalkOptions { exclude: args.exclude.excludes()?, one_file_system: args.one_file_system },
+        walk: WalkOptions { exclude: args.exclude.excludes()?, one_file_system: args.one_file_system, repository },
         tags: args.tag.iter().cloned().collect::<BTreeMap<_, _>>(),
         host: host(),
         reread: args.reread,
@@ -143,6 +155,9 @@ fn tell(report: &BackupReport, args: &Args, time: Duration, context: &mut Contex
         let text = format!("{problem}: {}", causes_of(problem));
         match problem.severity {
             Severity::Problem => context.talk.warn(&text),
+            Severity::Note if matches!(problem.cause, Cause::Repository | Cause::Identity | Cause::WriterKey) => {
+                context.talk.warn(&text);
+            }
             Severity::Note => context.talk.say(&format!("note: {text}")),
         }
     }
