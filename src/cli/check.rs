@@ -64,7 +64,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     } else {
         let identity = !context.globals.identity_texts()?.is_empty();
         let repository = if identity {
-            open::with_identity(context, Access::Verify).await?
+            let repository = open::with_identity(context, Access::Verify).await?;
+            // It would find damage where there is none.
+            repository.refuse_if_removed()?;
+            repository
         } else {
             open::repository(context, Access::Read).await?
         };

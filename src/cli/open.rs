@@ -109,6 +109,11 @@ pub async fn with_identity(context: &Context, access: Access) -> Result<Arc<Repo
     if !repository.verified {
         warn_unverified(context, &repository);
     }
+    match repository.refuse_if_removed() {
+        // What was stored before it was removed may be all that is left.
+        Err(error) if access != Access::Write => context.talk.warn(&error.to_string()),
+        refused => refused?,
+    }
     Ok(Arc::new(repository))
 }
 

@@ -130,7 +130,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         return Err(Failure::usage(what, help));
     }
     let exit = tell(&report, &snapshot.id.hex(), &plan, context)?;
-    if report.verified {
+    if report.verified && repository.refuse_if_removed().is_ok() {
         verified::record(context, &repository, &[snapshot.id]).await?;
     }
     if given == "latest" {

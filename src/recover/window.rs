@@ -135,6 +135,8 @@ async fn carry_out_run(
         match reader.data(&id).await {
             Ok(plain) => write_blob(&context.progress, &plain, writes),
             Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
+            // No damage: this identity may not read it, nor what comes after.
+            Err(error @ RepoError::Removed { .. }) => return Err(error),
             Err(error) => {
                 let reason = error.to_string();
                 fail(writes, || RepoError::Tree { at: format!("blob {}", id.short()), reason: reason.clone() });

@@ -61,6 +61,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let identity = identity(&args, context)?;
     let with_identity = matches!(identity, Identity::Printed(_));
     let repository = open::with_identity(context, Access::Read).await?;
+    repository.refuse_if_removed()?;
     let address = full_address(context)?;
     let fingerprint = repository.fingerprint().to_string();
     let recipients = repository.recipients().unwrap_or_default();

@@ -121,7 +121,7 @@ pub(super) async fn run(
         let sources = count(cells.len() as u64, "source");
         context.summary(args.dry_run, &format!("{verb} {sources} into {}", args.target.display()))?;
     }
-    if !good.is_empty() {
+    if !good.is_empty() && repository.refuse_if_removed().is_ok() {
         verified::record(context, repository, &good).await?;
     }
     Ok(worst)

@@ -60,6 +60,27 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
+fn keys_and_the_repository_among_what_is_backed_up_are_told() {
+    let home = Home::new();
+    let recipient = home.recipient.clone();
+    let init = |key: &str| home.run(&["init", "--repo", "new", "--recipient", &recipient, "--writer-key", key]);
+    for key in ["new/key", "new/../new/x/key", "./new/key"] {
+        init(key).exits(2).says(&["would lie in the repository"]);
+    }
+    assert!(!home.path("new").exists());
+    let ran = home.write(&["backup", ".", "--source", "all", "--quiet"]).exits(0);
+    for warning in ["skipping repo: it is the repository", "key: it holds an identity", "writer: it holds a writer key"]
+    {
+        assert!(ran.err.contains(warning), "{warning}: {}", ran.err);
+    }
+    let listed = home.write(&["ls", "-R", "latest"]).exits(0).out;
+    assert!(listed.contains("key\n") && listed.contains("writer\n") && !listed.contains("repo"), "{listed}");
+    for inside in ["repo", "repo/packs", "./source/../repo"] {
+        home.write(&["backup", inside, "--source", "x"]).exits(2).says(&["is the repository itself"]);
+    }
+}
+
+#[test]
 fn quiet_leaves_only_warnings_and_results() {
     let home = Home::new();
     home.backup();

@@ -80,6 +80,45 @@ fn all_sources_come_back_each_into_a_directory_of_its_own() {
 }
 
 #[test]
+fn diff_tells_other_content_from_what_was_only_touched() {
+    use std::time::{Duration, SystemTime};
+    let home = Home::new();
+    let big: Vec<u8> = (0..2_000_000_u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
+    for (name, content) in [("a", &b"one"[..]), ("b", b"two"), ("c", b"three"), ("grows", b"x"), ("big", &big)] {
+        std::fs::write(home.path("source").join(name), content).unwrap();
+    }
+    std::os::unix::fs::symlink("one", home.path("source/link")).unwrap();
+    let first = home.backup();
+    let touch = |name: &str| {
+        let file = std::fs::File::options().append(true).open(home.path("source").join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
+    };
+    std::fs::write(home.path("source/b"), "TWO").unwrap();
+    std::fs::write(home.path("source/grows"), "xyz").unwrap();
+    ["a", "b", "big"].iter().for_each(|name| touch(name));
+    std::fs::remove_file(home.path("source/link")).unwrap();
+    std::os::unix::fs::symlink("two", home.path("source/link")).unwrap();
+    home.backup();
+    let diff = |ran: super::Ran| -> Vec<String> { ran.exits(0).out.lines().map(str::to_owned).collect() };
+    let blind = diff(home.write(&["diff", &first, "latest"]));
+    let expected = [
+        "~ a  3 B, stored anew, may be the same",
+        "~ b  3 B, stored anew, may be the same",
+        "m big  time",
+        "M grows  1 B -> 3 B",
+        "M link  one -> two",
+    ];
+    assert_eq!(
+        blind.iter().filter(|line| !line.starts_with("m ./")).collect::<Vec<_>>(),
+        expected,
+        "c was never touched"
+    );
+    let seeing = diff(home.read(&["diff", &first, "latest"]));
+    let expected = ["m a  time", "M b  3 B", "m big  time", "M grows  1 B -> 3 B", "M link  one -> two"];
+    assert_eq!(seeing.iter().filter(|line| !line.starts_with("m ./")).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn standard_input_is_a_source() {
     let home = Home::new();
     let args = ["backup", "--stdin", "--name", "dump.sql", "--source", "pg/app"];
@@ -174,6 +213,43 @@ fn keys_come_and_go_and_the_last_one_stays() {
     home.write(&["keys", "drill", "--identity", "second"]).exits(0);
     let drills = home.write(&["keys", "drill", "--list", "--json"]).exits(0).json();
     assert_eq!(drills["drills"][0]["recipient"], second);
+}
+
+#[test]
+fn a_removed_identity_on_a_copy_is_told_so_and_never_of_damage() {
+    let home = Home::new();
+    let second = home.run(&["keys", "new", "--out", "second", "--json"]).exits(0).json();
+    let second = second["recipient"].as_str().unwrap();
+    home.read(&["keys", "add", "--recipient", second]).exits(0);
+    let before = home.backup();
+    home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
+    home.read(&["keys", "remove", second, "--yes"]).exits(0);
+    std::fs::write(home.path("source/new"), "of the second epoch").unwrap();
+    home.backup();
+    home.run(&["replicate", "--to", "copy"]).exits(0);
+    let removed = |args: &[&str]| {
+        let ran = home.write(&[args, &["--repo", "copy", "--identity", "second"]].concat());
+        assert!(!ran.out.to_lowercase().contains("damage"), "{}", ran.out);
+        assert!(ran.err.contains("this identity was removed from the repository (epoch 2, 20"), "{}", ran.err);
+        ran
+    };
+    for args in [
+        &["cat", "latest:/new"][..],
+        &["restore", "latest", "--target", "out"],
+        &["restore", "--all", "--target", "all"],
+        &["check"],
+        &["check", "--read-data"],
+        &["keys", "list"],
+        &["keys", "drill"],
+        &["keys", "add", "--recipient", second],
+    ] {
+        removed(args).exits(6).says(&["nothing is damaged"]);
+    }
+    // What may be all that is left after the other identity was lost.
+    removed(&["restore", &before, "--target", "old"]).exits(0);
+    assert_eq!(std::fs::read(home.path("old/a/b/hello.txt")).unwrap(), b"hello\n");
+    home.write(&["check", "--read-data", "--repo", "copy", "--identity", "key"]).exits(0);
+    home.write(&["cat", "latest:/new", "--identity", "second"]).exits(6).says(&["no given identity opens"]);
 }
 
 #[test]
