@@ -126,8 +126,8 @@ const KEY_WITHIN: usize = 4 << 10;
 
 /// Whether a small file is one of the keys of this program: one of its first lines begins as theirs do. SSH keys can be identities too, but most are not.
 fn key_in(bytes: &[u8]) -> Option<Cause> {
-    let lines = bytes.get(..KEY_WITHIN.min(bytes.len()))?.split(|byte| *byte == b'\n');
-    lines.into_iter().find_map(|line| {
+    let mut lines = bytes.get(..KEY_WITHIN.min(bytes.len()))?.split(|byte| *byte == b'\n');
+    lines.find_map(|line| {
         if line.starts_with(b"AGE-SECRET-KEY-1") || line.starts_with(b"AGE-PLUGIN-") {
             Some(Cause::Identity)
         } else if line.starts_with(b"homelab-dr-writer-") {

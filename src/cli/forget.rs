@@ -167,6 +167,8 @@ fn show(decisions: &[Decision], context: &mut Context) -> Result<(), Failure> {
     if decisions.is_empty() {
         return context.say("no snapshot matches");
     }
+    // Other tags are another group, which the rules count by itself.
+    let tagged = decisions.iter().any(|decision| !decision.tags.is_empty());
     let rows: Vec<Vec<String>> = decisions
         .iter()
         .map(|decision| {
@@ -176,11 +178,19 @@ fn show(decisions: &[Decision], context: &mut Context) -> Result<(), Failure> {
                 }
                 Verdict::Remove => ("forget", String::new()),
             };
-            let source = escape(decision.source.as_bytes());
-            vec![verdict.to_owned(), decision.id.short(), local(decision.time), source, why]
+            let mut cells =
+                vec![verdict.to_owned(), decision.id.short(), local(decision.time), escape(decision.source.as_bytes())];
+            if tagged {
+                let tags: Vec<&str> = decision.tags.iter().map(|tag| tag.trim_end_matches('=')).collect();
+                cells.push(escape(tags.join(" ").as_bytes()));
+            }
+            cells.push(why);
+            cells
         })
         .collect();
-    for line in table(&["", "ID", "TIME", "SOURCE", "WHY"], &rows, &[]) {
+    let head: &[&str] =
+        if tagged { &["", "ID", "TIME", "SOURCE", "TAGS", "WHY"] } else { &["", "ID", "TIME", "SOURCE", "WHY"] };
+    for line in table(head, &rows, &[]) {
         context.out.line(&line)?;
     }
     Ok(())

@@ -55,7 +55,7 @@ const RUNTIME_THREADS: usize = 3;
 /// key that you keep elsewhere) can.
 #[derive(Debug, Parser)]
 #[command(name = "homelab-dr", version, max_term_width = 100, after_long_help = exit::help(), after_help = "`--help` shows examples and exit codes.")]
-#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,

@@ -52,7 +52,8 @@ pub(crate) struct Args {
     /// The directory to restore into, made if it is not there; what lies in PATH comes directly below it
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
-    /// Only what matches this pattern, and everything below it; may be repeated
+    /// Only what matches this pattern, and everything below it; may be repeated. A pattern with a slash counts from the top of
+    /// the snapshot, also when a PATH is given, and so do those of --exclude
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
     #[command(flatten)]

@@ -64,7 +64,7 @@ fn directory(source: &str) -> String {
 fn result(report: &RestoreReport) -> String {
     match exit_of(report) {
         Exit::Done => "done".to_owned(),
-        exit if exit == Exit::Damaged => format!("DAMAGED, {}", count(report.problems.len() as u64, "problem")),
+        Exit::Damaged => format!("DAMAGED, {}", count(report.problems.len() as u64, "problem")),
         _ => count(report.problems.len() as u64, "problem"),
     }
 }
@@ -97,7 +97,7 @@ pub(super) async fn run(
                 row.restored = Some(document(&report, &snapshot.id.hex(), &plan));
                 exit_of(&report)
             }
-            Err(Failure::Told(told)) if !matches!(told.exit, Exit::Unreachable) => {
+            Err(Failure::Told(told)) if told.exit != Exit::Unreachable => {
                 row.error = Some([vec![told.error.to_string()], causes(&*told.error)].concat().join(": "));
                 cell.extend(["-".to_owned(), "-".to_owned(), "FAILED, see above".to_owned()]);
                 context.out.flush()?;

@@ -81,6 +81,22 @@ fn keys_and_the_repository_among_what_is_backed_up_are_told() {
 }
 
 #[test]
+fn small_slips_get_the_right_hint() {
+    let home = Home::new();
+    home.backup();
+    home.write(&["ls", "files:a"]).exits(2).says(&["begins with a source", "write latest:files:a"]);
+    home.write(&["diff", "files", "latest"]).exits(2).says(&["write latest:files"]);
+    home.write(&["ls", "nothing:a"]).exits(2).says(&["names no snapshot"]);
+    for args in [&["help"][..], &["help", "backup"], &["help", "keys", "add"], &["keys", "help", "add"]] {
+        assert!(home.run(args).exits(0).out.contains("Usage: homelab-dr"), "{args:?}");
+    }
+    let plan = home.write(&["forget", "--keep-last", "1", "--dry-run"]).exits(0).out;
+    assert!(plan.contains("TAGS") && plan.contains("day=1"), "{plan}");
+    let drilled = home.read(&["keys", "drill", "--json"]).exits(0).json();
+    assert_eq!((drilled["file"].as_str(), drilled["bytes"].as_u64()), (Some("a/b/hello.txt"), Some(6)), "{drilled}");
+}
+
+#[test]
 fn quiet_leaves_only_warnings_and_results() {
     let home = Home::new();
     home.backup();
