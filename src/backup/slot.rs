@@ -30,7 +30,7 @@ pub struct FileRead {
     /// Set if it changed while it was read.
     pub changed: Option<Problem>,
     /// Set if it holds a key of ours.
-    pub key: Option<Problem>,
+    pub key: Option<Box<Problem>>,
 }
 
 /// See the module.

@@ -102,7 +102,7 @@ impl Worker {
             match read_small(storing.buffer, &mut filled, reader) {
                 Ok(mut read) => {
                     read.key = key_in(storing.buffer.get(before..filled).unwrap_or_default())
-                        .map(|cause| Problem::new(job.found.path.clone(), "warning of", cause));
+                        .map(|cause| Box::new(Problem::new(job.found.path.clone(), "warning of", cause)));
                     storing.progress.add_bytes(read.size);
                     waiting.push((job, read));
                 }

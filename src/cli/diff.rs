@@ -77,15 +77,15 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let mut summary = Summary::default();
     let mut diff = Diff::open(&reader, from, to).await?;
     while let Some(change) = diff.next().await? {
-        let content = match &change {
+        let known = match &change {
             Change::Changed(a, b) => match content(a, b) {
                 Content::Unknown if repository.has_identity() => compare(&reader, a, b).await,
-                known => known,
+                other => other,
             },
             Change::Added(_) | Change::Removed(_) => Content::Other,
         };
-        if !matches!(&change, Change::Changed(a, b) if content == Content::Same && metadata_is_same(a, b)) {
-            print(&change, content, &mut summary, context)?;
+        if !matches!(&change, Change::Changed(a, b) if known == Content::Same && metadata_is_same(a, b)) {
+            print(&change, known, &mut summary, context)?;
         }
     }
     let touched = match summary.touched {
@@ -162,12 +162,12 @@ async fn bytes_of(reader: &Reader, entry: &Entry) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn print(change: &Change, content: Content, summary: &mut Summary, context: &mut Context) -> Result<(), Failure> {
+fn print(change: &Change, known: Content, summary: &mut Summary, context: &mut Context) -> Result<(), Failure> {
     let (sign, word, entry, before) = match change {
         Change::Added(entry) => ('+', "added", entry, None),
         Change::Removed(entry) => ('-', "removed", entry, None),
-        Change::Changed(a, b) if content == Content::Other => ('M', "changed", b, Some(a)),
-        Change::Changed(a, b) if content == Content::Unknown => ('~', "touched", b, Some(a)),
+        Change::Changed(a, b) if known == Content::Other => ('M', "changed", b, Some(a)),
+        Change::Changed(a, b) if known == Content::Unknown => ('~', "touched", b, Some(a)),
         Change::Changed(a, b) => ('m', "metadata", b, Some(a)),
     };
     match sign {
@@ -183,7 +183,7 @@ fn print(change: &Change, content: Content, summary: &mut Summary, context: &mut
     }
     let detail = match before {
         None => entry_line::size(entry).map(units::bytes).unwrap_or_default(),
-        Some(before) => difference(before, entry, content),
+        Some(before) => difference(before, entry, known),
     };
     let space = if detail.is_empty() { "" } else { "  " };
     context.out.line(&format!("{sign} {}{space}{detail}", entry_line::path(entry)))

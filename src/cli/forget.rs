@@ -101,7 +101,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         plan_retention(&policy, &candidates(&chain, &verified, &args), context.clock.now(), context.zone())?;
     let removed = decisions.iter().filter(|decision| !decision.is_kept()).count();
     // What is asked about is shown whatever was said of talk.
-    if !context.out.json && !(context.globals.quiet && args.plan.yes && !args.plan.dry_run) {
+    let unasked = args.plan.yes && !args.plan.dry_run;
+    let hidden = context.out.json || (context.globals.quiet && unasked);
+    if !hidden {
         show(&decisions, context)?;
     }
     if args.plan.dry_run {

@@ -72,7 +72,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     // What is asked about is shown whatever was said of talk; where there is nothing to do nothing is asked.
     let idle = plan.doom.is_empty() && plan.delete.is_empty();
     let unasked = (args.plan.yes || idle) && !args.plan.dry_run;
-    if !context.out.json && !(context.globals.quiet && unasked) {
+    let hidden = context.out.json || (context.globals.quiet && unasked);
+    if !hidden {
         show(&plan, args.plan.dry_run, context)?;
     }
     if args.plan.dry_run {

@@ -84,7 +84,7 @@ fn diff_tells_other_content_from_what_was_only_touched() {
     use std::time::{Duration, SystemTime};
     let home = Home::new();
     let big: Vec<u8> = (0..2_000_000_u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
-    for (name, content) in [("a", &b"one"[..]), ("b", b"two"), ("c", b"three"), ("grows", b"x"), ("big", &big)] {
+    for (name, content) in [("k", &b"one"[..]), ("l", b"two"), ("n", b"three"), ("grows", b"x"), ("big", &big)] {
         std::fs::write(home.path("source").join(name), content).unwrap();
     }
     std::os::unix::fs::symlink("one", home.path("source/link")).unwrap();
@@ -93,28 +93,28 @@ fn diff_tells_other_content_from_what_was_only_touched() {
         let file = std::fs::File::options().append(true).open(home.path("source").join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
     };
-    std::fs::write(home.path("source/b"), "TWO").unwrap();
+    std::fs::write(home.path("source/l"), "TWO").unwrap();
     std::fs::write(home.path("source/grows"), "xyz").unwrap();
-    ["a", "b", "big"].iter().for_each(|name| touch(name));
+    ["k", "l", "big"].iter().for_each(|name| touch(name));
     std::fs::remove_file(home.path("source/link")).unwrap();
     std::os::unix::fs::symlink("two", home.path("source/link")).unwrap();
     home.backup();
     let diff = |ran: super::Ran| -> Vec<String> { ran.exits(0).out.lines().map(str::to_owned).collect() };
     let blind = diff(home.write(&["diff", &first, "latest"]));
     let expected = [
-        "~ a  3 B, stored anew, may be the same",
-        "~ b  3 B, stored anew, may be the same",
         "m big  time",
         "M grows  1 B -> 3 B",
+        "~ k  3 B, stored anew, may be the same",
+        "~ l  3 B, stored anew, may be the same",
         "M link  one -> two",
     ];
     assert_eq!(
         blind.iter().filter(|line| !line.starts_with("m ./")).collect::<Vec<_>>(),
         expected,
-        "c was never touched"
+        "n was never touched"
     );
     let seeing = diff(home.read(&["diff", &first, "latest"]));
-    let expected = ["m a  time", "M b  3 B", "m big  time", "M grows  1 B -> 3 B", "M link  one -> two"];
+    let expected = ["m big  time", "M grows  1 B -> 3 B", "m k  time", "M l  3 B", "M link  one -> two"];
     assert_eq!(seeing.iter().filter(|line| !line.starts_with("m ./")).collect::<Vec<_>>(), expected);
 }
 
