@@ -47,7 +47,7 @@ pub struct Drilled {
     pub drill: Drill,
     /// The file of which a chunk was opened.
     pub file: Option<String>,
-    /// The chunk's length in bytes.
+    /// How many of the file's bytes it holds.
     pub bytes: u64,
     /// Whether the repository's fingerprint was compared with a pinned one.
     pub verified: bool,
@@ -77,10 +77,10 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
     .await?;
     let mut opened = None;
     for snapshot in chain.snapshots.iter().rev() {
-        if let Some((path, blob)) = first_chunk(&reader, snapshot).await? {
-            // Unwraps the session, opens the blob, decompresses it and compares it with its id.
-            let plain = reader.data(&blob).await?;
-            opened = Some((snapshot.id, path, plain.len() as u64));
+        if let Some((path, blob, length)) = first_chunk(&reader, snapshot).await? {
+            // Unwraps the session, opens the blob, decompresses it and compares it with its id. Other files may be in it too.
+            reader.data(&blob).await?;
+            opened = Some((snapshot.id, path, length));
             break;
         }
     }
@@ -100,15 +100,15 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
     Ok(Drilled { drill: Drill::of(id, &record), file, bytes, verified: repository.verified, index_damaged })
 }
 
-/// The first chunk of the first file of a snapshot that has any.
-async fn first_chunk(reader: &Arc<Reader>, snapshot: &Snapshot) -> Result<Option<(TreePath, BlobId)>, RepoError> {
+/// The first chunk of the first file of a snapshot that has any, and how many bytes of the file are in it.
+async fn first_chunk(reader: &Arc<Reader>, snapshot: &Snapshot) -> Result<Option<(TreePath, BlobId, u64)>, RepoError> {
     let mut tree = TreeReader::open(reader.clone(), snapshot.record.root, TreePath::root())?;
     while let Some(entries) = tree.next().await? {
         for found in entries {
             let entry::Kind::File { size, content } = found.kind else { continue };
             for piece in pieces(reader, &content, size).await? {
-                if let Piece::Data { blob, .. } = piece {
-                    return Ok(Some((found.path, blob)));
+                if let Piece::Data { blob, length, .. } = piece {
+                    return Ok(Some((found.path, blob, u64::from(length))));
                 }
             }
         }

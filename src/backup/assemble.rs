@@ -136,7 +136,7 @@ fn read(
     tally.statistics.bytes_read += data.map(Piece::length).sum::<u64>();
     let content = TreeBuilder::content(writer, lane, read.pieces)?;
     let racy = read.changed.is_some() || is_racy(read.mtime, scan_began);
-    if let Some(note) = read.changed {
+    for note in [read.changed, read.key.map(|key| *key)].into_iter().flatten() {
         tally.problem(note);
     }
     let mut entry = found.into_entry(read.size, content);

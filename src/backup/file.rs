@@ -173,7 +173,8 @@ impl Storing<'_> {
         match parts.finish() {
             Ok(changed) => {
                 let Opened { mtime, identity, .. } = opened;
-                *lock(&state.ending) = Some(FileRead { pieces: Vec::new(), size: offset, mtime, identity, changed });
+                *lock(&state.ending) =
+                    Some(FileRead { pieces: Vec::new(), size: offset, mtime, identity, changed, key: None });
                 state.done();
             }
             Err(problem) => slot.fill(Outcome::Failed(problem)),

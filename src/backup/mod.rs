@@ -15,6 +15,7 @@ pub mod queue;
 pub mod scan;
 pub mod slot;
 pub mod stdin;
+pub mod storing;
 pub mod unchanged;
 pub mod worker;
 
@@ -29,6 +30,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::backup::assemble::Assembled;
 use crate::backup::queue::Queue;
 use crate::backup::scan::{ENTRIES_AT_ONCE, Pending, Scan};
+use crate::backup::storing::ShowStoring;
 use crate::backup::unchanged::{Previous, Slots};
 use crate::backup::worker::Worker;
 use crate::base::cancel::Cancel;
@@ -83,6 +85,19 @@ pub struct BackupReport {
     pub problems: Vec<Problem>,
     /// Packs with metadata that did not open; nothing of this snapshot rests on them.
     pub broken_packs: Vec<ObjectId>,
+    /// Of the newest earlier snapshot of the source that held anything: its statistics.
+    pub before: Option<Statistics>,
+}
+
+impl BackupReport {
+    /// What an earlier snapshot of the source held, if this one holds nothing: no file, or no byte where there were some. A mount that is away looks like that.
+    #[must_use]
+    pub fn emptied(&self) -> Option<Statistics> {
+        self.before.filter(|before| {
+            let now = self.record.statistics;
+            now.files == 0 || (now.bytes == 0 && before.bytes > 0)
+        })
+    }
 }
 
 /// Why there is no snapshot.
@@ -139,7 +154,7 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     let source = Source::new(&options.paths)?;
     progress.begin("opening", "");
     let index = commit::prepare(repository).await?;
-    let previous = previous_snapshot(repository, options).await?;
+    let (previous, before_it) = previous_snapshot(repository, options).await?;
     let before = open_previous(repository, &index, previous.as_ref(), started, options.reread);
     progress.begin("backing up", "file");
     if let Some(snapshot) = &previous {
@@ -215,14 +230,15 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
         return Err(give_up(writer, failures).await.into());
     };
 
-    progress.enter("storing");
+    let storing = ShowStoring::begin(progress, &writer);
     let Assembled { root, mut statistics, problems } = assembled;
     statistics.bytes_new = writer.new_bytes();
     let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
     let record = snapshot_record(options, started, clock.now(), root, statistics, &problems, based_on);
     let Committed { id, record, .. } = commit::commit(writer, record, clock).await?;
+    drop(storing);
     checkpoints.committed().await;
-    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs: index.broken_packs() })
+    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs: index.broken_packs(), before: before_it })
 }
 
 /// Stores and indexes what was sealed so far, so that the next run finds it, and says why this one failed.
@@ -231,10 +247,16 @@ async fn give_up(writer: Writer, mut failures: Vec<RepoError>) -> RepoError {
     root_cause(failures).unwrap_or(RepoError::Cancelled)
 }
 
-/// The newest snapshot of the same source.
-async fn previous_snapshot(repository: &Repository, options: &BackupOptions) -> Result<Option<Snapshot>, RepoError> {
+/// The newest snapshot of the same source; and what the newest that held anything held.
+async fn previous_snapshot(
+    repository: &Repository,
+    options: &BackupOptions,
+) -> Result<(Option<Snapshot>, Option<Statistics>), RepoError> {
     let chain = Chain::load(repository).await?;
-    Ok(chain.newest_of(&options.source).cloned())
+    let previous = chain.newest_of(&options.source).cloned();
+    let of_source = chain.snapshots.iter().rev().filter(|snapshot| snapshot.record.source == options.source);
+    let before = of_source.map(|snapshot| snapshot.record.statistics).find(|held| held.files > 0 && held.bytes > 0);
+    Ok((previous, before))
 }
 
 /// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail. With `reread` all files are read too, and the tree is

@@ -54,7 +54,7 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let source = Source::new(&options.paths)?;
     let index = Arc::new(Index::load(&repository).await?);
     let looked_at = index.clone();
-    let previous = previous_snapshot(&repository, options).await?;
+    let (previous, before_it) = previous_snapshot(&repository, options).await?;
     let before = open_previous(&repository, &index, previous.as_ref(), started, options.reread);
     let (walk, handle) = (options.walk.clone(), Handle::current());
     let counted = spawn_blocking(move || {
@@ -76,5 +76,6 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let nothing = TreeRoot { blob: BlobId::new([0; 32]), level: 0 };
     let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
     let record = snapshot_record(options, started, clock.now(), nothing, statistics, &problems, based_on);
-    Ok(BackupReport { snapshot: None, record, problems, broken_packs: looked_at.broken_packs() })
+    let broken_packs = looked_at.broken_packs();
+    Ok(BackupReport { snapshot: None, record, problems, broken_packs, before: before_it })
 }

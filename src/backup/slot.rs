@@ -29,6 +29,8 @@ pub struct FileRead {
     pub identity: Identity,
     /// Set if it changed while it was read.
     pub changed: Option<Problem>,
+    /// Set if it holds a key of ours.
+    pub key: Option<Box<Problem>>,
 }
 
 /// See the module.

@@ -10,7 +10,10 @@ use tokio::task::spawn_blocking;
 use crate::backup::file::{Opened, Parts, Storing};
 use crate::backup::queue::Queue;
 use crate::backup::slot::{Outcome, Slot};
-use crate::backup::{BackupError, BackupOptions, BackupReport, Context, give_up, join, snapshot_record};
+use crate::backup::storing::ShowStoring;
+use crate::backup::{
+    BackupError, BackupOptions, BackupReport, Context, give_up, join, previous_snapshot, snapshot_record,
+};
 use crate::base::clock::Time;
 use crate::format::entry::{Entry, FileTime, Identity, Kind, Piece, TreePath};
 use crate::format::record::{Statistics, TreeRoot};
@@ -69,12 +72,13 @@ pub async fn run_stdin(
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
     let index = commit::prepare(&repository).await?;
+    let (_, before) = previous_snapshot(&repository, options).await?;
     progress.begin("backing up", "file");
     let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let failure = Arc::new(Mutex::new(None));
     let built = {
-        let (writer, failure, name) = (writer.clone(), failure.clone(), name.clone());
+        let (writer, failure, name, progress) = (writer.clone(), failure.clone(), name.clone(), progress.clone());
         spawn_blocking(move || -> Result<(TreeRoot, Statistics), RepoError> {
             let mut lane = writer.lane()?;
             let slot = Arc::new(Slot::default());
@@ -129,9 +133,12 @@ pub async fn run_stdin(
             });
         }
     };
+    let storing = ShowStoring::begin(&progress, &writer);
     statistics.bytes_new = writer.new_bytes();
     let record = snapshot_record(options, started, clock.now(), root, statistics, &[], None);
     let Committed { id, record, .. } = commit::commit(writer, record, &clock).await?;
+    drop(storing);
     checkpoints.committed().await;
-    Ok(BackupReport { snapshot: Some(id), record, problems: Vec::new(), broken_packs: index.broken_packs() })
+    let broken_packs = index.broken_packs();
+    Ok(BackupReport { snapshot: Some(id), record, problems: Vec::new(), broken_packs, before })
 }

@@ -12,7 +12,7 @@ use crate::format::entry::Piece;
 use crate::repo::RepoError;
 use crate::repo::write::{Lane, Writer};
 use crate::tree::found::Found;
-use crate::tree::problem::Problem;
+use crate::tree::problem::{Cause, Problem};
 use crate::tree::read::{FileReader, Part};
 use crate::tree::source::Source;
 
@@ -119,8 +119,11 @@ impl Worker {
             if filled + usize::try_from(reader.size()).unwrap_or(usize::MAX) > CHUNK_BYTES_MAX {
                 flush(storing, &mut waiting, &mut filled)?;
             }
+            let before = filled;
             match read_small(storing.buffer, &mut filled, reader) {
-                Ok(read) => {
+                Ok(mut read) => {
+                    read.key = key_in(storing.buffer.get(before..filled).unwrap_or_default())
+                        .map(|cause| Box::new(Problem::new(job.found.path.clone(), "warning of", cause)));
                     storing.progress.add_bytes(read.size);
                     waiting.push((job, read));
                 }
@@ -137,6 +140,23 @@ fn store_file(storing: &mut Storing<'_>, reader: FileReader, job: &mut FileJob) 
     let slot = std::mem::take(&mut job.slot);
     let opened = Opened { size: reader.size(), mtime: reader.mtime(), identity: reader.identity() };
     storing.store(reader, opened, &slot)
+}
+
+/// Where a key begins in its file at the latest: after some lines of comment.
+const KEY_WITHIN: usize = 4 << 10;
+
+/// Whether a small file is one of the keys of this program: one of its first lines begins as theirs do. SSH keys can be identities too, but most are not.
+fn key_in(bytes: &[u8]) -> Option<Cause> {
+    let mut lines = bytes.get(..KEY_WITHIN.min(bytes.len()))?.split(|byte| *byte == b'\n');
+    lines.find_map(|line| {
+        if line.starts_with(b"AGE-SECRET-KEY-1") || line.starts_with(b"AGE-PLUGIN-") {
+            Some(Cause::Identity)
+        } else if line.starts_with(b"homelab-dr-writer-") {
+            Some(Cause::WriterKey)
+        } else {
+            None
+        }
+    })
 }
 
 /// Reads a small file to the end of the batch; a file that fails leaves the batch as it was.
@@ -163,7 +183,7 @@ fn read_small(buffer: &mut [u8], filled: &mut usize, mut reader: FileReader) -> 
     }
     let ending = reader.finish()?;
     *filled = end;
-    Ok(FileRead { pieces, size: ending.size, mtime, identity, changed: ending.changed })
+    Ok(FileRead { pieces, size: ending.size, mtime, identity, changed: ending.changed, key: None })
 }
 
 /// Stores the batch and tells every file where its bytes are.

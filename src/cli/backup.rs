@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -15,10 +16,11 @@ use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::{patterns, progress, tags};
-use crate::format::entry::TreePath;
+use crate::format::entry::{TreePath, escape};
 use crate::format::record::Statistics;
 use crate::repo::layout;
-use crate::tree::problem::{Problem, Severity};
+use crate::store::url::StoreUrl;
+use crate::tree::problem::{Cause, Problem, Severity};
 use crate::tree::walk::WalkOptions;
 
 const EXAMPLES: &str = "\
@@ -33,7 +35,8 @@ Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only
 /// Back up files into a new snapshot
 ///
 /// Needs the writer key only. What did not change since the last snapshot of the same source is not read; what is in the
-/// repository already is not stored again. Problems with single files are listed and end with exit code 3.
+/// repository already is not stored again. Problems with single files are listed and end with exit code 3; so does a
+/// snapshot that holds nothing, if an earlier one of the source held something.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
@@ -80,12 +83,15 @@ struct Document<'a> {
     source: &'a str,
     seconds: f64,
     statistics: Statistics,
+    /// It holds nothing, and an earlier snapshot of the source did.
+    emptied: bool,
     problems: Vec<ProblemDocument>,
     broken_packs: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let options = options(&args)?;
+    let began = Instant::now();
+    let options = options(&args, own_folder(&args, context)?)?;
     let name = args.name.as_deref().map(file_name).transpose()?;
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
     let operation = context.operation(repository);
@@ -96,10 +102,22 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         None => run_backup(&operation, &options).await,
     };
     display.finish();
-    tell(&report?, &args, context)
+    // Until the snapshot is durable, which its own record cannot know.
+    tell(&report?, &args, began.elapsed(), context)
 }
 
-fn options(args: &Args) -> Result<BackupOptions, Failure> {
+/// The repository's folder, if it is one: skipped where it lies below a source, refused where a source is it or lies in it.
+fn own_folder(args: &Args, context: &Context) -> Result<Option<PathBuf>, Failure> {
+    let StoreUrl::File { path, .. } = open::address(context)? else { return Ok(None) };
+    let own = open::real_path(&path);
+    if let Some(within) = args.paths.iter().find(|path| open::real_path(path).starts_with(&own)) {
+        let what = format!("{} is the repository itself, or lies in it", within.display());
+        return Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"));
+    }
+    Ok(Some(own))
+}
+
+fn options(args: &Args, repository: Option<PathBuf>) -> Result<BackupOptions, Failure> {
     if args.source.is_empty() || args.source.starts_with('/') || args.source.contains([':', '\n']) {
         return Err(Failure::usage(
             format!("{:?} cannot name a source", args.source),
@@ -109,7 +127,7 @@ fn options(args: &Args) -> Result<BackupOptions, Failure> {
     Ok(BackupOptions {
         source: args.source.clone(),
         paths: args.paths.clone(),
-        walk: WalkOptions { exclude: args.exclude.excludes()?, one_file_system: args.one_file_system },
+        walk: WalkOptions { exclude: args.exclude.excludes()?, one_file_system: args.one_file_system, repository },
         tags: args.tag.iter().cloned().collect::<BTreeMap<_, _>>(),
         host: host(),
         reread: args.reread,
@@ -130,11 +148,11 @@ fn file_name(name: &str) -> Result<TreePath, Failure> {
     })
 }
 
-fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+fn tell(report: &BackupReport, args: &Args, time: Duration, context: &mut Context) -> Result<Exit, Failure> {
     let statistics = report.record.statistics;
-    let whole = statistics.problems == 0 && report.broken_packs.is_empty();
+    let emptied = report.emptied();
+    let whole = statistics.problems == 0 && report.broken_packs.is_empty() && emptied.is_none();
     let exit = if whole { Exit::Done } else { Exit::Problems };
-    let time = report.record.finished.since(report.record.started);
     if context.out.json {
         context.out.document(&Document {
             snapshot: report.snapshot.map(|id| id.hex()),
@@ -142,6 +160,7 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
             source: &args.source,
             seconds: time.as_secs_f64(),
             statistics,
+            emptied: emptied.is_some(),
             problems: report.problems.iter().map(problem_document).collect(),
             broken_packs: report.broken_packs.iter().map(|pack| layout::pack(pack).to_string()).collect(),
         })?;
@@ -151,12 +170,15 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
         let text = format!("{problem}: {}", causes_of(problem));
         match problem.severity {
             Severity::Problem => context.talk.warn(&text),
+            Severity::Note if matches!(problem.cause, Cause::Repository | Cause::Identity | Cause::WriterKey) => {
+                context.talk.warn(&text);
+            }
             Severity::Note => context.talk.say(&format!("note: {text}")),
         }
     }
     let read = format!("{} read ({})", count(statistics.files_read, "file"), units::bytes(statistics.bytes_read));
     if let Some(id) = report.snapshot {
-        context.out.line(&format!("snapshot {}", id.short()))?;
+        context.summary(false, &format!("snapshot {}", id.short()))?;
         context.say(&format!(
             "{}, {}; {read}; {} new, {} stored, in {}",
             count(statistics.files, "file"),
@@ -169,6 +191,18 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
         let would = read.replace(" read ", " would be read ");
         let files = count(statistics.files, "file");
         context.out.line(&format!("{files}, {}; {would}", units::bytes(statistics.bytes)))?;
+    }
+    if let Some(before) = emptied {
+        context.out.flush()?;
+        context.talk.warn(&format!(
+            "NOTHING WAS BACKED UP: {} holds {} ({}) now, and an earlier snapshot held {} ({}).\n  \
+             Is the source mounted, and did what writes it succeed? The earlier snapshot is still there, and `forget` keeps it.",
+            escape(args.source.as_bytes()),
+            count(statistics.files, "file"),
+            units::bytes(statistics.bytes),
+            count(before.files, "file"),
+            units::bytes(before.bytes),
+        ));
     }
     if statistics.problems > 0 {
         context

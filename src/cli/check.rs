@@ -80,7 +80,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             (false, false) => Access::Read,
         };
         let repository = if identity {
-            open::with_identity(context, access).await?
+            let repository = open::with_identity(context, access).await?;
+            // It would find damage where there is none.
+            repository.refuse_if_removed()?;
+            repository
         } else {
             open::repository(context, access).await?
         };
@@ -135,7 +138,8 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
         context.out.document(report)?;
         return Ok(exit);
     }
-    for finding in &report.findings {
+    let quiet = context.globals.quiet;
+    for finding in report.findings.iter().filter(|finding| !quiet || finding.severity != Severity::Note) {
         context.out.line(&shown(finding))?;
     }
     let counts = report.counts;
@@ -156,7 +160,7 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
         Some(Severity::Warning) => "nothing is lost; see the warnings above",
         Some(Severity::Note) | None => "no damage found",
     };
-    context.out.line(verdict)?;
+    context.summary(matches!(report.worst(), Some(Severity::Damage)), verdict)?;
     if !report.unsound.is_empty() {
         context.say("a damaged pack is built upon until it is marked: --mark-damaged does")?;
     }

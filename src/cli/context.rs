@@ -59,6 +59,12 @@ impl Context {
         Ok(())
     }
 
+    /// A line that sums up what was done, on standard output; not with `--quiet`, unless it has to be known all the same: what a dry run would
+    /// do, or that there is damage.
+    pub fn summary(&mut self, always: bool, text: &str) -> Result<(), Failure> {
+        if self.globals.quiet && !always { Ok(()) } else { self.out.line(text) }
+    }
+
     /// The offset of this machine's time zone now; times without an offset are meant in it.
     pub fn zone(&self) -> FixedOffset {
         self.clock.now().utc().with_timezone(&chrono::Local).offset().fix()

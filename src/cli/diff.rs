@@ -3,13 +3,15 @@
 use serde::Serialize;
 
 use crate::base::units;
+use crate::chunker::SMALL_BYTES;
 use crate::cli::context::Context;
 use crate::cli::entry_line::{self, EntryDocument, kind_name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::select;
-use crate::format::entry::{Entry, Kind};
+use crate::format::entry::{Content as Stored, Entry, Kind, Piece, escape};
+use crate::repo::fetch::Reader;
 use crate::repo::tree_diff::{Change, Diff};
 
 const EXAMPLES: &str = "\
@@ -18,7 +20,9 @@ Examples:
   homelab-dr diff 3f9a2c41 77b0e1d2 --json | jq -r 'select(.change==\"removed\").path'
 
 + is new in TO, - is only in FROM, M is another content, m only another mode, owner, time or
-attribute.";
+attribute. ~ was written to or touched, has the same length and was stored anew: small files share
+chunks, and the writer key cannot tell whether the bytes are the same. With an identity they are
+compared, and there is no ~.";
 
 /// Show what changed from one snapshot to another
 ///
@@ -47,11 +51,25 @@ struct Summary {
     added: u64,
     removed: u64,
     changed: u64,
+    touched: u64,
     metadata: u64,
 }
 
+/// What is known of the content of two entries of one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Same,
+    Other,
+    /// Of one length, in chunks that other files are in too.
+    Unknown,
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, Access::Read).await?;
+    let repository = if context.globals.identity_texts()?.is_empty() {
+        open::repository(context, Access::Read).await?
+    } else {
+        open::with_identity(context, Access::Read).await?
+    };
     let chain = open::chain(context, &repository).await?;
     let from = select::snapshot(context, &chain, &args.from)?.record.root;
     let to = select::snapshot(context, &chain, &args.to)?.record.root;
@@ -59,47 +77,104 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let mut summary = Summary::default();
     let mut diff = Diff::open(&reader, from, to).await?;
     while let Some(change) = diff.next().await? {
-        if matches!(&change, Change::Changed(a, b) if is_only_stored_anew(a, b)) {
-            continue;
+        let known = match &change {
+            Change::Changed(a, b) => match content(a, b) {
+                Content::Unknown if repository.has_identity() => compare(&reader, a, b).await,
+                other => other,
+            },
+            Change::Added(_) | Change::Removed(_) => Content::Other,
+        };
+        if !matches!(&change, Change::Changed(a, b) if known == Content::Same && metadata_is_same(a, b)) {
+            print(&change, known, &mut summary, context)?;
         }
-        print(&change, &mut summary, context)?;
     }
+    let touched = match summary.touched {
+        0 => String::new(),
+        touched => format!(", {touched} touched (~: an --identity tells whether their content changed)"),
+    };
     context.say(&format!(
-        "{} added, {} removed, {} changed, {} with other metadata only",
+        "{} added, {} removed, {} changed, {} with other metadata only{touched}",
         summary.added, summary.removed, summary.changed, summary.metadata
     ))?;
     Ok(Exit::Done)
 }
 
-/// Small files share chunks: one is stored anew when its neighbour changes. Then nothing else differs, the inode's own times included.
-fn is_only_stored_anew(a: &Entry, b: &Entry) -> bool {
-    let times = |entry: &Entry| entry.identity.map(|identity| (identity.inode, identity.ctime));
-    let size = |entry: &Entry| entry_line::size(entry);
-    let other = |entry: &Entry| (entry.mode, entry.uid, entry.gid, entry.mtime);
-    size(a).is_some()
-        && size(a) == size(b)
-        && a.identity.is_some()
-        && times(a) == times(b)
-        && other(a) == other(b)
-        && a.xattrs == b.xattrs
+fn metadata_is_same(a: &Entry, b: &Entry) -> bool {
+    let of = |entry: &Entry| (entry.mode, entry.uid, entry.gid, entry.mtime);
+    of(a) == of(b) && a.xattrs == b.xattrs
 }
 
-/// Whether the bytes, the target of a link or the kind differ.
-fn content_differs(a: &Entry, b: &Entry) -> bool {
-    a.kind != b.kind
+/// What the trees alone say. Pieces name chunks by a hash of their bytes: a file with chunks of its own has others only if its bytes are others.
+/// A small file lies in a chunk with its neighbours, and is stored anew when one of them changes.
+fn content(a: &Entry, b: &Entry) -> Content {
+    let (Kind::File { size: old, content: before }, Kind::File { size: new, content: after }) = (&a.kind, &b.kind)
+    else {
+        return if a.kind == b.kind { Content::Same } else { Content::Other };
+    };
+    let inode = |entry: &Entry| entry.identity.map(|identity| (identity.inode, identity.ctime));
+    if before == after {
+        Content::Same
+    } else if old != new {
+        Content::Other
+    } else if inode(a).is_some() && inode(a) == inode(b) && a.mtime == b.mtime {
+        Content::Same // nobody wrote to it
+    } else if may_share(*old, before) || may_share(*new, after) {
+        Content::Unknown
+    } else {
+        Content::Other
+    }
 }
 
-fn print(change: &Change, summary: &mut Summary, context: &mut Context) -> Result<(), Failure> {
+/// Whether a file of this size may lie in a chunk with others: such a one is in a single chunk.
+fn may_share(size: u64, content: &Stored) -> bool {
+    let Stored::Inline(pieces) = content else { return false };
+    let mut blobs = pieces.iter().filter_map(|piece| match piece {
+        Piece::Data { blob, .. } => Some(blob),
+        Piece::Hole { .. } => None,
+    });
+    let first = blobs.next();
+    // One that grows after the walk is taken into a chunk of many up to this size.
+    size <= 4 * SMALL_BYTES && first.is_some() && blobs.all(|blob| Some(blob) == first)
+}
+
+/// Reads both. What cannot be read is not known, and `check` is who tells of damage.
+async fn compare(reader: &Reader, a: &Entry, b: &Entry) -> Content {
+    match (bytes_of(reader, a).await, bytes_of(reader, b).await) {
+        (Some(a), Some(b)) if a == b => Content::Same,
+        (Some(_), Some(_)) => Content::Other,
+        _ => Content::Unknown,
+    }
+}
+
+/// The bytes of a file that [`may_share`].
+async fn bytes_of(reader: &Reader, entry: &Entry) -> Option<Vec<u8>> {
+    let Kind::File { size, content: Stored::Inline(pieces) } = &entry.kind else { return None };
+    let mut bytes = Vec::with_capacity(usize::try_from(*size).ok()?.min(4 << 20));
+    for piece in pieces {
+        match *piece {
+            Piece::Data { blob, skip, length } => {
+                let (skip, length) = (skip as usize, length as usize);
+                bytes.extend_from_slice(reader.data(&blob).await.ok()?.get(skip..skip.checked_add(length)?)?);
+            }
+            Piece::Hole { length } => bytes.resize(bytes.len().checked_add(usize::try_from(length).ok()?)?, 0),
+        }
+    }
+    Some(bytes)
+}
+
+fn print(change: &Change, known: Content, summary: &mut Summary, context: &mut Context) -> Result<(), Failure> {
     let (sign, word, entry, before) = match change {
         Change::Added(entry) => ('+', "added", entry, None),
         Change::Removed(entry) => ('-', "removed", entry, None),
-        Change::Changed(a, b) if content_differs(a, b) => ('M', "changed", b, Some(a)),
+        Change::Changed(a, b) if known == Content::Other => ('M', "changed", b, Some(a)),
+        Change::Changed(a, b) if known == Content::Unknown => ('~', "touched", b, Some(a)),
         Change::Changed(a, b) => ('m', "metadata", b, Some(a)),
     };
     match sign {
         '+' => summary.added += 1,
         '-' => summary.removed += 1,
         'M' => summary.changed += 1,
+        '~' => summary.touched += 1,
         _ => summary.metadata += 1,
     }
     if context.out.json {
@@ -108,20 +183,29 @@ fn print(change: &Change, summary: &mut Summary, context: &mut Context) -> Resul
     }
     let detail = match before {
         None => entry_line::size(entry).map(units::bytes).unwrap_or_default(),
-        Some(before) => difference(before, entry),
+        Some(before) => difference(before, entry, known),
     };
     let space = if detail.is_empty() { "" } else { "  " };
     context.out.line(&format!("{sign} {}{space}{detail}", entry_line::path(entry)))
 }
 
 /// What differs, in words.
-fn difference(a: &Entry, b: &Entry) -> String {
+fn difference(a: &Entry, b: &Entry, content: Content) -> String {
     let mut parts = Vec::new();
     match (&a.kind, &b.kind) {
         (Kind::File { size: old, .. }, Kind::File { size: new, .. }) if old != new => {
             parts.push(format!("{} -> {}", units::bytes(*old), units::bytes(*new)));
         }
-        (Kind::File { size, .. }, Kind::File { .. }) if a.kind != b.kind => parts.push(units::bytes(*size)),
+        (Kind::File { size, .. }, Kind::File { .. }) if content == Content::Other => parts.push(units::bytes(*size)),
+        (Kind::File { size, .. }, Kind::File { .. }) if content == Content::Unknown => {
+            parts.push(format!("{}, stored anew, may be the same", units::bytes(*size)));
+        }
+        (Kind::Symlink { target: old }, Kind::Symlink { target: new }) if old != new => {
+            parts.push(format!("{} -> {}", escape(old), escape(new)));
+        }
+        (Kind::HardLink { target: old }, Kind::HardLink { target: new }) if old != new => {
+            parts.push(format!("{} -> {}", old.display(), new.display()));
+        }
         (old, new) if kind_name(old) != kind_name(new) => {
             parts.push(format!("{} -> {}", kind_name(old), kind_name(new)));
         }

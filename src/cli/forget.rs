@@ -30,9 +30,9 @@ Examples:
   homelab-dr forget 3f9a1c2b                 that snapshot and no other
   homelab-dr forget --lost 3f9a1c2b…         when prune says that a record is missing or unreadable
 
-The newest snapshot of a source, its newest without problems, and its newest that was read back
-whole (`check --read-data` or `restore`, with an identity) always stay. The space comes back with
-`prune`.";
+The newest snapshot of a source, its newest without problems that holds anything, and its newest that
+was read back whole (`check --read-data` or `restore`, with an identity) always stay. The space comes
+back with `prune`.";
 
 /// Digits that name a lost record at least.
 const LOST_DIGITS_MIN: usize = 8;
@@ -126,7 +126,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         named(&chain, &args.snapshots, context)?
     };
     let removed = decisions.iter().filter(|decision| !decision.is_kept()).count();
-    if !context.out.json {
+    // What is asked about is shown whatever was said of talk.
+    let unasked = args.plan.yes && !args.plan.dry_run;
+    let hidden = context.out.json || (context.globals.quiet && unasked);
+    if !hidden {
         show(&decisions, context)?;
     }
     if args.plan.dry_run {
@@ -152,7 +155,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             .talk
             .warn(&format!("the record of {} stays until {until}; the next forget removes it", locked.id.short()));
     }
-    context.out.line(&format!("forgot {}", count(outcome.removed.len() as u64, "snapshot")))?;
+    context.summary(false, &format!("forgot {}", count(outcome.removed.len() as u64, "snapshot")))?;
     if !outcome.removed.is_empty() {
         context.say("`homelab-dr prune` gives the space back")?;
     }
@@ -247,6 +250,14 @@ fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate>
         args.source.as_ref().is_none_or(|source| snapshot.record.source == *source)
             && args.tag.iter().all(|tag| tag.matches(&snapshot.record.tags))
     };
+    // One that holds nothing stands for no source that ever held something: the newest with content stays.
+    let empty = |snapshot: &Snapshot| snapshot.record.statistics.files == 0 || snapshot.record.statistics.bytes == 0;
+    let held: BTreeSet<&str> = chain
+        .snapshots
+        .iter()
+        .filter(|snapshot| !empty(snapshot))
+        .map(|snapshot| snapshot.record.source.as_str())
+        .collect();
     chain
         .snapshots
         .iter()
@@ -256,7 +267,8 @@ fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate>
             source: snapshot.record.source.clone(),
             tags: snapshot.record.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<BTreeSet<_>>(),
             time: snapshot.record.started,
-            complete: snapshot.record.statistics.problems == 0,
+            complete: snapshot.record.statistics.problems == 0
+                && !(empty(snapshot) && held.contains(snapshot.record.source.as_str())),
             verified: verified.at.contains_key(&snapshot.id),
         })
         .collect()
@@ -266,6 +278,8 @@ fn show(decisions: &[Decision], context: &mut Context) -> Result<(), Failure> {
     if decisions.is_empty() {
         return context.say("no snapshot matches");
     }
+    // Other tags are another group, which the rules count by itself.
+    let tagged = decisions.iter().any(|decision| !decision.tags.is_empty());
     let rows: Vec<Vec<String>> = decisions
         .iter()
         .map(|decision| {
@@ -275,11 +289,19 @@ fn show(decisions: &[Decision], context: &mut Context) -> Result<(), Failure> {
                 }
                 Verdict::Remove => ("forget", String::new()),
             };
-            let source = escape(decision.source.as_bytes());
-            vec![verdict.to_owned(), decision.id.short(), local(decision.time), source, why]
+            let mut cells =
+                vec![verdict.to_owned(), decision.id.short(), local(decision.time), escape(decision.source.as_bytes())];
+            if tagged {
+                let tags: Vec<&str> = decision.tags.iter().map(|tag| tag.trim_end_matches('=')).collect();
+                cells.push(escape(tags.join(" ").as_bytes()));
+            }
+            cells.push(why);
+            cells
         })
         .collect();
-    for line in table(&["", "ID", "TIME", "SOURCE", "WHY"], &rows, &[]) {
+    let head: &[&str] =
+        if tagged { &["", "ID", "TIME", "SOURCE", "TAGS", "WHY"] } else { &["", "ID", "TIME", "SOURCE", "WHY"] };
+    for line in table(head, &rows, &[]) {
         context.out.line(&line)?;
     }
     Ok(())

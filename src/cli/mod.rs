@@ -55,7 +55,7 @@ const RUNTIME_THREADS: usize = 3;
 /// key that you keep elsewhere) can.
 #[derive(Debug, Parser)]
 #[command(name = "homelab-dr", version, max_term_width = 100, after_long_help = exit::help(), after_help = "`--help` shows examples and exit codes.")]
-#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -122,6 +122,12 @@ fn refuse_usage(error: &clap::Error) -> Exit {
         let text = if std::io::stdout().is_terminal() { rendered.ansi().to_string() } else { rendered.to_string() };
         let _ = std::io::stdout().write_all(text.as_bytes());
         return Exit::Done;
+    }
+    // Help that nobody asked for, since nothing was given: it speaks of private keys, and is nobody's.
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let text = if std::io::stderr().is_terminal() { rendered.ansi().to_string() } else { rendered.to_string() };
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return Exit::Usage;
     }
     let json = std::env::args_os().any(|arg| arg == "--json");
     if json || globals::holds_secret(&rendered.to_string()) {

@@ -1,6 +1,7 @@
 //! From options to an opened store or repository. Every store is wrapped: retried, and throttled when limits are given.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::context::{Context, local};
@@ -49,6 +50,18 @@ pub fn address(context: &Context) -> Result<StoreUrl, Failure> {
 /// Parses the address of a store.
 pub fn parse_address(text: &OsStr) -> Result<StoreUrl, Failure> {
     Ok(StoreUrl::from_os(text)?)
+}
+
+/// Where a path leads to, links resolved; what of it is not there yet is taken as it is written.
+pub fn real_path(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for above in whole.ancestors() {
+        if let (Ok(real), Ok(rest)) = (above.canonicalize(), whole.strip_prefix(above)) {
+            // Joining nothing would leave a slash at the end.
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    whole
 }
 
 /// Stacks on a store what every command wants.
@@ -110,6 +123,11 @@ pub async fn with_identity(context: &Context, access: Access) -> Result<Arc<Repo
     let repository = Repository::open_with_identity(store, &identities, &prompt, pinned).await?;
     if !repository.verified {
         warn_unverified(context, &repository);
+    }
+    match repository.refuse_if_removed() {
+        // What was stored before it was removed may be all that is left.
+        Err(error) if access != Access::Write => context.talk.warn(&error.to_string()),
+        refused => refused?,
     }
     Ok(Arc::new(repository))
 }

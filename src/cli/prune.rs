@@ -69,7 +69,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     display.finish();
     let planned = planned?;
     let plan = planned.plan.clone();
-    if !context.out.json {
+    // What is asked about is shown whatever was said of talk; where there is nothing to do nothing is asked.
+    let idle = plan.doom.is_empty() && plan.delete.is_empty();
+    let unasked = (args.plan.yes || idle) && !args.plan.dry_run;
+    let hidden = context.out.json || (context.globals.quiet && unasked);
+    if !hidden {
         show(&plan, args.plan.dry_run, context)?;
     }
     if args.plan.dry_run {
@@ -78,7 +82,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         }
         return Ok(Exit::Done);
     }
-    if !(plan.doom.is_empty() && plan.delete.is_empty()) {
+    if !idle {
         context.out.flush()?;
         if args.grace < GRACE {
             context.talk.warn(
@@ -98,7 +102,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
     // The plan said already that there is nothing to do.
     if let Some(done) = done(&outcome) {
-        context.out.line(&done)?;
+        context.summary(false, &done)?;
     }
     if outcome.locks.extended > 0 {
         context.say(&format!("extended {}", count(outcome.locks.extended as u64, "object lock")))?;

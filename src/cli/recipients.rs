@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::crypto::recipients::{Recipient, parse_recipients_file};
+use crate::crypto::recipients::{Recipient, RecipientError, parse_recipients_file};
 
 /// Who is to read the repository.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,13 @@ impl Args {
     pub(crate) fn parse(&self) -> Result<Vec<Recipient>, Failure> {
         let mut all = Vec::new();
         for text in &self.recipient {
-            let recipient = Recipient::parse(text)?;
+            let recipient = match Recipient::parse(text) {
+                Err(RecipientError::Unknown { .. }) if std::path::Path::new(text).is_file() => {
+                    let what = format!("{text} is a file, and --recipient takes the recipient itself");
+                    return Err(Failure::usage(what, format!("give --recipients-file {text}")));
+                }
+                parsed => parsed?,
+            };
             if !all.contains(&recipient) {
                 all.push(recipient);
             }

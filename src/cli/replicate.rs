@@ -1,23 +1,29 @@
 //! `replicate`: a second copy of the repository, without any key.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::units::{self, parse_duration};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::open::{self, Access};
+use crate::cli::open::{self, Access, real_path};
 use crate::cli::output::count;
 use crate::cli::progress;
 use crate::replicate::{self as operation, Fault, Options, PARALLEL_DEFAULT, Plan, ReplicateError, Report};
+use crate::repo::layout;
+use crate::store::memory::MemoryStore;
 use crate::store::url::StoreUrl;
 use crate::store::{Store, StoreError};
 
 const EXAMPLES: &str = "\
 Examples:
-  homelab-dr replicate --repo /mnt/backup --to 'b2://bucket/home?region=us-west-004'
-  homelab-dr replicate --repo s3://bucket/home --to /mnt/usb/backup --dry-run
+  The first time, to a place that holds no copy yet:
+    homelab-dr replicate --repo /mnt/backup --to /mnt/usb/backup --create
+  From then on:
+    homelab-dr replicate --repo /mnt/backup --to /mnt/usb/backup
+  homelab-dr replicate --repo /mnt/backup --to 'b2://bucket/home?region=us-west-004' --dry-run
   homelab-dr replicate --repo /mnt/backup --to s3://offsite/home --object-lock 30d
 
 Credentials of both ends come from the same environment. Nothing is ever deleted at the target.";
@@ -26,9 +32,12 @@ Credentials of both ends come from the same environment. Nothing is ever deleted
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where to copy to; an empty place or an earlier copy
+    /// Where to copy to; an earlier copy, or with --create an empty place
     #[arg(long, value_name = "URL")]
     to: OsString,
+    /// Begin a copy in a place that holds none; without it that is refused, since a disk that is not mounted looks so
+    #[arg(long)]
+    create: bool,
     /// Lock the copy against deletion for this long, also what is there already, as soon as less than half of it is left
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     object_lock: Option<Duration>,
@@ -51,12 +60,18 @@ fn parse_parallel(text: &str) -> Result<usize, String> {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let to = open::parse_address(&args.to)?;
     let source = open::store(context, Access::Read).await?;
+    apart(context, &to)?;
     if args.dry_run {
         return plan(&to, &*source, context).await;
     }
-    let target = to.create().await?;
+    let target = if args.create { to.create().await } else { to.open().await };
+    let target = target.map_err(|error| if args.create { error.into() } else { no_copy(error, &to) })?;
     not_itself(&*source, &*target)?;
     let target = open::wrapped(context, target, Access::Write);
+    if !args.create && target.stat(&layout::format()).await?.is_none() {
+        let what = format!("{} holds no copy of a repository", target.address());
+        return Err(Failure::new(Exit::Refused, what, CREATE));
+    }
     let now = context.clock.now();
     let options = Options {
         parallel: args.parallel,
@@ -87,16 +102,42 @@ fn not_itself(source: &dyn Store, target: &dyn Store) -> Result<(), Failure> {
     Err(Failure::usage(what, "--repo is what is copied, --to where the copy goes: give another place"))
 }
 
-async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Result<Exit, Failure> {
-    let target = to.open().await.map_err(|error| match error {
-        StoreError::Gone { .. } => Failure::because(
-            Exit::Unreachable,
-            "cannot look at the place that the copy would go to",
-            error,
-            "a dry run makes no folder: is the disk plugged in and the address right? Without --dry-run it is made",
-        ),
+/// What to do about a place that holds no copy.
+const CREATE: &str =
+    "nothing was copied: is the disk mounted and the address right? To begin a copy there, give --create, once";
+
+/// A folder that is not there is no copy either.
+fn no_copy(error: StoreError, to: &StoreUrl) -> Failure {
+    match error {
+        StoreError::Gone { .. } => {
+            Failure::because(Exit::Refused, format!("{to} holds no copy of a repository"), error, CREATE)
+        }
         error => error.into(),
-    })?;
+    }
+}
+
+/// One folder in the other would be copied into itself, or fill the source's disk twice.
+fn apart(context: &Context, to: &StoreUrl) -> Result<(), Failure> {
+    let (StoreUrl::File { path: from, .. }, StoreUrl::File { path: to, .. }) = (open::address(context)?, to) else {
+        return Ok(());
+    };
+    let (from, to) = (real_path(&from), real_path(to));
+    if from != to && (from.starts_with(&to) || to.starts_with(&from)) {
+        let what = format!("{} and {} lie in one another", from.display(), to.display());
+        return Err(Failure::usage(what, "a copy needs a place of its own, on another disk if it is to be of use"));
+    }
+    Ok(())
+}
+
+async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Result<Exit, Failure> {
+    let target: Arc<dyn Store> = match to.open().await {
+        Ok(target) => target,
+        // A folder that is not there holds nothing.
+        Err(StoreError::Gone { .. }) if matches!(to, StoreUrl::File { .. }) => {
+            Arc::new(MemoryStore::new(context.clock.clone()).named(&to.to_string()))
+        }
+        Err(error) => return Err(error.into()),
+    };
     not_itself(source, &*target)?;
     let target = open::wrapped(context, target, Access::Read);
     let plan: Plan = operation::plan(source, &*target).await?;
@@ -117,6 +158,9 @@ async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Resul
         plan.target,
         plan.present
     ))?;
+    if plan.first {
+        context.say("there is no copy yet: it needs --create, and the right disk mounted")?;
+    }
     Ok(Exit::Done)
 }
 
@@ -134,14 +178,17 @@ fn tell(report: &Report, target: &dyn Store, context: &mut Context) -> Result<Ex
         };
         context.talk.warn(&format!("{} {what}", damaged.object));
     }
-    context.out.line(&format!(
-        "copied {} ({}) to {}, where {} were already; {} among the new",
-        count(report.copied, "object"),
-        units::bytes(report.copied_bytes),
-        target.address(),
-        report.present,
-        count(report.snapshots, "snapshot record")
-    ))?;
+    context.summary(
+        false,
+        &format!(
+            "copied {} ({}) to {}, where {} were already; {} among the new",
+            count(report.copied, "object"),
+            units::bytes(report.copied_bytes),
+            target.address(),
+            report.present,
+            count(report.snapshots, "snapshot record")
+        ),
+    )?;
     if report.locks_extended > 0 {
         context.say(&format!("extended {}", count(report.locks_extended, "object lock")))?;
     }

@@ -1,7 +1,10 @@
 //! `restore`: files of a snapshot into a directory.
 
+mod all;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -13,12 +16,17 @@ use crate::cli::open::{self, Access};
 use crate::cli::output::{count, entries};
 use crate::cli::prompt::confirm;
 use crate::cli::{patterns, progress, select, verified};
+use crate::format::entry::{TreePath, escape};
 use crate::recover::select::Selection;
 use crate::recover::{Overwrite, RestorePlan, RestoreProblem, RestoreReport, run_restore};
+use crate::repo::Repository;
+use crate::repo::fetch::Reader;
+use crate::repo::snapshots::{Chain, Snapshot};
 use crate::tree::exclude::Excludes;
 
 const EXAMPLES: &str = "\
 Examples:
+  homelab-dr restore --all --target /srv/restored --identity ~/homelab-dr.key
   homelab-dr restore latest:photos --target /srv/photos --identity ~/homelab-dr.key
   homelab-dr restore latest:photos:2026/summer --target ~/summer --include '*.jpg'
   homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run";
@@ -30,17 +38,22 @@ const DELETED_SHOWN: usize = 20;
 ///
 /// Every byte is checked against its id before it is written, and a file gets its times and owner when it is whole. After
 /// an interruption run it again: it goes on. What could not be re-applied, such as owners without root, is listed and
-/// ends with exit code 3. What is damaged is listed, everything else is restored, and the exit code is 4.
+/// ends with exit code 3. What is damaged is listed, everything else is restored, and the exit code is 4. A snapshot is of
+/// one source; --all restores the newest of every source, and ends with the gravest of their exit codes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
-    #[arg(value_name = "SNAPSHOT[:PATH]", help = select::SNAPSHOT_PATH_HELP)]
-    snapshot: OsString,
+    #[arg(value_name = "SNAPSHOT[:PATH]", help = select::SNAPSHOT_PATH_HELP, required_unless_present = "all")]
+    snapshot: Option<OsString>,
+    /// The newest snapshot of every source, each into a directory of the source's name below DIR; / in a name becomes %2F
+    #[arg(long, conflicts_with_all = ["snapshot", "delete"])]
+    all: bool,
     /// The directory to restore into, made if it is not there; what lies in PATH comes directly below it
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
-    /// Only what matches this pattern, and everything below it; may be repeated
+    /// Only what matches this pattern, and everything below it; may be repeated. A pattern with a slash counts from the top of
+    /// the snapshot, also when a PATH is given, and so do those of --exclude
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
     #[command(flatten)]
@@ -96,16 +109,65 @@ struct Document {
     problems: Vec<ProblemDocument>,
 }
 
+/// What of the repository goes where.
+struct What<'a> {
+    snapshot: &'a Snapshot,
+    within: TreePath,
+    target: PathBuf,
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::with_identity(context, Access::Verify).await?;
     let chain = open::chain(context, &repository).await?;
-    let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
+    let Some(given) = &args.snapshot else { return all::run(&args, &repository, &chain, context).await };
+    let (snapshot, within) = select::snapshot_path(context, &chain, given)?;
     let reader = open::reader(context, &repository).await?;
+    let what = What { snapshot, within, target: args.target.clone() };
+    let (report, plan) = restore(&args, &what, &repository, &reader, context).await?;
+    if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
+        let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
+        let help =
+            "patterns are compared with paths as `homelab-dr ls -R SNAPSHOT` shows them; quote them from the shell";
+        return Err(Failure::usage(what, help));
+    }
+    let exit = tell(&report, &snapshot.id.hex(), &plan, context)?;
+    if report.verified && repository.refuse_if_removed().is_ok() {
+        verified::record(context, &repository, &[snapshot.id]).await?;
+    }
+    if given == "latest" {
+        tell_of_others(snapshot, &chain, context)?;
+    }
+    Ok(exit)
+}
+
+/// `latest` is one snapshot and sounds like more.
+fn tell_of_others(snapshot: &Snapshot, chain: &Chain, context: &mut Context) -> Result<(), Failure> {
+    let of = &snapshot.record.source;
+    let others: Vec<String> =
+        all::sources(chain).into_iter().filter(|source| source != of).map(|source| escape(source.as_bytes())).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    context.say(&format!(
+        "note: this was the newest snapshot of {}; not restored: {}. `restore --all` restores every source",
+        escape(of.as_bytes()),
+        others.join(", ")
+    ))
+}
+
+/// Restores, after asking if something would be deleted.
+async fn restore(
+    args: &Args,
+    what: &What<'_>,
+    repository: &Arc<Repository>,
+    reader: &Arc<Reader>,
+    context: &Context,
+) -> Result<(RestoreReport, RestorePlan), Failure> {
     let include = (!args.include.is_empty()).then(|| Excludes::new(&args.include)).transpose()?;
     let mut plan = RestorePlan {
-        root: snapshot.record.root,
-        within,
-        target: args.target.clone(),
+        root: what.snapshot.record.root,
+        within: what.within.clone(),
+        target: what.target.clone(),
         selection: Selection { include, exclude: args.exclude.excludes()? },
         overwrite: match args.overwrite {
             When::Never => Overwrite::Never,
@@ -120,29 +182,19 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let operation = context.operation(repository.clone());
     if plan.delete && !plan.dry_run && !args.yes && plan.target.exists() {
         plan.dry_run = true;
-        let would = run_restore(&operation, &reader, &plan).await?;
+        let would = run_restore(&operation, reader, &plan).await?;
         ask_to_delete(&would, &plan, context)?;
         plan.dry_run = false;
     }
     context.progress.begin("restoring", "file");
     if plan.within.as_bytes().is_empty() && plan.selection.include.is_none() && args.exclude.is_empty() {
-        let statistics = snapshot.record.statistics;
+        let statistics = what.snapshot.record.statistics;
         context.progress.expect(statistics.files, statistics.bytes, false);
     }
     let display = progress::show(context);
-    let report = run_restore(&operation, &reader, &plan).await;
+    let report = run_restore(&operation, reader, &plan).await;
     display.finish();
-    let report = report?;
-    if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
-        let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
-        let help = "patterns are compared with paths as `homelab-dr ls -R SNAPSHOT[:PATH]` shows them; quote them from the shell";
-        return Err(Failure::usage(what, help));
-    }
-    let exit = tell(&report, &snapshot.id.hex(), &plan, context)?;
-    if report.verified {
-        verified::record(context, &repository, &[snapshot.id]).await?;
-    }
-    Ok(exit)
+    Ok((report?, plan))
 }
 
 /// Shows what would go, and asks.
@@ -163,25 +215,32 @@ fn ask_to_delete(would: &RestoreReport, plan: &RestorePlan, context: &Context) -
     confirm(false, "Remove them?")
 }
 
-fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Context) -> Result<Exit, Failure> {
-    let exit = match (report.found_damage(), report.problems.is_empty()) {
+fn exit_of(report: &RestoreReport) -> Exit {
+    match (report.found_damage(), report.problems.is_empty()) {
         (true, _) => Exit::Damaged,
         (false, false) => Exit::Problems,
         (false, true) => Exit::Done,
-    };
+    }
+}
+
+fn document(report: &RestoreReport, id: &str, plan: &RestorePlan) -> Document {
+    Document {
+        snapshot: id.to_owned(),
+        dry_run: plan.dry_run,
+        chosen: report.chosen,
+        files: report.files,
+        bytes: report.bytes,
+        others: report.others,
+        unchanged: report.unchanged,
+        deleted: report.deleted.iter().map(TreePath::display).collect(),
+        problems: report.problems.iter().map(problem_document).collect(),
+    }
+}
+
+/// The problems, and of a dry run what would be deleted.
+fn warn_of(report: &RestoreReport, plan: &RestorePlan, context: &mut Context) -> Result<(), Failure> {
     if context.out.json {
-        context.out.document(&Document {
-            snapshot: id.to_owned(),
-            dry_run: plan.dry_run,
-            chosen: report.chosen,
-            files: report.files,
-            bytes: report.bytes,
-            others: report.others,
-            unchanged: report.unchanged,
-            deleted: report.deleted.iter().map(crate::format::entry::TreePath::display).collect(),
-            problems: report.problems.iter().map(problem_document).collect(),
-        })?;
-        return Ok(exit);
+        return Ok(());
     }
     for problem in &report.problems {
         context.talk.warn(&message(problem));
@@ -191,25 +250,39 @@ fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Cont
             context.out.line(&format!("would remove {}", path.display()))?;
         }
     }
+    Ok(())
+}
+
+fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Context) -> Result<Exit, Failure> {
+    let exit = exit_of(report);
+    if context.out.json {
+        context.out.document(&document(report, id, plan))?;
+        return Ok(exit);
+    }
+    warn_of(report, plan, context)?;
     let verb = if plan.dry_run { "would restore" } else { "restored" };
-    context.out.line(&format!(
-        "{verb} {} ({}){} into {}{}{}",
-        count(report.files, "file"),
-        units::bytes(report.bytes),
-        // Directories, links and the like, and what only got its owner, mode or time.
-        match report.others {
-            0 => String::new(),
-            1 => " and 1 other entry".to_owned(),
-            others => format!(" and {others} other entries"),
-        },
-        plan.target.display(),
-        if report.unchanged == 0 {
-            String::new()
-        } else {
-            format!("; {} left as it was there", entries(report.unchanged))
-        },
-        if report.deleted.is_empty() { String::new() } else { format!("; {} removed", report.deleted.len()) }
-    ))?;
+    context.summary(
+        plan.dry_run,
+        &format!(
+            "{verb} {} ({}){} into {}{}{}",
+            count(report.files, "file"),
+            units::bytes(report.bytes),
+            // Directories, links and the like, and what only got its owner, mode or time.
+            match report.others {
+                0 => String::new(),
+                1 => " and 1 other entry".to_owned(),
+                others => format!(" and {others} other entries"),
+            },
+            plan.target.display(),
+            if report.unchanged == 0 {
+                String::new()
+            } else {
+                let were = if report.unchanged == 1 { "was" } else { "were" };
+                format!("; {} {were} there already", entries(report.unchanged))
+            },
+            if report.deleted.is_empty() { String::new() } else { format!("; {} removed", report.deleted.len()) }
+        ),
+    )?;
     if !report.problems.is_empty() {
         context.out.flush()?;
         context.talk.warn(&format!("{}, listed above", count(report.problems.len() as u64, "problem")));

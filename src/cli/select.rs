@@ -1,8 +1,9 @@
 //! From `SNAPSHOT[:PATH]` on the command line to a snapshot and a path in its tree.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
-use crate::base::when::{Selector, SnapshotPath, select};
+use crate::base::when::{Selector, SelectorError, SnapshotPath, select};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -18,7 +19,7 @@ pub(crate) const SNAPSHOT_PATH_HELP: &str = "An id or its start, latest, latest:
 
 /// The snapshot that a text names.
 pub(crate) fn snapshot<'a>(context: &Context, chain: &'a Chain, text: &str) -> Result<&'a Snapshot, Failure> {
-    let selector = Selector::parse(text, context.zone())?;
+    let selector = Selector::parse(text, context.zone()).map_err(|error| latest_meant(error, chain, text.as_ref()))?;
     Ok(select(&selector, &chain.snapshots)?)
 }
 
@@ -28,9 +29,20 @@ pub(crate) fn snapshot_path<'a>(
     chain: &'a Chain,
     text: &OsStr,
 ) -> Result<(&'a Snapshot, TreePath), Failure> {
-    let parsed = SnapshotPath::parse(text, context.zone())?;
+    let parsed = SnapshotPath::parse(text, context.zone()).map_err(|error| latest_meant(error, chain, text))?;
     let snapshot = select(&parsed.snapshot, &chain.snapshots)?;
     Ok((snapshot, tree_path(parsed.path.as_deref().unwrap_or_default())?))
+}
+
+/// `photos:a.jpg` for `latest:photos:a.jpg`: a source where a snapshot is expected.
+fn latest_meant(error: SelectorError, chain: &Chain, text: &OsStr) -> Failure {
+    let bytes = text.as_bytes();
+    let head = bytes.split(|byte| *byte == b':').next().unwrap_or_default();
+    if !chain.snapshots.iter().any(|snapshot| snapshot.record.source.as_bytes() == head) {
+        return error.into();
+    }
+    let what = format!("{:?} begins with a source, and a snapshot is expected", escape(bytes));
+    Failure::usage(what, format!("write latest:{}", escape(bytes)))
 }
 
 /// A path as people write it: slashes around it and `.` in it mean nothing.

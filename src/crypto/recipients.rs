@@ -172,6 +172,21 @@ impl Recipient {
         }
     }
 
+    /// How many characters all recipients of its kind begin with: `age1`, `age1yubikey1`, or the type of an SSH key and the
+    /// head of its encoding.
+    pub fn common_chars(&self) -> usize {
+        /// Of `ssh-ed25519`: 4 + 11 + 4 bytes in base64, but for the bits that belong to the key.
+        const ED25519: usize = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI".len();
+        /// Of `ssh-rsa`: type, the exponent 65537 and the head of the modulus.
+        const RSA: usize = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ".len();
+        match &self.key {
+            Key::Ssh(_) if self.text.starts_with("ssh-rsa") => RSA,
+            Key::Ssh(_) => ED25519,
+            // Bech32: the last 1 ends what is readable, the data has none.
+            _ => self.text.rfind('1').map_or(0, |at| at + 1),
+        }
+    }
+
     /// Long enough to tell one recipient from another, short enough for a line: `age1qyqszqg…7x4s2k`.
     pub fn short(&self) -> String {
         let chars: Vec<char> = self.text.chars().collect();

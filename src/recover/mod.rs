@@ -339,7 +339,8 @@ impl Restore<'_> {
         };
         if leave {
             self.passed(size);
-            self.report.unchanged += 1;
+            // The target itself is nothing of the snapshot that a person would count.
+            self.report.unchanged += u64::from(!entry.path.as_bytes().is_empty());
             if is_directory {
                 self.directories.add(entry); // its mtime changes when something in it does
             }

@@ -149,6 +149,8 @@ async fn carry_out_run(
     for (id, writes) in left {
         match reader.data(&id).await {
             Ok(plain) => write_blob(&context.progress, &plain, writes),
+            // No damage: this identity may not read it, nor what comes after.
+            Err(error @ RepoError::Removed { .. }) => return Err(error),
             Err(error) => {
                 let reason = reader.blame(error).await?.to_string();
                 fail(writes, || RepoError::Tree { at: format!("blob {}", id.short()), reason: reason.clone() });

@@ -1,5 +1,6 @@
 //! Why an operation on a repository failed.
 
+use crate::base::clock::Time;
 use crate::base::id::{BlobId, ObjectId, RepositoryId};
 use crate::crypto::aead::SealError;
 use crate::crypto::content::ContentError;
@@ -95,6 +96,16 @@ pub enum RepoError {
     NoAccess {
         /// The store's address.
         store: String,
+    },
+    /// The identity opens keys of an earlier epoch only: its recipient was removed, and this place still holds the old access object, as copies do.
+    #[error("this identity was removed from the repository (epoch {epoch}, {}): {store} does not open to it what was stored since", .at.utc().format("%Y-%m-%d"))]
+    Removed {
+        /// The store's address.
+        store: String,
+        /// The first epoch that is closed to it.
+        epoch: u32,
+        /// When that began.
+        at: Time,
     },
     /// An identity is needed and none was given.
     #[error("reading content needs a recovery identity: the writer key cannot open what it wrote")]

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::base::clock::Time;
 use crate::base::id::RepositoryId;
 use crate::chunker::Chunker;
 use crate::crypto::content::{ContentKey, epoch_public};
@@ -21,7 +22,7 @@ use crate::format::record::{self, AccessRecord, EpochRecord, FORMAT_VERSION, For
 use crate::repo::error::RepoError;
 use crate::repo::layout;
 use crate::repo::sealed;
-use crate::store::{Key, Store, StoreError};
+use crate::store::{Key, Listed, Store, StoreError};
 
 /// An opened repository: a store and the keys that are held.
 pub struct Repository {
@@ -38,6 +39,8 @@ pub struct Repository {
     pub(crate) secrets: Option<AccessRecord>,
     /// The public half of the identity that opened it; `None` for a writer key.
     pub opened_by: Option<String>,
+    /// The first epoch whose keys the identity does not hold, and when it began: its recipient was removed.
+    removed: Option<(u32, Time)>,
     root: RootPublic,
     writer_keys: (Secret, Secret, Secret),
 }
@@ -211,6 +214,15 @@ impl Repository {
         for earlier in epochs.iter().skip(1) {
             meta.add(earlier.number, earlier.metadata_key.duplicate());
         }
+        let mut removed = None;
+        for number in later_epochs(&begun, current.number) {
+            // The metadata key outlives a removal. A record that it does not open, or that the root key did not sign, says nothing: anybody can plant one.
+            let keys = MetaKeys::new(id, number, current.metadata_key.duplicate());
+            if let Ok(later) = read_epoch(&*store, &keys, &root, &current.metadata_key).await {
+                meta.add(number, current.metadata_key.duplicate());
+                removed = removed.or(Some((number, later.created)));
+            }
+        }
         let epoch = read_epoch(&*store, &meta, &root, &current.metadata_key).await?;
         if epoch.public != epoch_public(&current.private) {
             let reason = "its public key is not that of the private key in access/".to_owned();
@@ -218,7 +230,18 @@ impl Repository {
         }
         let writer_keys =
             (current.metadata_key.duplicate(), access.chunk_id_key.duplicate(), access.chunker_key.duplicate());
-        Ok(Self::assemble(store, id, pinned.is_some(), meta, epoch, Some((access, opened.by)), root, writer_keys))
+        let verified = pinned.is_some();
+        let mut opened = Self::assemble(store, id, verified, meta, epoch, Some((access, opened.by)), root, writer_keys);
+        opened.removed = removed;
+        Ok(opened)
+    }
+
+    /// Fails if the recipient of the identity that opened it was removed: what was stored since is closed to it.
+    pub fn refuse_if_removed(&self) -> Result<(), RepoError> {
+        match self.removed {
+            Some((epoch, at)) => Err(RepoError::Removed { store: self.store.address(), epoch, at }),
+            None => Ok(()),
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "private; the one place where the parts meet")]
@@ -235,7 +258,7 @@ impl Repository {
         let hasher = BlobHasher::new(&writer_keys.1);
         let chunker = Chunker::new(&writer_keys.2);
         let (secrets, opened_by) = secrets.unzip();
-        Self { store, id, verified, meta, hasher, chunker, epoch, secrets, opened_by, root, writer_keys }
+        Self { store, id, verified, meta, hasher, chunker, epoch, secrets, opened_by, removed: None, root, writer_keys }
     }
 
     /// The same repository seen through another store, such as a wrapper that counts or slows.
@@ -296,6 +319,9 @@ impl Repository {
         wrap: &[u8],
     ) -> Result<Result<ContentKey, crate::crypto::content::ContentError>, RepoError> {
         let secrets = self.secrets.as_ref().ok_or(RepoError::IdentityNeeded)?;
+        if self.removed.is_some_and(|(first, _)| first <= epoch) {
+            self.refuse_if_removed()?;
+        }
         let broken = Err(crate::crypto::content::ContentError::Broken);
         Ok(secrets
             .epochs
@@ -319,6 +345,18 @@ impl Repository {
             _ => Ok(()),
         }
     }
+}
+
+/// Most epochs beyond those of the identity that are looked at: a person removes few recipients, and planted names cost a read each.
+const LATER_EPOCHS_MAX: usize = 256;
+
+/// Numbers below `epochs/` above `held`, the lowest first.
+fn later_epochs(begun: &[Listed], held: u32) -> Vec<u32> {
+    let number = |entry: &Listed| entry.key.file_name().parse().ok().filter(|n| layout::epoch(*n) == entry.key);
+    let mut later: Vec<u32> = begun.iter().filter_map(number).filter(|number| *number > held).collect();
+    later.sort_unstable();
+    later.truncate(LATER_EPOCHS_MAX);
+    later
 }
 
 /// The highest number below `epochs/`.

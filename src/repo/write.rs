@@ -199,6 +199,11 @@ impl Writer {
         self.uploads.stored_bytes().load(Ordering::Relaxed)
     }
 
+    /// Counts them while it is finished.
+    pub(crate) fn stored_counter(&self) -> Arc<AtomicU64> {
+        self.uploads.stored_bytes()
+    }
+
     /// The session's object, as it was stored.
     pub(crate) fn session_object(&self) -> (Key, Bytes) {
         self.session.clone()

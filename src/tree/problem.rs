@@ -59,6 +59,17 @@ pub enum Cause {
     /// A mount point, and only one file system was asked for.
     #[error("it lies on another file system")]
     OtherFileSystem,
+    /// The repository that the backup goes to: its packs would be stored in it again, night after night.
+    #[error("it is the repository that this backup goes to")]
+    Repository,
+    /// A file that opens backups lies among what is backed up.
+    #[error(
+        "it holds an identity: whoever reads it reads the backups, and in the backup it helps nobody who has lost it"
+    )]
+    Identity,
+    /// A writer key lies among what is backed up.
+    #[error("it holds a writer key: whoever can read this backup can write to the repository")]
+    WriterKey,
     /// A kind of file that this version does not know.
     #[error("this kind of file is not known")]
     UnknownKind,
@@ -91,7 +102,14 @@ pub enum Cause {
 impl Problem {
     pub(crate) const fn new(path: TreePath, operation: &'static str, cause: Cause) -> Self {
         let severity = match cause {
-            Cause::Vanished | Cause::Grew | Cause::Touched | Cause::Socket | Cause::OtherFileSystem => Severity::Note,
+            Cause::Vanished
+            | Cause::Grew
+            | Cause::Touched
+            | Cause::Socket
+            | Cause::OtherFileSystem
+            | Cause::Repository
+            | Cause::Identity
+            | Cause::WriterKey => Severity::Note,
             _ => Severity::Problem,
         };
         Self { path, operation, cause, severity }

@@ -29,6 +29,8 @@ pub struct WalkOptions {
     pub exclude: Excludes,
     /// Keep mount points below the source as empty directories.
     pub one_file_system: bool,
+    /// A directory that is skipped wherever it is met, by its inode: the repository itself.
+    pub repository: Option<std::path::PathBuf>,
 }
 
 /// Iterates over a source, see [`Source::walk`]. A problem with one entry is an item, and the walk goes on.
@@ -45,6 +47,8 @@ pub struct Walk {
     /// Files with several names: the first one, and how many are still to come.
     links: HashMap<InodeKey, (TreePath, u32)>,
     xattrs: xattrs::Reader,
+    /// The inode of [`WalkOptions::repository`].
+    repository: Option<InodeKey>,
 }
 
 struct Frame {
@@ -65,7 +69,14 @@ struct Enter {
 
 impl Walk {
     pub(super) fn new(source: Source, options: WalkOptions) -> Self {
+        // One that is not there is not met.
+        let repository = options.repository.as_deref().and_then(|path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = rustix::fs::openat(rustix::fs::CWD, path, flags, rustix::fs::Mode::empty()).ok()?;
+            Inode::of(&directory).ok().map(|inode| inode.key())
+        });
         Self {
+            repository,
             source,
             options,
             roots_seen: 0,
@@ -171,6 +182,9 @@ impl Walk {
         let is_directory = inode.file_type == FileType::Directory;
         if !is_root && self.options.exclude.excludes(&path, is_directory) {
             return;
+        }
+        if !is_root && is_directory && self.repository == Some(inode.key()) {
+            return self.ready.push_back(Err(Problem::new(path, "skipping", Cause::Repository)));
         }
         let device = device.unwrap_or(inode.device);
         let elsewhere = self.options.one_file_system && inode.device != device;

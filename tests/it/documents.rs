@@ -133,9 +133,23 @@ async fn the_procedures_of_the_operations_page_work() {
         let (code, told) = do_it(night.clone()).await;
         assert_eq!(code, Some(0), "{told}");
     }
-    // A folder that is not there ends the script loudly, before anything is forgotten.
-    let (code, told) = do_it(night.replace("backup photos", "backup no-such-folder")).await;
-    assert!(code != Some(0) && !told.contains("+ homelab-dr forget"), "{code:?} {told}");
+    // With the options of the cron line the program itself says nothing.
+    let (code, told) = do_it(format!("set +x; set -- --quiet; {night}")).await;
+    assert_eq!((code, told.trim_end().ends_with("set +x"), told.lines().count()), (Some(0), true, 1), "{told}");
+    // A folder that is not there and a dump that fails are told at the end; what comes after is backed up, nothing is forgotten.
+    for (whole, broken, expected) in [
+        ("backup volumes", "backup no-such-folder", 2),
+        ("echo 'a dump'", "sh -c 'echo half a dump; exit 4'", 4),
+        ("echo 'a dump'", "true", 3),
+    ] {
+        assert!(night.contains(whole), "{night}");
+        let (code, told) = do_it(night.replace(whole, broken)).await;
+        assert_eq!(code, Some(expected), "{told}");
+        assert!(told.contains("+ run homelab-dr backup photos") && told.contains("+ run homelab-dr check"), "{told}");
+        assert!(!told.contains("+ run homelab-dr forget"), "{told}");
+    }
+    let (_, told) = do_it(night.replace("echo 'a dump'", "true")).await;
+    assert!(told.contains("NOTHING WAS BACKED UP: pg/app"), "{told}");
 
     let elsewhere = with(
         indented(OPERATIONS, "## On another machine"),

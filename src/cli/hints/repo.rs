@@ -41,6 +41,10 @@ impl Advise for RepoError {
                 Exit::Key,
                 "the writer key was replaced; install the new one, which whoever holds an identity has",
             ),
+            Self::Removed { .. } => Advice::new(
+                Exit::Key,
+                "nothing is damaged: give the identity of a recipient that stayed. What was stored before can still be restored with this one",
+            ),
             Self::NoAccess { .. } => Advice::new(
                 Exit::Damaged,
                 "the objects below access/ are gone; bring them back from a copy (`replicate`), or from an older version in the bucket",

@@ -1,13 +1,15 @@
 //! `keys add` and `keys remove`: another set of recipients.
 
+use std::sync::Arc;
+
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::keys::list::{Document, rows};
 use crate::cli::open::{self, Access};
-use crate::cli::prompt::confirm;
+use crate::cli::prompt::{TerminalPrompt, confirm};
 use crate::cli::recipients;
-use crate::crypto::recipients::Recipient;
+use crate::crypto::recipients::{Prompt, Recipient, unwrap, wrap};
 use crate::repo::Repository;
 use crate::repo::create::change_recipients;
 
@@ -26,16 +28,21 @@ pub(crate) struct AddArgs {
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
-  homelab-dr keys remove age1qyqszqg… --identity ~/homelab-dr.key";
+  homelab-dr keys remove age1qyqszqg… --identity ~/homelab-dr.key
+  homelab-dr keys remove \"$(cat old.pub)\" --identity ~/homelab-dr.key";
+
+/// Characters of a recipient beyond what all of its kind begin with, if not all of it is given.
+const START_CHARS_MIN: usize = 12;
 
 /// Take a recipient away (needs an identity)
 ///
 /// Whoever held its identity may have kept a copy of the repository's keys and can read what was written until now. The
-/// last recipient cannot be removed.
+/// last recipient cannot be removed, and the one whose identity is used only if another one that stays is given too. Copies
+/// of the repository that are not kept up to date still know the removed one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = REMOVE_EXAMPLES)]
 pub(crate) struct RemoveArgs {
-    /// The recipient, or the start of it, as `keys list` shows it
+    /// The recipient as `keys list` shows it, or the start of it: at least 12 characters after what all of its kind begin with
     #[arg(value_name = "RECIPIENT")]
     recipient: String,
     /// Do not ask
@@ -57,7 +64,7 @@ async fn change(repository: &Repository, recipients: &[Recipient], context: &mut
         context.out.document(&Document { fingerprint: repository.fingerprint().to_string(), recipients: rows })?;
     } else {
         let count = recipients.len();
-        context.out.line(&format!("{count} recipient{} can read it now", if count == 1 { "" } else { "s" }))?;
+        context.summary(false, &format!("{count} recipient{} can read it now", if count == 1 { "" } else { "s" }))?;
     }
     Ok(Exit::Done)
 }
@@ -80,6 +87,14 @@ pub(crate) async fn add(args: AddArgs, context: &mut Context) -> Result<Exit, Fa
     change(&repository, &all, context).await
 }
 
+/// Whether one of the given identities opens what is wrapped to these recipients: the proof that whoever removes their own key keeps one.
+fn one_opens(left: &[Recipient], context: &Context) -> Result<bool, Failure> {
+    let identities = context.globals.identities()?;
+    let prompt: Arc<dyn Prompt> = Arc::new(TerminalPrompt);
+    let wrapped = wrap(b"tried out", left)?;
+    Ok(unwrap(&wrapped, &identities, &prompt).is_ok())
+}
+
 pub(crate) async fn remove(args: RemoveArgs, context: &mut Context) -> Result<Exit, Failure> {
     let given = args.recipient.trim();
     if crate::cli::globals::holds_secret(given) {
@@ -87,14 +102,27 @@ pub(crate) async fn remove(args: RemoveArgs, context: &mut Context) -> Result<Ex
     }
     let repository = open::with_identity(context, Access::Write).await?;
     let all = held(&repository)?;
-    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|recipient| recipient.as_str().starts_with(given));
+    let exact = Recipient::parse(given).ok();
+    let meant = |recipient: &Recipient| match &exact {
+        Some(exact) => exact == recipient,
+        None => recipient.as_str().starts_with(given),
+    };
+    let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(meant);
     let gone = match gone.as_slice() {
-        [one] if !given.is_empty() => one,
+        [one] if exact.is_some() || given.len() >= one.common_chars() + START_CHARS_MIN => one,
         [] => {
             return Err(Failure::usage(
                 format!("no recipient begins with {given:?}"),
                 "`homelab-dr keys list` shows them",
             ));
+        }
+        [one] => {
+            let what = format!("{given:?} is too little of {}", one.short());
+            let help = format!(
+                "give the whole recipient, as `homelab-dr keys list` shows it, or its first {} characters",
+                one.common_chars() + START_CHARS_MIN
+            );
+            return Err(Failure::usage(what, help));
         }
         many => {
             let what = format!("{given:?} is the start of {} recipients", many.len());
@@ -108,8 +136,12 @@ pub(crate) async fn remove(args: RemoveArgs, context: &mut Context) -> Result<Ex
             "add another one first: homelab-dr keys add --recipient age1…",
         ));
     }
-    if repository.opened_by.as_deref() == Some(gone.as_str()) {
-        context.talk.warn("this is the recipient of the identity that you gave: see that you hold another one");
+    if repository.opened_by.as_deref() == Some(gone.as_str()) && !one_opens(&left, context)? {
+        return Err(Failure::new(
+            Exit::Refused,
+            "this is the recipient of the identity that you gave, and none of a recipient that stays was given",
+            "give a second --identity, of one that stays: it is tried, and then this one goes",
+        ));
     }
     context.talk.say(&format!("removes {}; {} left", gone.short(), left.len()));
     confirm(args.yes, "Remove it?")?;

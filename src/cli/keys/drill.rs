@@ -48,10 +48,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         return Ok(Exit::Done);
     }
     let recipient = if done.drill.recipient.is_empty() { "an identity" } else { &done.drill.recipient };
-    context.out.line(&format!("{} opens {}", escape(recipient.as_bytes()), repository.store.address()))?;
+    context.summary(false, &format!("{} opens {}", escape(recipient.as_bytes()), repository.store.address()))?;
     match (&done.file, done.drill.snapshot) {
         (Some(file), Some(id)) => {
-            context.out.line(&format!("and read {} of {file} in snapshot {}", units::bytes(done.bytes), id.short()))?;
+            context.summary(
+                false,
+                &format!("and read {} of {file} in snapshot {}", units::bytes(done.bytes), id.short()),
+            )?;
         }
         _ => context.say("there is no content yet: hold the drill again after the first backup")?,
     }

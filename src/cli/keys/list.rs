@@ -44,6 +44,7 @@ pub(super) fn rows(recipients: &[String], mine: Option<&str>) -> Vec<Row> {
 
 pub(crate) async fn run(_: Args, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::with_identity(context, Access::Read).await?;
+    repository.refuse_if_removed()?; // the list that it opens is an old one
     let rows = rows(repository.recipients().unwrap_or_default(), repository.opened_by.as_deref());
     if context.out.json {
         let fingerprint = repository.fingerprint().to_string();

@@ -61,6 +61,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let identity = identity(&args, context)?;
     let with_identity = matches!(identity, Identity::Printed(_));
     let repository = open::with_identity(context, Access::Read).await?;
+    repository.refuse_if_removed()?;
     let address = full_address(context)?;
     let fingerprint = repository.fingerprint().to_string();
     let recipients = repository.recipients().unwrap_or_default();
@@ -85,7 +86,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if context.out.json {
         context.out.document(&Document { file, fingerprint, with_identity })?;
     } else {
-        context.out.line(&format!("wrote {}", file.display()))?;
+        context.summary(false, &format!("wrote {}", file.display()))?;
         context.say("Open it in a browser and print it.")?;
         if with_identity {
             context.say("It holds the identity: delete the file once it is printed.")?;
@@ -135,8 +136,8 @@ fn steps(address: &str, fingerprint: &str) -> [Step; 5] {
         step("Prove that the identity opens the repository.", format!("./homelab-dr keys drill {options}")),
         step("See what there is.", format!("./homelab-dr snapshots {options}")),
         step(
-            "Restore, here the newest snapshot of everything.",
-            format!("./homelab-dr restore latest --target restored {options}"),
+            "Restore the newest snapshot of every source, each into a folder below `restored`.",
+            format!("./homelab-dr restore --all --target restored {options}"),
         ),
         step("Look for damage, if something does not come back.", format!("./homelab-dr check --read-data {options}")),
     ]

@@ -60,6 +60,89 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
+fn keys_and_the_repository_among_what_is_backed_up_are_told() {
+    let home = Home::new();
+    let recipient = home.recipient.clone();
+    let init = |key: &str| home.run(&["init", "--repo", "new", "--recipient", &recipient, "--writer-key", key]);
+    for key in ["new/key", "new/../new/x/key", "./new/key"] {
+        init(key).exits(2).says(&["would lie in the repository"]);
+    }
+    assert!(!home.path("new").exists());
+    let ran = home.write(&["backup", ".", "--source", "all", "--quiet"]).exits(0);
+    for warning in ["skipping repo: it is the repository", "key: it holds an identity", "writer: it holds a writer key"]
+    {
+        assert!(ran.err.contains(warning), "{warning}: {}", ran.err);
+    }
+    let listed = home.write(&["ls", "-R", "latest"]).exits(0).out;
+    assert!(listed.contains("key\n") && listed.contains("writer\n") && !listed.contains("repo"), "{listed}");
+    for inside in ["repo", "repo/packs", "./source/../repo"] {
+        home.write(&["backup", inside, "--source", "x"]).exits(2).says(&["is the repository itself"]);
+    }
+}
+
+#[test]
+fn small_slips_get_the_right_hint() {
+    let home = Home::new();
+    home.backup();
+    home.write(&["ls", "files:a"]).exits(2).says(&["begins with a source", "write latest:files:a"]);
+    home.write(&["diff", "files", "latest"]).exits(2).says(&["write latest:files"]);
+    home.write(&["ls", "nothing:a"]).exits(2).says(&["names no snapshot"]);
+    for args in [&["help"][..], &["help", "backup"], &["help", "keys", "add"], &["keys", "help", "add"]] {
+        assert!(home.run(args).exits(0).out.contains("Usage: homelab-dr"), "{args:?}");
+    }
+    let plan = home.write(&["forget", "--keep-last", "1", "--dry-run"]).exits(0).out;
+    assert!(plan.contains("TAGS") && plan.contains("day=1"), "{plan}");
+    let drilled = home.read(&["keys", "drill", "--json"]).exits(0).json();
+    assert_eq!((drilled["file"].as_str(), drilled["bytes"].as_u64()), (Some("a/b/hello.txt"), Some(6)), "{drilled}");
+}
+
+#[test]
+fn quiet_leaves_only_warnings_and_results() {
+    let home = Home::new();
+    home.backup();
+    home.backup();
+    let said = |args: &[&str]| {
+        let ran = home.read(&[args, &["--quiet"]].concat()).exits(0);
+        (ran.out, ran.err)
+    };
+    let nothing = (String::new(), String::new());
+    for args in [
+        &["backup", "source", "--source", "files"][..],
+        &["check"],
+        &["check", "--read-data"],
+        &["restore", "latest", "--target", "out"],
+        &["restore", "--all", "--target", "all"],
+        &["replicate", "--to", "copy", "--create"],
+        &["forget", "--keep-last", "1", "--yes"],
+        &["prune", "--yes"],
+        &["keys", "drill"],
+        &["keys", "paper", "--out", "kit.html"],
+    ] {
+        assert_eq!(said(args), nothing, "{args:?}");
+    }
+    for args in [
+        &["snapshots"][..],
+        &["ls", "latest"],
+        &["stats"],
+        &["forget", "--keep-last", "1", "--dry-run"],
+        &["restore", "latest", "--target", "new", "--dry-run"],
+    ] {
+        assert!(!said(args).0.is_empty(), "{args:?} is asked for its output");
+    }
+}
+
+#[test]
+fn nothing_at_all_shows_the_help() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&[][..], &["keys"]] {
+        let output = super::program().args(args).current_dir(dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("Usage: homelab-dr") && !said.contains("a secret was given"), "{said}");
+    }
+}
+
+#[test]
 fn init_changes_nothing_where_something_is() {
     let home = Home::new();
     let recipient = home.recipient.clone();
@@ -151,7 +234,11 @@ fn what_chooses_nothing_or_copies_to_itself_is_told() {
     home.read(&["restore", "latest", "--target", "out", "--include", "nope"]).exits(2).says(&["--include", "ls -R"]);
     home.run(&["replicate", "--to", "repo"]).exits(2).says(&["to itself", "--to"]);
     home.run(&["replicate", "--to", "repo", "--dry-run"]).exits(2).says(&["to itself"]);
-    home.run(&["replicate", "--to", "copy", "--dry-run"]).exits(5).says(&["makes no folder"]);
+    for inside in ["repo/copy", "repo/../repo/a/b", "."] {
+        home.run(&["replicate", "--to", inside, "--create"]).exits(2).says(&["lie in one another"]);
+        home.run(&["replicate", "--to", inside, "--dry-run"]).exits(2);
+    }
+    assert!(!home.path("repo/copy").exists() && !home.path("repo/a").exists());
     home.read(&["cat", "latest:/a"]).exits(2).says(&["a in snapshot", "is a directory"]);
     home.write(&["ls", "latest:nope"]).exits(2).says(&["there are snapshots of: files", "latest:/"]);
     let found = home.write(&["find", "x", "--source", "nope"]).exits(0);

@@ -43,6 +43,82 @@ fn a_backup_is_listed_looked_into_and_restored() {
 }
 
 #[test]
+fn all_sources_come_back_each_into_a_directory_of_its_own() {
+    let home = Home::new();
+    home.write(&["restore", "--all", "--target", "out", "--identity", "key"]).exits(1).says(&["no snapshots"]);
+    home.backup();
+    std::fs::write(home.path("source/a/b/hello.txt"), "newer\n").unwrap();
+    home.backup();
+    for (folder, source) in [("one", "pg"), ("two", "pg/app"), ("three", "..")] {
+        std::fs::create_dir(home.path(folder)).unwrap();
+        std::fs::write(home.path(folder).join("file"), source).unwrap();
+        home.write(&["backup", folder, "--source", source]).exits(0);
+    }
+    let ran = home.read(&["restore", "--all", "--target", "out"]).exits(0);
+    assert!(ran.out.contains("pg/app") && ran.out.contains("restored 4 sources into out"), "{}", ran.out);
+    for (file, content) in
+        [("files/a/b/hello.txt", "newer\n"), ("pg/file", "pg"), ("pg%2Fapp/file", "pg/app"), ("%2E./file", "..")]
+    {
+        assert_eq!(std::fs::read_to_string(home.path("out").join(file)).unwrap(), content, "{file}");
+    }
+    assert!(!home.path("file").exists());
+    // What one source has of problems does not keep the others from coming back, and is the exit code.
+    std::fs::remove_dir_all(home.path("out")).unwrap();
+    std::fs::create_dir(home.path("out")).unwrap();
+    std::fs::write(home.path("out/files"), "in the way").unwrap();
+    let ran = home.read(&["restore", "--all", "--target", "out", "--json"]);
+    assert!(ran.code != 0 && home.path("out/pg/file").exists(), "{}", ran.out);
+    let told = ran.json();
+    assert_eq!(told["exit"], ran.code);
+    assert_eq!(told["sources"].as_array().unwrap().len(), 4);
+    let one = home.read(&["restore", "latest", "--target", "newest"]).exits(0);
+    assert!(one.err.contains("not restored: files, pg, pg/app") && one.err.contains("--all"), "{}", one.err);
+    let again = home.read(&["restore", "latest", "--target", "newest"]).exits(0);
+    assert!(again.out.contains("1 entry was there already"), "{}", again.out);
+    assert!(!home.read(&["restore", "latest:pg", "--target", "newest2"]).exits(0).err.contains("not restored"));
+    home.read(&["restore", "latest", "--all", "--target", "x"]).exits(2);
+}
+
+#[test]
+fn diff_tells_other_content_from_what_was_only_touched() {
+    use std::time::{Duration, SystemTime};
+    let home = Home::new();
+    let big: Vec<u8> = (0..2_000_000_u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
+    for (name, content) in [("k", &b"one"[..]), ("l", b"two"), ("n", b"three"), ("grows", b"x"), ("big", &big)] {
+        std::fs::write(home.path("source").join(name), content).unwrap();
+    }
+    std::os::unix::fs::symlink("one", home.path("source/link")).unwrap();
+    let first = home.backup();
+    let touch = |name: &str| {
+        let file = std::fs::File::options().append(true).open(home.path("source").join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(1000)).unwrap();
+    };
+    std::fs::write(home.path("source/l"), "TWO").unwrap();
+    std::fs::write(home.path("source/grows"), "xyz").unwrap();
+    ["k", "l", "big"].iter().for_each(|name| touch(name));
+    std::fs::remove_file(home.path("source/link")).unwrap();
+    std::os::unix::fs::symlink("two", home.path("source/link")).unwrap();
+    home.backup();
+    let diff = |ran: super::Ran| -> Vec<String> { ran.exits(0).out.lines().map(str::to_owned).collect() };
+    let blind = diff(home.write(&["diff", &first, "latest"]));
+    let expected = [
+        "m big  time",
+        "M grows  1 B -> 3 B",
+        "~ k  3 B, stored anew, may be the same",
+        "~ l  3 B, stored anew, may be the same",
+        "M link  one -> two",
+    ];
+    assert_eq!(
+        blind.iter().filter(|line| !line.starts_with("m ./")).collect::<Vec<_>>(),
+        expected,
+        "n was never touched"
+    );
+    let seeing = diff(home.read(&["diff", &first, "latest"]));
+    let expected = ["m big  time", "M grows  1 B -> 3 B", "m k  time", "M l  3 B", "M link  one -> two"];
+    assert_eq!(seeing.iter().filter(|line| !line.starts_with("m ./")).collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn standard_input_is_a_source() {
     let home = Home::new();
     let args = ["backup", "--stdin", "--name", "dump.sql", "--source", "pg/app"];
@@ -59,6 +135,55 @@ fn standard_input_is_a_source() {
 }
 
 #[test]
+fn a_backup_of_nothing_is_told_and_does_not_displace_one_of_something() {
+    use std::io::Write as _;
+    let home = Home::new();
+    let pipe = |content: &[u8]| {
+        let mut command = home.command(&["backup", "--stdin", "--name", "dump", "--source", "pg", "--json"]);
+        command.env("HOMELAB_DR_WRITER_KEY_FILE", "writer").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(content).unwrap();
+        super::Ran::of(&child.wait_with_output().unwrap())
+    };
+    assert_eq!(pipe(b"").exits(0).json()["emptied"], false, "there was nothing before");
+    pipe(b"a dump").exits(0);
+    assert_eq!(pipe(b"").exits(3).json()["emptied"], true);
+
+    let full = home.backup();
+    std::fs::rename(home.path("source"), home.path("away")).unwrap();
+    std::fs::create_dir(home.path("source")).unwrap();
+    for reread in [&[][..], &["--reread"]] {
+        let args = [&["backup", "source", "--source", "files", "--quiet"], reread].concat();
+        let ran = home.write(&args).exits(3);
+        assert!(ran.err.contains("NOTHING WAS BACKED UP: files holds 0 files") && ran.out.is_empty(), "{}", ran.err);
+    }
+    std::fs::write(home.path("source/empty"), "").unwrap();
+    home.write(&["backup", "source", "--source", "files"]).exits(3);
+    home.write(&["backup", "source", "--source", "files", "--dry-run"]).exits(3);
+    home.write(&["forget", "--keep-last", "1", "--yes"]).exits(0);
+    let left = home.write(&["snapshots", "--json", "--source", "files"]).exits(0).json();
+    assert!(left.to_string().contains(&full), "the one that holds something stays: {left}");
+    std::fs::remove_dir_all(home.path("source")).unwrap();
+    std::fs::rename(home.path("away"), home.path("source")).unwrap();
+    let ran = home.write(&["backup", "source", "--source", "files"]).exits(0);
+    assert!(!ran.err.contains("NOTHING"), "{}", ran.err);
+}
+
+#[test]
+fn the_time_of_a_backup_ends_when_its_snapshot_is_there() {
+    let home = Home::new();
+    let mut noise = vec![0; 3 << 20];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    std::fs::write(home.path("source/noise"), noise).unwrap();
+    let began = std::time::Instant::now();
+    let args = ["backup", "source", "--source", "files", "--json", "--limit-upload", "1MiB/s"];
+    let told = home.write(&args).exits(0).json()["seconds"].as_f64().unwrap();
+    let took = began.elapsed().as_secs_f64();
+    assert!(told > took - 1.5 && told <= took, "{told} of {took} seconds: all is read long before it is stored");
+    assert!(took > 2.0, "{took}: the limit holds, or this shows nothing");
+}
+
+#[test]
 fn keys_come_and_go_and_the_last_one_stays() {
     let home = Home::new();
     let mode = |name: &str| std::fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
@@ -70,13 +195,74 @@ fn keys_come_and_go_and_the_last_one_stays() {
     let listed = home.read(&["keys", "list", "--json"]).exits(0).json();
     assert_eq!(listed["recipients"].as_array().unwrap().len(), 2);
     home.write(&["keys", "list", "--identity", "second"]).exits(0);
-    home.read(&["keys", "remove", &home.recipient]).exits(2).says(&["--yes"]);
-    home.read(&["keys", "remove", &home.recipient[..12], "--yes"]).exits(0);
+    for start in ["age1", &home.recipient[..12], &home.recipient[..15]] {
+        home.read(&["keys", "remove", start, "--yes", "--identity", "second"]).exits(2);
+    }
+    // Whoever removes their own key shows that they hold one that stays.
+    home.run(&["keys", "new", "--out", "stranger"]).exits(0);
+    for held in [&["key"][..], &["key", "stranger"]] {
+        let mut args = vec!["keys", "remove", &home.recipient, "--yes"];
+        held.iter().for_each(|file| args.extend(["--identity", file]));
+        home.write(&args).exits(7).says(&["a recipient that stays", "second --identity"]);
+    }
+    let both = ["--identity", "key", "--identity", "second"];
+    home.write(&[&["keys", "remove", &home.recipient][..], &both].concat()).exits(2).says(&["--yes"]);
+    home.write(&[&["keys", "remove", &home.recipient[..16], "--yes"][..], &both].concat()).exits(0);
     home.read(&["keys", "list"]).exits(6).says(&["no given identity opens"]);
     home.write(&["keys", "list", "--identity", "second"]).exits(0);
     home.write(&["keys", "drill", "--identity", "second"]).exits(0);
     let drills = home.write(&["keys", "drill", "--list", "--json"]).exits(0).json();
     assert_eq!(drills["drills"][0]["recipient"], second);
+}
+
+#[test]
+fn a_removed_identity_on_a_copy_is_told_so_and_never_of_damage() {
+    let home = Home::new();
+    let second = home.run(&["keys", "new", "--out", "second", "--json"]).exits(0).json();
+    let second = second["recipient"].as_str().unwrap();
+    home.read(&["keys", "add", "--recipient", second]).exits(0);
+    let before = home.backup();
+    home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
+    home.read(&["keys", "remove", second, "--yes"]).exits(0);
+    std::fs::write(home.path("source/new"), "of the second epoch").unwrap();
+    home.backup();
+    home.run(&["replicate", "--to", "copy"]).exits(0);
+    let removed = |args: &[&str]| {
+        let ran = home.write(&[args, &["--repo", "copy", "--identity", "second"]].concat());
+        assert!(!ran.out.to_lowercase().contains("damage"), "{}", ran.out);
+        assert!(ran.err.contains("this identity was removed from the repository (epoch 2, 20"), "{}", ran.err);
+        ran
+    };
+    for args in [
+        &["cat", "latest:/new"][..],
+        &["restore", "latest", "--target", "out"],
+        &["restore", "--all", "--target", "all"],
+        &["check"],
+        &["check", "--read-data"],
+        &["keys", "list"],
+        &["keys", "drill"],
+        &["keys", "add", "--recipient", second],
+    ] {
+        removed(args).exits(6).says(&["nothing is damaged"]);
+    }
+    // What may be all that is left after the other identity was lost.
+    removed(&["restore", &before, "--target", "old"]).exits(0);
+    assert_eq!(std::fs::read(home.path("old/a/b/hello.txt")).unwrap(), b"hello\n");
+    home.write(&["check", "--read-data", "--repo", "copy", "--identity", "key"]).exits(0);
+    home.write(&["cat", "latest:/new", "--identity", "second"]).exits(6).says(&["no given identity opens"]);
+}
+
+#[test]
+fn an_ssh_key_is_added_and_removed_as_its_file_has_it() {
+    let home = Home::new();
+    let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN alice@rust\n";
+    std::fs::write(home.path("id.pub"), public).unwrap();
+    home.read(&["keys", "add", "--recipient", "id.pub"]).exits(2).says(&["is a file", "--recipients-file id.pub"]);
+    home.read(&["keys", "add", "--recipients-file", "id.pub"]).exits(0);
+    let start = &public[.."ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqep".len()];
+    home.read(&["keys", "remove", start, "--yes"]).exits(2).says(&["too little"]);
+    home.read(&["keys", "remove", public, "--yes"]).exits(0);
+    assert_eq!(home.read(&["keys", "list", "--json"]).exits(0).json()["recipients"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -104,9 +290,18 @@ fn check_copy_forget_and_prune_are_wired() {
     let report = home.read(&["check", "--read-data", "--json"]).exits(0).json();
     assert_eq!(report["depth"]["decrypted"], true);
     home.run(&["check", "--no-key", "--read-data"]).exits(0);
-    let plan = home.run(&["replicate", "--to", "copy", "--dry-run"]).exits(5);
-    assert!(plan.err.contains("copy"), "a place that is not there is not made by a dry run");
-    home.run(&["replicate", "--to", "copy"]).exits(0);
+    let plan = home.run(&["replicate", "--to", "copy", "--dry-run"]).exits(0);
+    assert!(plan.out.contains("format.json") && plan.err.contains("--create"), "{}", plan.err);
+    assert!(!home.path("copy").exists(), "a place that is not there is not made by a dry run");
+    // A disk that is not mounted is a folder that is not there, or an empty one.
+    home.run(&["replicate", "--to", "copy"]).exits(7).says(&["holds no copy", "--create"]);
+    assert!(!home.path("copy").exists());
+    std::fs::create_dir(home.path("copy")).unwrap();
+    home.run(&["replicate", "--to", "copy"]).exits(7).says(&["holds no copy", "--create"]);
+    assert_eq!(std::fs::read_dir(home.path("copy")).unwrap().count(), 0);
+    home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
+    let again = home.run(&["replicate", "--to", "copy", "--quiet"]).exits(0);
+    assert_eq!((again.out.as_str(), again.err.as_str()), ("", ""));
     home.write(&["snapshots", "--repo", "copy"]).exits(0);
     assert!(home.write(&["stats", "--json"]).exits(0).json()["total_ratio"].is_number());
     home.write(&["forget", "--keep-last", "1"]).exits(2).says(&["--yes"]);

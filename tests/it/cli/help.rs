@@ -62,7 +62,7 @@ fn the_commands_of_the_recovery_kit_parse() {
     let home = super::Home::new();
     home.read(&["keys", "paper", "--out", "kit.html"]).exits(0);
     let kit = std::fs::read_to_string(home.path("kit.html")).unwrap();
-    for command in ["keys drill", "snapshots", "restore latest --target restored", "check --read-data"] {
+    for command in ["keys drill", "snapshots", "restore --all --target restored", "check --read-data"] {
         assert!(kit.contains(&format!("./homelab-dr {command} --repo")), "{command}");
         let mut program = program();
         program.args(command.split_whitespace()).args([

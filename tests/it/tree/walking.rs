@@ -12,7 +12,7 @@ use super::{capture, capture_with};
 
 fn excluding(globs: &[&str], caches: bool) -> WalkOptions {
     let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
-    WalkOptions { exclude: Excludes::new(&globs).unwrap().with_caches(caches), one_file_system: false }
+    WalkOptions { exclude: Excludes::new(&globs).unwrap().with_caches(caches), ..WalkOptions::default() }
 }
 
 #[test]
