@@ -238,11 +238,11 @@ pub enum SelectError {
 /// snapshot that a wrong clock dated years ahead is not the latest for years.
 pub fn select<'a, T: Listed>(selector: &Selector, list: &'a [T]) -> Result<&'a T, SelectError> {
     let newest = |wanted: &dyn Fn(&T) -> bool| list.iter().filter(|s| wanted(s)).max_by_key(|s| (s.time(), s.id()));
-    let last = |wanted: &dyn Fn(&T) -> bool| list.iter().filter(|s| wanted(s)).max_by_key(|s| newest_first_key(*s));
+    let of_chain = |wanted: &dyn Fn(&T) -> bool| list.iter().filter(|s| wanted(s)).max_by_key(|s| newest_first_key(*s));
     let oldest = list.iter().map(Listed::time).min().ok_or(SelectError::NoSnapshots)?;
     match selector {
-        Selector::Latest { source: None } => last(&|_| true).ok_or(SelectError::NoSnapshots),
-        Selector::Latest { source: Some(source) } => last(&|s| s.source() == source).ok_or_else(|| {
+        Selector::Latest { source: None } => of_chain(&|_| true).ok_or(SelectError::NoSnapshots),
+        Selector::Latest { source: Some(source) } => of_chain(&|s| s.source() == source).ok_or_else(|| {
             let known: std::collections::BTreeSet<_> = list.iter().map(|s| s.source().to_owned()).collect();
             SelectError::NoSuchSource { source_name: source.clone(), known: known.into_iter().collect() }
         }),

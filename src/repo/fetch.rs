@@ -298,18 +298,18 @@ impl Reader {
         sealed: &[u8],
     ) -> Result<&'o [u8], RepoError> {
         let (stored, unpacking) = opener.parts().map_err(RepoError::Compression)?;
-        let opened = match self.repository.meta.open(Subject::Blob(kind, id), sealed) {
-            Ok(plain) => {
-                *stored = plain;
+        let plain = match self.repository.meta.open(Subject::Blob(kind, id), sealed) {
+            Ok(bytes) => {
+                *stored = bytes;
                 self.unpack(kind, id, location, unpacking, stored)
             }
             Err(error) => Err(self.broken(id, location, &error)),
         };
-        match opened {
+        match plain {
             Ok(_) => self.index.mark_opened(location.slot),
             Err(_) => self.index.mark_broken(location.pack),
         }
-        opened
+        plain
     }
 
     /// Opens, decompresses and checks a content blob.
