@@ -42,7 +42,9 @@ impl Sink for Counting {
     }
 
     fn push(&mut self, entries: Vec<Pending>) -> bool {
-        entries.into_iter().for_each(|pending| self.count(pending));
+        for pending in entries {
+            self.count(pending);
+        }
         true
     }
 }

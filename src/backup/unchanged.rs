@@ -46,7 +46,7 @@ pub struct Slots {
 
 impl Slots {
     /// Days after that of `previous` up to that of `now`. Every file is due when `previous` lies in the future by more than a clock that is merely set
-    /// right explains: nobody knows how long ago it was (docs/decisions/0011).
+    /// right explains: nobody knows how long ago it was (docs/decisions/0014).
     #[must_use]
     pub const fn between(previous: Time, now: Time) -> Self {
         if previous.is_future(now) {
@@ -167,7 +167,8 @@ impl Previous {
         let now = found.identity;
         let is_same = identity.inode == now.inode && identity.ctime == now.ctime;
         self.is_clone &= !is_same; // the sample was wrong
-        let touched = !is_same && !(self.is_clone && identity.inode != now.inode);
+        let is_copy = self.is_clone && identity.inode != now.inode;
+        let touched = !is_same && !is_copy;
         if size != found.size || before.mtime != found.mtime || touched || identity.racy || self.slots.is_due(hash) {
             return Ok(None);
         }

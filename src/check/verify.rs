@@ -200,12 +200,12 @@ impl Job {
             return Err("its sealed bytes are not those that were stored".to_owned());
         }
         let reader = &self.reader;
-        let opened = match (record.kind, location.session.and_then(|session| self.keys.get(&session))) {
+        let result = match (record.kind, location.session.and_then(|session| self.keys.get(&session))) {
             (Kind::Data, Some(key)) => reader.open_data(key, &record.id, location, opener, sealed),
             (Kind::Data, None) => return Ok(false), // no identity, or its session is told of already
             (kind, _) => reader.open_metadata(kind, &record.id, location, opener, sealed),
         };
-        let plain = opened.map_err(|error| match error {
+        let plain = result.map_err(|error| match error {
             RepoError::Blob { reason, .. } => reason,
             other => with_causes(&other),
         })?;

@@ -39,6 +39,7 @@ const FILES_SHOWN: usize = 3;
 /// of which snapshots are good, and `forget` keeps the last good one of each source. Damage ends with exit code 4.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
     /// Read the data too, all of it or N percent, which move on with the date
     #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%", value_parser = parse_percent)]

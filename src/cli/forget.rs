@@ -99,7 +99,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         yearly: args.keep_yearly,
         within: args.keep_within,
     };
-    if !(args.snapshots.is_empty() && args.lost.is_empty()) && !policy.is_empty() {
+    let names_some = !args.snapshots.is_empty() || !args.lost.is_empty();
+    if names_some && !policy.is_empty() {
         return Err(Failure::usage(
             "snapshots are named, and rules are given too",
             "either name what goes, or give --keep-… rules: one of the two",
@@ -208,19 +209,15 @@ async fn lost(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     for text in &args.lost {
         let prefix = text.to_ascii_lowercase();
         let mut found = known.iter().filter(|(id, _)| prefix.len() >= LOST_DIGITS_MIN && id.hex().starts_with(&prefix));
-        match (found.next(), found.next()) {
-            (Some((id, why)), None) => {
-                if !context.out.json {
-                    context.out.line(&format!("give up  {id}: {why}"))?;
-                }
-                ids.push(*id);
-            }
-            _ => {
-                let what = format!("{text:?} names no record of the chain that is missing or unreadable");
-                let help = "`homelab-dr prune` and `homelab-dr snapshots --json` (missing, unreadable) name them; a snapshot that reads is forgotten with `homelab-dr forget SNAPSHOT`";
-                return Err(Failure::usage(what, help));
-            }
+        let (Some((id, why)), None) = (found.next(), found.next()) else {
+            let what = format!("{text:?} names no record of the chain that is missing or unreadable");
+            let help = "`homelab-dr prune` and `homelab-dr snapshots --json` (missing, unreadable) name them; a snapshot that reads is forgotten with `homelab-dr forget SNAPSHOT`";
+            return Err(Failure::usage(what, help));
+        };
+        if !context.out.json {
+            context.out.line(&format!("give up  {id}: {why}"))?;
         }
+        ids.push(*id);
     }
     let hex: Vec<String> = ids.iter().map(ObjectId::hex).collect();
     if args.plan.dry_run {

@@ -33,6 +33,7 @@ type NamedText = (String, Zeroizing<Vec<u8>>);
 /// See the module.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct Globals {
     /// The address of the repository.
     #[arg(help = REPO_HELP, long, global = true, value_name = "URL", env = "HOMELAB_DR_REPO", hide_env_values = true)]

@@ -49,9 +49,11 @@ impl Cipher {
 
 /// The cipher and nonce that XChaCha20-Poly1305 makes of a key and a nonce of 24 bytes, which may be random.
 pub(super) fn extended(key: &[u8; 32], nonce: &[u8; 24]) -> (Cipher, [u8; 12]) {
-    let [head @ .., a, b, c, d, e, f, g, h] = nonce;
-    let key = hchacha::<chacha20::cipher::consts::U10>(key.into(), head.into());
-    (Cipher::new(&key.into()), [0, 0, 0, 0, *a, *b, *c, *d, *e, *f, *g, *h])
+    let (mut head, mut tail) = ([0; 16], [0; 12]);
+    let places = head.iter_mut().chain(tail.iter_mut().skip(4));
+    places.zip(nonce).for_each(|(to, from)| *to = *from);
+    let key = hchacha::<chacha20::cipher::consts::U10>(key.into(), &head.into());
+    (Cipher::new(&key.into()), tail)
 }
 
 #[cfg(test)]

@@ -62,9 +62,10 @@ pub struct ContentKey {
 /// The nonce of a wrap: its key is used once.
 const NONCE_OF_WRAPS: [u8; 12] = [0; 12];
 
-const fn nonce(counter: [u8; 8]) -> [u8; 12] {
-    let [a, b, c, d, e, f, g, h] = counter;
-    [a, b, c, d, e, f, g, h, 0, 0, 0, 0]
+fn nonce(counter: [u8; 8]) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce.iter_mut().zip(counter).for_each(|(to, from)| *to = from);
+    nonce
 }
 
 fn session_id(key: &Secret) -> SessionId {

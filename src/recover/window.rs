@@ -93,9 +93,9 @@ impl Window {
             })
             .collect();
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let writers = Semaphore::new(processors + WRITERS_BEYOND);
+        let turns = Semaphore::new(processors + WRITERS_BEYOND);
         stream::iter(parts)
-            .map(|(run, writes)| carry_out_run(context, reader, &writers, run, writes))
+            .map(|(run, writes)| carry_out_run(context, reader, &turns, run, writes))
             .buffer_unordered(FETCH_AT_ONCE)
             .try_collect::<()>()
             .await?;
@@ -114,7 +114,7 @@ fn fail(writes: Vec<Write>, source: impl Fn() -> RepoError) {
 async fn carry_out_run(
     context: &Context,
     reader: &Arc<Reader>,
-    writers: &Semaphore,
+    turns: &Semaphore,
     run: Run,
     writes: ByBlob,
 ) -> Result<(), RepoError> {
@@ -134,7 +134,7 @@ async fn carry_out_run(
     }
     let left = match bytes {
         Ok(bytes) => {
-            let _turn = writers.acquire().await.map_err(|_| RepoError::Worker { what: "writing files" })?;
+            let _turn = turns.acquire().await.map_err(|_| RepoError::Worker { what: "writing files" })?;
             let (reader, progress) = (reader.clone(), context.progress.clone());
             spawn_blocking(move || write_run(&reader, &progress, &run, &bytes, &keys, writes))
                 .await
@@ -171,11 +171,11 @@ fn write_run(
 ) -> ByBlob {
     let mut opener = reader.opener();
     for (id, location) in &run.blobs {
-        let opened = run
+        let plain = run
             .slice(bytes, location)
             .zip(keys.get(&location.session))
             .and_then(|(sealed, key)| reader.open_data(key, id, location, &mut opener, &sealed).ok());
-        if let Some(plain) = opened
+        if let Some(plain) = plain
             && let Some(writes) = writes.remove(id)
         {
             write_blob(progress, plain, writes);

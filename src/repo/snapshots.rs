@@ -152,7 +152,7 @@ impl Chain {
         self.named().into_iter().filter(|id| !there.contains(id) && !forgotten.contains(id)).collect()
     }
 
-    /// The newest snapshot of a source: the last in the chain, whatever the clocks said (docs/decisions/0011).
+    /// The newest snapshot of a source: the last in the chain, whatever the clocks said (docs/decisions/0014).
     #[must_use]
     pub fn newest_of(&self, source: &str) -> Option<&Snapshot> {
         let of_source = self.snapshots.iter().filter(|snapshot| snapshot.record.source == source);

@@ -81,14 +81,13 @@ impl Store for FirstVersions {
         // Held while it is fetched: neighbours want parts of the same object.
         let mut whole = self.whole.lock().await;
         let kept = whole.iter().find(|(kept, _)| kept == key).map(|(_, bytes)| bytes.clone());
-        let bytes = match kept {
-            Some(bytes) => bytes,
-            None => {
-                let bytes = self.inner.get_version(key, &first.version).await?;
-                whole.truncate(WHOLE_KEPT - 1);
-                whole.push_front((key.clone(), bytes.clone()));
-                bytes
-            }
+        let bytes = if let Some(bytes) = kept {
+            bytes
+        } else {
+            let bytes = self.inner.get_version(key, &first.version).await?;
+            whole.truncate(WHOLE_KEPT - 1);
+            whole.push_front((key.clone(), bytes.clone()));
+            bytes
         };
         let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         Ok(bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start))))

@@ -158,7 +158,7 @@ async fn a_bad_sector_under_a_record_hides_no_other_and_is_not_copied() {
     assert_eq!(chain.unreadable[0].0, first);
 
     let target = MemoryStore::new(scene.repository.clock.clone()).named("copy");
-    let options = Options { parallel: 1, retain_until: None };
+    let options = Options { parallel: 1, retain_until: None, enough_until: None };
     let copied = replicate(&*scene.sectors, &target, &options, &Progress::default()).await.unwrap();
     assert_eq!(copied.damaged.len(), 1);
     assert_eq!(copied.damaged[0].fault, Fault::SourceUnreadable);
