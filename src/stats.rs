@@ -91,7 +91,7 @@ fn ratio(of: u64, to: u64) -> Option<f64> {
 /// Counts everything.
 pub async fn stats(repository: &Repository) -> Result<Stats, RepoError> {
     let mut stats = Stats::default();
-    let chain = Chain::load(repository).await?;
+    let chain = Chain::load_to_read(repository).await?;
     stats.snapshots = chain.snapshots.len() as u64;
     stats.unreadable_snapshots = chain.unreadable.len() as u64;
     let mut sources: BTreeMap<&str, SourceStats> = BTreeMap::new();

@@ -144,7 +144,7 @@ fn warn_unverified(context: &Context, repository: &Repository) {
 
 /// The chain of snapshots; records that do not read are warned of, so that the others can be used.
 pub async fn chain(context: &Context, repository: &Repository) -> Result<Chain, Failure> {
-    let chain = Chain::load(repository).await?;
+    let chain = Chain::load_to_read(repository).await?;
     for (id, reason) in &chain.unreadable {
         context.talk.warn(&format!("snapshot {} cannot be read: {reason}; run `homelab-dr check`", id.short()));
     }

@@ -402,7 +402,11 @@ pub(crate) async fn load_segments(
     if !broken.is_empty() {
         let marks = Marks::load(repository).await?;
         if let Some((key, error)) = broken.into_iter().find(|(key, _)| !marks.is_doomed(key)) {
-            return Err(RepoError::Index { key, source: Box::new(error) });
+            // What the store says of it is told as it is.
+            return Err(match error {
+                error @ RepoError::Store(_) => error,
+                error => RepoError::Index { key, source: Box::new(error) },
+            });
         }
     }
     Ok(builder)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 
 use crate::format::pack::{IndexedPack, PACK_BYTES_MAX};
+use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::index::{Index, IndexBuilder, read_segment};
@@ -43,12 +44,16 @@ pub async fn reader(
 ) -> Result<Arc<Reader>, RepoError> {
     match Index::load(repository).await {
         Ok(index) => Ok(Arc::new(Reader::new(repository.clone(), Arc::new(index)).salvaging(told))),
-        Err(RepoError::Index { .. }) => {
+        Err(error) => {
+            if let RepoError::Store(cause) = &error
+                && !Blame::default().is_the_objects(&*repository.store, cause).await
+            {
+                return Err(error);
+            }
             let salvaged = load(repository).await?;
             told(&salvaged);
             Ok(Arc::new(Reader::new(repository.clone(), Arc::new(salvaged.index))))
         }
-        Err(error) => Err(error),
     }
 }
 

@@ -72,8 +72,18 @@ impl Link {
 }
 
 impl Chain {
-    /// Reads every record. One that does not open is listed in [`Chain::unreadable`], so that the others can be used.
+    /// Reads every record. One that does not open is listed in [`Chain::unreadable`], so that the others can be used; one that the store cannot read is
+    /// an error, since whoever writes must not act as if it were not there.
     pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
+        Self::read(repository, false).await
+    }
+
+    /// The same for who only reads: a bad sector under one record does not hide the others.
+    pub async fn load_to_read(repository: &Repository) -> Result<Self, RepoError> {
+        Self::read(repository, true).await
+    }
+
+    async fn read(repository: &Repository, tolerant: bool) -> Result<Self, RepoError> {
         let listed = repository.store.list(layout::SNAPSHOTS).await?;
         let records = stream::iter(listed)
             .map(|entry| async move {
@@ -95,8 +105,9 @@ impl Chain {
                 }
                 // Forgotten between the listing and the reading.
                 Err(RepoError::Store(error)) if error.is_not_found() => {}
-                // A bad sector under one record must not hide the others.
-                Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                Err(RepoError::Store(error))
+                    if !tolerant || !blame.is_the_objects(&*repository.store, &error).await =>
+                {
                     return Err(error.into());
                 }
                 Err(error) => chain.unreadable.push((id, error.to_string())),

@@ -153,7 +153,7 @@ async fn a_bad_sector_under_a_record_hides_no_other_and_is_not_copied() {
     scene.sectors.spoil(layout::named(layout::SNAPSHOTS, &first), 0..1);
 
     let owner = scene.repository.owner().await;
-    let chain = Chain::load(&owner).await.unwrap();
+    let chain = Chain::load_to_read(&owner).await.unwrap();
     assert_eq!(chain.snapshots.iter().map(|snapshot| snapshot.id).collect::<Vec<_>>(), [second]);
     assert_eq!(chain.unreadable[0].0, first);
 
@@ -165,7 +165,7 @@ async fn a_bad_sector_under_a_record_hides_no_other_and_is_not_copied() {
     assert_eq!(target.list("").await.unwrap().len() + 1, scene.sectors.list("").await.unwrap().len());
 
     scene.sectors.die();
-    assert!(Chain::load(&owner).await.is_err(), "a dead store is no empty one");
+    assert!(Chain::load_to_read(&owner).await.is_err(), "a dead store is no empty one");
     assert!(replicate(&*scene.sectors, &target, &options, &Progress::default()).await.is_err());
 }
 
