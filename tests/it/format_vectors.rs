@@ -140,7 +140,7 @@ fn the_wrap_opens_content_and_damaged_ones_do_not() {
         let mut unpacking = Unpacking::new().unwrap();
         let plain = unpacking.open(&stored, 1000).unwrap();
         assert_eq!(plain, raw(&vector["plaintext"]));
-        assert_eq!(hasher.blob_id(Kind::Data, &plain), id);
+        assert_eq!(hasher.blob_id(Kind::Data, plain), id);
         assert!(damaged(&sealed).all(|bytes| key.open(&id, &bytes, &mut Vec::new()).is_err()));
         assert!(key.open(&BlobId::new([0; 32]), &sealed, &mut Vec::new()).is_err(), "a blob stands for another");
     }

@@ -66,7 +66,7 @@ async fn who_was_removed_reads_nothing_that_is_written_later_even_with_the_old_a
     repository.store.put_new(&access[0].key, kept, None).await.unwrap();
     let old = open(&repository, &source(&other)).await.unwrap();
     let error = reads_all(old).await.unwrap_err();
-    assert!(matches!(error, RepoError::Session { .. } | RepoError::Sealed { .. }), "{error}");
+    assert!(matches!(error, RepoError::Removed { .. }), "{error}");
     // And the owner is not led astray by it.
     reads_all(open(&repository, &repository.identity).await.unwrap()).await.unwrap();
 }

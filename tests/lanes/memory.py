@@ -19,7 +19,7 @@ PEAK_MIB_MAX = 150
 
 def main():
     work = sys.argv[1]
-    program = tools.HomelabDr.install(os.path.join(work, "tools"))
+    program = os.path.join(tools.REPO_ROOT, os.environ.get("CARGO_TARGET_DIR", "target"), "debug", "homelab-dr")
     tool = tools.HomelabDr(program, work)
     tool.init()
     corpus = os.path.join(work, "corpus")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lane memory: the peak memory of backup, restore, check and prune on some 300 MiB of
-# mixed files, with the release build. Usage: tests/lanes/memory.sh [install].
+# mixed files, with the build that the other lanes use. Usage: tests/lanes/memory.sh [install].
 # Leaves nothing behind but the build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -14,5 +14,6 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/homelab-dr-memory.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 143' INT TERM
 
+cargo build --locked --bin homelab-dr
 python3 tests/bench/corpus.py make mixed "$work/corpus" --scale 0.15
 run_tests python3 tests/lanes/memory.py "$work"
