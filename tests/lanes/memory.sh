@@ -14,6 +14,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/homelab-dr-memory.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 143' INT TERM
 
-cargo build --locked --bin homelab-dr
+# With the features of the tests, for which it is built already.
+cargo test --locked --test it --no-run
 python3 tests/bench/corpus.py make mixed "$work/corpus" --scale 0.15
 run_tests python3 tests/lanes/memory.py "$work"
