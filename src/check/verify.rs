@@ -18,7 +18,7 @@ use crate::repo::fetch::Reader;
 use crate::repo::index::Location;
 use crate::repo::layout;
 use crate::repo::opener::Opener;
-use crate::repo::packer::{TRAILER_BYTES, open_table, open_trailer};
+use crate::repo::packer::table_in;
 use crate::repo::sealed::get_within;
 
 /// What reading a pack gave.
@@ -168,13 +168,7 @@ impl Job {
     }
 
     fn own_table(&self) -> Result<bool, RepoError> {
-        let meta = &self.reader.repository.meta;
-        let trailer =
-            self.bytes.len().checked_sub(TRAILER_BYTES).and_then(|at| self.bytes.get(at..)).unwrap_or_default();
-        let place = open_trailer(meta, &self.pack.id, trailer)?;
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let table = self.bytes.get(at(place.range.start)..at(place.range.end)).unwrap_or_default();
-        Ok(open_table(meta, &self.pack.id, &place, table)? == self.pack.table)
+        Ok(table_in(&self.reader.repository.meta, &self.pack.id, &self.bytes)? == self.pack.table)
     }
 
     /// Every `lanes`-th blob, from the `lane`-th on.

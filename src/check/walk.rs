@@ -7,7 +7,7 @@ use crate::format::kind::Kind;
 use crate::format::record::TreeRoot;
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
-use crate::repo::tree_read::{decode_leaf, decode_node};
+use crate::repo::tree_read::{decode_leaf, decode_list, decode_node};
 use crate::repo::tree_write::{Child, LEVELS_MAX};
 
 /// Nodes or leaves fetched together; a leaf has at most 512 KiB.
@@ -139,9 +139,4 @@ async fn leaf<V: Visitor>(reader: &Reader, entries: &[Entry], visitor: &mut V) {
             visitor.broken(&Broken { kind: Kind::List, blob: first, at: &entry.path, entries: 1, why });
         }
     }
-}
-
-fn decode_list(id: &BlobId, plain: &[u8]) -> Result<Vec<Piece>, RepoError> {
-    minicbor::decode(plain)
-        .map_err(|_| RepoError::Tree { at: id.to_string(), reason: "the list does not decode".to_owned() })
 }

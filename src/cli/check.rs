@@ -6,7 +6,7 @@ use crate::base::units;
 use crate::check::{self, Affected, Finding, Hint, Options, Report, Severity};
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, entries};
 use crate::cli::{progress, verified};
@@ -127,7 +127,7 @@ async fn rebuild(repository: &Repository, context: &mut Context) -> Result<(), F
             .warn(&format!("{key} cannot be read; it was set aside, and `homelab-dr prune` takes it away in time"));
     }
     for (key, error) in &rebuilt.lost {
-        let why = [vec![error.to_string()], causes(error)].concat().join(": ");
+        let why = in_one_line(error);
         context.talk.warn(&format!("{key} is in no index segment, and its own table cannot be read: {why}"));
     }
     context.say(&format!("rebuilt the index: {} named anew", count(rebuilt.packs, "pack")))

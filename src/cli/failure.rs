@@ -89,6 +89,11 @@ impl<E: Advise + Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
+/// An error and its causes in one line.
+pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    [vec![error.to_string()], causes(error)].concat().join(": ")
+}
+
 /// The causes of an error, each once: a cause that only repeats what was said before it is left out.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut said = error.to_string();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::context::{Context, local};
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::output::Talk;
 use crate::cli::prompt::TerminalPrompt;
 use crate::crypto::recipients::Prompt;
@@ -179,7 +179,7 @@ fn warn_salvaged(talk: &Talk, salvaged: &Salvaged) {
     let mut told = false;
     for (key, error) in salvaged.lost_segments() {
         told = true;
-        let why = [vec![error.to_string()], causes(error)].concat().join(": ");
+        let why = in_one_line(error);
         talk.warn(&format!("THE INDEX IS DAMAGED: {key} cannot be read: {why}"));
     }
     if !told {

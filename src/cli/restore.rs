@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, entries};
 use crate::cli::prompt::confirm;
@@ -291,7 +291,7 @@ fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Cont
 }
 
 fn message(problem: &RestoreProblem) -> String {
-    [vec![problem.to_string()], causes(problem)].concat().join(": ")
+    in_one_line(problem)
 }
 
 fn problem_document(problem: &RestoreProblem) -> ProblemDocument {

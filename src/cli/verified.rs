@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::id::ObjectId;
 use crate::cli::context::{Context, host};
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::output::count;
 use crate::repo::Repository;
 use crate::verified;
@@ -24,7 +24,7 @@ pub(crate) async fn record(
         }
         Err(error) => {
             context.out.flush()?;
-            let why = [vec![error.to_string()], causes(&error)].concat().join(": ");
+            let why = in_one_line(&error);
             context.talk.say(&format!(
                 "note: all of {} was read and is good; the record of it for `forget` could not be stored: {why}",
                 count(number, "snapshot")

@@ -1,5 +1,5 @@
-//! ChaCha20-Poly1305 (RFC 8439) and XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), by ring's assembly: twice as fast as the `chacha20poly1305` crate,
-//! which the tests hold it against.
+//! ChaCha20-Poly1305 (RFC 8439) and XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), by ring's assembly. The tests hold it against the
+//! `chacha20poly1305` crate; docs/decisions/0010-seals-by-ring.md says why.
 
 use crate::crypto::secret::NoRandomness;
 use chacha20::hchacha;

@@ -159,6 +159,15 @@ pub fn open_trailer(meta: &MetaKeys, pack: &ObjectId, trailer: &[u8]) -> Result<
     Ok(TablePlace { range: start..start + u64::from(u32::from_le_bytes(*length)), salt })
 }
 
+/// The table of a whole pack in memory.
+pub fn table_in(meta: &MetaKeys, pack: &ObjectId, bytes: &[u8]) -> Result<PackTable, RepoError> {
+    let trailer = bytes.get(bytes.len().saturating_sub(TRAILER_BYTES)..).unwrap_or_default();
+    let place = open_trailer(meta, pack, trailer)?;
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+    let sealed = bytes.get(at(place.range.start)..at(place.range.end)).unwrap_or_default();
+    open_table(meta, pack, &place, sealed)
+}
+
 /// The table in its sealed bytes.
 pub fn open_table(meta: &MetaKeys, pack: &ObjectId, place: &TablePlace, sealed: &[u8]) -> Result<PackTable, RepoError> {
     let key = layout::pack(pack);

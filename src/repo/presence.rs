@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::base::clock::Time;
 use crate::base::id::{ObjectId, SessionId};
 use crate::format::kind::RecordKind;
-use crate::format::pack::{IndexSegment, IndexedPack, PackTable};
+use crate::format::pack::{IndexSegment, IndexedPack, PACK_BYTES_MAX, PackTable};
 use crate::repo::doomed::Marks;
 use crate::repo::error::RepoError;
 use crate::repo::index::{Index, IndexBuilder, load_segments};
@@ -157,8 +157,15 @@ pub(crate) async fn put_segment(
 /// The table of a pack, from its own end.
 pub(crate) async fn read_table(repository: &Repository, id: &ObjectId, size: u64) -> Result<PackTable, RepoError> {
     let key = layout::pack(id);
-    let trailer = repository.store.get_range(&key, size.saturating_sub(TRAILER_BYTES as u64)..size).await?;
+    let start = match size.checked_sub(TRAILER_BYTES as u64) {
+        Some(start) if size <= PACK_BYTES_MAX as u64 => start,
+        _ => return Err(RepoError::Damaged { key }),
+    };
+    let trailer = repository.store.get_range(&key, start..size).await?;
     let place = open_trailer(&repository.meta, id, &trailer)?;
+    if place.range.end > start {
+        return Err(RepoError::Damaged { key });
+    }
     let sealed = repository.store.get_range(&key, place.range.clone()).await?;
     let table = open_table(&repository.meta, id, &place, &sealed)?;
     if table.records().any(|record| record.end() > place.range.start) {

@@ -15,7 +15,7 @@ use crate::repo::error::RepoError;
 use crate::repo::index::read_segment;
 use crate::repo::layout;
 use crate::repo::open::Repository;
-use crate::repo::packer::{PackBuilder, TRAILER_BYTES, open_table, open_trailer};
+use crate::repo::packer::{PackBuilder, table_in};
 use crate::repo::sealed::get_within;
 use crate::repo::upload::{PackSender, Uploads};
 use crate::repo::write::Written;
@@ -113,14 +113,7 @@ fn slice(bytes: &Bytes, record: &BlobRecord) -> Option<Bytes> {
 
 /// The table at the end of a pack; if it does not open (an earlier epoch's), the one in the index.
 async fn table_of(repository: &Repository, id: &ObjectId, bytes: &Bytes) -> Result<PackTable, RepoError> {
-    let own = || {
-        let trailer = bytes.slice(bytes.len().saturating_sub(TRAILER_BYTES)..);
-        let place = open_trailer(&repository.meta, id, &trailer)?;
-        let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-        let (start, end) = (clip(place.range.start), clip(place.range.end));
-        open_table(&repository.meta, id, &place, &bytes.slice(start..end.max(start)))
-    };
-    let error = match own() {
+    let error = match table_in(&repository.meta, id, bytes) {
         Ok(table) => return Ok(table),
         Err(error) => error,
     };

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use crate::format::pack::{IndexedPack, PACK_BYTES_MAX};
+use crate::format::pack::IndexedPack;
 use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::index::{Index, IndexBuilder, read_segment};
 use crate::repo::layout;
 use crate::repo::open::Repository;
-use crate::repo::packer::{TRAILER_BYTES, open_table, open_trailer};
+use crate::repo::presence::read_table;
 use crate::store::{Key, Listed};
 
 /// Segments and tables fetched at once.
@@ -107,20 +107,8 @@ pub async fn load(repository: &Repository) -> Result<Salvaged, RepoError> {
     Ok(Salvaged { index, from_tables: found.len(), lost })
 }
 
-/// A pack's own table, which lies at its end.
+/// A pack as its own table describes it.
 async fn table_of(repository: &Repository, entry: &Listed) -> Result<IndexedPack, RepoError> {
-    let damaged = || RepoError::Damaged { key: entry.key.clone() };
-    let id = layout::object_id(&entry.key).ok_or_else(damaged)?;
-    let start = entry.size.checked_sub(TRAILER_BYTES as u64).ok_or_else(damaged)?;
-    if entry.size > PACK_BYTES_MAX as u64 {
-        return Err(damaged());
-    }
-    let store = &*repository.store;
-    let trailer = store.get_range(&entry.key, start..entry.size).await?;
-    let place = open_trailer(&repository.meta, &id, &trailer)?;
-    if place.range.end > start {
-        return Err(damaged());
-    }
-    let sealed = store.get_range(&entry.key, place.range.clone()).await?;
-    Ok(IndexedPack { id, size: entry.size, table: open_table(&repository.meta, &id, &place, &sealed)? })
+    let id = layout::object_id(&entry.key).ok_or_else(|| RepoError::Damaged { key: entry.key.clone() })?;
+    Ok(IndexedPack { id, size: entry.size, table: read_table(repository, &id, entry.size).await? })
 }

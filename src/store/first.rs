@@ -12,7 +12,8 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::base::clock::Time;
-use crate::store::{Key, Listed, Operation, Put, Store, StoreError, Version};
+use crate::store::readonly::ReadOnly;
+use crate::store::{Key, Listed, Put, Store, StoreError, Version};
 
 /// Hidden objects kept after a read of a part of them, since a version can only be had whole.
 const WHOLE_KEPT: usize = 3;
@@ -20,7 +21,7 @@ const WHOLE_KEPT: usize = 3;
 /// See the module. All versions are listed once, with the first call.
 #[derive(Debug)]
 pub struct FirstVersions {
-    inner: Arc<dyn Store>,
+    inner: ReadOnly,
     first: OnceCell<HashMap<Key, Version>>,
     whole: Mutex<VecDeque<(Key, Bytes)>>,
 }
@@ -29,7 +30,7 @@ impl FirstVersions {
     /// Wraps a store that keeps versions; the first call fails with [`StoreError::Unsupported`] if it does not.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, first: OnceCell::new(), whole: Mutex::default() }
+        Self { inner: ReadOnly::new(inner), first: OnceCell::new(), whole: Mutex::default() }
     }
 
     async fn all(&self) -> Result<&HashMap<Key, Version>, StoreError> {
@@ -48,10 +49,6 @@ impl FirstVersions {
         let not_found = || StoreError::NotFound { store: self.address(), key: key.clone() };
         self.all().await?.get(key).ok_or_else(not_found)
     }
-
-    fn refuse(&self, operation: Operation, key: &Key) -> StoreError {
-        StoreError::ReadOnly { store: self.address(), operation: operation.verb(), key: key.clone() }
-    }
 }
 
 fn listed(version: &Version) -> Listed {
@@ -64,8 +61,8 @@ impl Store for FirstVersions {
         self.inner.address()
     }
 
-    async fn put_new(&self, key: &Key, _: Bytes, _: Option<Time>) -> Result<Put, StoreError> {
-        Err(self.refuse(Operation::PutNew, key))
+    async fn put_new(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<Put, StoreError> {
+        self.inner.put_new(key, bytes, retain_until).await
     }
 
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
@@ -105,7 +102,7 @@ impl Store for FirstVersions {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        Err(self.refuse(Operation::Delete, key))
+        self.inner.delete(key).await
     }
 
     async fn versions(&self, prefix: &str) -> Result<Vec<Version>, StoreError> {
@@ -120,7 +117,7 @@ impl Store for FirstVersions {
         self.inner.retention(key).await
     }
 
-    async fn extend_retention(&self, key: &Key, _: Time) -> Result<(), StoreError> {
-        Err(self.refuse(Operation::ExtendRetention, key))
+    async fn extend_retention(&self, key: &Key, until: Time) -> Result<(), StoreError> {
+        self.inner.extend_retention(key, until).await
     }
 }

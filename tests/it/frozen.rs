@@ -18,13 +18,9 @@ use homelab_dr::base::id::ObjectId;
 use homelab_dr::crypto::meta::MetaKeys;
 use homelab_dr::crypto::recipients::{IdentitySource, generate_identity};
 use homelab_dr::crypto::writer_key::WriterKey;
-use homelab_dr::format::entry::TreePath;
 use homelab_dr::format::kind::RecordKind;
 use homelab_dr::format::record::{ChainRecord, Checkpoint, DoomMark, FORMAT_VERSION, Tombstone};
-use homelab_dr::recover::{Overwrite, RestorePlan, run_restore};
 use homelab_dr::repo::create::create;
-use homelab_dr::repo::fetch::Reader;
-use homelab_dr::repo::index::Index;
 use homelab_dr::repo::snapshots::{Chain, Snapshot};
 use homelab_dr::repo::{layout, sealed, snapshots};
 use homelab_dr::store::Store;
@@ -213,21 +209,7 @@ fn expected(fixture: &Path) -> Expected {
 
 /// Restores a snapshot with the identity; returns the paths that could not be restored.
 async fn restore(repository: &TestRepository, snapshot: &Snapshot, target: &Path) -> Vec<String> {
-    let context = repository.context(repository.owner().await);
-    let index = Arc::new(Index::load(&context.repository).await.unwrap());
-    let reader = Arc::new(Reader::new(context.repository.clone(), index));
-    let plan = RestorePlan {
-        root: snapshot.record.root,
-        within: TreePath::root(),
-        target: target.to_owned(),
-        selection: homelab_dr::recover::select::Selection::default(),
-        overwrite: Overwrite::Changed,
-        delete: false,
-        sparse: false,
-        dry_run: false,
-        owner: true,
-    };
-    let report = run_restore(&context, &reader, &plan).await.unwrap();
+    let report = repository.try_restore(snapshot.record.root, target).await.unwrap();
     report.problems.iter().map(ToString::to_string).collect()
 }
 

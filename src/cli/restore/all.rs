@@ -11,7 +11,7 @@ use super::{Args, Document, What, document, exit_of, restore, warn_of};
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::open;
 use crate::cli::output::{count, table};
 use crate::cli::verified;
@@ -98,7 +98,7 @@ pub(super) async fn run(
                 exit_of(&report)
             }
             Err(Failure::Told(told)) if told.exit != Exit::Unreachable => {
-                row.error = Some([vec![told.error.to_string()], causes(&*told.error)].concat().join(": "));
+                row.error = Some(in_one_line(&*told.error));
                 cell.extend(["-".to_owned(), "-".to_owned(), "FAILED, see above".to_owned()]);
                 context.out.flush()?;
                 context.talk.error(&*told.error, &told.help);

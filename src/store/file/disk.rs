@@ -225,7 +225,8 @@ impl Disk {
         parts.all(|part| fs::symlink_metadata(self.root.join(part)).map_or(true, |found| found.is_dir()))
     }
 
-    pub(super) fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+    /// Lists, and calls `answered` for each entry that was read.
+    pub(super) fn list(&self, prefix: &str, answered: impl Fn()) -> Result<Vec<Listed>, StoreError> {
         self.check_root()?;
         let fail = |error| translate(self.address(), "list", prefix, error);
         let mut found = Vec::new();
@@ -245,6 +246,7 @@ impl Disk {
             };
             for entry in entries {
                 let entry = entry.map_err(fail)?;
+                answered();
                 let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
                 let name = if dir.is_empty() { name } else { format!("{dir}/{name}") };
                 let Ok(key) = Key::new(name.as_str()) else { continue };

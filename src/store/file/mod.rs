@@ -17,6 +17,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,14 +33,25 @@ pub use publish::Publish;
 /// rebooting one, minutes.
 pub const FILE_TIME_MAX: Duration = Duration::from_mins(5);
 
-/// A listing may take this many times as long: a cold NAS answers some thousand files a second, a large repository has some 100,000.
-const LIST_TIMES: u32 = 6;
-
 /// A directory as a store. Cheap to clone.
 #[derive(Clone)]
 pub struct FileStore {
     disk: Arc<Disk>,
     wait_max: Duration,
+}
+
+/// Answers of the file system that an operation has had. One with many (a listing) may take long, but not long without any.
+#[derive(Clone, Default)]
+struct Answers(Arc<AtomicU64>);
+
+impl Answers {
+    fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl FileStore {
@@ -94,24 +106,31 @@ impl FileStore {
     ) -> Result<T, StoreError> {
         let disk = Arc::clone(&self.disk);
         let task = async move { tokio::task::spawn_blocking(move || act(&disk)).await };
-        bounded(self.address(), operation, object, limit, task).await
+        bounded(self.address(), operation, object, limit, &Answers::default(), task).await
     }
 }
 
-/// Ends the wait for blocking work after `limit`; the work itself cannot be ended and goes on holding its thread.
+/// Ends the wait for blocking work after `limit` without an answer; the work itself cannot be ended and goes on holding its thread.
 async fn bounded<T>(
     store: String,
     operation: &'static str,
     object: String,
     limit: Duration,
+    answers: &Answers,
     work: impl Future<Output = Result<Result<T, StoreError>, tokio::task::JoinError>>,
 ) -> Result<T, StoreError> {
-    let source = match tokio::time::timeout(limit, work).await {
-        Ok(Ok(result)) => return result,
-        // A panic in the work, or a runtime that shuts down.
-        Ok(Err(join)) => join.into(),
-        Err(_) => {
-            format!("the file system did not answer for {} s; is the server of this mount up?", limit.as_secs()).into()
+    let mut work = std::pin::pin!(work);
+    let mut had = answers.count();
+    let source = loop {
+        match tokio::time::timeout(limit, work.as_mut()).await {
+            Ok(Ok(result)) => return result,
+            // A panic in the work, or a runtime that shuts down.
+            Ok(Err(join)) => break join.into(),
+            Err(_) if answers.count() > had => had = answers.count(),
+            Err(_) => {
+                let waited = limit.as_secs();
+                break format!("the file system did not answer for {waited} s; is the server of this mount up?").into();
+            }
         }
     };
     // Not transient: another try would only block another thread.
@@ -149,9 +168,10 @@ impl Store for FileStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        let below = prefix.to_owned();
-        self.run("list", prefix.to_owned(), self.wait_max.saturating_mul(LIST_TIMES), move |disk| disk.list(&below))
-            .await
+        let (disk, below, answers) = (Arc::clone(&self.disk), prefix.to_owned(), Answers::default());
+        let had = answers.clone();
+        let task = async move { tokio::task::spawn_blocking(move || disk.list(&below, || had.add_one())).await };
+        bounded(self.address(), "list", prefix.to_owned(), self.wait_max, &answers, task).await
     }
 
     async fn stat(&self, key: &Key) -> Result<Option<Listed>, StoreError> {
@@ -189,10 +209,29 @@ mod tests {
     async fn a_wait_for_a_hung_mount_ends_and_says_what_it_waited_for() {
         let hung = std::future::pending::<Result<Result<(), StoreError>, tokio::task::JoinError>>();
         let limit = Duration::from_millis(5);
-        let error = bounded("/mnt/nas".into(), "write", "packs/ab".into(), limit, hung).await.expect_err("it hangs");
+        let no_answer = Answers::default();
+        let error = bounded("/mnt/nas".into(), "write", "packs/ab".into(), limit, &no_answer, hung).await;
+        let error = error.expect_err("it hangs");
         assert!(!error.is_transient());
         assert_eq!(error.to_string(), "/mnt/nas failed to write packs/ab");
         let source = std::error::Error::source(&error).expect("a cause").to_string();
         assert!(source.contains("did not answer"), "{source}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_may_take_long_as_long_as_the_mount_answers() {
+        let answers = Answers::default();
+        let heard = answers.clone();
+        let slow = async move {
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                heard.add_one();
+            }
+            Ok(Ok(20))
+        };
+        let limit = Duration::from_secs(5);
+        let listed =
+            bounded("/mnt/nas".into(), "list", "packs".into(), limit, &answers, slow).await.expect("it answers");
+        assert_eq!(listed, 20);
     }
 }

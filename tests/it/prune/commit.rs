@@ -21,17 +21,22 @@ async fn with_garbage() -> World {
     world
 }
 
+/// However often it is pruned afterwards, the snapshot of `a` reads.
+async fn outlives_prunes(world: &World, id: ObjectId) {
+    for _ in 0..3 {
+        world.pass(GRACE);
+        world.prune().await;
+    }
+    assert_eq!(world.read_all().await[&id], ["a"]);
+}
+
 #[tokio::test]
 async fn what_is_doomed_between_prepare_and_commit_is_rescued() {
     let world = with_garbage().await;
     let begun = world.begin(&world.open().await, &["a"]).await.expect("a begin");
     assert!(world.prune().await.doomed > 0);
     let id = world.commit(begun).await.expect("a commit").id;
-    for _ in 0..3 {
-        world.pass(GRACE);
-        world.prune().await;
-    }
-    assert_eq!(world.read_all().await[&id], ["a"]);
+    outlives_prunes(&world, id).await;
 }
 
 #[tokio::test]
@@ -48,11 +53,7 @@ async fn what_is_doomed_between_the_check_and_the_snapshot_is_rescued_after_it()
     let repository = world.open_on(gate.clone()).await;
     let id = world.try_backup(&repository, &["a"]).await.expect("a backup").id;
     assert!(gate.opened());
-    for _ in 0..3 {
-        world.pass(GRACE);
-        world.prune().await;
-    }
-    assert_eq!(world.read_all().await[&id], ["a"]);
+    outlives_prunes(&world, id).await;
 }
 
 #[tokio::test]
