@@ -88,3 +88,14 @@ impl Complaint {
         Self { what: what.into(), help: help.into() }
     }
 }
+
+/// Longest part of the file that a finding repeats.
+const REPEATED_CHARS_MAX: usize = 80;
+
+/// A text as a finding repeats it: shortened, or findings about a long one would take its length each.
+pub(super) fn short(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(REPEATED_CHARS_MAX) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+    }
+}

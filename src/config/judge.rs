@@ -1,7 +1,7 @@
 //! Holds a tree against the language, and fills in defaults. Everything wrong is found, not only the first.
 
 use super::Judges;
-use super::finding::{Complaint, Finding};
+use super::finding::{Complaint, Finding, short};
 use super::language::{Field, Need, ROOT, Shape};
 use super::node::{self, Name, Node, Value};
 use super::scalar::Scalar;
@@ -24,7 +24,7 @@ struct Judging<'a> {
 
 /// `sources` and `photos` become `sources.photos`.
 fn below(at: &str, name: &str) -> String {
-    if at == "the file" { name.to_owned() } else { format!("{at}.{name}") }
+    if at == "the file" { short(name).into_owned() } else { format!("{at}.{}", short(name)) }
 }
 
 impl Judging<'_> {
@@ -81,7 +81,7 @@ impl Judging<'_> {
 
     fn once(&mut self, entries: &[(Name, Node)], at: &str) {
         for (name, first) in node::repeated(entries) {
-            let what = format!("{:?} is there twice in {at}", name.text);
+            let what = format!("{:?} is there twice in {at}", short(&name.text));
             let help = format!("the first is in line {}: leave out one of the two", first.line);
             self.findings.push(Finding::error(name.place, what, help));
         }
@@ -103,7 +103,7 @@ impl Judging<'_> {
                 self.value(value, field.shape, &below(at, &name.text));
             } else {
                 let help = suggest::help(&name.text, &known, "fields here are");
-                let named = if holds_secret(&name.text) { "(a secret, not shown)" } else { name.text.as_str() };
+                let named = if holds_secret(&name.text) { "(a secret, not shown)".into() } else { short(&name.text) };
                 self.findings.push(Finding::error(name.place, format!("unknown field {named:?} in {at}"), help));
             }
         }
@@ -130,7 +130,7 @@ impl Judging<'_> {
             Some(node) => {
                 if let Some(text) = node.text().filter(|text| !known.contains(text)) {
                     let help = suggest::help(text, &known, "there are");
-                    self.error(node, format!("there is no repository {text:?}"), help);
+                    self.error(node, format!("there is no repository {:?}", short(text)), help);
                 }
             }
             None if known.len() > 1 => {
@@ -157,7 +157,7 @@ impl Judging<'_> {
 
     /// Several paths lie in the snapshot by their last names, which must differ.
     fn paths(&mut self, source: &str, paths: &Node) {
-        let several = paths.elements().len() > 1;
+        let (source, several) = (short(source), paths.elements().len() > 1);
         let mut seen = std::collections::BTreeMap::new();
         for node in paths.elements().iter().filter(|_| several) {
             let Some(path) = node.text() else { continue };
@@ -174,7 +174,7 @@ impl Judging<'_> {
     }
 
     fn argv(&mut self, source: &str, argv: &Node) {
-        let at = format!("sources.{source}.command.argv");
+        let at = format!("sources.{}.command.argv", short(source));
         if let Some(first) = argv.elements().first()
             && let Some(program) = first.text()
         {
@@ -204,7 +204,7 @@ impl Judging<'_> {
         let rules = root.field("retention").and_then(|retention| retention.field("sources"));
         for (name, _) in rules.map(Node::entries).unwrap_or_default() {
             if !known.contains(&name.text.as_str()) {
-                let what = format!("retention.sources: no source here is called {:?}", name.text);
+                let what = format!("retention.sources: no source here is called {:?}", short(&name.text));
                 let help = suggest::help(&name.text, &known, "right if another machine writes it; sources here are");
                 self.findings.push(Finding::warning(name.place, what, help));
             }

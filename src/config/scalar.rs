@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::Judges;
-use super::finding::Complaint;
+use super::finding::{Complaint, short};
 use super::node::Value;
 use crate::base::units::{parse_duration, parse_percent, parse_rate};
 use crate::crypto::fingerprint::Fingerprint;
@@ -126,7 +126,8 @@ impl Scalar {
 
     /// Judges text; names of things are always text.
     pub fn judge_text(self, text: &str, judges: &Judges<'_>) -> Option<Complaint> {
-        let wrong = |help: &str| Some(Complaint::new(format!("{text:?} is not {}", self.expected()), help.to_owned()));
+        let wrong =
+            |help: &str| Some(Complaint::new(format!("{:?} is not {}", short(text), self.expected()), help.to_owned()));
         if holds_secret(text) {
             // Not repeated: what is printed here ends in logs.
             let help = "name the file that it lies in; secrets do not belong here, and this one has been seen by now";

@@ -1,7 +1,13 @@
 //! "Did you mean": the known name that is nearest to what was written.
 
+use super::finding::short;
+
 /// Longest name that is compared; nobody mistypes into a longer one.
 const NAME_MAX: usize = 64;
+/// Most known names that are compared; a file can have thousands of things, each with a name that is wrong somewhere else.
+const KNOWN_MAX: usize = 100;
+/// Most names that a sentence lists.
+const LISTED_MAX: usize = 12;
 
 /// Letters to insert, leave out, replace or swap with their neighbour, to get from one to the other.
 fn distance(a: &str, b: &str) -> usize {
@@ -33,7 +39,8 @@ pub(super) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     // `keep_last`, `keepLast` and `keep-last` are the same to whoever typed it.
     let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let given = plain(given);
-    let scored = known.iter().map(|name| (distance(&given, &plain(name)), *name));
+    let near = known.iter().take(KNOWN_MAX).filter(|name| name.len() <= NAME_MAX);
+    let scored = near.map(|name| (distance(&given, &plain(name)), *name));
     let (far, name) = scored.min_by_key(|(far, _)| *far)?;
     (far <= (given.len() / 3).max(1)).then_some(name)
 }
@@ -43,7 +50,11 @@ pub(super) fn help(given: &str, known: &[&str], all: &str) -> String {
     match nearest(given, known) {
         Some(name) => format!("did you mean {name:?}?"),
         None if known.is_empty() => all.to_owned(),
-        None => format!("{all}: {}", known.join(", ")),
+        None => {
+            let listed: Vec<_> = known.iter().take(LISTED_MAX).map(|name| short(name)).collect();
+            let more = if known.len() > LISTED_MAX { ", …" } else { "" };
+            format!("{all}: {}{more}", listed.join(", "))
+        }
     }
 }
 

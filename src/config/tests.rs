@@ -244,3 +244,20 @@ fn rules_for_a_source_that_is_not_here_are_warned_of() {
         "f.yaml:2:23: warning: retention.sources: no source here is called \"photo\"\n  help: did you mean \"photos\"?"
     );
 }
+
+#[test]
+fn findings_take_no_more_than_their_text() {
+    let name = "n".repeat(100_000);
+    let wrong_fields: String = (0..9000).map(|at| format!(" x{at}: 1,")).collect();
+    let text = format!("sources: {{? {name} : {{path: {{{wrong_fields}}}}}}}");
+    let read = reading(&text);
+    assert!(read.findings.len() > 9000, "{}", read.findings.len());
+    assert!(read.findings.iter().all(|finding| finding.what.len() + finding.help.len() < 600));
+    let many: String = (0..5000).map(|at| format!(" s{at}: {{path: {{paths: [/x]}}}},")).collect();
+    assert!(reading(&format!("sources: {{{many}}}")).findings[0].what.contains("more than"), "values are counted");
+    let many: String = (0..2000).map(|at| format!(" s{at}: {{path: {{paths: [/x]}}}},")).collect();
+    let rules: String = (0..1000).map(|at| format!(" other-{at}: {{daily: 1}},")).collect();
+    let read = reading(&format!("sources: {{{many}}}\nretention: {{sources: {{{rules}}}}}"));
+    assert_eq!(read.findings.len(), 1000);
+    assert!(read.findings.iter().all(|finding| finding.help.len() < 300), "{:?}", read.findings[0]);
+}
