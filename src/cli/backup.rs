@@ -1,4 +1,6 @@
-//! `backup`: files, or what a program writes, into a new snapshot.
+//! `backup`: files, or what a program writes, into a new snapshot; without paths, what the configuration says.
+
+mod configured;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,20 +18,28 @@ use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::select::tree_path;
 use crate::cli::{patterns, progress, tags};
+use crate::config::is_source_name;
 use crate::format::record::Statistics;
 use crate::tree::problem::{Problem, Severity};
 use crate::tree::walk::WalkOptions;
 
 const EXAMPLES: &str = "\
 Examples:
-  homelab-dr backup /srv/photos --source photos --exclude '*.tmp' --tag host=nas
-  homelab-dr backup /etc /home --source laptop --one-file-system --exclude-caches
-  set -o pipefail; pg_dump app | homelab-dr backup --stdin --name app.sql --source pg/app
+  What the configuration says, all of it or one source:
+    homelab-dr backup
+    homelab-dr backup --source photos
+  What is given here:
+    homelab-dr backup /srv/photos --source photos --exclude '*.tmp' --tag host=nas
+    homelab-dr backup /etc /home --source laptop --one-file-system --exclude-caches
+    set -o pipefail; pg_dump app | homelab-dr backup --stdin --name app.sql --source pg/app
 
 Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only at the top,
 `cache/` only if it is a directory; `!keep` takes in again.";
 
 /// Back up files into a new snapshot
+///
+/// Without a PATH it backs up what the configuration says, one snapshot for each source, and ends with a table; a source
+/// that fails does not stop the others, and the gravest result is the exit code.
 ///
 /// Needs the writer key only. What did not change since the last snapshot of the same source is not read; what is in the
 /// repository already is not stored again. Problems with single files are listed and end with exit code 3.
@@ -37,12 +47,12 @@ Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
-    /// What to back up; one directory becomes the top of the snapshot, several paths lie in it by their names
-    #[arg(value_name = "PATH", required_unless_present = "stdin", conflicts_with = "stdin")]
+    /// What to back up, if not what the configuration says; one directory becomes the top of the snapshot, several paths lie in it by their names
+    #[arg(value_name = "PATH", conflicts_with = "stdin")]
     paths: Vec<PathBuf>,
-    /// The name by which you will ask for it, such as photos
+    /// The name by which you will ask for it, such as photos; without a PATH, which source of the configuration
     #[arg(long, value_name = "NAME")]
-    source: String,
+    source: Option<String>,
     #[command(flatten)]
     exclude: patterns::ExcludeArgs,
     /// Stay out of other file systems that are mounted below
@@ -83,6 +93,9 @@ struct Document<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    if args.paths.is_empty() && !args.stdin {
+        return configured::run(&args, context).await;
+    }
     let options = options(&args)?;
     let name = args.name.as_deref().map(|name| tree_path(name.as_bytes())).transpose()?;
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
@@ -94,18 +107,24 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         None => run_backup(&operation, &options).await,
     };
     display.finish();
-    tell(&report?, &args, context)
+    tell(&report?, &options.source, args.dry_run, context)
 }
 
 fn options(args: &Args) -> Result<BackupOptions, Failure> {
-    if args.source.is_empty() || args.source.starts_with('/') || args.source.contains([':', '\n']) {
+    let Some(source) = &args.source else {
         return Err(Failure::usage(
-            format!("{:?} cannot name a source", args.source),
+            "no name was given for what is backed up",
+            "give --source NAME, such as photos: by it you will ask for the snapshot",
+        ));
+    };
+    if !is_source_name(source) {
+        return Err(Failure::usage(
+            format!("{source:?} cannot name a source"),
             "a name has no colon and does not begin with /, such as photos or pvc/media/jellyfin",
         ));
     }
     Ok(BackupOptions {
-        source: args.source.clone(),
+        source: source.clone(),
         paths: args.paths.clone(),
         walk: WalkOptions { exclude: args.exclude.excludes()?, one_file_system: args.one_file_system },
         tags: args.tag.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -116,15 +135,15 @@ fn options(args: &Args) -> Result<BackupOptions, Failure> {
     })
 }
 
-fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+fn tell(report: &BackupReport, source: &str, dry_run: bool, context: &mut Context) -> Result<Exit, Failure> {
     let statistics = report.record.statistics;
     let exit = if statistics.problems > 0 { Exit::Problems } else { Exit::Done };
     let time = report.record.finished.since(report.record.started);
     if context.out.json {
         context.out.document(&Document {
             snapshot: report.snapshot.map(|id| id.hex()),
-            dry_run: args.dry_run,
-            source: &args.source,
+            dry_run,
+            source,
             seconds: time.as_secs_f64(),
             statistics,
             problems: report.problems.iter().map(problem_document).collect(),
@@ -132,11 +151,7 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
         return Ok(exit);
     }
     for problem in &report.problems {
-        let text = format!("{problem}: {}", causes_of(problem));
-        match problem.severity {
-            Severity::Problem => context.talk.warn(&text),
-            Severity::Note => context.talk.say(&format!("note: {text}")),
-        }
+        tell_problem(problem, context);
     }
     let read = format!("{} read ({})", count(statistics.files_read, "file"), units::bytes(statistics.bytes_read));
     if let Some(id) = report.snapshot {
@@ -160,6 +175,14 @@ fn tell(report: &BackupReport, args: &Args, context: &mut Context) -> Result<Exi
             .warn(&format!("{} with problems; everything else is in the snapshot", count(statistics.problems, "file")));
     }
     Ok(exit)
+}
+
+fn tell_problem(problem: &Problem, context: &Context) {
+    let text = format!("{problem}: {}", causes_of(problem));
+    match problem.severity {
+        Severity::Problem => context.talk.warn(&text),
+        Severity::Note => context.talk.say(&format!("note: {text}")),
+    }
 }
 
 fn causes_of(problem: &Problem) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::base::units;
+use crate::base::units::{self, parse_percent};
 use crate::check::{self, Affected, Finding, Hint, Options, Report, Severity};
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
@@ -36,7 +36,7 @@ const FILES_SHOWN: usize = 3;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Read the data too, all of it or N percent, which move on with the date
+    /// Read the data too, all of it or N percent, which move on with the date; else what the configuration says, or none
     #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%", value_parser = parse_percent)]
     read_data: Option<u8>,
     /// Do not follow the trees, only look at the objects
@@ -47,13 +47,9 @@ pub(crate) struct Args {
     no_key: bool,
 }
 
-fn parse_percent(text: &str) -> Result<u8, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>().ok();
-    number.filter(|n| (1..=100).contains(n)).ok_or_else(|| "a share is 1% to 100%".to_owned())
-}
-
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let read_percent = args.read_data.unwrap_or(0);
+    let configured = context.configuration.as_ref().map_or(0, |loaded| loaded.config.check_read_data);
+    let read_percent = args.read_data.unwrap_or(configured);
     let now = context.clock.now();
     let (report, repository) = if args.no_key {
         let store = open::store(context, Access::Read).await?;
@@ -165,18 +161,4 @@ const fn advice(hint: Hint) -> Option<&'static str> {
         Hint::VerifyAgain => "`homelab-dr check --read-data` with an identity records anew what is good",
         Hint::ReadAgain => "check again; if it stays, look at the disk or the provider",
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_are_percent() {
-        assert_eq!(parse_percent("10%"), Ok(10));
-        assert_eq!(parse_percent("100"), Ok(100));
-        for bad in ["0%", "101%", "", "%", "ten"] {
-            assert!(parse_percent(bad).is_err(), "{bad}");
-        }
-    }
 }

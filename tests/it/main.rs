@@ -10,6 +10,7 @@
 mod check;
 mod cli;
 mod concurrency;
+mod configuration;
 mod demo;
 mod documents;
 mod end_to_end;

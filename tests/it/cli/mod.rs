@@ -1,8 +1,10 @@
 //! The real program on real folders: that everything is wired, and what it says when something is wrong.
 
 mod bad_inputs;
+mod config;
 mod happy;
 mod help;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
