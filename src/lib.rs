@@ -8,6 +8,7 @@ pub mod check;
 pub mod chunker;
 pub mod cli;
 pub mod compress;
+pub mod config;
 pub mod crypto;
 pub mod demo;
 pub mod forget;

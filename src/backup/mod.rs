@@ -9,6 +9,7 @@
 //! nothing: what it stored is found by the next one.
 
 pub mod assemble;
+pub mod command;
 pub mod file;
 pub mod plan;
 pub mod queue;
@@ -28,6 +29,7 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::backup::assemble::Assembled;
+use crate::backup::command::CommandError;
 use crate::backup::queue::Queue;
 use crate::backup::scan::{ENTRIES_AT_ONCE, Pending, Scan};
 use crate::backup::storing::ShowStoring;
@@ -109,6 +111,9 @@ pub enum BackupError {
     /// The repository cannot be written.
     #[error(transparent)]
     Repository(#[from] RepoError),
+    /// A program whose output is the source did not end well.
+    #[error(transparent)]
+    Command(#[from] CommandError),
     /// Standard input broke off: what came before is no backup.
     #[error("reading standard input failed after {bytes} bytes")]
     Stdin {

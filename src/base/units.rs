@@ -2,6 +2,7 @@
 //!
 //! Binary units (KiB, MiB, GiB), since that is what file systems and memory are counted in.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// One KiB in bytes.
@@ -40,6 +41,12 @@ pub enum UnitError {
     /// Not a number, or a number followed by a unit of size.
     #[error("{0:?} is no size: write a number of bytes, or a number and KiB, MiB, GiB or TiB, such as 20MiB")]
     Size(String),
+    /// Not a size a second, or none at all.
+    #[error("{0:?} is no rate: write a size a second, such as 2MiB/s")]
+    Rate(String),
+    /// Not a whole number of percent up to 100.
+    #[error("{0:?} is no share: write 0% to 100%")]
+    Share(String),
 }
 
 /// Parses `90s`, `15m`, `48h`, `30d`, `2w`, `6mo` (30 days each) or `1y` (365 days).
@@ -90,6 +97,18 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     number.checked_mul(factor).ok_or_else(fail)
 }
 
+/// Parses `2MiB/s` or `2MiB`: bytes a second, not 0.
+pub fn parse_rate(text: &str) -> Result<NonZeroU64, UnitError> {
+    let size = parse_size(text.strip_suffix("/s").unwrap_or(text)).ok();
+    size.and_then(NonZeroU64::new).ok_or_else(|| UnitError::Rate(text.to_owned()))
+}
+
+/// Parses `10%` or `10`: a share in percent, 0 to 100.
+pub fn parse_percent(text: &str) -> Result<u8, UnitError> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>().ok();
+    number.filter(|number| *number <= 100).ok_or_else(|| UnitError::Share(text.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +139,18 @@ mod tests {
         assert_eq!(parse_size("7"), Ok(7));
         for text in ["", "MiB", "1.5MiB", "20 MB!", "99999999999TiB"] {
             assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_and_rates_have_bounds() {
+        assert_eq!((parse_percent("10%"), parse_percent("100"), parse_percent("0%")), (Ok(10), Ok(100), Ok(0)));
+        assert_eq!(parse_rate("2MiB/s").map(NonZeroU64::get), Ok(2 * MIB));
+        for bad in ["101%", "", "%", "ten", "1.5%", "-1%"] {
+            assert!(parse_percent(bad).is_err(), "{bad}");
+        }
+        for bad in ["0", "0B/s", "/s", "2MiB/h"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
         }
     }
 }

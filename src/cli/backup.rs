@@ -1,4 +1,6 @@
-//! `backup`: files, or what a program writes, into a new snapshot.
+//! `backup`: files, or what a program writes, into a new snapshot; without paths, what the configuration says.
+
+mod configured;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::{patterns, progress, tags};
+use crate::config::is_source_name;
 use crate::format::entry::{TreePath, escape};
 use crate::format::record::Statistics;
 use crate::repo::layout;
@@ -25,14 +28,21 @@ use crate::tree::walk::WalkOptions;
 
 const EXAMPLES: &str = "\
 Examples:
-  homelab-dr backup /srv/photos --source photos --exclude '*.tmp' --tag host=nas
-  homelab-dr backup /etc /home --source laptop --one-file-system --exclude-caches
-  set -o pipefail; pg_dump app | homelab-dr backup --stdin --name app.sql --source pg/app
+  What the configuration says, all of it or one source:
+    homelab-dr backup
+    homelab-dr backup --source photos
+  What is given here:
+    homelab-dr backup /srv/photos --source photos --exclude '*.tmp' --tag host=nas
+    homelab-dr backup /etc /home --source laptop --one-file-system --exclude-caches
+    set -o pipefail; pg_dump app | homelab-dr backup --stdin --name app.sql --source pg/app
 
 Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only at the top,
 `cache/` only if it is a directory; `!keep` takes in again.";
 
 /// Back up files into a new snapshot
+///
+/// Without a PATH it backs up what the configuration says, one snapshot for each source, and ends with a table; a source
+/// that fails does not stop the others, and the gravest result is the exit code.
 ///
 /// Needs the writer key only. What did not change since the last snapshot of the same source is not read; what is in the
 /// repository already is not stored again. Problems with single files are listed and end with exit code 3; so does a
@@ -41,12 +51,12 @@ Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
-    /// What to back up; one directory becomes the top of the snapshot, several paths lie in it by their names
-    #[arg(value_name = "PATH", required_unless_present = "stdin", conflicts_with = "stdin")]
+    /// What to back up, if not what the configuration says; one directory becomes the top of the snapshot, several paths lie in it by their names
+    #[arg(value_name = "PATH", conflicts_with = "stdin")]
     paths: Vec<PathBuf>,
-    /// The name by which you will ask for it, such as photos
+    /// The name by which you will ask for it, such as photos; without a PATH, which source of the configuration
     #[arg(long, value_name = "NAME")]
-    source: String,
+    source: Option<String>,
     #[command(flatten)]
     exclude: patterns::ExcludeArgs,
     /// Stay out of other file systems that are mounted below
@@ -90,8 +100,11 @@ struct Document<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    if args.paths.is_empty() && !args.stdin {
+        return configured::run(&args, context).await;
+    }
     let began = Instant::now();
-    let options = options(&args, own_folder(&args, context)?)?;
+    let options = options(&args, own_folder(&args.paths, context)?)?;
     let name = args.name.as_deref().map(file_name).transpose()?;
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
     let operation = context.operation(repository);
@@ -103,14 +116,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     };
     display.finish();
     // Until the snapshot is durable, which its own record cannot know.
-    tell(&report?, &args, began.elapsed(), context)
+    tell(&report?, &options.source, args.dry_run, began.elapsed(), context)
 }
 
 /// The repository's folder, if it is one: skipped where it lies below a source, refused where a source is it or lies in it.
-fn own_folder(args: &Args, context: &Context) -> Result<Option<PathBuf>, Failure> {
+fn own_folder(paths: &[PathBuf], context: &Context) -> Result<Option<PathBuf>, Failure> {
     let StoreUrl::File { path, .. } = open::address(context)? else { return Ok(None) };
     let own = open::real_path(&path);
-    if let Some(within) = args.paths.iter().find(|path| open::real_path(path).starts_with(&own)) {
+    if let Some(within) = paths.iter().find(|path| open::real_path(path).starts_with(&own)) {
         let what = format!("{} is the repository itself, or lies in it", within.display());
         return Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"));
     }
@@ -118,14 +131,20 @@ fn own_folder(args: &Args, context: &Context) -> Result<Option<PathBuf>, Failure
 }
 
 fn options(args: &Args, repository: Option<PathBuf>) -> Result<BackupOptions, Failure> {
-    if args.source.is_empty() || args.source.starts_with('/') || args.source.contains([':', '\n']) {
+    let Some(source) = &args.source else {
         return Err(Failure::usage(
-            format!("{:?} cannot name a source", args.source),
+            "no name was given for what is backed up",
+            "give --source NAME, such as photos: by it you will ask for the snapshot",
+        ));
+    };
+    if !is_source_name(source) {
+        return Err(Failure::usage(
+            format!("{source:?} cannot name a source"),
             "a name has no colon and does not begin with /, such as photos or pvc/media/jellyfin",
         ));
     }
     Ok(BackupOptions {
-        source: args.source.clone(),
+        source: source.clone(),
         paths: args.paths.clone(),
         walk: WalkOptions { exclude: args.exclude.excludes()?, one_file_system: args.one_file_system, repository },
         tags: args.tag.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -148,33 +167,30 @@ fn file_name(name: &str) -> Result<TreePath, Failure> {
     })
 }
 
-fn tell(report: &BackupReport, args: &Args, time: Duration, context: &mut Context) -> Result<Exit, Failure> {
+fn tell(
+    report: &BackupReport,
+    source: &str,
+    dry_run: bool,
+    time: Duration,
+    context: &mut Context,
+) -> Result<Exit, Failure> {
     let statistics = report.record.statistics;
-    let emptied = report.emptied();
-    let whole = statistics.problems == 0 && report.broken_packs.is_empty() && emptied.is_none();
-    let exit = if whole { Exit::Done } else { Exit::Problems };
+    let exit = if is_whole(report) { Exit::Done } else { Exit::Problems };
     if context.out.json {
         context.out.document(&Document {
             snapshot: report.snapshot.map(|id| id.hex()),
-            dry_run: args.dry_run,
-            source: &args.source,
+            dry_run,
+            source,
             seconds: time.as_secs_f64(),
             statistics,
-            emptied: emptied.is_some(),
+            emptied: report.emptied().is_some(),
             problems: report.problems.iter().map(problem_document).collect(),
-            broken_packs: report.broken_packs.iter().map(|pack| layout::pack(pack).to_string()).collect(),
+            broken_packs: broken_packs(report),
         })?;
         return Ok(exit);
     }
     for problem in &report.problems {
-        let text = format!("{problem}: {}", causes_of(problem));
-        match problem.severity {
-            Severity::Problem => context.talk.warn(&text),
-            Severity::Note if matches!(problem.cause, Cause::Repository | Cause::Identity | Cause::WriterKey) => {
-                context.talk.warn(&text);
-            }
-            Severity::Note => context.talk.say(&format!("note: {text}")),
-        }
+        tell_problem(problem, context);
     }
     let read = format!("{} read ({})", count(statistics.files_read, "file"), units::bytes(statistics.bytes_read));
     if let Some(id) = report.snapshot {
@@ -192,12 +208,39 @@ fn tell(report: &BackupReport, args: &Args, time: Duration, context: &mut Contex
         let files = count(statistics.files, "file");
         context.out.line(&format!("{files}, {}; {would}", units::bytes(statistics.bytes)))?;
     }
-    if let Some(before) = emptied {
-        context.out.flush()?;
+    context.out.flush()?;
+    warn_of(report, source, context);
+    Ok(exit)
+}
+
+fn broken_packs(report: &BackupReport) -> Vec<String> {
+    report.broken_packs.iter().map(|pack| layout::pack(pack).to_string()).collect()
+}
+
+/// A snapshot of everything, which holds something and rests on nothing damaged.
+fn is_whole(report: &BackupReport) -> bool {
+    report.record.statistics.problems == 0 && report.broken_packs.is_empty() && report.emptied().is_none()
+}
+
+fn tell_problem(problem: &Problem, context: &Context) {
+    let text = format!("{problem}: {}", causes_of(problem));
+    match problem.severity {
+        Severity::Problem => context.talk.warn(&text),
+        Severity::Note if matches!(problem.cause, Cause::Repository | Cause::Identity | Cause::WriterKey) => {
+            context.talk.warn(&text);
+        }
+        Severity::Note => context.talk.say(&format!("note: {text}")),
+    }
+}
+
+/// Warns of what makes a snapshot less than whole.
+fn warn_of(report: &BackupReport, source: &str, context: &Context) {
+    let statistics = report.record.statistics;
+    if let Some(before) = report.emptied() {
         context.talk.warn(&format!(
             "NOTHING WAS BACKED UP: {} holds {} ({}) now, and an earlier snapshot held {} ({}).\n  \
              Is the source mounted, and did what writes it succeed? The earlier snapshot is still there, and `forget` keeps it.",
-            escape(args.source.as_bytes()),
+            escape(source.as_bytes()),
             count(statistics.files, "file"),
             units::bytes(statistics.bytes),
             count(before.files, "file"),
@@ -217,7 +260,6 @@ fn tell(report: &BackupReport, args: &Args, time: Duration, context: &mut Contex
             "earlier snapshots may lack what is in it: `homelab-dr check --read-data --mark-damaged` says what, and takes it out of use",
         );
     }
-    Ok(exit)
 }
 
 fn causes_of(problem: &Problem) -> String {

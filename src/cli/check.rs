@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::base::units;
+use crate::base::units::{self, parse_percent};
 use crate::check::{self, Affected, Finding, Hint, Options, Report, Severity};
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
@@ -41,7 +41,7 @@ const FILES_SHOWN: usize = 3;
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
-    /// Read the data too, all of it or N percent, which move on with the date
+    /// Read the data too, all of it or N percent, which move on with the date; else what the configuration says, or none
     #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%", value_parser = parse_percent)]
     read_data: Option<u8>,
     /// Mark packs whose bytes are not those that were stored: backups take them for absent, `prune` copies out what still reads
@@ -59,13 +59,9 @@ pub(crate) struct Args {
     rebuild_index: bool,
 }
 
-fn parse_percent(text: &str) -> Result<u8, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>().ok();
-    number.filter(|n| (1..=100).contains(n)).ok_or_else(|| "a share is 1% to 100%".to_owned())
-}
-
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let read_percent = args.read_data.unwrap_or(0);
+    let configured = context.configuration.as_ref().map_or(0, |loaded| loaded.config.check_read_data);
+    let read_percent = args.read_data.unwrap_or(configured);
     let now = context.clock.now();
     let (report, repository) = if args.no_key {
         let store = open::store(context, Access::Read).await?;
@@ -228,18 +224,4 @@ const fn advice(hint: Hint) -> Option<&'static str> {
         Hint::VerifyAgain => "`homelab-dr check --read-data` with an identity records anew what is good",
         Hint::ReadAgain => "check again; if it stays, look at the disk or the provider",
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_are_percent() {
-        assert_eq!(parse_percent("10%"), Ok(10));
-        assert_eq!(parse_percent("100"), Ok(100));
-        for bad in ["0%", "101%", "", "%", "ten"] {
-            assert!(parse_percent(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -8,6 +8,7 @@ use crate::backup;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, SystemClock, Time};
 use crate::base::progress::Progress;
+use crate::cli::configuration::Loaded;
 use crate::cli::failure::Failure;
 use crate::cli::globals::Globals;
 use crate::cli::output::{Out, Talk};
@@ -25,6 +26,8 @@ pub struct Context {
     pub cancel: Arc<Cancel>,
     /// Moved by operations, shown by `progress`.
     pub progress: Arc<Progress>,
+    /// The configuration, if there is one.
+    pub(crate) configuration: Option<Arc<Loaded>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -37,6 +40,7 @@ impl Context {
             talk: Arc::new(Talk::new(globals.quiet, globals.color)),
             cancel: Arc::new(Cancel::default()),
             progress: Arc::new(Progress::default()),
+            configuration: None,
             clock: Arc::new(SystemClock),
             globals,
         }

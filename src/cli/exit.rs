@@ -44,6 +44,26 @@ impl Exit {
         self as u8
     }
 
+    /// What a run of several things ends with: the graver of two. Damage outweighs everything but a stop that was asked for; wrong usage of one thing
+    /// among others is an error, since "nothing was done" is not true then.
+    #[must_use]
+    pub const fn graver(self, other: Self) -> Self {
+        const fn gravity(exit: Exit) -> u8 {
+            match exit {
+                Exit::Done => 0,
+                Exit::Problems => 1,
+                Exit::Usage | Exit::Error => 2,
+                Exit::Unreachable => 3,
+                Exit::Key => 4,
+                Exit::Refused => 5,
+                Exit::Damaged => 6,
+                Exit::Interrupted => 7,
+            }
+        }
+        let graver = if gravity(other) > gravity(self) { other } else { self };
+        if matches!(graver, Self::Usage) { Self::Error } else { graver }
+    }
+
     /// One line for the help text.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
@@ -75,6 +95,17 @@ mod tests {
     fn the_numbers_never_change() {
         let codes = Exit::ALL.map(Exit::code);
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130]);
+    }
+
+    #[test]
+    fn of_several_results_the_gravest_counts() {
+        let all = |codes: &[Exit]| codes.iter().copied().fold(Exit::Done, Exit::graver);
+        assert_eq!(all(&[]), Exit::Done);
+        assert_eq!(all(&[Exit::Done, Exit::Problems, Exit::Done]), Exit::Problems);
+        assert_eq!(all(&[Exit::Problems, Exit::Usage]), Exit::Error);
+        assert_eq!(all(&[Exit::Error, Exit::Unreachable, Exit::Problems]), Exit::Unreachable);
+        assert_eq!(all(&[Exit::Damaged, Exit::Refused, Exit::Key]), Exit::Damaged);
+        assert_eq!(all(&[Exit::Damaged, Exit::Interrupted]), Exit::Interrupted);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `forget`: which snapshots stay, by a policy, and the others go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::cli::open::{self, Access};
 use crate::cli::output::{count, table};
 use crate::cli::prompt::{PlanArgs, confirm};
 use crate::cli::tags::TagFilter;
+use crate::config::Retention;
 use crate::forget::{Forgotten, acknowledge_lost, run_forget};
 use crate::format::entry::escape;
 use crate::repo::snapshots::{Chain, Snapshot};
@@ -24,6 +25,7 @@ use crate::verified::{self, Verified};
 
 const EXAMPLES: &str = "\
 Examples:
+  homelab-dr forget --yes                    by the rules of the configuration
   homelab-dr forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
   homelab-dr forget --source photos --keep-last 3 --keep-within 30d --yes
   homelab-dr forget --keep-daily 14 --yes && homelab-dr prune --yes
@@ -39,8 +41,8 @@ const LOST_DIGITS_MIN: usize = 8;
 
 /// Forget the snapshots that a policy does not keep, or those that are named; shows why each is kept, and asks
 ///
-/// Rules count for each source and set of tags by themselves; a snapshot stays if any rule keeps it. One that is named goes
-/// whatever it is, also the last of its source.
+/// Rules count for each source and set of tags by themselves; a snapshot stays if any rule keeps it. Without a --keep-…
+/// the rules of the configuration count. One that is named goes whatever it is, also the last of its source.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -109,9 +111,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if !args.lost.is_empty() {
         return lost(&args, context).await;
     }
-    if policy.is_empty() && args.snapshots.is_empty() {
-        return Err(RetentionError::EmptyPolicy.into());
-    }
+    let rules = match (&context.configuration, policy.is_empty()) {
+        (_, true) if !args.snapshots.is_empty() => Retention::default(),
+        (_, false) => Retention { default: Some(policy), sources: BTreeMap::new() },
+        (Some(loaded), true) if !loaded.config.retention.is_empty() => loaded.config.retention.clone(),
+        (_, true) => return Err(RetentionError::EmptyPolicy.into()),
+    };
     let access = if args.plan.dry_run { Access::Read } else { Access::Write };
     let repository = open::repository(context, access).await?;
     let chain = open::chain(context, &repository).await?;
@@ -121,10 +126,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             "{name} cannot be read: what it says was verified does not count; `homelab-dr check --read-data` with an identity says it anew"
         ));
     }
-    let decisions = if args.snapshots.is_empty() {
-        plan_retention(&policy, &candidates(&chain, &verified, &args), context.clock.now(), context.zone())?
+    let (decisions, unruled) = if args.snapshots.is_empty() {
+        decide(&rules, candidates(&chain, &verified, &args), context)?
     } else {
-        named(&chain, &args.snapshots, context)?
+        (named(&chain, &args.snapshots, context)?, 0)
     };
     let removed = decisions.iter().filter(|decision| !decision.is_kept()).count();
     // What is asked about is shown whatever was said of talk.
@@ -132,6 +137,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let hidden = context.out.json || (context.globals.quiet && unasked);
     if !hidden {
         show(&decisions, context)?;
+        if unruled > 0 {
+            context.say(&format!("{} of sources that no rule is for: kept", count(unruled, "snapshot")))?;
+        }
     }
     if args.plan.dry_run {
         if context.out.json {
@@ -242,6 +250,31 @@ async fn lost(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// A verdict for every snapshot whose source has rules, and how many have none.
+fn decide(rules: &Retention, candidates: Vec<Candidate>, context: &Context) -> Result<(Vec<Decision>, u64), Failure> {
+    let mut groups: BTreeMap<Option<&str>, Vec<Candidate>> = BTreeMap::new();
+    let mut unruled = 0;
+    for candidate in candidates {
+        // One group for all that follow the default, so that their order is as it always was.
+        match (rules.sources.get_key_value(candidate.source.as_str()), rules.default) {
+            (Some((source, _)), _) => groups.entry(Some(source)).or_default().push(candidate),
+            (None, Some(_)) => groups.entry(None).or_default().push(candidate),
+            (None, None) => unruled += 1,
+        }
+    }
+    let mut decisions = Vec::new();
+    let several = groups.len() > 1;
+    for (source, candidates) in groups {
+        let policy = source.and_then(|source| rules.sources.get(source)).or(rules.default.as_ref());
+        let policy = policy.ok_or(RetentionError::EmptyPolicy)?;
+        decisions.extend(plan_retention(policy, &candidates, context.clock.now(), context.zone())?);
+    }
+    if several {
+        decisions.sort_by_key(|decision| (decision.time, decision.id));
+    }
+    Ok((decisions, unruled))
+}
+
 fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate> {
     let wanted = |snapshot: &&Snapshot| {
         args.source.as_ref().is_none_or(|source| snapshot.record.source == *source)
@@ -307,7 +340,10 @@ fn show(decisions: &[Decision], context: &mut Context) -> Result<(), Failure> {
 impl Advise for RetentionError {
     fn advice(&self) -> Option<Advice> {
         Some(match self {
-            Self::EmptyPolicy => Advice::new(Exit::Usage, "give at least one --keep-…, such as --keep-daily 7"),
+            Self::EmptyPolicy => Advice::new(
+                Exit::Usage,
+                "give at least one --keep-…, such as --keep-daily 7, or write retention into homelab-dr.yaml",
+            ),
             Self::Twice(_) => {
                 Advice::new(Exit::Error, "this is a bug in homelab-dr: please report it with the command that you ran")
             }

@@ -5,16 +5,18 @@
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use zeroize::Zeroizing;
 
-use crate::base::units::parse_size;
+use crate::base::units::parse_rate;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::Color;
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::recipients::{IDENTITY_BYTES_MAX, IdentitySource};
+use crate::crypto::secret::holds_secret;
 use crate::crypto::writer_key::WriterKey;
 
 /// Longest writer key file that is read; real ones have some 300 bytes.
@@ -25,7 +27,7 @@ const WRITER_KEY_HELP: &str = "The writer key: adds, lists, prunes and checks, b
 const IDENTITY_HELP: &str = "An age identity or SSH private key, which reads everything; may be repeated \
     [env: HOMELAB_DR_IDENTITY_FILE, or HOMELAB_DR_IDENTITY for the identity itself]";
 
-const REPO_HELP: &str = "Where the repository is: a path, file:///path, s3://bucket/prefix?endpoint=…&region=… or b2://bucket/prefix?region=…";
+const REPO_HELP: &str = "Where the repository is: its name in the configuration, or a path, file:///path, s3://bucket/prefix?endpoint=…&region=… or b2://bucket/prefix?region=…";
 
 /// An identity's text and where it came from.
 type NamedText = (String, Zeroizing<Vec<u8>>);
@@ -35,6 +37,10 @@ type NamedText = (String, Zeroizing<Vec<u8>>);
 #[command(next_help_heading = "Global options")]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct Globals {
+    /// The configuration [default: /etc/homelab-dr/homelab-dr.yaml if it is there, else ./homelab-dr.yaml]
+    #[arg(long, global = true, value_name = "FILE", env = "HOMELAB_DR_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
     /// The address of the repository.
     #[arg(help = REPO_HELP, long, global = true, value_name = "URL", env = "HOMELAB_DR_REPO", hide_env_values = true)]
     pub repo: Option<OsString>,
@@ -78,25 +84,24 @@ pub struct Globals {
     /// Use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     pub color: Color,
+
+    /// What the configuration says where no option does.
+    #[arg(skip)]
+    pub(crate) configured: Configured,
 }
 
-/// `2MiB/s` or `2MiB`.
-fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
-    let size = parse_size(text.strip_suffix("/s").unwrap_or(text));
-    size.ok()
-        .and_then(NonZeroU64::new)
-        .ok_or_else(|| format!("{text:?} is no rate: write a size a second, such as 2MiB/s"))
+/// What the configuration says of the repository that is used.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Configured {
+    /// The writer key's file.
+    pub(crate) writer_key_file: Option<PathBuf>,
+    /// For how long `init` has objects locked.
+    pub(crate) object_lock: Option<Duration>,
 }
 
 /// A variable of the environment; an empty one counts as not set, as an optional reference in a pod gives it.
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
-}
-
-/// Whether a text is or holds one of our secrets: pasted where it does not belong, it must not be repeated.
-pub(crate) fn holds_secret(text: &str) -> bool {
-    let upper = text.to_ascii_uppercase();
-    ["AGE-SECRET-KEY-", "AGE-PLUGIN-", "HOMELAB-DR-WRITER-", "PRIVATE KEY"].iter().any(|mark| upper.contains(mark))
 }
 
 /// Reads a file that holds a secret.
@@ -131,7 +136,7 @@ fn text_of(bytes: &[u8], origin: &str) -> Result<Zeroizing<String>, Failure> {
 }
 
 impl Globals {
-    /// The writer key, if one was given in any of the three ways.
+    /// The writer key, if one was given in any of the three ways, or by the configuration.
     pub fn writer_key(&self) -> Result<Option<WriterKey>, Failure> {
         let file = self.writer_key_file.clone().or_else(|| variable("HOMELAB_DR_WRITER_KEY_FILE").map(PathBuf::from));
         let text = match (file, variable("HOMELAB_DR_WRITER_KEY")) {
@@ -140,7 +145,15 @@ impl Globals {
                 text_of(&bytes, &file.display().to_string())?
             }
             (None, Some(value)) => Zeroizing::new(value.to_string_lossy().into_owned()),
-            (None, None) => return Ok(None),
+            (None, None) => match &self.configured.writer_key_file {
+                // One file for the cluster and for the laptop, which has an identity and no writer key.
+                Some(file) if !file.exists() && !self.identity_texts()?.is_empty() => return Ok(None),
+                Some(file) => {
+                    let bytes = read(file, WRITER_KEY_BYTES_MAX, "the writer key")?;
+                    text_of(&bytes, &file.display().to_string())?
+                }
+                None => return Ok(None),
+            },
         };
         Ok(Some(WriterKey::parse(&text)?))
     }
@@ -183,26 +196,5 @@ impl Globals {
             )),
             (given, of_key) => Ok(given.or(of_key)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_are_sizes_a_second() {
-        assert_eq!(parse_rate("2MiB/s").map(NonZeroU64::get), Ok(2 << 20));
-        assert_eq!(parse_rate("500K").map(NonZeroU64::get), Ok(500 << 10));
-        for bad in ["", "0", "0/s", "fast", "2MiB/m"] {
-            assert!(parse_rate(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_looks_like_a_secret_is_recognised() {
-        assert!(holds_secret("age-secret-key-1qqq"));
-        assert!(holds_secret("x homelab-dr-writer-1-abc"));
-        assert!(!holds_secret("/root/key.txt"));
     }
 }

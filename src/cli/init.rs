@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     refuse_foreign_files(&url)?;
     private_file::refuse_existing(&args.writer_key, "the writer key")?;
     let store = open::wrapped(context, url.create().await?, Access::Write);
-    let lock = args.object_lock.unwrap_or_default();
+    let lock = args.object_lock.or(context.globals.configured.object_lock).unwrap_or_default();
     let new = NewRepository::draw(&*store, &recipients, lock, &*context.clock).await?;
     // Before the repository is there: a key that could not be written would leave one that nothing can add to.
     let text = Zeroizing::new(format!("{}\n", *new.writer_key().to_text()));

@@ -5,6 +5,8 @@
 mod backup;
 mod cat;
 mod check;
+mod config;
+mod configuration;
 mod context;
 mod demo;
 mod diff;
@@ -80,10 +82,17 @@ enum Command {
     Stats(stats::Args),
     Forget(forget::Args),
     Prune(prune::Args),
+    #[command(subcommand)]
+    Config(config::Command),
     Demo(demo::Args),
 }
 
 impl Command {
+    /// Whether it has to do with a repository, which the configuration may name.
+    const fn has_repository(&self) -> bool {
+        !matches!(self, Self::Config(_) | Self::Demo(_) | Self::Keys(keys::Command::New(_)))
+    }
+
     /// Whether it stops by itself when it is cancelled; the others change nothing and are dropped where they are.
     const fn stops_by_itself(&self) -> bool {
         matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Demo(_) | Self::Replicate(_))
@@ -130,8 +139,8 @@ fn refuse_usage(error: &clap::Error) -> Exit {
         return Exit::Usage;
     }
     let json = std::env::args_os().any(|arg| arg == "--json");
-    if json || globals::holds_secret(&rendered.to_string()) {
-        let what = if globals::holds_secret(&rendered.to_string()) {
+    if json || crate::crypto::secret::holds_secret(&rendered.to_string()) {
+        let what = if crate::crypto::secret::holds_secret(&rendered.to_string()) {
             "a secret was given on the command line, where it does not belong; it is not repeated here".to_owned()
         } else {
             rendered.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -185,6 +194,9 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failu
 }
 
 async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Failure> {
+    if command.has_repository() {
+        configuration::settle(context)?;
+    }
     match command {
         Command::Init(args) => init::run(args, context).await,
         Command::Keys(command) => keys::run(command, context).await,
@@ -200,6 +212,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Stats(args) => stats::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
+        Command::Config(command) => config::run(command, context),
         Command::Demo(args) => demo::run(args, context).await,
     }
 }

@@ -41,7 +41,7 @@ pub fn address(context: &Context) -> Result<StoreUrl, Failure> {
     let given = given.ok_or_else(|| {
         Failure::usage(
             "no repository was given",
-            "give --repo URL or set HOMELAB_DR_REPO, such as /mnt/backup or s3://bucket/prefix",
+            "give --repo URL or set HOMELAB_DR_REPO, such as /mnt/backup or s3://bucket/prefix, or write homelab-dr.yaml",
         )
     })?;
     parse_address(given)

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::{Failure, Told, causes};
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -139,11 +139,23 @@ impl Talk {
 
 /// A failure as `--json` prints it.
 #[derive(Serialize)]
-struct ErrorDocument<'a> {
+pub(crate) struct ErrorDocument {
     error: String,
     causes: Vec<String>,
-    help: &'a str,
+    help: String,
     exit: u8,
+}
+
+impl ErrorDocument {
+    /// Of an error that is told.
+    pub(crate) fn of(told: &Told) -> Self {
+        Self {
+            error: told.error.to_string(),
+            causes: causes(&*told.error),
+            help: told.help.clone(),
+            exit: told.exit.code(),
+        }
+    }
 }
 
 /// Tells a failure: on standard error for people, on standard output for programs that asked for JSON.
@@ -155,7 +167,7 @@ pub(crate) fn tell(failure: &Failure, out: &mut Out, talk: &Talk) {
                 let document = ErrorDocument {
                     error: "interrupted".into(),
                     causes: Vec::new(),
-                    help: "",
+                    help: String::new(),
                     exit: Exit::Interrupted.code(),
                 };
                 let _ = out.document(&document);
@@ -163,13 +175,7 @@ pub(crate) fn tell(failure: &Failure, out: &mut Out, talk: &Talk) {
             talk.put("interrupted: what was stored is kept, and the next run goes on from there");
         }
         Failure::Told(told) if out.json => {
-            let document = ErrorDocument {
-                error: told.error.to_string(),
-                causes: causes(&*told.error),
-                help: &told.help,
-                exit: told.exit.code(),
-            };
-            let _ = out.document(&document);
+            let _ = out.document(&ErrorDocument::of(told));
         }
         Failure::Told(told) => talk.error(&*told.error, &told.help),
     }

@@ -1,16 +1,20 @@
 //! `replicate`: a second copy of the repository, without any key.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::base::units::{self, parse_duration};
+use crate::cli::configuration;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access, real_path};
-use crate::cli::output::count;
+use crate::cli::output::{ErrorDocument, count};
 use crate::cli::progress;
+use crate::config::Target;
 use crate::replicate::{self as operation, Fault, Options, PARALLEL_DEFAULT, Plan, ReplicateError, Report};
 use crate::repo::layout;
 use crate::store::memory::MemoryStore;
@@ -19,6 +23,9 @@ use crate::store::{Store, StoreError};
 
 const EXAMPLES: &str = "\
 Examples:
+  To every target of the configuration, or to one of them:
+    homelab-dr replicate
+    homelab-dr replicate --to offsite
   The first time, to a place that holds no copy yet:
     homelab-dr replicate --repo /mnt/backup --to /mnt/usb/backup --create
   From then on:
@@ -32,9 +39,9 @@ Credentials of both ends come from the same environment. Nothing is ever deleted
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where to copy to; an earlier copy, or with --create an empty place
+    /// Where to copy to: its address, or its name in the configuration; an earlier copy, or with --create an empty place
     #[arg(long, value_name = "URL")]
-    to: OsString,
+    to: Option<OsString>,
     /// Begin a copy in a place that holds none; without it that is refused, since a disk that is not mounted looks so
     #[arg(long)]
     create: bool,
@@ -57,16 +64,117 @@ fn parse_parallel(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("a number from 1 to {PARALLEL_MAX} is expected"))
 }
 
+/// A place to copy to.
+struct Place {
+    name: String,
+    to: StoreUrl,
+    lock: Option<Duration>,
+}
+
+/// What became of one of several.
+#[derive(Serialize)]
+struct Row {
+    target: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorDocument>,
+}
+
+#[derive(Serialize)]
+struct Document {
+    targets: Vec<Row>,
+    exit: u8,
+}
+
+/// The target of this name, or all.
+fn configured(args: &Args, context: &Context) -> Result<Vec<Place>, Failure> {
+    let targets = context.configuration.as_ref().map(|loaded| loaded.config.replicate.as_slice()).unwrap_or_default();
+    let wanted = |target: &&Target| args.to.as_ref().is_none_or(|to| to.to_str() == Some(target.name.as_str()));
+    let places = targets.iter().filter(wanted).map(|target| {
+        let to = open::parse_address(OsStr::new(&target.to))?;
+        Ok(Place { name: target.name.clone(), to, lock: args.object_lock.or(target.object_lock) })
+    });
+    places.collect()
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let to = open::parse_address(&args.to)?;
-    let source = open::store(context, Access::Read).await?;
-    apart(context, &to)?;
-    if args.dry_run {
-        return plan(&to, &*source, context).await;
+    let mut places = configured(&args, context)?;
+    if args.to.is_none() && places.is_empty() {
+        return Err(match &context.configuration {
+            None => configuration::needed("no place was given to copy to", "--to URL"),
+            Some(loaded) => Failure::usage(
+                format!("no place was given to copy to, and {} has none under replicate", loaded.path.display()),
+                "give --to URL, or write one (docs/configuration.md)",
+            ),
+        });
     }
-    let target = if args.create { to.create().await } else { to.open().await };
-    let target = target.map_err(|error| if args.create { error.into() } else { no_copy(error, &to) })?;
-    not_itself(&*source, &*target)?;
+    let source = open::store(context, Access::Read).await?;
+    if let Some(to) = &args.to {
+        let place = match places.pop() {
+            Some(place) => place,
+            None => Place { name: String::new(), to: open::parse_address(to)?, lock: args.object_lock },
+        };
+        if args.dry_run {
+            return plan(&place.to, &*source, context).await;
+        }
+        let (report, address) = copy(&place, &args, &*source, context).await?;
+        return tell(&report, &address, context);
+    }
+    several(&places, &args, &*source, context).await
+}
+
+/// Copies to each of several places; one that fails does not stop the others.
+async fn several(places: &[Place], args: &Args, source: &dyn Store, context: &mut Context) -> Result<Exit, Failure> {
+    let (mut rows, mut exit) = (Vec::new(), Exit::Done);
+    let json = std::mem::take(&mut context.out.json);
+    for place in places {
+        context.say(&format!("target {}", place.name))?;
+        let mut row = Row { target: place.name.clone(), report: None, error: None };
+        let result = if args.dry_run {
+            context.out.json = json;
+            let planned = plan(&place.to, source, context).await;
+            context.out.json = false;
+            planned
+        } else {
+            match copy(place, args, source, context).await {
+                Ok((report, address)) => {
+                    let code = if json { Ok(result_of(&report)) } else { tell(&report, &address, context) };
+                    row.report = Some(report);
+                    code
+                }
+                Err(failure) => Err(failure),
+            }
+        };
+        match result {
+            Ok(code) => exit = exit.graver(code),
+            Err(Failure::Told(told)) => {
+                context.talk.error(&*told.error, &told.help);
+                exit = exit.graver(told.exit);
+                row.error = Some(ErrorDocument::of(&told));
+            }
+            Err(other) => return Err(other),
+        }
+        rows.push(row);
+    }
+    context.out.json = json;
+    if json && !args.dry_run {
+        context.out.document(&Document { targets: rows, exit: exit.code() })?;
+    }
+    Ok(exit)
+}
+
+/// Copies to one place; what was done, and its address.
+async fn copy(
+    place: &Place,
+    args: &Args,
+    source: &dyn Store,
+    context: &mut Context,
+) -> Result<(Report, String), Failure> {
+    apart(context, &place.to)?;
+    let target = if args.create { place.to.create().await } else { place.to.open().await };
+    let target = target.map_err(|error| if args.create { error.into() } else { no_copy(error, &place.to) })?;
+    not_itself(source, &*target)?;
     let target = open::wrapped(context, target, Access::Write);
     if !args.create && target.stat(&layout::format()).await?.is_none() {
         let what = format!("{} holds no copy of a repository", target.address());
@@ -75,21 +183,21 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let now = context.clock.now();
     let options = Options {
         parallel: args.parallel,
-        retain_until: args.object_lock.map(|lock| now.after(lock)),
+        retain_until: place.lock.map(|lock| now.after(lock)),
         // Run every day it would else extend every lock by a day.
-        enough_until: args.object_lock.map(|lock| now.after(lock / 2)),
+        enough_until: place.lock.map(|lock| now.after(lock / 2)),
     };
     context.progress.begin("copying", "object");
     let display = progress::show(context);
     let cancel = context.cancel.clone();
     // Cut off anywhere it leaves nothing wrong, so dropping it is a clean stop.
     let report = tokio::select! {
-        report = operation::replicate(&*source, &*target, &options, &context.progress) => Some(report),
+        report = operation::replicate(source, &*target, &options, &context.progress) => Some(report),
         () = cancel.cancelled() => None,
     };
     display.finish();
     match report {
-        Some(report) => tell(&report?, &*target, context),
+        Some(report) => Ok((report?, target.address())),
         None => Err(Failure::Interrupted),
     }
 }
@@ -130,6 +238,7 @@ fn apart(context: &Context, to: &StoreUrl) -> Result<(), Failure> {
 }
 
 async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Result<Exit, Failure> {
+    apart(context, to)?;
     let target: Arc<dyn Store> = match to.open().await {
         Ok(target) => target,
         // A folder that is not there holds nothing.
@@ -164,8 +273,12 @@ async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Resul
     Ok(Exit::Done)
 }
 
-fn tell(report: &Report, target: &dyn Store, context: &mut Context) -> Result<Exit, Failure> {
-    let exit = if report.damaged.is_empty() { Exit::Done } else { Exit::Damaged };
+fn result_of(report: &Report) -> Exit {
+    if report.damaged.is_empty() { Exit::Done } else { Exit::Damaged }
+}
+
+fn tell(report: &Report, target: &str, context: &mut Context) -> Result<Exit, Failure> {
+    let exit = result_of(report);
     if context.out.json {
         context.out.document(report)?;
         return Ok(exit);
@@ -184,7 +297,7 @@ fn tell(report: &Report, target: &dyn Store, context: &mut Context) -> Result<Ex
             "copied {} ({}) to {}, where {} were already; {} among the new",
             count(report.copied, "object"),
             units::bytes(report.copied_bytes),
-            target.address(),
+            target,
             report.present,
             count(report.snapshots, "snapshot record")
         ),

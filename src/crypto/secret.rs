@@ -81,9 +81,23 @@ impl<'b, C> minicbor::Decode<'b, C> for Secret {
     }
 }
 
+/// Whether a text is or holds one of our secrets: pasted where it does not belong, it must not be repeated.
+#[must_use]
+pub fn holds_secret(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    ["AGE-SECRET-KEY-", "AGE-PLUGIN-", "HOMELAB-DR-WRITER-", "PRIVATE KEY"].iter().any(|mark| upper.contains(mark))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_like_a_secret_is_recognised() {
+        assert!(holds_secret("age-secret-key-1qqq"));
+        assert!(holds_secret("x homelab-dr-writer-1-abc"));
+        assert!(!holds_secret("/root/key.txt"));
+    }
 
     #[test]
     fn a_secret_does_not_print() {

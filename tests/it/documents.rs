@@ -118,38 +118,44 @@ async fn the_procedures_of_the_operations_page_work() {
     let fingerprint = told.split_whitespace().find(|word| word.starts_with("hdr1-")).expect("init shows it").to_owned();
 
     let bucket = "'s3://bucket/home?endpoint=https://nas:9000&region=garage'";
-    let night = with(
-        indented(OPERATIONS, "## Every night"),
-        &[
-            (bucket, &url),
-            ("/etc/homelab-dr/writer.key", "~/writer.key"),
-            ("/etc/homelab-dr/s3-credentials", "~/s3"),
-            ("pg_dump --host db app", "echo 'a dump'"),
-            ("/var/lib/rancher/k3s/storage", "volumes"),
-            ("/srv/photos", "photos"),
-        ],
-    );
-    for _ in 0..2 {
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let configuration = |photos: &str| {
+        with(
+            blocks(OPERATIONS, "yaml night").join("\n"),
+            &[
+                (bucket.trim_matches('\''), &address),
+                ("/etc/homelab-dr/writer.key", &path("writer.key")),
+                ("[pg_dump, --host, db, app]", "[echo, a dump]"),
+                ("/var/lib/rancher/k3s/storage", &path("volumes")),
+                ("/srv/photos", &path(photos)),
+            ],
+        )
+    };
+    let night = with(indented(OPERATIONS, "whatever starts it:"), &[("/etc/homelab-dr/s3-credentials", "~/s3")]);
+    // A folder that is not there is told, and the others are backed up.
+    for (photos, expected) in [("photos", 0), ("no-such-folder", 1), ("photos", 0)] {
+        std::fs::write(dir.join("homelab-dr.yaml"), configuration(photos)).unwrap();
         let (code, told) = do_it(night.clone()).await;
-        assert_eq!(code, Some(0), "{told}");
+        assert_eq!(code, Some(expected), "{told}");
+        assert!(told.contains("no damage found") && told.contains("pg/app"), "{told}");
+        assert_eq!(told.contains("FAILED"), expected == 1, "{told}");
+        assert_eq!(told.contains("+ run forget"), expected == 0, "{told}");
     }
     // With the options of the cron line the program itself says nothing.
     let (code, told) = do_it(format!("set +x; set -- --quiet; {night}")).await;
     assert_eq!((code, told.trim_end().ends_with("set +x"), told.lines().count()), (Some(0), true, 1), "{told}");
-    // A folder that is not there and a dump that fails are told at the end; what comes after is backed up, nothing is forgotten.
-    for (whole, broken, expected) in [
-        ("backup volumes", "backup no-such-folder", 2),
-        ("echo 'a dump'", "sh -c 'echo half a dump; exit 4'", 4),
-        ("echo 'a dump'", "true", 3),
-    ] {
-        assert!(night.contains(whole), "{night}");
-        let (code, told) = do_it(night.replace(whole, broken)).await;
+    // A dump that fails, and one that writes nothing.
+    for (broken, expected, says) in
+        [("[sh, -c, 'echo half; exit 4']", 1, "no new snapshot"), ("['true']", 3, "NOTHING WAS BACKED UP: pg/app")]
+    {
+        let whole = configuration("photos");
+        assert!(whole.contains("[echo, a dump]"), "{whole}");
+        std::fs::write(dir.join("homelab-dr.yaml"), whole.replace("[echo, a dump]", broken)).unwrap();
+        let (code, told) = do_it(night.clone()).await;
         assert_eq!(code, Some(expected), "{told}");
-        assert!(told.contains("+ run homelab-dr backup photos") && told.contains("+ run homelab-dr check"), "{told}");
-        assert!(!told.contains("+ run homelab-dr forget"), "{told}");
+        assert!(told.contains(says) && told.contains("+ run check") && !told.contains("+ run forget"), "{told}");
     }
-    let (_, told) = do_it(night.replace("echo 'a dump'", "true")).await;
-    assert!(told.contains("NOTHING WAS BACKED UP: pg/app"), "{told}");
+    std::fs::remove_file(dir.join("homelab-dr.yaml")).unwrap();
 
     let elsewhere = with(
         indented(OPERATIONS, "## On another machine"),
@@ -159,6 +165,42 @@ async fn the_procedures_of_the_operations_page_work() {
     assert_eq!(code, Some(0), "{told}");
     assert_eq!(std::fs::read(dir.join("back/a.jpg")).unwrap(), b"a photo");
     assert!(!dir.join("back/b.tmp").exists());
+}
+
+#[test]
+fn the_example_of_the_configuration_page_runs() {
+    const PAGE: &str = include_str!("../../docs/configuration.md");
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    for name in ["storage/pvc-1/db", "photos/a.jpg", "photos/b.tmp", "photos/cache/c"] {
+        std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+        std::fs::write(dir.join(name), name).unwrap();
+    }
+    let made = "mine=$(homelab-dr keys new --out key 2>/dev/null); homelab-dr init --repo ./repo --recipient $mine --writer-key writer.key --json";
+    let (done, told) = run(made, dir);
+    assert!(done, "{told}");
+    let fingerprint = told.split('"').find(|word| word.starts_with("hdr1-")).expect("init shows it");
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let text = with(
+        blocks(PAGE, "yaml example").join("\n"),
+        &[
+            ("s3://bucket/home?endpoint=https://nas:9000&region=garage", &path("repo")),
+            ("hdr1-7ur2-q3gs-2kbi-7xui-k5g6-q3yi-sjpn-65j4", fingerprint),
+            ("/etc/homelab-dr/writer.key", &path("writer.key")),
+            ("[pg_dump, --host, db, app]", "[echo, a dump]"),
+            ("/var/lib/rancher/k3s/storage", &path("storage")),
+            ("/srv/photos", &path("photos")),
+            ("/mnt/elsewhere", &path("elsewhere")),
+        ],
+    );
+    std::fs::write(dir.join("homelab-dr.yaml"), text).unwrap();
+    let night = indented(PAGE, "With it, a night is four commands:");
+    assert_eq!(night.lines().filter(|line| line.starts_with("homelab-dr ")).count(), 4, "{night}");
+    let (done, told) = run(&format!("homelab-dr config check\n{night}\nhomelab-dr replicate"), dir);
+    assert!(done, "{told}");
+    let (done, told) =
+        run("homelab-dr ls -R latest:photos; homelab-dr snapshots --repo elsewhere/ --identity key", dir);
+    assert!(done && told.contains("a.jpg") && !told.contains("b.tmp") && !told.contains("cache/c"), "{told}");
 }
 
 /// Every command in backticks or in a block, with what stands for a person's own left as it is.

@@ -11,6 +11,7 @@ mod check;
 mod cli;
 mod clocks;
 mod concurrency;
+mod configuration;
 mod demo;
 mod documents;
 mod end_to_end;

@@ -1,6 +1,7 @@
 //! Advice for operations as a whole.
 
 use crate::backup::BackupError;
+use crate::backup::command::CommandError;
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::recover::RestoreError;
@@ -34,11 +35,29 @@ impl Advise for BackupError {
         match self {
             Self::Source(error) => error.advice(),
             Self::Repository(error) => error.advice(),
+            Self::Command(error) => error.advice(),
             Self::Stdin { .. } => Some(Advice::new(
                 Exit::Error,
                 "nothing was kept as a snapshot; see why the program that writes it broke off",
             )),
         }
+    }
+}
+
+impl Advise for CommandError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Start { .. } => {
+                "see the first word of argv: an absolute path, or a name on the PATH that this program was started with"
+            }
+            Self::Failed { .. } => "no snapshot was made; what it said is above",
+            Self::Killed { .. } => "no snapshot was made; signal 9 is often the kernel's, for want of memory",
+            Self::TimedOut { .. } => "no snapshot was made; if it needs longer, set the source's timeout",
+            Self::Empty { .. } => {
+                "no snapshot was made: an empty dump is no backup; the data belongs on its standard output"
+            }
+        };
+        Some(Advice::new(Exit::Error, help))
     }
 }
 

@@ -1,10 +1,12 @@
 //! The real program on real folders: that everything is wired, and what it says when something is wrong.
 
 mod bad_inputs;
+mod config;
 mod happy;
 mod help;
 mod hidden;
 mod rescue;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use chrono::FixedOffset;
 use homelab_dr::base::units;
 use homelab_dr::base::when::{Selector, SnapshotPath};
+use homelab_dr::config::{Config, Severity};
 use homelab_dr::crypto::fingerprint::Fingerprint;
 use homelab_dr::crypto::recipients::{IdentitySource, Recipient, generate_identity, parse_recipients_file};
 use homelab_dr::crypto::sign::RootPublic;
@@ -15,7 +16,7 @@ use homelab_dr::store::Key;
 use homelab_dr::store::url::StoreUrl;
 use homelab_dr::tree::exclude::Excludes;
 
-use crate::fuzz::mutate::Shape;
+use crate::fuzz::mutate::{self, Shape};
 use crate::fuzz::samples::{REPOSITORY, path, secret};
 use crate::fuzz::{IN_PROPORTION, Memory, fuzz};
 
@@ -220,4 +221,53 @@ fn keys_and_units() {
         let duration = units::parse_duration(text).map(units::duration);
         duration.is_ok() || units::parse_size(text).map(units::bytes).is_ok()
     });
+}
+
+#[test]
+fn configuration() {
+    // A value takes some hundred bytes, and a finding a sentence or two with its path.
+    let memory = Memory { fixed: 1 << 20, each: 4096 };
+    let words = [
+        "\n", "\n  ", "\n    ", ": ", "- ", "{", "}", "[", "]", ", ", "&a ", "*a", "<<: *a", "!!str ", "'", "\"",
+        "|\n", "#", "---\n", "paths", "path", "command", "argv", "daily", "0", "null", "~", "true", "/", "1h", "10%",
+        "\\u0000", "\t", "\u{feff}",
+    ];
+    let long = format!("sources:\n{}", "  a: {path: {paths: [/x]}}\n".replace("a:", "b/c:"));
+    let example = crate::configuration::example();
+    let validator = crate::configuration::validator();
+    text("configuration", &words, &[&example, &long], memory, |text| {
+        let read = crate::configuration::read(text.as_bytes());
+        let errors = read.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        assert_eq!(read.config.is_none(), errors > 0, "a configuration or an error");
+        let Some(config) = read.config else { return false };
+        if read.findings.is_empty() {
+            let again = crate::configuration::read(config.yaml().as_bytes());
+            assert_eq!(
+                again.config.as_ref().map(Config::json),
+                Some(config.json()),
+                "what is shown reads back: {}",
+                config.yaml()
+            );
+        }
+        true
+    });
+    // What the program takes, the schema takes (apart from memory: the validator holds more).
+    for seed in 0..300 {
+        let input = mutate::mutation(&mut mutate::Random(seed), Shape::Text(&words), &[example.clone().into_bytes()]);
+        if let Some(config) = crate::configuration::read(&input).config {
+            let errors: Vec<String> = validator.iter_errors(&config.json()).map(|error| error.to_string()).collect();
+            assert_eq!(errors, Vec::<String>::new(), "seed {seed}: {}", String::from_utf8_lossy(&input));
+        }
+    }
+}
+
+#[test]
+fn an_alias_bomb_takes_no_memory() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..30 {
+        let uses = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{uses}]\n"));
+    }
+    let used = allocation_counter::measure(|| assert!(crate::configuration::read(bomb.as_bytes()).config.is_none()));
+    assert!(used.bytes_max < 1 << 20, "{} bytes for {} of input", used.bytes_max, bomb.len());
 }

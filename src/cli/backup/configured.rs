@@ -1,0 +1,280 @@
+//! `backup` without paths: what the configuration says, one snapshot for each source. One that fails does not stop the others, unless no other could
+//! succeed either.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{
+    Args, ProblemDocument, broken_packs, file_name, is_whole, own_folder, problem_document, tell_problem, warn_of,
+};
+use crate::backup::command::{CommandError, run_command};
+use crate::backup::plan::plan_backup;
+use crate::backup::{self, BackupError, BackupOptions, BackupReport, run_backup};
+use crate::base::units;
+use crate::cli::configuration;
+use crate::cli::context::{Context, host};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Told};
+use crate::cli::open::{self, Access};
+use crate::cli::output::{ErrorDocument, table};
+use crate::cli::progress;
+use crate::config::{Source, SourceKind};
+use crate::format::entry::escape;
+use crate::format::record::Statistics;
+use crate::tree::exclude::Excludes;
+use crate::tree::walk::WalkOptions;
+
+/// Lines of what a program said that are repeated; the end tells why it failed.
+const SAID_LINES_MAX: usize = 20;
+
+/// What became of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    /// A snapshot with everything.
+    Done,
+    /// A snapshot, and single files are missing from it, or all of them.
+    Problems,
+    /// No snapshot.
+    Failed,
+    /// Not begun.
+    NotRun,
+}
+
+impl Outcome {
+    const fn shown(self, dry_run: bool) -> &'static str {
+        match self {
+            Self::Done if dry_run => "would run",
+            Self::Done => "done",
+            Self::Problems => "PROBLEMS",
+            Self::Failed => "FAILED",
+            Self::NotRun => "not run",
+        }
+    }
+}
+
+/// A line of the table.
+#[derive(Serialize)]
+struct Row {
+    source: String,
+    kind: &'static str,
+    result: Outcome,
+    snapshot: Option<String>,
+    seconds: f64,
+    statistics: Option<Statistics>,
+    /// It holds nothing, and an earlier snapshot of the source did.
+    emptied: bool,
+    problems: Vec<ProblemDocument>,
+    broken_packs: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorDocument>,
+}
+
+#[derive(Serialize)]
+struct Document {
+    dry_run: bool,
+    sources: Vec<Row>,
+    exit: u8,
+}
+
+/// The sources that are meant.
+fn chosen(args: &Args, context: &Context) -> Result<Vec<Source>, Failure> {
+    let Some(loaded) = context.configuration.clone() else {
+        return Err(configuration::needed("no path was given to back up", "PATH and --source NAME, or --stdin"));
+    };
+    if !args.exclude.is_empty() || args.one_file_system {
+        return Err(Failure::usage(
+            "--exclude, --exclude-file, --exclude-caches and --one-file-system belong to a PATH, and none was given",
+            format!("write them under the source in {}, or give the PATH too", loaded.path.display()),
+        ));
+    }
+    let sources = &loaded.config.sources;
+    let Some(wanted) = &args.source else {
+        if sources.is_empty() {
+            let what = format!("{} has no sources", loaded.path.display());
+            return Err(Failure::usage(what, "write some (docs/configuration.md), or give PATH and --source NAME"));
+        }
+        return Ok(sources.clone());
+    };
+    let found: Vec<Source> = sources.iter().filter(|source| source.name == *wanted).cloned().collect();
+    if found.is_empty() {
+        let known: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        let what = format!("{} has no source {wanted:?}", loaded.path.display());
+        return Err(Failure::usage(
+            what,
+            format!("it has: {}; to back up something else, give a PATH", known.join(", ")),
+        ));
+    }
+    Ok(found)
+}
+
+pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+    let sources = chosen(args, context)?;
+    let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
+    let operation = context.operation(repository);
+    let (mut rows, mut exit, mut hopeless) = (Vec::new(), Exit::Done, false);
+    for source in &sources {
+        if hopeless || context.cancel.is_cancelled() {
+            rows.push(Row::new(source, Outcome::NotRun));
+            continue;
+        }
+        context.say(&format!("source {}", escape(source.name.as_bytes())))?;
+        let begun = context.clock.now();
+        let result = one(source, args, context, &operation).await;
+        let took = context.clock.now().since(begun);
+        let row = match result {
+            Ok(report) => Row::of(source, report.as_ref(), took, context),
+            Err(Failure::Told(told)) => {
+                context.talk.error(&*told.error, &told.help);
+                exit = exit.graver(told.exit);
+                // The store or the key: what failed for one would fail for all, after as long a wait.
+                hopeless = matches!(told.exit, Exit::Unreachable | Exit::Key);
+                Row::failed(source, &told, took)
+            }
+            Err(Failure::Interrupted) => Row::new(source, Outcome::NotRun),
+            Err(closed @ Failure::OutputClosed) => return Err(closed),
+        };
+        if row.result == Outcome::Problems {
+            exit = exit.graver(Exit::Problems);
+        }
+        rows.push(row);
+    }
+    if context.cancel.is_cancelled() {
+        exit = Exit::Interrupted;
+    }
+    tell(rows, exit, args.dry_run, context)
+}
+
+/// Backs up one source; `None` for a command in a dry run, which is not started.
+async fn one(
+    source: &Source,
+    args: &Args,
+    context: &mut Context,
+    operation: &backup::Context,
+) -> Result<Option<BackupReport>, Failure> {
+    let mut options = BackupOptions {
+        source: source.name.clone(),
+        paths: Vec::new(),
+        walk: WalkOptions::default(),
+        tags: source.tags.clone(),
+        host: host(),
+        reread: args.reread,
+        level: None,
+        threads: None,
+    };
+    options.tags.extend(args.tag.iter().cloned());
+    let report = match &source.kind {
+        SourceKind::Path(path) => {
+            options.paths.clone_from(&path.paths);
+            options.walk.repository = own_folder(&path.paths, context)?;
+            options.walk.exclude = Excludes::new(&path.exclude)?.with_caches(path.exclude_caches);
+            options.walk.one_file_system = path.one_file_system;
+            let display = progress::show(context);
+            let report = if args.dry_run {
+                plan_backup(operation, &options).await
+            } else {
+                run_backup(operation, &options).await
+            };
+            display.finish();
+            report?
+        }
+        SourceKind::Command(_) if args.dry_run => return Ok(None),
+        SourceKind::Command(command) => {
+            let name = file_name(&command.file)?;
+            let display = progress::show(context);
+            let report = run_command(operation, &options, command, &name).await;
+            display.finish();
+            if let Err(BackupError::Command(error)) = &report {
+                repeat(error, context);
+            }
+            report?
+        }
+    };
+    Ok(Some(report))
+}
+
+/// What a program said before it failed.
+fn repeat(error: &CommandError, context: &Context) {
+    let lines: Vec<&str> = error.said().lines().collect();
+    for line in lines.get(lines.len().saturating_sub(SAID_LINES_MAX)..).unwrap_or_default() {
+        context.talk.put(&format!("  | {}", escape(line.as_bytes())));
+    }
+}
+
+impl Row {
+    fn new(source: &Source, result: Outcome) -> Self {
+        Self {
+            source: source.name.clone(),
+            kind: source.kind.name(),
+            result,
+            snapshot: None,
+            seconds: 0.0,
+            statistics: None,
+            emptied: false,
+            problems: Vec::new(),
+            broken_packs: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn of(source: &Source, report: Option<&BackupReport>, took: Duration, context: &Context) -> Self {
+        let mut row = Self::new(source, Outcome::Done);
+        let Some(report) = report else { return row };
+        for problem in &report.problems {
+            tell_problem(problem, context);
+        }
+        warn_of(report, &source.name, context);
+        row.result = if is_whole(report) { Outcome::Done } else { Outcome::Problems };
+        row.snapshot = report.snapshot.map(|id| id.hex());
+        row.seconds = took.as_secs_f64();
+        row.statistics = Some(report.record.statistics);
+        row.emptied = report.emptied().is_some();
+        row.broken_packs = broken_packs(report);
+        row.problems = report.problems.iter().map(problem_document).collect();
+        row
+    }
+
+    fn failed(source: &Source, told: &Told, took: Duration) -> Self {
+        let error = Some(ErrorDocument::of(told));
+        Self { seconds: took.as_secs_f64(), error, ..Self::new(source, Outcome::Failed) }
+    }
+
+    fn cells(&self, dry_run: bool) -> Vec<String> {
+        let number = |of: &dyn Fn(Statistics) -> String| self.statistics.map_or_else(|| "–".to_owned(), of);
+        let time = if matches!(self.result, Outcome::NotRun) || dry_run {
+            "–".to_owned()
+        } else {
+            progress::left(Duration::from_secs_f64(self.seconds))
+        };
+        vec![
+            escape(self.source.as_bytes()),
+            self.kind.to_owned(),
+            number(&|statistics| statistics.files.to_string()),
+            number(&|statistics| units::bytes(statistics.bytes)),
+            number(&|statistics| units::bytes(statistics.bytes_new)),
+            number(&|statistics| units::bytes(statistics.bytes_stored)),
+            time,
+            number(&|statistics| statistics.problems.to_string()),
+            self.result.shown(dry_run).to_owned(),
+        ]
+    }
+}
+
+fn tell(rows: Vec<Row>, exit: Exit, dry_run: bool, context: &mut Context) -> Result<Exit, Failure> {
+    if context.out.json {
+        context.out.document(&Document { dry_run, sources: rows, exit: exit.code() })?;
+        return Ok(exit);
+    }
+    let head = ["SOURCE", "KIND", "FILES", "SIZE", "NEW", "STORED", "TIME", "PROBLEMS", "RESULT"];
+    let cells: Vec<Vec<String>> = rows.iter().map(|row| row.cells(dry_run)).collect();
+    for line in table(&head, &cells, &[2, 3, 4, 5, 6, 7]) {
+        context.summary(exit != Exit::Done || dry_run, &line)?;
+    }
+    let missing = rows.iter().filter(|row| matches!(row.result, Outcome::Failed | Outcome::NotRun)).count();
+    if missing > 0 {
+        context.out.flush()?;
+        context.talk.warn(&format!("{missing} of {} sources have no new snapshot", rows.len()));
+    }
+    Ok(exit)
+}

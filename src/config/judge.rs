@@ -1,0 +1,274 @@
+//! Holds a tree against the language, and fills in defaults. Everything wrong is found, not only the first.
+
+use super::Judges;
+use super::finding::{Complaint, Finding, short};
+use super::language::{Field, Need, ROOT, Shape};
+use super::node::{self, Name, Node, Value};
+use super::scalar::Scalar;
+use super::suggest;
+use crate::crypto::secret::holds_secret;
+
+/// Judges the whole file.
+pub(super) fn judge(root: &Node, judges: &Judges<'_>, findings: &mut Vec<Finding>) {
+    let mut judging = Judging { judges, findings };
+    judging.value(root, &ROOT, "the file");
+    judging.repositories(root);
+    judging.sources(root);
+    judging.retention(root);
+}
+
+struct Judging<'a> {
+    judges: &'a Judges<'a>,
+    findings: &'a mut Vec<Finding>,
+}
+
+/// `sources` and `photos` become `sources.photos`.
+fn below(at: &str, name: &str) -> String {
+    if at == "the file" { short(name).into_owned() } else { format!("{at}.{}", short(name)) }
+}
+
+impl Judging<'_> {
+    fn error(&mut self, node: &Node, what: impl Into<String>, help: impl Into<String>) {
+        self.findings.push(Finding::error(node.place, what, help));
+    }
+
+    fn complain(&mut self, place: super::Place, at: &str, complaint: Option<Complaint>) {
+        if let Some(Complaint { what, help }) = complaint {
+            self.findings.push(Finding::error(place, format!("{at}: {what}"), help));
+        }
+    }
+
+    fn value(&mut self, node: &Node, shape: &Shape, at: &str) {
+        match (shape, &node.value) {
+            (Shape::One(scalar), value) => self.complain(node.place, at, scalar.judge(value, self.judges)),
+            (Shape::List(scalar, least), Value::List(elements)) => {
+                if elements.len() < *least {
+                    self.error(node, format!("{at} is empty"), format!("write at least one: {}", scalar.expected()));
+                }
+                for element in elements {
+                    self.complain(element.place, at, scalar.judge(&element.value, self.judges));
+                }
+            }
+            (Shape::List(scalar, _), value) => {
+                let what = format!("{at}: a list is expected here, and this is {}", value.kind());
+                let help = match value {
+                    Value::Text(text) if scalar.judge_text(text, self.judges).is_none() => format!("write [{text:?}]"),
+                    _ => "write [one, two], or a line with - before each".to_owned(),
+                };
+                self.error(node, what, help);
+            }
+            (Shape::Named(name, of), Value::Map(entries)) => self.things(entries, *name, of, at),
+            (Shape::Record(fields), Value::Map(entries)) => self.record(node, entries, fields, at),
+            (Shape::Rules(fields), Value::Map(entries)) => {
+                if entries.is_empty() {
+                    self.error(node, format!("{at} keeps nothing"), "write at least one rule, such as daily: 7");
+                }
+                self.record(node, entries, fields, at);
+            }
+            (Shape::Named(..) | Shape::Record(_) | Shape::Rules(_), value) => {
+                let what = format!("{at}: fields are expected here, and this is {}", value.kind());
+                let help = match (shape, value) {
+                    (_, Value::Null) => "write them below, indented, or leave out the line".to_owned(),
+                    (Shape::Record(fields) | Shape::Rules(fields), _) => {
+                        format!("fields here are: {}", names(fields).join(", "))
+                    }
+                    _ => "write NAME: and what belongs to it below, indented".to_owned(),
+                };
+                self.error(node, what, help);
+            }
+        }
+    }
+
+    fn once(&mut self, entries: &[(Name, Node)], at: &str) {
+        for (name, first) in node::repeated(entries) {
+            let what = format!("{:?} is there twice in {at}", short(&name.text));
+            let help = format!("the first is in line {}: leave out one of the two", first.line);
+            self.findings.push(Finding::error(name.place, what, help));
+        }
+    }
+
+    fn things(&mut self, entries: &[(Name, Node)], scalar: Scalar, of: &Shape, at: &str) {
+        self.once(entries, at);
+        for (name, node) in entries {
+            self.complain(name.place, at, scalar.judge_text(&name.text, self.judges));
+            self.value(node, of, &below(at, &name.text));
+        }
+    }
+
+    fn record(&mut self, node: &Node, entries: &[(Name, Node)], fields: &[Field], at: &str) {
+        self.once(entries, at);
+        let known = names(fields);
+        for (name, value) in entries {
+            if let Some(field) = fields.iter().find(|field| field.name == name.text) {
+                self.value(value, field.shape, &below(at, &name.text));
+            } else {
+                let help = suggest::help(&name.text, &known, "fields here are");
+                let named = if holds_secret(&name.text) { "(a secret, not shown)".into() } else { short(&name.text) };
+                self.findings.push(Finding::error(name.place, format!("unknown field {named:?} in {at}"), help));
+            }
+        }
+        let is_there = |field: &&Field| entries.iter().any(|(name, _)| name.text == field.name);
+        for field in fields.iter().filter(|field| field.need == Need::Required && !is_there(field)) {
+            self.error(node, format!("{at} lacks {}", field.name), format!("add {}: {}", field.name, field.doc));
+        }
+        let kinds: Vec<&Field> = fields.iter().filter(|field| field.need == Need::OneOf).collect();
+        let given: Vec<&str> = kinds.iter().copied().filter(is_there).map(|field| field.name).collect();
+        if !kinds.is_empty() && given.len() != 1 {
+            let all: Vec<&str> = kinds.iter().map(|field| field.name).collect();
+            if given.is_empty() {
+                self.error(node, format!("{at} has no kind"), format!("give it one of: {}", all.join(", ")));
+            } else {
+                let what = format!("{at} is {} at once", given.join(" and "));
+                self.error(node, what, "make a source of each");
+            }
+        }
+    }
+
+    fn repositories(&mut self, root: &Node) {
+        let known = named(root, "repositories");
+        match root.field("default-repository") {
+            Some(node) => {
+                if let Some(text) = node.text().filter(|text| !known.contains(text)) {
+                    let help = suggest::help(text, &known, "there are");
+                    self.error(node, format!("there is no repository {:?}", short(text)), help);
+                }
+            }
+            None if known.len() > 1 => {
+                if let Some(node) = root.field("repositories") {
+                    let what = "there are several repositories, and none is the default";
+                    self.error(node, what, format!("write default-repository: {}", known.first().unwrap_or(&"NAME")));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn sources(&mut self, root: &Node) {
+        let Some(sources) = root.field("sources") else { return };
+        for (name, source) in sources.entries() {
+            if let Some(paths) = source.field("path").and_then(|path| path.field("paths")) {
+                self.paths(&name.text, paths);
+            }
+            if let Some(argv) = source.field("command").and_then(|command| command.field("argv")) {
+                self.argv(&name.text, argv);
+            }
+        }
+    }
+
+    /// Several paths lie in the snapshot by their last names, which must differ.
+    fn paths(&mut self, source: &str, paths: &Node) {
+        let (source, several) = (short(source), paths.elements().len() > 1);
+        let mut seen = std::collections::BTreeMap::new();
+        for node in paths.elements().iter().filter(|_| several) {
+            let Some(path) = node.text() else { continue };
+            let Some(name) = std::path::Path::new(path).file_name() else {
+                let what = format!("sources.{source}: {path} has no name of its own to lie under beside other paths");
+                self.error(node, what, "make a source of it alone");
+                continue;
+            };
+            if let Some(other) = seen.insert(name, path) {
+                let what = format!("sources.{source}: {other} and {path} have the same last name");
+                self.error(node, what, "make two sources of them, or name the folder above them");
+            }
+        }
+    }
+
+    fn argv(&mut self, source: &str, argv: &Node) {
+        let at = format!("sources.{}.command.argv", short(source));
+        if let Some(first) = argv.elements().first()
+            && let Some(program) = first.text()
+        {
+            if program.is_empty() {
+                self.error(first, format!("{at}: the program has no name"), "the first word is the program");
+            } else if program.contains('/') && !program.starts_with('/') {
+                let what = format!("{at}: {program} is a relative path");
+                self.error(first, what, "write it from / on, or its name alone, which is looked for on the PATH");
+            } else if program.contains(char::is_whitespace) && argv.elements().len() == 1 {
+                let what = format!("{at}: {program:?} would be the name of one program");
+                self.error(first, what, "no shell takes it apart: make a list of it, one word each");
+            }
+        }
+        for node in argv.elements() {
+            if node.text().is_some_and(holds_password) {
+                let what = format!(
+                    "{at}: this looks like a password, which everybody on the machine can see in the list of processes"
+                );
+                let help = "have the program read it from a file or a variable, such as PGPASSFILE";
+                self.findings.push(Finding::warning(node.place, what, help));
+            }
+        }
+    }
+
+    fn retention(&mut self, root: &Node) {
+        let known = named(root, "sources");
+        let rules = root.field("retention").and_then(|retention| retention.field("sources"));
+        for (name, _) in rules.map(Node::entries).unwrap_or_default() {
+            if !known.contains(&name.text.as_str()) {
+                let what = format!("retention.sources: no source here is called {:?}", short(&name.text));
+                let help = suggest::help(&name.text, &known, "right if another machine writes it; sources here are");
+                self.findings.push(Finding::warning(name.place, what, help));
+            }
+        }
+    }
+}
+
+fn names(fields: &[Field]) -> Vec<&'static str> {
+    fields.iter().map(|field| field.name).collect()
+}
+
+fn named<'a>(root: &'a Node, field: &str) -> Vec<&'a str> {
+    root.field(field).map(Node::entries).unwrap_or_default().iter().map(|(name, _)| name.text.as_str()).collect()
+}
+
+/// Whether a word of a command line seems to hold a password: `--password=…`, `token=…`, `postgres://user:secret@host`.
+pub(super) fn holds_password(word: &str) -> bool {
+    let lower = word.to_ascii_lowercase();
+    let assigned = lower.split_once('=').is_some_and(|(name, value)| {
+        let named =
+            ["password", "passwd", "secret", "token", "api-key", "apikey"].iter().any(|mark| name.ends_with(mark));
+        named && !value.is_empty()
+    });
+    let in_address = lower.split_once("://").is_some_and(|(_, rest)| {
+        let host = rest.split('/').next().unwrap_or_default();
+        host.rsplit_once('@').is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, word)| !word.is_empty()))
+    });
+    assigned || in_address
+}
+
+/// Writes every default where its field was left out, and the only repository as the default one.
+pub(super) fn fill(root: &mut Node) {
+    fill_in(root, &ROOT);
+    let only = match named(root, "repositories").as_slice() {
+        [only] => Some((*only).to_owned()),
+        _ => None,
+    };
+    if let (Some(only), None) = (only, root.field("default-repository"))
+        && let Value::Map(entries) = &mut root.value
+    {
+        let name = Name { place: root.place, text: "default-repository".into() };
+        entries.insert(0, (name, Node { place: root.place, value: Value::Text(only) }));
+    }
+}
+
+fn fill_in(node: &mut Node, shape: &Shape) {
+    let place = node.place;
+    let Value::Map(entries) = &mut node.value else { return };
+    match shape {
+        Shape::One(_) | Shape::List(..) => {}
+        Shape::Named(_, of) => entries.iter_mut().for_each(|(_, node)| fill_in(node, of)),
+        Shape::Record(fields) | Shape::Rules(fields) => {
+            for field in *fields {
+                if let Some((_, node)) = entries.iter_mut().find(|(name, _)| name.text == field.name) {
+                    fill_in(node, field.shape);
+                } else if let Need::Default(text) = field.need {
+                    let value = match (field.shape, text) {
+                        (Shape::List(..), _) => Value::List(Vec::new()),
+                        (_, "false") => Value::Bool(false),
+                        (_, text) => Value::Text(text.to_owned()),
+                    };
+                    entries.push((Name { place, text: field.name.to_owned() }, Node { place, value }));
+                }
+            }
+        }
+    }
+}

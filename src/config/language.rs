@@ -1,0 +1,193 @@
+//! The language of the configuration, written once: every field with its kind, its default and its sentence. The check, the defaults, the JSON Schema and
+//! the table in docs/configuration.md all come from these tables.
+//!
+//! A kind of source that does not work yet is not here: it is an unknown field to everybody.
+
+use super::scalar::Scalar;
+
+/// What may stand somewhere.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// One value.
+    One(Scalar),
+    /// A list of values, at least so many.
+    List(Scalar, usize),
+    /// Things by names of one's own choice.
+    Named(Scalar, &'static Shape),
+    /// Fields with fixed names.
+    Record(&'static [Field]),
+    /// Rules of which at least one is given.
+    Rules(&'static [Field]),
+}
+
+/// Whether a field has to be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Has to be there.
+    Required,
+    /// May be left out.
+    Optional,
+    /// What it is when it is left out, as it would be written.
+    Default(&'static str),
+    /// Exactly one of all fields with this need has to be there.
+    OneOf,
+}
+
+#[derive(Debug)]
+pub(super) struct Field {
+    pub name: &'static str,
+    pub need: Need,
+    pub shape: &'static Shape,
+    /// One sentence for the schema and the documentation.
+    pub doc: &'static str,
+}
+
+const fn field(name: &'static str, need: Need, shape: &'static Shape, doc: &'static str) -> Field {
+    Field { name, need, shape, doc }
+}
+
+use Need::{Default, OneOf, Optional, Required};
+use Shape::{List, Named, One, Record, Rules};
+
+/// The whole file.
+pub(super) const ROOT: Shape = Record(&[
+    field(
+        "repositories",
+        Optional,
+        &Named(Scalar::ShortName, &REPOSITORY),
+        "Where backups go, by names of your choice.",
+    ),
+    field(
+        "default-repository",
+        Optional,
+        &One(Scalar::ShortName),
+        "The one that is meant when none is named; needed when there are several.",
+    ),
+    field(
+        "sources",
+        Optional,
+        &Named(Scalar::SourceName, &SOURCE),
+        "What is backed up, in this order, one snapshot each.",
+    ),
+    field("retention", Optional, &RETENTION, "What `forget` keeps."),
+    field("replicate", Optional, &Named(Scalar::ShortName, &TARGET), "Where `replicate` copies the repository to."),
+    field("check", Optional, &CHECK, "How `check` looks."),
+]);
+
+const REPOSITORY: Shape = Record(&[
+    field("url", Required, &One(Scalar::Url), "Its address, without credentials."),
+    field("fingerprint", Optional, &One(Scalar::Fingerprint), "What it must show; a writer key holds it already."),
+    field("writer-key-file", Optional, &One(Scalar::Path), "The file of the writer key."),
+    field(
+        "object-lock",
+        Optional,
+        &One(Scalar::Duration),
+        "For how long `init` has every object locked against deletion.",
+    ),
+    field("limit-upload", Optional, &One(Scalar::Rate), "Upload no faster on average."),
+    field("limit-download", Optional, &One(Scalar::Rate), "Download no faster on average."),
+]);
+
+const SOURCE: Shape = Record(&[
+    field("path", OneOf, &PATH, "Folders and files."),
+    field("command", OneOf, &COMMAND, "What a program writes to its standard output, as one file."),
+    field("tags", Optional, &Named(Scalar::TagName, &One(Scalar::Line)), "Tags of its snapshots."),
+]);
+
+const PATH: Shape = Record(&[
+    field(
+        "paths",
+        Required,
+        &List(Scalar::Path, 1),
+        "One folder becomes the top of the snapshot; several paths lie in it by their names.",
+    ),
+    field("exclude", Default("[]"), &List(Scalar::Pattern, 0), "Patterns of what is left out, as in a .gitignore."),
+    field(
+        "exclude-caches",
+        Default("false"),
+        &One(Scalar::Bool),
+        "Leave out what is in folders marked by a CACHEDIR.TAG.",
+    ),
+    field("one-file-system", Default("false"), &One(Scalar::Bool), "Stay out of what is mounted below."),
+]);
+
+const COMMAND: Shape = Record(&[
+    field(
+        "argv",
+        Required,
+        &List(Scalar::Word, 1),
+        "The program, by an absolute path or found on the PATH, and its arguments; no shell is involved.",
+    ),
+    field("file", Required, &One(Scalar::FileName), "The name of the file that its output becomes."),
+    field("timeout", Default("1h"), &One(Scalar::Duration), "When it is stopped, and there is no snapshot."),
+]);
+
+const RETENTION: Shape = Record(&[
+    field(
+        "default",
+        Optional,
+        &KEEP,
+        "For every source that has no rules of its own; without it those keep everything.",
+    ),
+    field("sources", Optional, &Named(Scalar::SourceName, &KEEP), "Rules for single sources, instead of the default."),
+]);
+
+const KEEP: Shape = Rules(&[
+    field("last", Optional, &One(Scalar::Keep), "The newest, however close together."),
+    field("hourly", Optional, &One(Scalar::Keep), "One for each of the newest hours that have any."),
+    field("daily", Optional, &One(Scalar::Keep), "One for each of the newest days that have any."),
+    field("weekly", Optional, &One(Scalar::Keep), "One for each of the newest weeks that have any."),
+    field("monthly", Optional, &One(Scalar::Keep), "One for each of the newest months that have any."),
+    field("yearly", Optional, &One(Scalar::Keep), "One for each of the newest years that have any."),
+    field("within", Optional, &One(Scalar::Duration), "All that are at most so much older than the newest."),
+]);
+
+const TARGET: Shape = Record(&[
+    field("to", Required, &One(Scalar::Url), "Its address; an empty place or an earlier copy."),
+    field("object-lock", Optional, &One(Scalar::Duration), "Lock what is copied against deletion for this long."),
+]);
+
+const CHECK: Shape = Record(&[field(
+    "read-data",
+    Default("0%"),
+    &One(Scalar::Share),
+    "How much of the data is read as well; another part every day.",
+)]);
+
+/// A row of the table of fields: where it stands, what it takes, its default or need, its sentence.
+fn rows(shape: &Shape, at: &str, out: &mut Vec<[String; 4]>) {
+    match shape {
+        One(_) | List(..) => {}
+        Named(_, of) => rows(of, &format!("{at}.NAME"), out),
+        Record(fields) | Rules(fields) => {
+            for field in *fields {
+                let path = if at.is_empty() { field.name.to_owned() } else { format!("{at}.{}", field.name) };
+                let takes = match field.shape {
+                    One(scalar) => scalar.expected().to_owned(),
+                    List(scalar, _) => format!("list: {}", scalar.expected()),
+                    Named(_, One(scalar)) => format!("names: {}", scalar.expected()),
+                    Named(..) => "names".to_owned(),
+                    Record(_) => "fields".to_owned(),
+                    Rules(_) => "at least one rule".to_owned(),
+                };
+                let need = match field.need {
+                    Required => "required".to_owned(),
+                    Optional => "–".to_owned(),
+                    Default(text) => format!("`{text}`"),
+                    OneOf => "exactly one kind".to_owned(),
+                };
+                out.push([format!("`{path}`"), takes, need, field.doc.to_owned()]);
+                rows(field.shape, &path, out);
+            }
+        }
+    }
+}
+
+/// The table of all fields, in Markdown, as docs/configuration.md has it.
+#[must_use]
+pub fn table() -> String {
+    let mut all = Vec::new();
+    rows(&ROOT, "", &mut all);
+    let lines: Vec<String> = all.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
+    format!("| Field | Takes | Default | Meaning |\n|---|---|---|---|\n{}\n", lines.join("\n"))
+}

@@ -1,0 +1,232 @@
+//! The configuration, `homelab-dr.yaml`: what is backed up, where to, what is kept. Pure: text in, a value or findings out.
+//!
+//! Everything wrong is found at once (a file that is no YAML excepted), each with its place and what to do. What an address or a pattern may be, higher
+//! layers know: they pass their judgement in ([`Judges`]).
+//!
+//! ```text
+//! bytes ─ node (YAML, places) ─ judge (against language) ─ defaults filled in ─ understand ─ Config
+//! ```
+
+mod finding;
+mod judge;
+mod language;
+mod node;
+mod scalar;
+mod schema;
+mod show;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod understand;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use finding::{Complaint, Finding, Place, Severity};
+pub use language::table;
+pub use node::TEXT_BYTES_MAX;
+pub use scalar::is_source_name;
+pub use schema::schema;
+
+use crate::crypto::fingerprint::Fingerprint;
+use crate::retention::Policy;
+
+/// What only higher layers can judge.
+#[derive(Clone, Copy)]
+pub struct Judges<'a> {
+    /// Whether a text is the address of a store.
+    pub url: &'a dyn Fn(&str) -> Result<(), Complaint>,
+    /// Whether a text is an exclude pattern.
+    pub pattern: &'a dyn Fn(&str) -> Result<(), Complaint>,
+}
+
+/// What a configuration says, defaults filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where backups go, in the order of the file.
+    pub repositories: Vec<Repository>,
+    /// The name of the one that is meant when none is named; there is one if there are any.
+    pub default_repository: Option<String>,
+    /// What is backed up, in the order of the file.
+    pub sources: Vec<Source>,
+    /// What `forget` keeps.
+    pub retention: Retention,
+    /// Where `replicate` copies to, in the order of the file.
+    pub replicate: Vec<Target>,
+    /// Percent of the data that `check` reads.
+    pub check_read_data: u8,
+    /// As it was understood, for [`Self::yaml`] and [`Self::json`].
+    understood: node::Node,
+}
+
+/// A repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// Its name here.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// What it must show.
+    pub fingerprint: Option<Fingerprint>,
+    /// The file of its writer key.
+    pub writer_key_file: Option<PathBuf>,
+    /// For how long `init` has objects locked.
+    pub object_lock: Option<Duration>,
+    /// Bytes a second to it.
+    pub limit_upload: Option<NonZeroU64>,
+    /// Bytes a second from it.
+    pub limit_download: Option<NonZeroU64>,
+}
+
+/// Something to back up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: SourceKind,
+    /// Tags of its snapshots.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Kinds of sources, one for each way to get at data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Folders and files.
+    Path(PathSource),
+    /// What a program writes.
+    Command(CommandSource),
+}
+
+impl SourceKind {
+    /// Its name in the file.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Path(_) => "path",
+            Self::Command(_) => "command",
+        }
+    }
+}
+
+/// Folders and files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathSource {
+    /// Absolute paths, at least one.
+    pub paths: Vec<PathBuf>,
+    /// Patterns of what is left out.
+    pub exclude: Vec<String>,
+    /// Leave out marked caches.
+    pub exclude_caches: bool,
+    /// Stay in the file system.
+    pub one_file_system: bool,
+}
+
+/// What a program writes to its standard output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandSource {
+    /// The program and its arguments; at least the program.
+    pub argv: Vec<String>,
+    /// The name of the file that the output becomes.
+    pub file: String,
+    /// When it is stopped.
+    pub timeout: Duration,
+}
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Of sources without rules of their own; `None` keeps everything of them.
+    pub default: Option<Policy>,
+    /// Of single sources.
+    pub sources: BTreeMap<String, Policy>,
+}
+
+impl Retention {
+    /// The rules for a source; `None` keeps everything.
+    #[must_use]
+    pub fn policy(&self, source: &str) -> Option<&Policy> {
+        self.sources.get(source).or(self.default.as_ref())
+    }
+
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.default.is_none() && self.sources.is_empty()
+    }
+}
+
+/// A place that copies go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name here.
+    pub name: String,
+    /// Its address.
+    pub to: String,
+    /// For how long copies are locked.
+    pub object_lock: Option<Duration>,
+}
+
+/// What reading a configuration came to: the configuration, unless a finding is an error, and all findings in the order of the file.
+#[derive(Debug)]
+pub struct Read {
+    /// The configuration.
+    pub config: Option<Config>,
+    /// What is wrong or doubtful.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads a configuration. Any bytes give a value; it holds a configuration or at least one error.
+#[must_use]
+pub fn read(bytes: &[u8], judges: &Judges<'_>) -> Read {
+    let mut findings = Vec::new();
+    let mut config = None;
+    match node::read(bytes, &mut findings) {
+        Err(fatal) => findings.push(fatal),
+        Ok(mut root) => {
+            judge::judge(&root, judges, &mut findings);
+            if findings.iter().all(|finding| finding.severity != Severity::Error) {
+                judge::fill(&mut root);
+                config = understand::understand(root);
+                if config.is_none() {
+                    let help = "this is a bug in homelab-dr: please report it with the file";
+                    findings.push(Finding::error(
+                        Place::START,
+                        "the configuration passed the check and was not understood",
+                        help,
+                    ));
+                }
+            }
+        }
+    }
+    findings.sort_by_key(|finding| (finding.place, finding.severity));
+    Read { config, findings }
+}
+
+impl Config {
+    /// The repository of this name.
+    #[must_use]
+    pub fn repository(&self, name: &str) -> Option<&Repository> {
+        self.repositories.iter().find(|repository| repository.name == name)
+    }
+
+    /// The repository that is meant when none is named.
+    #[must_use]
+    pub fn default_repository(&self) -> Option<&Repository> {
+        self.repository(self.default_repository.as_deref()?)
+    }
+
+    /// What was understood, as YAML that [`read`] takes back.
+    #[must_use]
+    pub fn yaml(&self) -> String {
+        show::yaml(&self.understood)
+    }
+
+    /// What was understood, as JSON.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        show::json(&self.understood)
+    }
+}

@@ -1,0 +1,200 @@
+//! The kinds of single values: what each accepts, what it says about one that it does not, and how JSON Schema writes it.
+
+use serde_json::{Value as Json, json};
+
+use super::Judges;
+use super::finding::{Complaint, short};
+use super::node::Value;
+use crate::base::units::{parse_duration, parse_percent, parse_rate};
+use crate::crypto::fingerprint::Fingerprint;
+use crate::crypto::secret::holds_secret;
+
+/// Most snapshots that one keep rule can count.
+const KEEP_MAX: u32 = 100_000;
+/// Longest name of a source, a repository or a target.
+const NAME_CHARS_MAX: usize = 200;
+
+/// A kind of single value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scalar {
+    /// `true` or `false`.
+    Bool,
+    /// How many snapshots a rule keeps, at least one.
+    Keep,
+    /// A length of time, not zero.
+    Duration,
+    /// Bytes a second.
+    Rate,
+    /// A share in percent.
+    Share,
+    /// An absolute path.
+    Path,
+    /// The address of a store.
+    Url,
+    /// A repository's fingerprint.
+    Fingerprint,
+    /// An exclude pattern.
+    Pattern,
+    /// The name of one file.
+    FileName,
+    /// A word of a command.
+    Word,
+    /// What a source is called.
+    SourceName,
+    /// What a repository or a target is called.
+    ShortName,
+    /// The name of a tag.
+    TagName,
+    /// Any text on one line.
+    Line,
+}
+
+/// Whether a text can name a source: not empty, no colon, no control character, does not begin with `/`.
+#[must_use]
+pub fn is_source_name(text: &str) -> bool {
+    let plain = !text.contains(|c: char| c == ':' || c.is_control());
+    plain && !text.is_empty() && !text.starts_with('/') && text.chars().count() <= NAME_CHARS_MAX
+}
+
+fn is_short_name(text: &str) -> bool {
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    begins
+        && text.len() <= NAME_CHARS_MAX
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+fn is_tag_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= NAME_CHARS_MAX && !text.contains(|c: char| c == '=' || c.is_control())
+}
+
+impl Scalar {
+    /// What is expected, for people.
+    pub const fn expected(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Keep => "a number from 1 to 100000",
+            Self::Duration => "a time, such as 90s, 15m, 48h, 30d, 6mo or 1y",
+            Self::Rate => "a size a second, such as 2MiB/s",
+            Self::Share => "a share from 0% to 100%",
+            Self::Path => "an absolute path",
+            Self::Url => "an address, such as /mnt/backup, s3://bucket/prefix or b2://bucket/prefix",
+            Self::Fingerprint => "a fingerprint, hdr1-…",
+            Self::Pattern => "a pattern, such as '*.tmp'",
+            Self::FileName => "the name of a file, without a folder",
+            Self::Word => "text",
+            Self::SourceName => "a name, such as photos or pvc/media/jellyfin",
+            Self::ShortName => "a name of letters, digits, - _ and .",
+            Self::TagName => "a name without =",
+            Self::Line => "text on one line",
+        }
+    }
+
+    /// Judges a value. `None` if it is right.
+    pub fn judge(self, value: &Value, judges: &Judges<'_>) -> Option<Complaint> {
+        match (self, value) {
+            (Self::Bool, Value::Bool(_)) => None,
+            (Self::Bool, Value::Text(text)) if matches!(text.as_str(), "yes" | "on" | "no" | "off") => {
+                let meant = if matches!(text.as_str(), "yes" | "on") { "true" } else { "false" };
+                Some(self.unexpected(value, &format!("write {meant}")))
+            }
+            (Self::Keep, Value::Number(text)) => self.keep(text),
+            (Self::Bool | Self::Keep, _) => Some(self.unexpected(value, &format!("write {}", self.expected()))),
+            (_, Value::Text(text)) => self.judge_text(text, judges),
+            (Self::Share, Value::Number(text)) => Some(self.unexpected(value, &format!("did you mean {text}%?"))),
+            (_, Value::Number(_) | Value::Bool(_)) if !matches!(self, Self::Duration | Self::Rate) => {
+                Some(self.unexpected(value, "put it in quotes if it is meant as text"))
+            }
+            _ => Some(self.unexpected(value, &format!("write {}", self.expected()))),
+        }
+    }
+
+    fn unexpected(self, value: &Value, help: &str) -> Complaint {
+        Complaint::new(format!("{} is expected here, and this is {}", self.expected(), value.kind()), help)
+    }
+
+    fn keep(self, text: &str) -> Option<Complaint> {
+        match text.parse::<u32>() {
+            Ok(0) => {
+                Some(Complaint::new("a rule that keeps 0 keeps nothing", "leave it out, or write how many to keep"))
+            }
+            Ok(number) if number <= KEEP_MAX => None,
+            _ => {
+                Some(Complaint::new(format!("{text} is not {}", self.expected()), format!("write {}", self.expected())))
+            }
+        }
+    }
+
+    /// Judges text; names of things are always text.
+    pub fn judge_text(self, text: &str, judges: &Judges<'_>) -> Option<Complaint> {
+        let wrong =
+            |help: &str| Some(Complaint::new(format!("{:?} is not {}", short(text), self.expected()), help.to_owned()));
+        if holds_secret(text) {
+            // Not repeated: what is printed here ends in logs.
+            let help = "name the file that it lies in; secrets do not belong here, and this one has been seen by now";
+            return Some(Complaint::new("this is a secret itself", help));
+        }
+        match self {
+            Self::Bool | Self::Keep => wrong(self.expected()),
+            Self::Duration => match parse_duration(text) {
+                Ok(time) if time.is_zero() => wrong("a time of zero means nothing here: leave it out or write one"),
+                Ok(_) => None,
+                Err(_) => wrong("write a number and s, m, h, d, w, mo or y"),
+            },
+            Self::Rate => parse_rate(text).is_err().then(|| wrong("write a size a second, such as 2MiB/s")).flatten(),
+            Self::Share => parse_percent(text).is_err().then(|| wrong("write 10%, for example")).flatten(),
+            Self::Path if text.contains('\0') => wrong("a path has no NUL"),
+            Self::Path if text.starts_with("~/") => wrong("~ is not understood here: write the path from / on"),
+            Self::Path if !text.starts_with('/') => {
+                wrong("a relative path means something else wherever the program is started: write it from / on")
+            }
+            Self::Url => (judges.url)(text).err(),
+            Self::Pattern => (judges.pattern)(text).err(),
+            Self::Fingerprint => {
+                let help = "write hdr1 and eight groups of four letters and digits (a-z, 2-7), as `init` and the recovery kit show it";
+                text.parse::<Fingerprint>().is_err().then(|| wrong(help)).flatten()
+            }
+            Self::FileName => {
+                let plain = !text.is_empty() && text != "." && text != ".." && !text.contains(['/', '\0', '\n']);
+                if plain { None } else { wrong("write a name such as app.sql") }
+            }
+            Self::Word => {
+                if text.contains('\0') {
+                    wrong("a word has no NUL")
+                } else {
+                    None
+                }
+            }
+            Self::SourceName if is_source_name(text) => None,
+            Self::SourceName => {
+                wrong("a name has no colon and does not begin with /, such as photos or pvc/media/jellyfin")
+            }
+            Self::ShortName if is_short_name(text) => None,
+            Self::ShortName => wrong("such as home or offsite-1; it begins with a letter or a digit"),
+            Self::TagName if is_tag_name(text) => None,
+            Self::TagName => wrong("such as host"),
+            Self::Line if text.contains(['\n', '\0']) => wrong("write it on one line"),
+            Self::Path | Self::Line => None,
+        }
+    }
+
+    /// As JSON Schema. It may be laxer than [`Self::judge`], never stricter.
+    pub fn schema(self) -> Json {
+        let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+        match self {
+            Self::Bool => json!({ "type": "boolean" }),
+            Self::Keep => json!({ "type": "integer", "minimum": 1, "maximum": KEEP_MAX }),
+            Self::Duration => text("^[0-9]+(s|m|h|d|w|mo|y)$"),
+            Self::Rate => text("^[0-9]+ ?[A-Za-z]*(/s)?$"),
+            Self::Share => text("^[0-9]{1,3}%?$"),
+            Self::Path => text("^/"),
+            Self::Url | Self::Pattern => json!({ "type": "string", "minLength": 1 }),
+            Self::Fingerprint => text("^\\s*[hH][dD][rR]1(-?[A-Za-z2-7-]){32,}\\s*$"),
+            Self::FileName => text("^[^/]+$"),
+            Self::Word => json!({ "type": "string" }),
+            Self::SourceName => text("^[^:/][^:]*$"),
+            Self::ShortName => text("^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+            Self::TagName => text("^[^=]+$"),
+            Self::Line => text("^[^\\n]*$"),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What was understood, written out again: as YAML that reads back to the same, and as JSON. Words that look like passwords are masked.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::judge::holds_password;
+use super::node::{Node, Value};
+
+/// In place of a word that looks like a password.
+const MASKED: &str = "(not shown)";
+
+/// As YAML, in blocks; lists of single values on one line.
+pub(super) fn yaml(root: &Node) -> String {
+    let mut out = String::new();
+    fields(root, 0, &mut out);
+    out
+}
+
+fn fields(node: &Node, depth: usize, out: &mut String) {
+    for (name, node) in node.entries() {
+        let indent = "  ".repeat(depth);
+        let _ = write!(out, "{indent}{}:", text(&name.text));
+        if node.entries().is_empty() {
+            let _ = writeln!(out, " {}", value(node));
+        } else {
+            out.push('\n');
+            fields(node, depth + 1, out);
+        }
+    }
+}
+
+fn value(node: &Node) -> String {
+    match &node.value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Number(number) => number.clone(),
+        Value::Text(word) => text(word),
+        Value::List(elements) => format!("[{}]", elements.iter().map(value).collect::<Vec<_>>().join(", ")),
+        Value::Map(_) => "{}".to_owned(),
+    }
+}
+
+/// Plain where nothing in YAML could take it for something else, otherwise quoted as JSON quotes, which YAML understands.
+fn text(word: &str) -> String {
+    if holds_password(word) {
+        return format!("{MASKED:?}");
+    }
+    let plain = word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_'))
+        && !["null", "true", "false", "yes", "no", "on", "off"].contains(&word.to_ascii_lowercase().as_str());
+    if plain { word.to_owned() } else { Json::from(word).to_string() }
+}
+
+/// As JSON.
+pub(super) fn json(node: &Node) -> Json {
+    match &node.value {
+        Value::Null => Json::Null,
+        Value::Bool(truth) => json!(truth),
+        Value::Number(number) => number.parse::<u64>().map_or_else(|_| json!(number), |number| json!(number)),
+        Value::Text(word) => json!(if holds_password(word) { MASKED } else { word }),
+        Value::List(elements) => elements.iter().map(json).collect(),
+        Value::Map(entries) => {
+            Json::Object(entries.iter().map(|(name, node)| (name.text.clone(), json(node))).collect::<Map<_, _>>())
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! From a tree that was judged right, defaults filled in, to a [`Config`]. `None` would be a bug of the judge: the tests try every example and every
+//! mutation of one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::node::{Node, Value};
+use super::{CommandSource, Config, PathSource, Repository, Retention, Source, SourceKind, Target};
+use crate::base::units::{parse_duration, parse_percent, parse_rate};
+use crate::retention::Policy;
+
+pub(super) fn understand(root: Node) -> Option<Config> {
+    let things = |name: &str| root.field(name).map(Node::entries).unwrap_or_default();
+    let repositories =
+        things("repositories").iter().map(|(name, node)| repository(&name.text, node)).collect::<Option<_>>()?;
+    let sources = things("sources").iter().map(|(name, node)| source(&name.text, node)).collect::<Option<_>>()?;
+    let replicate = things("replicate").iter().map(|(name, node)| target(&name.text, node)).collect::<Option<_>>()?;
+    let retention = root.field("retention").map_or(Some(Retention::default()), retention)?;
+    let share = root.field("check").map(|check| parse_percent(check.field("read-data")?.text()?).ok());
+    Some(Config {
+        repositories,
+        default_repository: root.field("default-repository").and_then(Node::text).map(str::to_owned),
+        sources,
+        retention,
+        replicate,
+        check_read_data: match share {
+            Some(share) => share?,
+            None => 0,
+        },
+        understood: root,
+    })
+}
+
+/// A field with a value that is none.
+#[derive(Debug)]
+struct NotUnderstood;
+
+/// A field that may be absent and must be understood where it is there.
+fn optional<T>(node: &Node, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, NotUnderstood> {
+    match node.field(name) {
+        None => Ok(None),
+        Some(field) => field.text().and_then(parse).map(Some).ok_or(NotUnderstood),
+    }
+}
+
+fn time(node: &Node, name: &str) -> Result<Option<Duration>, NotUnderstood> {
+    optional(node, name, |text| parse_duration(text).ok())
+}
+
+fn text(node: &Node, name: &str) -> Option<String> {
+    node.field(name)?.text().map(str::to_owned)
+}
+
+fn texts(node: &Node, name: &str) -> Option<Vec<String>> {
+    node.field(name)?.elements().iter().map(|element| element.text().map(str::to_owned)).collect()
+}
+
+fn truth(node: &Node, name: &str) -> Option<bool> {
+    match node.field(name)?.value {
+        Value::Bool(truth) => Some(truth),
+        _ => None,
+    }
+}
+
+fn repository(name: &str, node: &Node) -> Option<Repository> {
+    Some(Repository {
+        name: name.to_owned(),
+        url: text(node, "url")?,
+        fingerprint: optional(node, "fingerprint", |text| text.parse().ok()).ok()?,
+        writer_key_file: optional(node, "writer-key-file", |text| Some(PathBuf::from(text))).ok()?,
+        object_lock: time(node, "object-lock").ok()?,
+        limit_upload: optional(node, "limit-upload", |text| parse_rate(text).ok()).ok()?,
+        limit_download: optional(node, "limit-download", |text| parse_rate(text).ok()).ok()?,
+    })
+}
+
+fn source(name: &str, node: &Node) -> Option<Source> {
+    let kind = match (node.field("path"), node.field("command")) {
+        (Some(path), None) => SourceKind::Path(PathSource {
+            paths: texts(path, "paths")?.into_iter().map(PathBuf::from).collect(),
+            exclude: texts(path, "exclude")?,
+            exclude_caches: truth(path, "exclude-caches")?,
+            one_file_system: truth(path, "one-file-system")?,
+        }),
+        (None, Some(command)) => SourceKind::Command(CommandSource {
+            argv: texts(command, "argv").filter(|argv| !argv.is_empty())?,
+            file: text(command, "file")?,
+            timeout: time(command, "timeout").ok()??,
+        }),
+        _ => return None,
+    };
+    let tags = node.field("tags").map(Node::entries).unwrap_or_default();
+    let tags =
+        tags.iter().map(|(name, node)| Some((name.text.clone(), node.text()?.to_owned()))).collect::<Option<_>>()?;
+    Some(Source { name: name.to_owned(), kind, tags })
+}
+
+fn policy(node: &Node) -> Option<Policy> {
+    let keep = |name: &str| optional(node, name, |text| text.parse().ok()).ok().map(Option::unwrap_or_default);
+    Some(Policy {
+        last: keep("last")?,
+        hourly: keep("hourly")?,
+        daily: keep("daily")?,
+        weekly: keep("weekly")?,
+        monthly: keep("monthly")?,
+        yearly: keep("yearly")?,
+        within: time(node, "within").ok()?,
+    })
+}
+
+fn retention(node: &Node) -> Option<Retention> {
+    let sources = node.field("sources").map(Node::entries).unwrap_or_default();
+    Some(Retention {
+        default: match node.field("default") {
+            Some(node) => Some(policy(node)?),
+            None => None,
+        },
+        sources: sources.iter().map(|(name, node)| Some((name.text.clone(), policy(node)?))).collect::<Option<_>>()?,
+    })
+}
+
+fn target(name: &str, node: &Node) -> Option<Target> {
+    Some(Target { name: name.to_owned(), to: text(node, "to")?, object_lock: time(node, "object-lock").ok()? })
+}
