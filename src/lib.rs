@@ -7,6 +7,7 @@ pub mod base;
 pub mod check;
 pub mod chunker;
 pub mod cli;
+pub mod cluster;
 pub mod compress;
 pub mod config;
 pub mod crypto;

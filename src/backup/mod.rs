@@ -9,6 +9,7 @@
 //! nothing: what it stored is found by the next one.
 
 pub mod assemble;
+pub mod cluster;
 pub mod command;
 pub mod file;
 pub mod plan;
@@ -39,6 +40,7 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
+use crate::cluster::ClusterError;
 use crate::format::record::{Link, PROBLEMS_MAX, ProblemRecord, SnapshotRecord, Statistics, TreeRoot};
 use crate::repo::checkpoint::Checkpointer;
 use crate::repo::commit::{self, Committed};
@@ -114,6 +116,9 @@ pub enum BackupError {
     /// A program whose output is the source did not end well.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// The cluster whose objects are the source cannot be read.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// Standard input broke off: what came before is no backup.
     #[error("reading standard input failed after {bytes} bytes")]
     Stdin {

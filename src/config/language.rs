@@ -91,6 +91,12 @@ const REPOSITORY: Shape = Record(&[
 const SOURCE: Shape = Record(&[
     field("path", OneOf, &PATH, "Folders and files."),
     field("command", OneOf, &COMMAND, "What a program writes to its standard output, as one file."),
+    field(
+        "resources",
+        OneOf,
+        &RESOURCES,
+        "All objects of a Kubernetes cluster, as manifests; not the data of its volumes.",
+    ),
     field("tags", Optional, &Named(Scalar::TagName, &One(Scalar::Line)), "Tags of its snapshots."),
 ]);
 
@@ -120,6 +126,28 @@ const COMMAND: Shape = Record(&[
     ),
     field("file", Required, &One(Scalar::FileName), "The name of the file that its output becomes."),
     field("timeout", Default("1h"), &One(Scalar::Duration), "When it is stopped, and there is no snapshot."),
+]);
+
+const RESOURCES: Shape = Record(&[
+    field(
+        "kubeconfig",
+        Optional,
+        &One(Scalar::Path),
+        "The kubeconfig; without it the usual one (`KUBECONFIG`, `~/.kube/config`), or the service account of the pod.",
+    ),
+    field("context", Optional, &One(Scalar::Word), "Which context of the kubeconfig; without it the current one."),
+    field(
+        "exclude",
+        Default("[]"),
+        &List(Scalar::KindPattern, 0),
+        "Kinds that are left out, beside those that a cluster makes again by itself.",
+    ),
+    field(
+        "exclude-namespaces",
+        Default("[]"),
+        &List(Scalar::Namespace, 0),
+        "Namespaces that are left out, with everything in them.",
+    ),
 ]);
 
 const RETENTION: Shape = Record(&[

@@ -98,6 +98,8 @@ pub enum SourceKind {
     Path(PathSource),
     /// What a program writes.
     Command(CommandSource),
+    /// The objects of a cluster.
+    Resources(ResourcesSource),
 }
 
 impl SourceKind {
@@ -107,6 +109,7 @@ impl SourceKind {
         match self {
             Self::Path(_) => "path",
             Self::Command(_) => "command",
+            Self::Resources(_) => "resources",
         }
     }
 }
@@ -133,6 +136,19 @@ pub struct CommandSource {
     pub file: String,
     /// When it is stopped.
     pub timeout: Duration,
+}
+
+/// The objects of a Kubernetes cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourcesSource {
+    /// The kubeconfig; `None` for the usual one, or the service account of the pod.
+    pub kubeconfig: Option<PathBuf>,
+    /// Which of its contexts; `None` for its current one.
+    pub context: Option<String>,
+    /// Kinds that are left out, as `resource`, `resource.group` or `*.group`.
+    pub exclude: Vec<String>,
+    /// Namespaces that are left out with everything in them.
+    pub exclude_namespaces: Vec<String>,
 }
 
 /// What is kept.

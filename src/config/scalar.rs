@@ -47,6 +47,10 @@ pub(super) enum Scalar {
     TagName,
     /// Any text on one line.
     Line,
+    /// Kinds of objects of a cluster.
+    KindPattern,
+    /// A namespace of a cluster.
+    Namespace,
 }
 
 /// Whether a text can name a source: not empty, no colon, no control character, does not begin with `/`.
@@ -61,6 +65,19 @@ fn is_short_name(text: &str) -> bool {
     begins
         && text.len() <= NAME_CHARS_MAX
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// A label of DNS as Kubernetes has it: a namespace, a resource, a part of a group.
+fn is_dns_name(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// `resource`, `resource.group` or `*.group`.
+fn is_kind_pattern(text: &str) -> bool {
+    let (resource, group) = text.split_once('.').map_or((text, None), |(resource, group)| (resource, Some(group)));
+    let named = is_dns_name(resource) || (resource == "*" && group.is_some());
+    named && group.is_none_or(|group| group.split('.').all(is_dns_name))
 }
 
 fn is_tag_name(text: &str) -> bool {
@@ -86,6 +103,8 @@ impl Scalar {
             Self::ShortName => "a name of letters, digits, - _ and .",
             Self::TagName => "a name without =",
             Self::Line => "text on one line",
+            Self::KindPattern => "kinds of a cluster, such as pods, pods.metrics.k8s.io or '*.example.org'",
+            Self::Namespace => "the name of a namespace",
         }
     }
 
@@ -172,6 +191,12 @@ impl Scalar {
             Self::ShortName => wrong("such as home or offsite-1; it begins with a letter or a digit"),
             Self::TagName if is_tag_name(text) => None,
             Self::TagName => wrong("such as host"),
+            Self::KindPattern if is_kind_pattern(text) => None,
+            Self::KindPattern => wrong(
+                "write it as `kubectl api-resources` does: the plural, a dot and the group; * for all kinds of a group",
+            ),
+            Self::Namespace if is_dns_name(text) => None,
+            Self::Namespace => wrong("small letters, digits and -, at most 63"),
             Self::Line if text.contains(['\n', '\0']) => wrong("write it on one line"),
             Self::Path | Self::Line => None,
         }
@@ -195,6 +220,8 @@ impl Scalar {
             Self::ShortName => text("^[A-Za-z0-9][A-Za-z0-9._-]*$"),
             Self::TagName => text("^[^=]+$"),
             Self::Line => text("^[^\\n]*$"),
+            Self::KindPattern => text("^(\\*\\.)?[a-z0-9][a-z0-9.-]*$"),
+            Self::Namespace => text("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::node::{Node, Value};
-use super::{CommandSource, Config, PathSource, Repository, Retention, Source, SourceKind, Target};
+use super::{CommandSource, Config, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target};
 use crate::base::units::{parse_duration, parse_percent, parse_rate};
 use crate::retention::Policy;
 
@@ -75,17 +75,23 @@ fn repository(name: &str, node: &Node) -> Option<Repository> {
 }
 
 fn source(name: &str, node: &Node) -> Option<Source> {
-    let kind = match (node.field("path"), node.field("command")) {
-        (Some(path), None) => SourceKind::Path(PathSource {
+    let kind = match (node.field("path"), node.field("command"), node.field("resources")) {
+        (Some(path), None, None) => SourceKind::Path(PathSource {
             paths: texts(path, "paths")?.into_iter().map(PathBuf::from).collect(),
             exclude: texts(path, "exclude")?,
             exclude_caches: truth(path, "exclude-caches")?,
             one_file_system: truth(path, "one-file-system")?,
         }),
-        (None, Some(command)) => SourceKind::Command(CommandSource {
+        (None, Some(command), None) => SourceKind::Command(CommandSource {
             argv: texts(command, "argv").filter(|argv| !argv.is_empty())?,
             file: text(command, "file")?,
             timeout: time(command, "timeout").ok()??,
+        }),
+        (None, None, Some(resources)) => SourceKind::Resources(ResourcesSource {
+            kubeconfig: optional(resources, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
+            context: text(resources, "context"),
+            exclude: texts(resources, "exclude")?,
+            exclude_namespaces: texts(resources, "exclude-namespaces")?,
         }),
         _ => return None,
     };

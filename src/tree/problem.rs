@@ -70,6 +70,9 @@ pub enum Cause {
     /// A writer key lies among what is backed up.
     #[error("it holds a writer key: whoever can read this backup can write to the repository")]
     WriterKey,
+    /// In the words of who was asked, such as a cluster's API server.
+    #[error("{0}")]
+    Told(String),
     /// A kind of file that this version does not know.
     #[error("this kind of file is not known")]
     UnknownKind,

@@ -10,6 +10,7 @@
 mod check;
 mod cli;
 mod clocks;
+mod cluster;
 mod concurrency;
 mod configuration;
 mod demo;

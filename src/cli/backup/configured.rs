@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     Args, ProblemDocument, broken_packs, file_name, is_whole, own_folder, problem_document, tell_problem, warn_of,
 };
+use crate::backup::cluster::run_cluster;
 use crate::backup::command::{CommandError, run_command};
 use crate::backup::plan::plan_backup;
 use crate::backup::{self, BackupError, BackupOptions, BackupReport, run_backup};
@@ -17,9 +18,12 @@ use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Told};
 use crate::cli::open::{self, Access};
-use crate::cli::output::{ErrorDocument, table};
+use crate::cli::output::{ErrorDocument, count, table};
 use crate::cli::progress;
-use crate::config::{Source, SourceKind};
+use crate::cluster::api::Api;
+use crate::cluster::capture::Captured;
+use crate::cluster::choice::Choice;
+use crate::config::{ResourcesSource, Source, SourceKind};
 use crate::format::entry::escape;
 use crate::format::record::Statistics;
 use crate::tree::exclude::Excludes;
@@ -146,7 +150,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     tell(rows, exit, args.dry_run, context)
 }
 
-/// Backs up one source; `None` for a command in a dry run, which is not started.
+/// Backs up one source; `None` in a dry run for what is not looked at then: a command, a cluster.
 async fn one(
     source: &Source,
     args: &Args,
@@ -179,7 +183,15 @@ async fn one(
             display.finish();
             report?
         }
-        SourceKind::Command(_) if args.dry_run => return Ok(None),
+        SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(None),
+        SourceKind::Resources(resources) => {
+            let display = progress::show(context);
+            let result = cluster(operation, &options, resources).await;
+            display.finish();
+            let (report, captured) = result?;
+            context.say(&told(&captured))?;
+            report
+        }
         SourceKind::Command(command) => {
             let name = file_name(&command.file)?;
             let display = progress::show(context);
@@ -192,6 +204,24 @@ async fn one(
         }
     };
     Ok(Some(report))
+}
+
+async fn cluster(
+    operation: &backup::Context,
+    options: &BackupOptions,
+    source: &ResourcesSource,
+) -> Result<(BackupReport, Captured), BackupError> {
+    let api = Api::open(source.kubeconfig.as_deref(), source.context.as_deref()).await?;
+    let choice = Choice { exclude: source.exclude.clone(), exclude_namespaces: source.exclude_namespaces.clone() };
+    run_cluster(operation, options, &api, &choice).await
+}
+
+/// What of a cluster is in the snapshot, in a line.
+fn told(captured: &Captured) -> String {
+    let objects = captured.rows.iter().map(|row| row.objects).sum();
+    let kinds = captured.rows.iter().filter(|row| row.objects > 0).count() as u64;
+    let left_out = captured.left_out.len() as u64;
+    format!("{} of {}; {} left out", count(objects, "object"), count(kinds, "kind"), count(left_out, "kind"))
 }
 
 /// What a program said before it failed.

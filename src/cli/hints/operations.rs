@@ -4,6 +4,7 @@ use crate::backup::BackupError;
 use crate::backup::command::CommandError;
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
+use crate::cluster::ClusterError;
 use crate::recover::RestoreError;
 use crate::tree::exclude::ExcludeError;
 use crate::tree::source::SourceError;
@@ -36,11 +37,37 @@ impl Advise for BackupError {
             Self::Source(error) => error.advice(),
             Self::Repository(error) => error.advice(),
             Self::Command(error) => error.advice(),
+            Self::Cluster(error) => error.advice(),
             Self::Stdin { .. } => Some(Advice::new(
                 Exit::Error,
                 "nothing was kept as a snapshot; see why the program that writes it broke off",
             )),
         }
+    }
+}
+
+impl Advise for ClusterError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Config { .. } => {
+                "name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with; in a pod the service account is taken"
+            }
+            Self::Unreachable { .. } | Self::Silent { .. } => {
+                "no snapshot was made; is the API server up, and does `kubectl get --raw /readyz` say ok from here?"
+            }
+            Self::Refused { status: 401, .. } => {
+                "no snapshot was made; the credentials of the kubeconfig are wrong or have run out"
+            }
+            Self::Refused { status: 403, .. } => {
+                "no snapshot was made; grant get and list on everything (docs/cluster.md has the ClusterRole)"
+            }
+            Self::Refused { .. } => "no snapshot was made; see what the API server says",
+            Self::Answer { .. } => {
+                "no snapshot was made; does the kubeconfig name an API server of Kubernetes, and no proxy before it?"
+            }
+        };
+        // Not `Unreachable`, which is the store: other sources can be backed up all the same.
+        Some(Advice::new(Exit::Error, help))
     }
 }
 

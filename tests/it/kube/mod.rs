@@ -90,3 +90,15 @@ fn code<T: std::fmt::Debug>(result: kube::Result<T>) -> u16 {
         other => panic!("expected a refusal: {other:?}"),
     }
 }
+
+/// A token of a service account.
+pub(crate) async fn token_of(server: &KubeServer, namespace: &str, account: &str) -> String {
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let path = format!("{}/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token", server.url());
+    let request = http::Request::post(path)
+        .header("content-type", "application/json")
+        .body(body.to_string().into_bytes())
+        .unwrap();
+    let answer: Value = client(server).request(request).await.unwrap();
+    answer["status"]["token"].as_str().unwrap().to_owned()
+}

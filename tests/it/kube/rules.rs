@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{Api, AttachParams, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::kube::{client, client_with, code, create_pod, phase, pod, server};
+use crate::kube::{client, client_with, code, create_pod, phase, pod, server, token_of};
 
 /// Measured: POST discards managedFields; a patch brings them back, and then the old owner owns again.
 #[tokio::test]
@@ -83,14 +83,7 @@ async fn token(server: &crate::support::kube::server::KubeServer, verbs: &[&str]
         "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
     });
     server.make("default", binding);
-    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-    let request =
-        http::Request::post(format!("{}/api/v1/namespaces/default/serviceaccounts/default/token", server.url()))
-            .header("content-type", "application/json")
-            .body(body.to_string().into_bytes())
-            .unwrap();
-    let answer: Value = client(server).request(request).await.unwrap();
-    answer["status"]["token"].as_str().unwrap().to_owned()
+    token_of(server, "default", "default").await
 }
 
 /// Measured: 1.36 asks for `create` on exec and attach; `get` alone is not enough.

@@ -6,3 +6,4 @@ pub mod kube;
 pub mod repository;
 pub mod s3;
 mod s3_versions;
+pub mod usage;

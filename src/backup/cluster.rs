@@ -1,0 +1,186 @@
+//! Backing up the objects of a cluster: manifests, stored as they come, put into the tree in order at the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::task::spawn_blocking;
+
+use crate::backup::storing::ShowStoring;
+use crate::backup::{
+    BackupError, BackupOptions, BackupReport, Context, give_up, join, previous_snapshot, snapshot_record,
+};
+use crate::base::clock::Time;
+use crate::base::progress::Progress;
+use crate::chunker::CHUNK_BYTES_MAX;
+use crate::cluster::Cluster;
+use crate::cluster::capture::{CaptureError, Captured, Item, capture};
+use crate::cluster::choice::Choice;
+use crate::format::entry::{Content, Entry, FileTime, Kind, Piece, TreePath};
+use crate::format::record::{Statistics, TreeRoot};
+use crate::repo::RepoError;
+use crate::repo::checkpoint::Checkpointer;
+use crate::repo::commit::{self, Committed};
+use crate::repo::tree_write::TreeBuilder;
+use crate::repo::write::Writer;
+use crate::tree::problem::{Cause, Problem};
+
+/// Manifests between the cluster and the repository; the largest have a few MiB.
+const ITEMS_MAX: usize = 16;
+
+/// A manifest that is stored.
+struct Stored {
+    size: u64,
+    content: Content,
+}
+
+/// Stores what comes and makes the tree of it.
+fn store(
+    writer: &Writer,
+    mut items: Receiver<Item>,
+    now: Time,
+    progress: &Progress,
+) -> Result<(TreeRoot, Statistics), RepoError> {
+    let mut lane = writer.lane()?;
+    let mut stored: BTreeMap<TreePath, Stored> = BTreeMap::new();
+    let mut statistics = Statistics::default();
+    while let Some(item) = items.blocking_recv() {
+        match item {
+            Item::Again(folder) => stored.retain(|path, _| !path.is_within(&folder)),
+            Item::Document { path, text } => {
+                let mut pieces = Vec::new();
+                for part in text.as_bytes().chunks(CHUNK_BYTES_MAX) {
+                    let blob = writer.add_data(&mut lane, part)?;
+                    pieces.push(Piece::Data { blob, skip: 0, length: u32::try_from(part.len()).unwrap_or(u32::MAX) });
+                }
+                let content = TreeBuilder::content(writer, &mut lane, pieces)?;
+                stored.insert(path, Stored { size: text.len() as u64, content });
+                statistics.files_read += 1;
+                statistics.bytes_read += text.len() as u64;
+                progress.add_file(0);
+                progress.add_bytes(text.len() as u64);
+                progress.bytes_stored.store(writer.stored_bytes(), Ordering::Relaxed);
+            }
+        }
+    }
+    let mut tree = TreeBuilder::default();
+    let mut inside = TreePath::root();
+    for (path, Stored { size, content }) in stored {
+        for folder in new_folders(&path, &inside) {
+            statistics.directories += 1;
+            tree.add(writer, &mut lane, &entry(folder, Kind::Directory, now))?;
+        }
+        inside = path.parent().unwrap_or_else(TreePath::root);
+        statistics.files += 1;
+        statistics.bytes += size;
+        tree.add(writer, &mut lane, &entry(path, Kind::File { size, content }, now))?;
+    }
+    Ok((tree.finish(writer, &mut lane)?, statistics))
+}
+
+/// The directories above `path` that are not above or at `inside`, from the top down.
+fn new_folders(path: &TreePath, inside: &TreePath) -> Vec<TreePath> {
+    let mut folders: Vec<TreePath> =
+        std::iter::successors(path.parent(), TreePath::parent).filter(|folder| !inside.is_within(folder)).collect();
+    folders.reverse();
+    folders
+}
+
+/// For the eyes of whoever restores it only: among the manifests are secrets.
+fn entry(path: TreePath, kind: Kind, now: Time) -> Entry {
+    let mode = if matches!(kind, Kind::Directory) { 0o700 } else { 0o600 };
+    Entry {
+        path,
+        kind,
+        mode,
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        mtime: FileTime { seconds: now.0.div_euclid(1000), nanos: 0 },
+        xattrs: Vec::new(),
+        identity: None,
+    }
+}
+
+/// Backs up every object that the choice takes. What could not be read is a problem of the report.
+pub async fn run_cluster(
+    context: &Context,
+    options: &BackupOptions,
+    cluster: &dyn Cluster,
+    choice: &Choice,
+) -> Result<(BackupReport, Captured), BackupError> {
+    let Context { repository, clock, progress, cancel } = context.clone();
+    let started = clock.now();
+    let index = commit::prepare(&repository).await?;
+    let (_, before) = previous_snapshot(&repository, options).await?;
+    progress.begin("backing up", "object");
+    let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
+    let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
+    let (items, taken) = mpsc::channel(ITEMS_MAX);
+    let stored = {
+        let (writer, progress) = (writer.clone(), progress.clone());
+        spawn_blocking(move || store(&writer, taken, started, &progress))
+    };
+    let captured = capture(cluster, choice, &items, &cancel).await;
+    drop(items);
+    let stored = join(stored, "storing manifests").await;
+    let writer = Arc::try_unwrap(writer).map_err(|_| RepoError::Worker { what: "the pipeline" })?;
+    let (captured, (root, mut statistics)) = match (captured, stored) {
+        (Ok(captured), Ok(stored)) => (captured, stored),
+        (Err(CaptureError::Cluster(error)), _) => {
+            // What was stored until then is found by the next run.
+            drop(writer.finish().await);
+            return Err(error.into());
+        }
+        (Err(CaptureError::Unwanted), stored) => {
+            return Err(give_up(writer, vec![stored.err().unwrap_or(RepoError::Cancelled)]).await.into());
+        }
+        (Ok(_), Err(error)) => return Err(give_up(writer, vec![error]).await.into()),
+    };
+    let storing = ShowStoring::begin(&progress, &writer);
+    let missing = captured.missing.iter();
+    let problems: Vec<Problem> = missing
+        .map(|missing| Problem::new(missing.path.clone(), missing.operation, Cause::Told(missing.why.clone())))
+        .collect();
+    statistics.problems = problems.len() as u64;
+    statistics.bytes_new = writer.new_bytes();
+    let record = snapshot_record(options, started, clock.now(), root, statistics, &problems, None);
+    let Committed { id, record, .. } = commit::commit(writer, record, &clock).await?;
+    drop(storing);
+    checkpoints.committed().await;
+    let broken_packs = index.broken_packs();
+    Ok((BackupReport { snapshot: Some(id), record, problems, broken_packs, before }, captured))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_directory_is_made_once_before_what_is_in_it() {
+        let path = |text: &str| TreePath::new(text).expect("plain");
+        let mut inside = TreePath::root();
+        let mut made = Vec::new();
+        for document in [
+            "cluster.yaml",
+            "resources/apps/D/a/x",
+            "resources/apps/D/a/y",
+            "resources/apps/D/a-b/x",
+            "resources/apps-2/D/a/x",
+        ] {
+            made.extend(new_folders(&path(document), &inside).iter().map(TreePath::display));
+            inside = path(document).parent().expect("below the root");
+        }
+        let expected = [
+            "resources",
+            "resources/apps",
+            "resources/apps/D",
+            "resources/apps/D/a",
+            "resources/apps/D/a-b",
+            "resources/apps-2",
+            "resources/apps-2/D",
+            "resources/apps-2/D/a",
+        ];
+        assert_eq!(made, expected);
+    }
+}

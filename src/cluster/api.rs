@@ -1,0 +1,309 @@
+//! A real cluster, by its API server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use http::{Request, header};
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Cluster, ClusterError, Kind, Kinds, Page};
+
+/// How long an API server is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest wait for one answer.
+    pub answer: Duration,
+    /// Longest time that a request is tried again in all, while the server is away, busy or in trouble.
+    pub tries: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { answer: ANSWER_TIME, tries: TRIES_TIME }
+    }
+}
+
+/// Longest wait for one answer. A dead webhook or aggregated API keeps the API server waiting for up to 30 seconds before it says so itself.
+const ANSWER_TIME: Duration = Duration::from_mins(1);
+/// Longest time that a request is tried again in all.
+const TRIES_TIME: Duration = Duration::from_secs(30);
+/// The first wait before another try; each is twice as long as the one before.
+const WAIT_FIRST: Duration = Duration::from_millis(250);
+/// Longest wait between tries, also if the server asks for a longer one.
+const WAIT_MAX: Duration = Duration::from_secs(15);
+/// Objects that are asked for at once. One has 1.5 MiB at most, and a few KiB as a rule.
+const PAGE_OBJECTS: u32 = 200;
+/// Largest answer that is taken: a page of the largest objects.
+const ANSWER_BYTES_MAX: usize = 320 << 20;
+/// Groups and versions that are looked at at once.
+const DISCOVERED_AT_ONCE: usize = 8;
+
+/// The API server of a cluster, and the right to talk to it.
+pub struct Api {
+    client: kube::Client,
+    server: String,
+    limits: Limits,
+}
+
+/// What an API server can be asked for at all, for its name and version.
+#[derive(Deserialize)]
+struct ApiVersions {
+    versions: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ApiGroups {
+    groups: Vec<ApiGroup>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiGroup {
+    name: String,
+    versions: Vec<GroupVersion>,
+    preferred_version: Option<GroupVersion>,
+}
+
+#[derive(Deserialize, PartialEq)]
+struct GroupVersion {
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct ApiResources {
+    resources: Vec<ApiResource>,
+}
+
+#[derive(Deserialize)]
+struct ApiResource {
+    name: String,
+    kind: String,
+    namespaced: bool,
+    #[serde(default)]
+    verbs: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    metadata: ListMetadata,
+    /// Some servers of aggregated APIs say `null` for none.
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ListMetadata {
+    r#continue: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    git_version: String,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    message: String,
+}
+
+impl Api {
+    /// By a kubeconfig: the given one; else what `KUBECONFIG` names, `~/.kube/config`, or the service account of the pod that this runs in.
+    pub async fn open(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ClusterError> {
+        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+        let fail =
+            |what: String, source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Config { what, source };
+        let config = match kubeconfig {
+            Some(path) => {
+                let what = path.display().to_string();
+                let file = Kubeconfig::read_from(path).map_err(|error| fail(what.clone(), error.into()))?;
+                kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| fail(what, error.into()))
+            }
+            None => match kube::Config::from_kubeconfig(&options).await {
+                Ok(config) => Ok(config),
+                Err(error) if context.is_some() => Err(fail("the kubeconfig".to_owned(), error.into())),
+                Err(error) => kube::Config::incluster().map_err(|_| fail("the kubeconfig".to_owned(), error.into())),
+            },
+        }?;
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client = kube::Client::try_from(config).map_err(|error| fail(server.clone(), error.into()))?;
+        Ok(Self { client, server, limits: Limits::default() })
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Asks for what is at a path. Tries again while the server is away, busy or in trouble; what it says about the request itself is final.
+    async fn get(&self, path: &str) -> Result<Bytes, ClusterError> {
+        let begun = tokio::time::Instant::now();
+        let mut wait = WAIT_FIRST;
+        loop {
+            let (error, asked) = match self.try_get(path).await {
+                Ok(bytes) => return Ok(bytes),
+                Err((error, asked)) => (error, asked),
+            };
+            let may_pass = match &error {
+                ClusterError::Unreachable { .. } => true,
+                ClusterError::Refused { status, .. } => matches!(status, 429 | 500 | 502 | 503 | 504),
+                _ => false,
+            };
+            let next = asked.unwrap_or(wait).min(WAIT_MAX);
+            if !may_pass || begun.elapsed() + next > self.limits.tries {
+                return Err(error);
+            }
+            tokio::time::sleep(next).await;
+            wait *= 2;
+        }
+    }
+
+    /// One try; after a failure also how long the server asks to wait.
+    async fn try_get(&self, path: &str) -> Result<Bytes, (ClusterError, Option<Duration>)> {
+        let request = format!("GET {}", path.split('?').next().unwrap_or(path));
+        let silent = || ClusterError::Silent {
+            server: self.server.clone(),
+            request: request.clone(),
+            limit: self.limits.answer,
+        };
+        match tokio::time::timeout(self.limits.answer, self.ask(path, &request)).await {
+            Ok(result) => result,
+            Err(_) => Err((silent(), None)),
+        }
+    }
+
+    async fn ask(&self, path: &str, request: &str) -> Result<Bytes, (ClusterError, Option<Duration>)> {
+        let unreachable = |source| ClusterError::Unreachable { server: self.server.clone(), source };
+        let built = Request::get(path).header(header::ACCEPT, "application/json").body(Body::empty());
+        let built = built.map_err(|error| (unreachable(error.into()), None))?;
+        let response = self.client.send(built).await.map_err(|error| (unreachable(error.into()), None))?;
+        let status = response.status();
+        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| (unreachable(error), None))?.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let message = serde_json::from_slice::<Status>(&body).map(|status| status.message);
+        let message = message.unwrap_or_else(|_| first_line(&body));
+        let refused = ClusterError::Refused { request: request.to_owned(), status: status.as_u16(), message };
+        Err((refused, asked.map(Duration::from_secs)))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClusterError> {
+        let bytes = self.get(path).await?;
+        serde_json::from_slice(&bytes).map_err(|error| ClusterError::Answer {
+            request: format!("GET {}", path.split('?').next().unwrap_or(path)),
+            what: error.to_string(),
+        })
+    }
+
+    /// Kinds of one group and version that can be read and listed.
+    async fn kinds_of(&self, group: String, version: String) -> (String, Result<Vec<Kind>, ClusterError>) {
+        let name = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+        let prefix = if group.is_empty() { "/api" } else { "/apis" };
+        let found = self.read::<ApiResources>(&format!("{prefix}/{name}")).await.map(|found| {
+            let whole = found.resources.into_iter().filter(|resource| {
+                !resource.name.contains('/')
+                    && ["get", "list"].iter().all(|verb| resource.verbs.iter().any(|v| v == verb))
+            });
+            let kind = |resource: ApiResource| Kind {
+                group: group.clone(),
+                resource: resource.name,
+                version: version.clone(),
+                directory: resource.kind.clone(),
+                name: resource.kind,
+                namespaced: resource.namespaced,
+            };
+            whole.map(kind).collect()
+        });
+        (name, found)
+    }
+}
+
+/// The address of a page.
+fn page_of(kind: &Kind, next: Option<&str>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("limit", &PAGE_OBJECTS.to_string());
+    if let Some(next) = next {
+        query.append_pair("continue", next);
+    }
+    format!("{}?{}", kind.collection(), query.finish())
+}
+
+/// The beginning of a text that is no object, such as a proxy's page.
+fn first_line(body: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(SHOWN).collect()
+}
+
+#[async_trait]
+impl Cluster for Api {
+    fn name(&self) -> String {
+        self.server.clone()
+    }
+
+    async fn version(&self) -> Result<String, ClusterError> {
+        Ok(self.read::<Version>("/version").await?.git_version)
+    }
+
+    async fn kinds(&self) -> Result<Kinds, ClusterError> {
+        let core: ApiVersions = self.read("/api").await?;
+        let groups: ApiGroups = self.read("/apis").await?;
+        let mut versions: Vec<(String, String)> =
+            core.versions.into_iter().map(|version| (String::new(), version)).collect();
+        for group in groups.groups {
+            // The preferred one first: what it has is taken from it.
+            let (first, rest): (Vec<_>, Vec<_>) =
+                group.versions.into_iter().partition(|version| Some(version) == group.preferred_version.as_ref());
+            versions.extend(first.into_iter().chain(rest).map(|version| (group.name.clone(), version.version)));
+        }
+        let asked = versions.into_iter().map(|(group, version)| self.kinds_of(group, version));
+        let answers: Vec<_> = stream::iter(asked).buffered(DISCOVERED_AT_ONCE).collect().await;
+        let mut found = Kinds::default();
+        for (name, answer) in answers {
+            match answer {
+                Ok(kinds) => {
+                    for kind in kinds {
+                        let known = |other: &Kind| other.group == kind.group && other.resource == kind.resource;
+                        if !found.kinds.iter().any(known) {
+                            found.kinds.push(kind);
+                        }
+                    }
+                }
+                Err(error) if error.is_denied() => return Err(error),
+                Err(error) => found.silent.push((name, error.to_string())),
+            }
+        }
+        found.kinds.sort();
+        let names: Vec<(String, String)> =
+            found.kinds.iter().map(|kind| (kind.group.clone(), kind.name.clone())).collect();
+        for kind in &mut found.kinds {
+            let same = names.iter().filter(|(group, name)| *group == kind.group && *name == kind.name).count();
+            if same > 1 {
+                kind.directory = format!("{}.{}", kind.name, kind.resource);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn list(&self, kind: &Kind, next: Option<&str>) -> Result<Page, ClusterError> {
+        let mut list: List = self.read(&page_of(kind, next)).await?;
+        let mut objects = list.items.take().unwrap_or_default();
+        // A list says these once for all.
+        for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+            object.entry("apiVersion").or_insert_with(|| kind.api_version().into());
+            object.entry("kind").or_insert_with(|| kind.name.clone().into());
+        }
+        Ok(Page { objects, next: list.metadata.r#continue.filter(|next| !next.is_empty()) })
+    }
+}

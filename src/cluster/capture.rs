@@ -1,0 +1,237 @@
+//! All objects of a cluster as manifests, kind by kind, in bounded memory. What could not be read is told, and everything else goes on.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Sender;
+
+use super::choice::Choice;
+use super::{Cluster, ClusterError, Kind, manifest};
+use crate::base::cancel::Cancel;
+use crate::format::entry::TreePath;
+
+/// Kinds that are listed at once; each holds a page.
+const LISTED_AT_ONCE: usize = 3;
+/// The document beside the manifests that tells what they are.
+pub const ABOUT: &str = "cluster.yaml";
+/// Times that a list whose moment expired is begun anew.
+const ANEW_MAX: u32 = 3;
+
+/// On its way into a snapshot.
+#[derive(Debug)]
+pub enum Item {
+    /// A manifest.
+    Document {
+        /// Where it lies.
+        path: TreePath,
+        /// Its text.
+        text: String,
+    },
+    /// What was given so far in this directory does not count: it is given anew.
+    Again(TreePath),
+}
+
+/// What was read of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Which.
+    pub kind: Kind,
+    /// Objects that were given.
+    pub objects: u64,
+    /// Bytes of their manifests.
+    pub bytes: u64,
+}
+
+/// What could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The directory of a snapshot that it would be in.
+    pub path: TreePath,
+    /// What was tried.
+    pub operation: &'static str,
+    /// Why it did not work.
+    pub why: String,
+}
+
+/// What a capture came to.
+#[derive(Debug, Default)]
+pub struct Captured {
+    /// Kinds that have objects, by group and name.
+    pub rows: Vec<Row>,
+    /// What is not in the snapshot and should be.
+    pub missing: Vec<Missing>,
+    /// Kinds that were left out, as noise or by the user.
+    pub left_out: Vec<String>,
+}
+
+impl Captured {
+    /// What a recovery has to know that no manifest says: of which kinds there are manifests, how each is addressed, and what is missing.
+    fn about(&self, version: &str) -> Value {
+        let kind = |row: &Row| {
+            json!({
+                "group": row.kind.group,
+                "version": row.kind.version,
+                "kind": row.kind.name,
+                "resource": row.kind.resource,
+                "namespaced": row.kind.namespaced,
+                "directory": row.kind.directory,
+                "objects": row.objects,
+            })
+        };
+        let missing = |missing: &Missing| json!({"directory": missing.path.display(), "why": missing.why});
+        json!({
+            "kubernetes": version,
+            "kinds": self.rows.iter().map(kind).collect::<Vec<_>>(),
+            "leftOut": self.left_out,
+            "missing": self.missing.iter().map(missing).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Why a capture ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The cluster cannot be read at all.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Whoever takes the items has gone; it knows why.
+    #[error("the items were not taken")]
+    Unwanted,
+}
+
+/// Reads every object that the choice takes and gives it to `items`.
+pub async fn capture(
+    cluster: &dyn Cluster,
+    choice: &Choice,
+    items: &Sender<Item>,
+    cancel: &Arc<Cancel>,
+) -> Result<Captured, CaptureError> {
+    let found = cluster.kinds().await?;
+    let mut captured = Captured::default();
+    for (version, why) in found.silent {
+        // Noise that does not answer is not missed.
+        let group = version.rsplit_once('/').map_or("", |(group, _)| group);
+        if choice.takes_group(group) {
+            let path =
+                TreePath::new(format!("{}/{group}", super::kind::RESOURCES)).unwrap_or_else(|_| TreePath::root());
+            captured.missing.push(Missing { path, operation: "discovering", why });
+        }
+    }
+    let (taken, left_out): (Vec<Kind>, Vec<Kind>) = found.kinds.into_iter().partition(|kind| choice.takes(kind));
+    captured.left_out = left_out.iter().map(ToString::to_string).collect();
+    let reads = taken.iter().map(|kind| Reading { cluster, choice, kind, items, cancel }.read());
+    let mut reads = stream::iter(reads).buffered(LISTED_AT_ONCE);
+    while let Some(read) = reads.next().await {
+        let (row, missing) = read?;
+        captured.missing.extend(missing);
+        captured.rows.push(row);
+    }
+    let path = TreePath::new(ABOUT).unwrap_or_else(|_| TreePath::root());
+    let text = manifest::write(&captured.about(&cluster.version().await?));
+    items.send(Item::Document { path, text }).await.map_err(|_| CaptureError::Unwanted)?;
+    Ok(captured)
+}
+
+/// One kind being read.
+struct Reading<'a> {
+    cluster: &'a dyn Cluster,
+    choice: &'a Choice,
+    kind: &'a Kind,
+    items: &'a Sender<Item>,
+    cancel: &'a Arc<Cancel>,
+}
+
+impl Reading<'_> {
+    async fn read(self) -> Result<(Row, Vec<Missing>), CaptureError> {
+        let empty = Row { kind: self.kind.clone(), objects: 0, bytes: 0 };
+        let Ok(folder) = self.kind.folder() else {
+            let why = format!("{} has a group or kind that can name no directory", self.kind);
+            let missing = Missing { path: TreePath::root(), operation: "listing", why };
+            return Ok((empty, vec![missing]));
+        };
+        let mut tries = 0;
+        loop {
+            let mut row = empty.clone();
+            let mut missing = Vec::new();
+            match self.pages(&mut row, &mut missing).await {
+                Ok(()) => return Ok((row, missing)),
+                Err(CaptureError::Cluster(error)) if error.is_expired() && tries < ANEW_MAX => {
+                    tries += 1;
+                    self.give(Item::Again(folder.clone())).await?;
+                }
+                Err(CaptureError::Cluster(error)) => {
+                    // Half a list is no list: what there is of it is kept, and the kind is told as missing.
+                    missing.push(Missing { path: folder, operation: "listing", why: told(&error) });
+                    return Ok((row, missing));
+                }
+                Err(unwanted) => return Err(unwanted),
+            }
+        }
+    }
+
+    async fn pages(&self, row: &mut Row, missing: &mut Vec<Missing>) -> Result<(), CaptureError> {
+        let mut next = None;
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(CaptureError::Unwanted);
+            }
+            let page = self.cluster.list(self.kind, next.as_deref()).await?;
+            for object in page.objects {
+                match self.document(&object) {
+                    Ok(None) => {}
+                    Ok(Some(path)) => {
+                        let text = manifest::write(&object);
+                        row.objects += 1;
+                        row.bytes += text.len() as u64;
+                        self.give(Item::Document { path, text }).await?;
+                    }
+                    Err(problem) => missing.push(problem),
+                }
+            }
+            next = page.next;
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Where an object's manifest lies; `None` for what is left out.
+    fn document(&self, object: &Value) -> Result<Option<TreePath>, Missing> {
+        let text = |field: &str| object.pointer(field).and_then(Value::as_str);
+        let folder = || self.kind.folder().unwrap_or_else(|_| TreePath::root());
+        let Some(name) = text("/metadata/name") else {
+            let why = "an object in the list has no name".to_owned();
+            return Err(Missing { path: folder(), operation: "listing", why });
+        };
+        let namespace = text("/metadata/namespace");
+        let is_namespace = self.kind.group.is_empty() && self.kind.resource == "namespaces";
+        if namespace.or(is_namespace.then_some(name)).is_some_and(|namespace| !self.choice.takes_namespace(namespace)) {
+            return Ok(None);
+        }
+        self.kind.document(namespace, name).map(Some).map_err(|error| Missing {
+            path: folder(),
+            operation: "naming an object in",
+            why: error.to_string(),
+        })
+    }
+
+    async fn give(&self, item: Item) -> Result<(), CaptureError> {
+        self.items.send(item).await.map_err(|_| CaptureError::Unwanted)
+    }
+}
+
+/// An error with its causes, in one line.
+fn told(error: &ClusterError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

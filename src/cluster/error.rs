@@ -1,0 +1,70 @@
+//! What goes wrong with a cluster.
+
+use std::time::Duration;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a cluster was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// There is no kubeconfig, or none that can be used.
+    #[error("no access to a cluster: {what}")]
+    Config {
+        /// Which one.
+        what: String,
+        /// Why.
+        #[source]
+        source: Source,
+    },
+    /// No connection, or it broke.
+    #[error("{server} cannot be reached")]
+    Unreachable {
+        /// The API server.
+        server: String,
+        /// Why.
+        #[source]
+        source: Source,
+    },
+    /// No answer in time.
+    #[error("{server} did not answer {request} within {} s", limit.as_secs())]
+    Silent {
+        /// The API server.
+        server: String,
+        /// Method and path.
+        request: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The server said no.
+    #[error("{request}: {message} ({status})")]
+    Refused {
+        /// Method and path.
+        request: String,
+        /// The status code of HTTP.
+        status: u16,
+        /// The server's own words.
+        message: String,
+    },
+    /// The server answered with what is no object of Kubernetes.
+    #[error("{request}: the answer is not understood: {what}")]
+    Answer {
+        /// Method and path.
+        request: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl ClusterError {
+    /// Whether the moment that a list was begun at is too long ago for the server; the list has to begin anew.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Refused { status: 410, .. })
+    }
+
+    /// Whether credentials or rights are missing: what no other try would mend.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Refused { status: 401 | 403, .. })
+    }
+}

@@ -1,0 +1,93 @@
+//! A kind of object, and where it lives in the API and in a snapshot.
+
+use std::fmt;
+
+use crate::format::entry::{PathError, TreePath};
+
+/// The directory of a snapshot's tree that holds the manifests.
+pub const RESOURCES: &str = "resources";
+/// The directory of objects that are in no namespace. No namespace can have an underscore.
+pub const CLUSTER_SCOPED: &str = "_cluster";
+/// The directory of the group that has no name (Pod, Secret, …). Groups other than this one have a dot, or are Kubernetes' own.
+pub const CORE: &str = "core";
+
+/// A kind of object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// The API group; empty for the core group.
+    pub group: String,
+    /// The resource's name in addresses, such as `deployments`.
+    pub resource: String,
+    /// The version that the server prefers.
+    pub version: String,
+    /// The kind's name in manifests, such as `Deployment`.
+    pub name: String,
+    /// Whether its objects are in namespaces.
+    pub namespaced: bool,
+    /// The name of its directory below the group's: [`Self::name`], unless another resource of the group has the same.
+    pub directory: String,
+}
+
+impl Kind {
+    /// As manifests have it: `apps/v1`, `v1`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The address of all its objects, in all namespaces.
+    #[must_use]
+    pub fn collection(&self) -> String {
+        let prefix = if self.group.is_empty() { "/api" } else { "/apis" };
+        format!("{prefix}/{}/{}", self.api_version(), self.resource)
+    }
+
+    /// The directory of its manifests in a snapshot.
+    pub fn folder(&self) -> Result<TreePath, PathError> {
+        let group = if self.group.is_empty() { CORE } else { &self.group };
+        TreePath::new(RESOURCES)?.join(group.as_bytes())?.join(self.directory.as_bytes())
+    }
+
+    /// Where the manifest of one of its objects is in a snapshot.
+    pub fn document(&self, namespace: Option<&str>, name: &str) -> Result<TreePath, PathError> {
+        let namespace = namespace.unwrap_or(CLUSTER_SCOPED);
+        self.folder()?.join(namespace.as_bytes())?.join(format!("{name}.yaml").as_bytes())
+    }
+}
+
+/// As `kubectl` names it: `deployments.apps`, `pods`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.resource)?;
+        if self.group.is_empty() { Ok(()) } else { write!(f, ".{}", self.group) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(group: &str) -> Kind {
+        let text = |text: &str| text.to_owned();
+        Kind {
+            group: text(group),
+            resource: text("things"),
+            version: text("v1"),
+            name: text("Thing"),
+            namespaced: true,
+            directory: text("Thing"),
+        }
+    }
+
+    #[test]
+    fn addresses_and_folders_of_the_core_group_and_of_others() {
+        let (core, other) = (kind(""), kind("example.org"));
+        assert_eq!((core.collection(), core.to_string()), ("/api/v1/things".into(), "things".into()));
+        assert_eq!(other.collection(), "/apis/example.org/v1/things");
+        assert_eq!(other.to_string(), "things.example.org");
+        let document = |kind: &Kind, namespace| kind.document(namespace, "a:b").map(|path| path.display());
+        assert_eq!(document(&core, Some("media")), Ok("resources/core/Thing/media/a:b.yaml".into()));
+        assert_eq!(document(&other, None), Ok("resources/example.org/Thing/_cluster/a:b.yaml".into()));
+        assert!(other.document(Some("../.."), "x").is_err(), "a name with a slash goes nowhere");
+    }
+}

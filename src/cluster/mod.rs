@@ -1,0 +1,54 @@
+//! A Kubernetes cluster as far as backup and recovery need one: what kinds it has, what objects, in pages; and its objects as manifests.
+//!
+//! ```text
+//! kinds (discovery) ─ choose (noise, the user's exclusions) ─ list, page by page ─ manifest (YAML) ─ documents
+//! ```
+//! Knows no repository. `kube` is used for what it does well (kubeconfig, credentials, TLS) and named only here; requests are plain, because what is
+//! backed up must be every field that the server sent, also those that no type of ours knows.
+
+pub mod api;
+pub mod capture;
+pub mod choice;
+pub mod error;
+pub mod kind;
+pub mod manifest;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+pub use error::ClusterError;
+pub use kind::Kind;
+
+/// What discovery found.
+#[derive(Debug, Clone, Default)]
+pub struct Kinds {
+    /// Every kind that can be listed, once each, in the version that the server prefers; ordered by group and name.
+    pub kinds: Vec<Kind>,
+    /// Groups and versions that did not answer, such as those of an aggregated API whose server is down, and why.
+    pub silent: Vec<(String, String)>,
+}
+
+/// A part of a list. All pages of a list show one moment.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The objects, complete with `apiVersion` and `kind`.
+    pub objects: Vec<Value>,
+    /// Asks for the next page.
+    pub next: Option<String>,
+}
+
+/// A cluster that can be read.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// For people: the address of the API server, or the folder.
+    fn name(&self) -> String;
+
+    /// The version of Kubernetes, such as `v1.36.0`.
+    async fn version(&self) -> Result<String, ClusterError>;
+
+    /// All kinds of objects that it has.
+    async fn kinds(&self) -> Result<Kinds, ClusterError>;
+
+    /// A page of all objects of a kind, in all namespaces. [`ClusterError::is_expired`] when the moment of the first page is too long ago.
+    async fn list(&self, kind: &Kind, next: Option<&str>) -> Result<Page, ClusterError>;
+}

@@ -1,0 +1,70 @@
+//! Bounds: time with servers that do not answer, memory and processor time with many objects.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use homelab_dr::base::cancel::Cancel;
+use homelab_dr::cluster::api::{Api, Limits};
+use homelab_dr::cluster::capture::{Item, capture};
+use homelab_dr::cluster::choice::Choice;
+use serde_json::json;
+
+use super::{home, map, namespace};
+use crate::cli::program;
+use crate::support::kube::server::{KubeServer, Options};
+
+/// An aggregated API whose server takes requests and never answers is a named problem, not a hang; everything else is captured.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_does_not_answer_is_named() {
+    let server = KubeServer::start(Options::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, server.kubeconfig()).unwrap();
+    let limits = Limits { answer: Duration::from_millis(500), tries: Duration::from_millis(500) };
+    let api = Api::open(Some(&path), None).await.unwrap().with_limits(limits);
+    server.faults(|faults| faults.silence("snapshot.storage.k8s.io"));
+    let (items, mut taken) = tokio::sync::mpsc::channel(4);
+    let counting = tokio::spawn(async move {
+        let mut documents = 0;
+        while let Some(item) = taken.recv().await {
+            documents += u32::from(matches!(item, Item::Document { .. }));
+        }
+        documents
+    });
+    let begun = Instant::now();
+    let captured = capture(&api, &Choice::default(), &items, &Arc::new(Cancel::default())).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(items);
+    assert!(counting.await.unwrap() > 10);
+    let missing: Vec<String> =
+        captured.missing.iter().map(|missing| format!("{}: {}", missing.path.display(), missing.why)).collect();
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(
+        missing[0].starts_with("resources/snapshot.storage.k8s.io: ") && missing[0].contains("did not answer"),
+        "{missing:?}"
+    );
+}
+
+/// 10,000 objects of 2 KiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_objects_take_little_memory() {
+    const OBJECTS: usize = 10_000;
+    const PEAK_MIB: u64 = 150;
+    let server = KubeServer::start(Options { still: true, ..Options::default() }).await;
+    server.make("", namespace("many"));
+    for number in 0..OBJECTS {
+        let noise: String =
+            (0..64).map(|part| format!("line {part} of {number} {:08x}\n", number * 7919 + part)).collect();
+        server.make("many", map(&format!("m{number:05}"), &json!({"text": noise})));
+    }
+    let home = home(&server, "");
+    let mut command = program();
+    command.current_dir(home.dir()).args(["backup", "--json"]);
+    let begun = Instant::now();
+    let (ran, peak, cpu) =
+        tokio::task::spawn_blocking(move || crate::support::usage::measured(&mut command)).await.unwrap();
+    let told = ran.exits(0).json();
+    assert!(told["sources"][0]["statistics"]["files"].as_u64().unwrap() > OBJECTS as u64, "{told}");
+    println!("{OBJECTS} objects: {} MiB, {cpu:?} of processor time, {:?}", peak >> 20, begun.elapsed());
+    assert!(peak >> 20 <= PEAK_MIB, "{} MiB", peak >> 20);
+}
