@@ -171,7 +171,12 @@ const KEEP: Shape = Rules(&[
 ]);
 
 const TARGET: Shape = Record(&[
-    field("to", Required, &One(Scalar::Url), "Its address; an empty place or an earlier copy."),
+    field(
+        "to",
+        Required,
+        &One(Scalar::Url),
+        "Its address: an earlier copy, or a place in which `replicate --create` begins one.",
+    ),
     field("object-lock", Optional, &One(Scalar::Duration), "Lock what is copied against deletion for this long."),
 ]);
 

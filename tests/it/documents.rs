@@ -144,17 +144,23 @@ async fn the_procedures_of_the_operations_page_work() {
     // With the options of the cron line the program itself says nothing.
     let (code, told) = do_it(format!("set +x; set -- --quiet; {night}")).await;
     assert_eq!((code, told.trim_end().ends_with("set +x"), told.lines().count()), (Some(0), true, 1), "{told}");
-    // A dump that fails, and one that writes nothing.
-    for (broken, expected, says) in
-        [("[sh, -c, 'echo half; exit 4']", 1, "no new snapshot"), ("['true']", 3, "NOTHING WAS BACKED UP: pg/app")]
-    {
-        let whole = configuration("photos");
-        assert!(whole.contains("[echo, a dump]"), "{whole}");
-        std::fs::write(dir.join("homelab-dr.yaml"), whole.replace("[echo, a dump]", broken)).unwrap();
+    // A dump that fails, one that writes nothing, and a mount that is away.
+    std::fs::create_dir(dir.join("no-photos")).unwrap();
+    for (whole, broken, expected, says) in [
+        ("[echo, a dump]".to_owned(), "[sh, -c, 'echo half; exit 4']".to_owned(), 1, "no new snapshot"),
+        ("[echo, a dump]".to_owned(), "['true']".to_owned(), 1, "wrote nothing"),
+        (path("photos"), path("no-photos"), 3, "NOTHING WAS BACKED UP: photos"),
+    ] {
+        let text = configuration("photos");
+        assert!(text.contains(&whole), "{text}");
+        std::fs::write(dir.join("homelab-dr.yaml"), text.replace(&whole, &broken)).unwrap();
         let (code, told) = do_it(night.clone()).await;
         assert_eq!(code, Some(expected), "{told}");
         assert!(told.contains(says) && told.contains("+ run check") && !told.contains("+ run forget"), "{told}");
     }
+    std::fs::write(dir.join("homelab-dr.yaml"), configuration("photos")).unwrap();
+    let (code, told) = do_it(night).await;
+    assert_eq!(code, Some(0), "{told}");
     std::fs::remove_file(dir.join("homelab-dr.yaml")).unwrap();
 
     let elsewhere = with(
@@ -196,7 +202,8 @@ fn the_example_of_the_configuration_page_runs() {
     std::fs::write(dir.join("homelab-dr.yaml"), text).unwrap();
     let night = indented(PAGE, "With it, a night is four commands:");
     assert_eq!(night.lines().filter(|line| line.starts_with("homelab-dr ")).count(), 4, "{night}");
-    let (done, told) = run(&format!("homelab-dr config check\n{night}\nhomelab-dr replicate"), dir);
+    let (done, told) =
+        run(&format!("homelab-dr config check\n{night}\nhomelab-dr replicate --create\nhomelab-dr replicate"), dir);
     assert!(done, "{told}");
     let (done, told) =
         run("homelab-dr ls -R latest:photos; homelab-dr snapshots --repo elsewhere/ --identity key", dir);

@@ -143,13 +143,14 @@ fn forget_check_and_replicate_take_what_the_configuration_says() {
     run(&home, &["forget", "--yes"]).exits(0);
     assert_eq!(run(&home, &["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len(), 3);
 
-    let copied = run(&home, &["replicate"]).exits(0).out;
+    run(&home, &["replicate"]).exits(7).says(&["holds no copy", "--create"]);
+    let copied = run(&home, &["replicate", "--create"]).exits(0).out;
     assert_eq!(copied.lines().filter(|line| line.starts_with("copied ")).count(), 2, "{copied}");
     run(&home, &["snapshots", "--repo", "./copy", "--writer-key-file", "writer"]).exits(0);
     // One that fails does not stop the other.
     std::fs::remove_dir_all(home.path("copy")).unwrap();
     std::fs::write(home.path("copy"), "in the way").unwrap();
-    let told = run(&home, &["replicate", "--json"]).exits(5).json();
+    let told = run(&home, &["replicate", "--json"]).exits(7).json();
     assert!(told["targets"][0]["error"]["error"].is_string(), "{told}");
     assert!(told["targets"][1]["report"]["present"].as_u64().unwrap() > 0, "{told}");
     run(&home, &["replicate", "--to", "second"]).exits(0);
