@@ -154,7 +154,7 @@ fn forget_check_and_replicate_take_what_the_configuration_says() {
     assert!(told["targets"][0]["error"]["error"].is_string(), "{told}");
     assert!(told["targets"][1]["report"]["present"].as_u64().unwrap() > 0, "{told}");
     run(&home, &["replicate", "--to", "second"]).exits(0);
-    run(&home, &["replicate", "--to", "DIR"]).exits(0);
+    run(&home, &["replicate", "--to", "DIR", "--create"]).exits(0);
 
     write(&home, "retention: {sources: {files: {last: 1}}}\n");
     let some = run(&home, &["forget", "--dry-run"]).exits(0);
