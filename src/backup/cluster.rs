@@ -11,7 +11,6 @@ use crate::backup::storing::ShowStoring;
 use crate::backup::{
     BackupError, BackupOptions, BackupReport, Context, give_up, join, previous_snapshot, snapshot_record,
 };
-use crate::base::clock::Time;
 use crate::base::progress::Progress;
 use crate::chunker::CHUNK_BYTES_MAX;
 use crate::cluster::Cluster;
@@ -31,31 +30,27 @@ const ITEMS_MAX: usize = 16;
 
 /// A manifest that is stored.
 struct Stored {
+    created: i64,
     size: u64,
     content: Content,
 }
 
 /// Stores what comes and makes the tree of it.
-fn store(
-    writer: &Writer,
-    mut items: Receiver<Item>,
-    now: Time,
-    progress: &Progress,
-) -> Result<(TreeRoot, Statistics), RepoError> {
+fn store(writer: &Writer, mut items: Receiver<Item>, progress: &Progress) -> Result<(TreeRoot, Statistics), RepoError> {
     let mut lane = writer.lane()?;
     let mut stored: BTreeMap<TreePath, Stored> = BTreeMap::new();
     let mut statistics = Statistics::default();
     while let Some(item) = items.blocking_recv() {
         match item {
             Item::Again(folder) => stored.retain(|path, _| !path.is_within(&folder)),
-            Item::Document { path, text } => {
+            Item::Document { path, text, created } => {
                 let mut pieces = Vec::new();
                 for part in text.as_bytes().chunks(CHUNK_BYTES_MAX) {
                     let blob = writer.add_data(&mut lane, part)?;
                     pieces.push(Piece::Data { blob, skip: 0, length: u32::try_from(part.len()).unwrap_or(u32::MAX) });
                 }
                 let content = TreeBuilder::content(writer, &mut lane, pieces)?;
-                stored.insert(path, Stored { size: text.len() as u64, content });
+                stored.insert(path, Stored { created, size: text.len() as u64, content });
                 statistics.files_read += 1;
                 statistics.bytes_read += text.len() as u64;
                 progress.add_file(0);
@@ -64,19 +59,35 @@ fn store(
             }
         }
     }
+    let newest = newest_below(&stored);
+    let time_of = |folder: &TreePath| newest.get(folder).copied().unwrap_or_default();
     let mut tree = TreeBuilder::default();
     let mut inside = TreePath::root();
-    for (path, Stored { size, content }) in stored {
+    for (path, Stored { created, size, content }) in stored {
         for folder in new_folders(&path, &inside) {
             statistics.directories += 1;
-            tree.add(writer, &mut lane, &entry(folder, Kind::Directory, now))?;
+            tree.add(writer, &mut lane, &entry(folder.clone(), Kind::Directory, time_of(&folder)))?;
         }
         inside = path.parent().unwrap_or_else(TreePath::root);
+        // What tells of the whole is as new as the newest of it.
+        let created = if created == 0 { time_of(&inside) } else { created };
         statistics.files += 1;
         statistics.bytes += size;
-        tree.add(writer, &mut lane, &entry(path, Kind::File { size, content }, now))?;
+        tree.add(writer, &mut lane, &entry(path, Kind::File { size, content }, created))?;
     }
     Ok((tree.finish(writer, &mut lane)?, statistics))
+}
+
+/// Of every directory: the time of the newest object below.
+fn newest_below(stored: &BTreeMap<TreePath, Stored>) -> BTreeMap<TreePath, i64> {
+    let mut newest = BTreeMap::new();
+    for (path, Stored { created, .. }) in stored {
+        for folder in std::iter::successors(path.parent(), TreePath::parent) {
+            let time = newest.entry(folder).or_insert(*created);
+            *time = (*time).max(*created);
+        }
+    }
+    newest
 }
 
 /// The directories above `path` that are not above or at `inside`, from the top down.
@@ -88,7 +99,7 @@ fn new_folders(path: &TreePath, inside: &TreePath) -> Vec<TreePath> {
 }
 
 /// For the eyes of whoever restores it only: among the manifests are secrets.
-fn entry(path: TreePath, kind: Kind, now: Time) -> Entry {
+fn entry(path: TreePath, kind: Kind, seconds: i64) -> Entry {
     let mode = if matches!(kind, Kind::Directory) { 0o700 } else { 0o600 };
     Entry {
         path,
@@ -96,7 +107,7 @@ fn entry(path: TreePath, kind: Kind, now: Time) -> Entry {
         mode,
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        mtime: FileTime { seconds: now.0.div_euclid(1000), nanos: 0 },
+        mtime: FileTime { seconds, nanos: 0 },
         xattrs: Vec::new(),
         identity: None,
     }
@@ -119,7 +130,7 @@ pub async fn run_cluster(
     let (items, taken) = mpsc::channel(ITEMS_MAX);
     let stored = {
         let (writer, progress) = (writer.clone(), progress.clone());
-        spawn_blocking(move || store(&writer, taken, started, &progress))
+        spawn_blocking(move || store(&writer, taken, &progress))
     };
     let captured = capture(cluster, choice, &items, &cancel).await;
     drop(items);

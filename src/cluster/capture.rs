@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use futures::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
@@ -27,6 +28,9 @@ pub enum Item {
         path: TreePath,
         /// Its text.
         text: String,
+        /// When the object was created, in seconds since 1970; 0 if nobody knows. Not the time of the backup: an object that did not change is to be
+        /// the same entry every day.
+        created: i64,
     },
     /// What was given so far in this directory does not count: it is given anew.
     Again(TreePath),
@@ -129,7 +133,7 @@ pub async fn capture(
     }
     let path = TreePath::new(ABOUT).unwrap_or_else(|_| TreePath::root());
     let text = manifest::write(&captured.about(&cluster.version().await?));
-    items.send(Item::Document { path, text }).await.map_err(|_| CaptureError::Unwanted)?;
+    items.send(Item::Document { path, text, created: 0 }).await.map_err(|_| CaptureError::Unwanted)?;
     Ok(captured)
 }
 
@@ -184,7 +188,7 @@ impl Reading<'_> {
                         let text = manifest::write(&object);
                         row.objects += 1;
                         row.bytes += text.len() as u64;
-                        self.give(Item::Document { path, text }).await?;
+                        self.give(Item::Document { path, text, created: created(&object) }).await?;
                     }
                     Err(problem) => missing.push(problem),
                 }
@@ -219,6 +223,11 @@ impl Reading<'_> {
     async fn give(&self, item: Item) -> Result<(), CaptureError> {
         self.items.send(item).await.map_err(|_| CaptureError::Unwanted)
     }
+}
+
+fn created(object: &Value) -> i64 {
+    let time = object.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+    time.and_then(|text| DateTime::parse_from_rfc3339(text).ok()).map_or(0, |time| time.timestamp())
 }
 
 /// An error with its causes, in one line.
