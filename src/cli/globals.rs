@@ -165,6 +165,17 @@ impl Globals {
         Ok(texts)
     }
 
+    /// The files of keys that are in use, and what each holds.
+    pub(crate) fn key_files(&self) -> Vec<(PathBuf, &'static str)> {
+        let mut identities = self.identity.clone();
+        if identities.is_empty() {
+            identities.extend(variable("HOMELAB_DR_IDENTITY_FILE").map(PathBuf::from));
+        }
+        let writer = self.writer_key_file.clone().or_else(|| variable("HOMELAB_DR_WRITER_KEY_FILE").map(PathBuf::from));
+        let identities = identities.into_iter().map(|file| (file, "the identity"));
+        identities.chain(writer.map(|file| (file, "the writer key"))).collect()
+    }
+
     /// The identities that were given.
     pub fn identities(&self) -> Result<Vec<IdentitySource>, Failure> {
         let texts = self.identity_texts()?;

@@ -14,6 +14,7 @@ mod failure;
 mod find;
 mod forget;
 mod globals;
+mod guard;
 mod hints;
 mod init;
 mod interrupt;

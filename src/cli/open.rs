@@ -1,7 +1,6 @@
 //! From options to an opened store or repository. Every store is wrapped: retried, and throttled when limits are given.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::context::{Context, local};
@@ -50,18 +49,6 @@ pub fn address(context: &Context) -> Result<StoreUrl, Failure> {
 /// Parses the address of a store.
 pub fn parse_address(text: &OsStr) -> Result<StoreUrl, Failure> {
     Ok(StoreUrl::from_os(text)?)
-}
-
-/// Where a path leads to, links resolved; what of it is not there yet is taken as it is written.
-pub fn real_path(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    for above in whole.ancestors() {
-        if let (Ok(real), Ok(rest)) = (above.canonicalize(), whole.strip_prefix(above)) {
-            // Joining nothing would leave a slash at the end.
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
-        }
-    }
-    whole
 }
 
 /// Stacks on a store what every command wants.
