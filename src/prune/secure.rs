@@ -12,7 +12,7 @@ use crate::repo::index::read_segment;
 use crate::repo::presence::put_segment;
 use crate::repo::rescue::Rescue;
 use crate::repo::upload::SEGMENT_BLOBS;
-use crate::repo::{RepoError, Repository};
+use crate::repo::{RepoError, Repository, layout};
 use crate::store::Key;
 
 /// What is going to be marked, and counts as marked.
@@ -49,7 +49,7 @@ pub(crate) async fn secure(
                 Ok(_) | Err(RepoError::Pack { .. } | RepoError::Sealed { .. } | RepoError::Record { .. }) => {
                     secured.damaged.insert(*pack);
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(rescue.why_failed(error).await.into()),
             }
         }
         let written = rescue.finish().await?;
@@ -58,6 +58,30 @@ pub(crate) async fn secure(
     }
     secure_index(repository, view, also).await?;
     Ok(secured)
+}
+
+/// What must stay where nothing can be copied: packs with any copy of a needed blob that has no good one elsewhere, and doomed index segments that alone
+/// name a pack which is there.
+pub(crate) fn irreplaceable(view: &View) -> HashSet<Key> {
+    let mut stay = HashSet::new();
+    view.for_needed(|copies| {
+        let usable = |number| view.index.pack(number).is_some_and(|pack| pack.usable);
+        if view.good(copies, &usable).next().is_none() {
+            let packs = copies.iter().filter_map(|copy| view.index.pack(copy.location.pack));
+            stay.extend(packs.map(|pack| layout::pack(&pack.id)));
+        }
+    });
+    let (doomed, kept): (Vec<_>, Vec<_>) = view.segments.iter().partition(|segment| view.marks.is_doomed(&segment.key));
+    let named: HashSet<ObjectId> =
+        kept.iter().flat_map(|segment| segment.packs.iter().map(|(pack, _)| *pack)).collect();
+    let alone = |pack: &ObjectId| view.presence.packs.contains_key(pack) && !named.contains(pack);
+    stay.extend(
+        doomed
+            .into_iter()
+            .filter(|segment| segment.packs.iter().any(|(pack, _)| alone(pack)))
+            .map(|segment| segment.key.clone()),
+    );
+    stay
 }
 
 /// Needed blobs without a good copy, by the doomed pack to copy them from.

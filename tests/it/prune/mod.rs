@@ -4,6 +4,7 @@
 mod checkpoints;
 mod commit;
 mod faults;
+mod full;
 pub(crate) mod gate;
 mod locks;
 mod lost;
