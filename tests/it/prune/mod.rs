@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod commit;
+mod copies;
 mod faults;
 mod full;
 pub(crate) mod gate;
