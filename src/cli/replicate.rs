@@ -30,6 +30,10 @@ Examples:
 Credentials of both ends come from the same environment. Nothing is ever deleted at the target.";
 
 /// Copy the repository to another place; needs no key, and goes on where it was cut off
+///
+/// What is copied is compared with its name, which is the hash of its bytes, before it is written: what is damaged at the
+/// source is not copied, is named, and ends with exit code 4. What the target has already is known by its name and size,
+/// and not read again: `check --read-data --repo COPY` proves the content of a copy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
