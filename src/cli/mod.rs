@@ -27,6 +27,7 @@ mod private_file;
 mod progress;
 mod prompt;
 mod prune;
+mod read_file;
 mod recipients;
 mod replicate;
 mod restore;

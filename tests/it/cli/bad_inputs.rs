@@ -244,3 +244,31 @@ fn what_chooses_nothing_or_copies_to_itself_is_told() {
     let found = home.write(&["find", "x", "--source", "nope"]).exits(0);
     assert!(found.err.contains("no snapshot matches"), "{}", found.err);
 }
+
+#[test]
+fn a_file_without_end_is_read_to_a_limit() {
+    let home = Home::new();
+    home.backup();
+    let endless = "/dev/zero";
+    for (args, what) in [
+        (&["backup", "source", "--source", "x", "--exclude-file", endless][..], "the patterns"),
+        (&["restore", "latest", "--target", "out", "--exclude-file", endless], "the patterns"),
+        (&["keys", "add", "--recipients-file", endless], "the recipients"),
+        (&["init", "--repo", "new", "--writer-key", "w2", "--recipients-file", endless], "the recipients"),
+        (&["keys", "list", "--identity", endless], "the identity"),
+        (&["keys", "paper", "--out", "kit", "--with-identity", "--identity", endless], "the identity"),
+        (&["snapshots", "--writer-key-file", endless], "the writer key"),
+    ] {
+        home.read(args).exits(2).says(&[&format!("/dev/zero is too long to be {what}")]);
+    }
+    assert!(!home.path("new").exists() && !home.path("kit").exists() && !home.path("out").exists());
+    home.write(&["backup", "source", "--source", "x", "--exclude-file", "source"])
+        .exits(2)
+        .says(&["cannot read the patterns"]);
+    std::fs::write(home.path("latin"), b"caf\xe9\n").unwrap();
+    home.write(&["backup", "source", "--source", "x", "--exclude-file", "latin"]).exits(2).says(&["latin is no text"]);
+    // As many lines as a person may have, and from a pipe.
+    std::fs::write(home.path("long"), format!("zeros\n{}", "# much\n".repeat(100_000))).unwrap();
+    home.write(&["backup", "source", "--source", "x", "--exclude-file", "long"]).exits(0);
+    assert!(!home.write(&["ls", "latest:x"]).exits(0).out.contains("zeros"));
+}
