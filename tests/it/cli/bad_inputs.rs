@@ -272,3 +272,25 @@ fn a_file_without_end_is_read_to_a_limit() {
     home.write(&["backup", "source", "--source", "x", "--exclude-file", "long"]).exits(0);
     assert!(!home.write(&["ls", "latest:x"]).exits(0).out.contains("zeros"));
 }
+
+#[test]
+fn a_drill_that_cannot_be_recorded_says_what_was_proven() {
+    let home = Home::new();
+    home.backup();
+    // What stands in the way of the record for everybody, root included.
+    std::fs::write(home.path("repo/drills"), "").unwrap();
+    let ran = home.read(&["keys", "drill", "--quiet"]).exits(3);
+    assert!(ran.out.contains(" opens ") && ran.out.contains("and read 6 B of a/b/hello.txt"), "{}", ran.out);
+    assert!(ran.err.contains("the drill could not be recorded here: "), "{}", ran.err);
+    let told = home.read(&["keys", "drill", "--json"]).exits(3).json();
+    assert_eq!((told["bytes"].as_u64(), told["drill"]["id"].as_str()), (Some(6), None), "{told}");
+    assert!(told["not_recorded"].as_str().unwrap().contains("drills"), "{told}");
+    std::fs::remove_file(home.path("repo/drills")).unwrap();
+    // Damage outweighs it, and is told after what holds.
+    let newest = home.backup();
+    std::fs::write(home.path(&format!("repo/snapshots/{newest}")), "rot").unwrap();
+    let ran = home.read(&["keys", "drill"]).exits(4);
+    assert!(ran.out.contains("and read 6 B") && ran.err.contains("recorded; "), "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains(&format!("snapshots/{newest} cannot be read")), "{}", ran.err);
+    assert_eq!(home.read(&["keys", "drill", "--json"]).exits(4).json()["damaged"].as_array().unwrap().len(), 1);
+}
