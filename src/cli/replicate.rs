@@ -209,7 +209,7 @@ impl crate::cli::hints::Advise for ReplicateError {
         use crate::cli::hints::Advice;
         Some(match self {
             Self::Store(error) => return error.advice(),
-            Self::Source(error) => return error.advice(),
+            Self::Source(error) | Self::Target(error) => return error.advice(),
             Self::NotEmpty { .. } => {
                 Advice::new(Exit::Refused, "nothing was changed; take an empty folder or another prefix of the bucket")
             }

@@ -294,3 +294,27 @@ fn a_drill_that_cannot_be_recorded_says_what_was_proven() {
     assert!(ran.err.contains(&format!("snapshots/{newest} cannot be read")), "{}", ran.err);
     assert_eq!(home.read(&["keys", "drill", "--json"]).exits(4).json()["damaged"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_damaged_format_file_is_damage_and_the_advice_mends_it() {
+    let home = Home::new();
+    home.backup();
+    home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
+    let file = home.path("repo/format.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    for damaged in ["", "{", &whole[..40], &whole.replace("homelab", "homelub"), "\u{0}\u{0}"] {
+        std::fs::write(&file, damaged).unwrap();
+        for args in [&["snapshots"][..], &["check"], &["restore", "latest", "--target", "out"]] {
+            home.read(args).exits(4).says(&["format.json in", "is damaged", "put back format.json"]);
+        }
+        home.run(&["replicate", "--to", "copy"]).exits(4).says(&["put back format.json"]);
+        home.run(&["replicate", "--repo", "copy", "--to", "repo"]).exits(4).says(&["cannot be gone on with"]);
+    }
+    std::fs::write(&file, whole.replace(": 1", ": 2")).unwrap();
+    home.write(&["snapshots"]).exits(1).says(&["has version 2", "a later version"]);
+    let id: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    let id = id["repository"].as_str().unwrap();
+    std::fs::write(&file, format!("{{\"magic\":\"homelab-dr\",\"version\":1,\"repository\":\"{id}\"}}\n")).unwrap();
+    home.read(&["check", "--read-data"]).exits(0);
+    home.run(&["replicate", "--to", "copy"]).exits(0);
+}
