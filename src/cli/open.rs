@@ -132,6 +132,18 @@ fn warn_unverified(context: &Context, repository: &Repository) {
 /// The chain of snapshots; records that do not read are warned of, so that the others can be used.
 pub async fn chain(context: &Context, repository: &Repository) -> Result<Chain, Failure> {
     let chain = Chain::load_to_read(repository).await?;
+    warn_of_chain(context, &chain);
+    Ok(chain)
+}
+
+/// The same for what writes, or plans it: a record that the store cannot read is an error, since nobody may act as if it were not there.
+pub async fn chain_to_write(context: &Context, repository: &Repository) -> Result<Chain, Failure> {
+    let chain = Chain::load(repository).await?;
+    warn_of_chain(context, &chain);
+    Ok(chain)
+}
+
+fn warn_of_chain(context: &Context, chain: &Chain) {
     for (id, reason) in &chain.unreadable {
         context.talk.warn(&format!("snapshot {} cannot be read: {reason}; run `homelab-dr check`", id.short()));
     }
@@ -153,7 +165,6 @@ pub async fn chain(context: &Context, repository: &Repository) -> Result<Chain, 
             names.join(", ")
         ));
     }
-    Ok(chain)
 }
 
 /// Loads the index and makes a reader. Where the index is damaged the tables inside packs stand in, loudly.

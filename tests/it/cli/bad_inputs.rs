@@ -318,3 +318,41 @@ fn a_damaged_format_file_is_damage_and_the_advice_mends_it() {
     home.read(&["check", "--read-data"]).exits(0);
     home.run(&["replicate", "--to", "copy"]).exits(0);
 }
+
+/// A file that nobody can read, root included: a switch of the kernel that can only be written to, mounted over it.
+struct Unreadable(std::path::PathBuf);
+
+impl Unreadable {
+    fn over(path: std::path::PathBuf) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("NOT TESTED without root: records that the store cannot read");
+            return None;
+        }
+        let switch = "/proc/sys/vm/compact_memory";
+        let mounted = std::process::Command::new("mount").args(["--bind", switch]).arg(&path).status().unwrap();
+        assert!(mounted.success(), "this test mounts: run it as root, or in a container with CAP_SYS_ADMIN");
+        Some(Self(path))
+    }
+}
+
+impl Drop for Unreadable {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn what_forget_shows_is_what_it_does() {
+    let home = Home::new();
+    let first = home.backup();
+    home.backup();
+    let forget = |more: &[&str]| home.write(&[&["forget", "--keep-last", "1"], more].concat());
+    forget(&["--dry-run"]).exits(0);
+    let Some(unreadable) = Unreadable::over(home.path(&format!("repo/snapshots/{first}"))) else { return };
+    let dry = forget(&["--dry-run"]).exits(5).says(&[&first[..8]]);
+    let run = forget(&["--yes"]).exits(5).says(&[&first[..8]]);
+    assert_eq!(dry.err, run.err);
+    assert_eq!(dry.out, "", "nothing is promised");
+    drop(unreadable);
+    forget(&["--yes"]).exits(0);
+}
