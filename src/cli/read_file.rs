@@ -40,11 +40,9 @@ pub(crate) fn bytes(path: &Path, limit: u64, what: &str) -> Result<Zeroizing<Vec
 /// The text of a list.
 pub(crate) fn list(path: &Path, what: &str) -> Result<String, Failure> {
     let bytes = bytes(path, LIST_BYTES_MAX, what)?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => {
-            let what = format!("{} is no text, and {what} are", path.display());
-            Err(Failure::usage(what, "see whether it is the right file; it has to be UTF-8"))
-        }
-    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        let what = format!("{} is no text, and {what} are", path.display());
+        Failure::usage(what, "see whether it is the right file; it has to be UTF-8")
+    })?;
+    Ok(text.to_owned())
 }
