@@ -11,7 +11,8 @@ use crate::cli::configuration;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::open::{self, Access, real_path};
+use crate::cli::guard::real_path;
+use crate::cli::open::{self, Access};
 use crate::cli::output::{ErrorDocument, count};
 use crate::cli::progress;
 use crate::config::Target;
@@ -36,6 +37,10 @@ Examples:
 Credentials of both ends come from the same environment. Nothing is ever deleted at the target.";
 
 /// Copy the repository to another place; needs no key, and goes on where it was cut off
+///
+/// What is copied is compared with its name, which is the hash of its bytes, before it is written: what is damaged at the
+/// source is not copied, is named, and ends with exit code 4. What the target has already is known by its name and size,
+/// and not read again: `check --read-data --repo COPY` proves the content of a copy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -317,7 +322,7 @@ impl crate::cli::hints::Advise for ReplicateError {
         use crate::cli::hints::Advice;
         Some(match self {
             Self::Store(error) => return error.advice(),
-            Self::Source(error) => return error.advice(),
+            Self::Source(error) | Self::Target(error) => return error.advice(),
             Self::NotEmpty { .. } => {
                 Advice::new(Exit::Refused, "nothing was changed; take an empty folder or another prefix of the bucket")
             }

@@ -300,6 +300,7 @@ impl<'a> Stage<'a> {
                 root: snapshot.root,
                 within: TreePath::root(),
                 target: self.target_of(&snapshot.source),
+                spared: Vec::new(),
                 selection: Selection::default(),
                 overwrite: Overwrite::Changed,
                 delete: false,

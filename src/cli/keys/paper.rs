@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
-use crate::cli::private_file;
+use crate::cli::{guard, private_file};
 use crate::crypto::recipients::{Recipient, SecretText};
 use crate::format::record::FORMAT_VERSION;
 use crate::paper::{Identity, Kit, NamedRecipient, Step, render};
@@ -57,6 +57,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
     for copy in &args.copy {
         open::parse_address(copy.as_ref())?;
+    }
+    if let Some(file) = &args.out {
+        guard::refuse_in_repository(context, file)?;
     }
     let identity = identity(&args, context)?;
     let with_identity = matches!(identity, Identity::Printed(_));
