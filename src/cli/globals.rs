@@ -125,7 +125,7 @@ impl Globals {
                 // One file for the cluster and for the laptop, which has an identity and no writer key.
                 Some(file) if !file.exists() && !self.identity_texts()?.is_empty() => return Ok(None),
                 Some(file) => {
-                    let bytes = read(file, WRITER_KEY_BYTES_MAX, "the writer key")?;
+                    let bytes = read_file::bytes(file, WRITER_KEY_BYTES_MAX, "the writer key")?;
                     text_of(&bytes, &file.display().to_string())?
                 }
                 None => return Ok(None),
