@@ -280,6 +280,14 @@ fn the_recovery_kit_is_private_and_holds_the_identity_only_if_asked() {
         std::fs::metadata(home.path("kit2.html")).unwrap().len()
             > std::fs::metadata(home.path("kit.html")).unwrap().len()
     );
+    // Typed in from the page, the gaps between the groups as spaces.
+    let page = std::fs::read_to_string(home.path("kit2.html")).unwrap();
+    let from = page.find("<span>AGE-SECRET-KEY-1</span>").expect("the secret");
+    let shown = &page[from..from + page[from..].find("</div>").unwrap()];
+    let typed: String = shown.replace("</span>", " ").split('<').map(|part| part.rsplit('>').next().unwrap()).collect();
+    assert_eq!(typed.split_whitespace().count(), 16, "the head and 58 letters in fours: {typed}");
+    std::fs::write(home.path("typed.txt"), typed).unwrap();
+    home.write(&["keys", "list", "--identity", "typed.txt"]).exits(0);
 }
 
 #[test]
