@@ -122,6 +122,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let Some(given) = &args.snapshot else { return all::run(&args, &repository, &chain, context).await };
     let (snapshot, within) = select::snapshot_path(context, &chain, given)?;
     let reader = open::reader(context, &repository).await?;
+    let within = select::as_printed(&reader, snapshot, within).await?;
     let what = What { snapshot, within, target: args.target.clone() };
     let (report, plan) = restore(&args, &what, &repository, &reader, context).await?;
     if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {

@@ -1,6 +1,7 @@
 //! What the commands do when nothing is wrong.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
@@ -250,6 +251,40 @@ fn a_removed_identity_on_a_copy_is_told_so_and_never_of_damage() {
     assert_eq!(std::fs::read(home.path("old/a/b/hello.txt")).unwrap(), b"hello\n");
     home.write(&["check", "--read-data", "--repo", "copy", "--identity", "key"]).exits(0);
     home.write(&["cat", "latest:/new", "--identity", "second"]).exits(6).says(&["no given identity opens"]);
+}
+
+#[test]
+fn a_name_is_given_back_as_it_was_printed() {
+    let home = Home::new();
+    let bytes = |name: &[u8]| home.path("source").join(std::ffi::OsStr::from_bytes(name));
+    std::fs::create_dir(bytes(b"d\xff\\x41")).unwrap();
+    let names: [(&[u8], &str); 5] = [
+        (b"d\xff\\x41/in\tside", "d\\xff\\x5cx41/in\\x09side"),
+        (b"r\xe9sum\xe9.txt", "r\\xe9sum\\xe9.txt"),
+        (b"new\nline", "new\\x0aline"),
+        // Letters that only look like an escape, and the file that they would name: the letters go first.
+        (b"disk\\x2duuid", "disk\\x2duuid"),
+        (b"disk-uuid", "disk-uuid"),
+    ];
+    for (name, printed) in names {
+        std::fs::write(bytes(name), printed).unwrap();
+    }
+    home.backup();
+    let listed = home.run(&["ls", "-R", "latest"]).exits(0).out;
+    for (at, (name, printed)) in names.into_iter().enumerate() {
+        assert!(listed.lines().any(|line| line == printed), "{printed} is not in\n{listed}");
+        let there = format!("latest:/{printed}");
+        assert_eq!(home.run(&["ls", &there]).exits(0).out.trim_end(), printed);
+        assert_eq!(home.read(&["cat", &there]).exits(0).out, printed);
+        let target = format!("out-{at}");
+        home.read(&["restore", &there, "--target", &target]).exits(0);
+        let last = name.rsplit(|byte| *byte == b'/').next().unwrap();
+        let restored = home.path(&target).join(std::ffi::OsStr::from_bytes(last));
+        assert_eq!(std::fs::read_to_string(restored).unwrap(), printed);
+    }
+    let directory = home.run(&["ls", "latest:/d\\xff\\x5cx41/"]).exits(0).out;
+    assert_eq!(directory, "d\\xff\\x5cx41/in\\x09side\n");
+    home.run(&["ls", "latest:/no\\xff"]).exits(2).says(&["has no no\\xff"]);
 }
 
 #[test]
