@@ -270,11 +270,11 @@ fn a_name_is_given_back_as_it_was_printed() {
         std::fs::write(bytes(name), printed).unwrap();
     }
     home.backup();
-    let listed = home.run(&["ls", "-R", "latest"]).exits(0).out;
+    let listed = home.write(&["ls", "-R", "latest"]).exits(0).out;
     for (at, (name, printed)) in names.into_iter().enumerate() {
         assert!(listed.lines().any(|line| line == printed), "{printed} is not in\n{listed}");
         let there = format!("latest:/{printed}");
-        assert_eq!(home.run(&["ls", &there]).exits(0).out.trim_end(), printed);
+        assert_eq!(home.write(&["ls", &there]).exits(0).out.trim_end(), printed);
         assert_eq!(home.read(&["cat", &there]).exits(0).out, printed);
         let target = format!("out-{at}");
         home.read(&["restore", &there, "--target", &target]).exits(0);
@@ -282,9 +282,9 @@ fn a_name_is_given_back_as_it_was_printed() {
         let restored = home.path(&target).join(std::ffi::OsStr::from_bytes(last));
         assert_eq!(std::fs::read_to_string(restored).unwrap(), printed);
     }
-    let directory = home.run(&["ls", "latest:/d\\xff\\x5cx41/"]).exits(0).out;
+    let directory = home.write(&["ls", "latest:/d\\xff\\x5cx41/"]).exits(0).out;
     assert_eq!(directory, "d\\xff\\x5cx41/in\\x09side\n");
-    home.run(&["ls", "latest:/no\\xff"]).exits(2).says(&["has no no\\xff"]);
+    home.write(&["ls", "latest:/no\\xff"]).exits(2).says(&["has no no\\xff"]);
 }
 
 #[test]
