@@ -70,6 +70,8 @@ async fn come_back(kinds: Kinds) {
     let restored = repository.restore(&report, &target).await;
     assert!(restored.problems.is_empty(), "{:?}", restored.problems);
     assert_same(&source, &target);
+    every_kind::open_up(&source);
+    every_kind::open_up(&target);
 }
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {

@@ -80,7 +80,7 @@ pub fn build(dir: &Path, kinds: Kinds) {
     }
     write(at("suid"), b"#!");
     mode(at("suid"), 0o4755);
-    write(at("closed/inside"), b"in a directory that nobody may enter");
+    write(at("closed/inside"), b"in a directory that takes nothing more");
     write(at("read-only"), b"x");
     attribute(&at("read-only"), "user.on-read-only", b"1");
     mode(at("read-only"), 0o444);
@@ -92,8 +92,14 @@ pub fn build(dir: &Path, kinds: Kinds) {
     for directory in ["a", "z/deep/er", "z/deep", "z", "closed"] {
         time(&at(directory), 1_234_567_890, 987_654_321);
     }
-    mode(at("closed"), 0o000);
+    // Root reads what nobody may; its owner could not back it up.
+    mode(at("closed"), if kinds == Kinds::Roots { 0o000 } else { 0o500 });
     time(dir, 1_111_111_111, 1);
+}
+
+/// Lets whoever built it, or restored it, remove it again.
+pub fn open_up(dir: &Path) {
+    fs::set_permissions(dir.join("closed"), Permissions::from_mode(0o700)).unwrap();
 }
 
 /// Gives a path, not what it links to, an mtime.

@@ -69,6 +69,8 @@ fn come_back(kinds: Kinds) {
     }
     assert_eq!(restore(&before, &target, RestoreOptions::default()), []);
     assert_eq!(capture(&target).entries, before.entries);
+    every_kind::open_up(&source);
+    every_kind::open_up(&target);
 }
 
 #[test]
