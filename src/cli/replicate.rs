@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access, real_path};
-use crate::cli::output::count;
+use crate::cli::output::{count, was};
 use crate::cli::progress;
 use crate::replicate::{self as operation, Fault, Options, PARALLEL_DEFAULT, Plan, ReplicateError, Report};
 use crate::repo::layout;
@@ -152,11 +152,12 @@ async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Resul
         context.talk.warn(&format!("{object} is there with another size and would be left as it is"));
     }
     context.say(&format!(
-        "would copy {} ({}) to {}, where {} are already",
+        "would copy {} ({}) to {}; {} {} there already",
         count(plan.copy.len() as u64, "object"),
         units::bytes(plan.bytes),
         plan.target,
-        plan.present
+        plan.present,
+        if plan.present == 1 { "is" } else { "are" }
     ))?;
     if plan.first {
         context.say("there is no copy yet: it needs --create, and the right disk mounted")?;
@@ -181,12 +182,13 @@ fn tell(report: &Report, target: &dyn Store, context: &mut Context) -> Result<Ex
     context.summary(
         false,
         &format!(
-            "copied {} ({}) to {}, where {} were already; {} among the new",
+            "copied {} ({}) to {}, {} among them; {} {} there already",
             count(report.copied, "object"),
             units::bytes(report.copied_bytes),
             target.address(),
+            count(report.snapshots, "snapshot record"),
             report.present,
-            count(report.snapshots, "snapshot record")
+            was(report.present)
         ),
     )?;
     if report.locks_extended > 0 {
