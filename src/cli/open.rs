@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::context::{Context, local};
 use crate::cli::failure::{Failure, in_one_line};
-use crate::cli::output::Talk;
+use crate::cli::output::{Talk, count};
 use crate::cli::prompt::TerminalPrompt;
 use crate::crypto::recipients::Prompt;
 use crate::format::entry::escape;
@@ -160,7 +160,7 @@ fn warn_of_chain(context: &Context, chain: &Chain) {
         let names: Vec<String> = gaps.iter().take(8).map(crate::base::id::ObjectId::short).collect();
         context.talk.warn(&format!(
             "{} missing though nobody forgot {}: {}. Somebody deleted from the store; run `homelab-dr check`",
-            if gaps.len() == 1 { "a snapshot is".to_owned() } else { format!("{} snapshots are", gaps.len()) },
+            count(gaps.len() as u64, "snapshot") + if gaps.len() == 1 { " is" } else { " are" },
             if gaps.len() == 1 { "it" } else { "them" },
             names.join(", ")
         ));

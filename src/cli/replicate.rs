@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::guard::real_path;
 use crate::cli::open::{self, Access};
-use crate::cli::output::{ErrorDocument, count};
+use crate::cli::output::{ErrorDocument, count, was};
 use crate::cli::progress;
 use crate::config::Target;
 use crate::replicate::{self as operation, Fault, Options, PARALLEL_DEFAULT, Plan, ReplicateError, Report};
@@ -266,11 +266,12 @@ async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Resul
         context.talk.warn(&format!("{object} is there with another size and would be left as it is"));
     }
     context.say(&format!(
-        "would copy {} ({}) to {}, where {} are already",
+        "would copy {} ({}) to {}; {} {} there already",
         count(plan.copy.len() as u64, "object"),
         units::bytes(plan.bytes),
         plan.target,
-        plan.present
+        plan.present,
+        if plan.present == 1 { "is" } else { "are" }
     ))?;
     if plan.first {
         context.say("there is no copy yet: it needs --create, and the right disk mounted")?;
@@ -299,12 +300,13 @@ fn tell(report: &Report, target: &str, context: &mut Context) -> Result<Exit, Fa
     context.summary(
         false,
         &format!(
-            "copied {} ({}) to {}, where {} were already; {} among the new",
+            "copied {} ({}) to {}, {} among them; {} {} there already",
             count(report.copied, "object"),
             units::bytes(report.copied_bytes),
             target,
+            count(report.snapshots, "snapshot record"),
             report.present,
-            count(report.snapshots, "snapshot record")
+            was(report.present)
         ),
     )?;
     if report.locks_extended > 0 {

@@ -14,7 +14,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
-use crate::cli::output::{count, entries};
+use crate::cli::output::{count, was};
 use crate::cli::prompt::confirm;
 use crate::cli::{patterns, progress, select, verified};
 use crate::format::entry::{TreePath, escape};
@@ -129,6 +129,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let Some(given) = &args.snapshot else { return all::run(&args, &repository, &chain, &in_use, context).await };
     let (snapshot, within) = select::snapshot_path(context, &chain, given)?;
     let reader = open::reader(context, &repository).await?;
+    let within = select::as_printed(&reader, snapshot, within).await?;
     let what = What { snapshot, within, target: args.target.clone(), spared: in_use.paths() };
     let (report, plan) = restore(&args, &what, &repository, &reader, context).await?;
     if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
@@ -212,7 +213,7 @@ fn ask_to_delete(would: &RestoreReport, plan: &RestorePlan, context: &Context) -
     }
     let target = plan.target.display();
     let number = would.deleted.len();
-    let shown = entries(number as u64);
+    let shown = count(number as u64, "entry");
     context.talk.put(&format!("--delete would remove {shown} from {target} that the snapshot does not have:"));
     for path in would.deleted.iter().take(DELETED_SHOWN) {
         context.talk.put(&format!("  {}", path.display()));
@@ -278,15 +279,13 @@ fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Cont
             // Directories, links and the like, and what only got its owner, mode or time.
             match report.others {
                 0 => String::new(),
-                1 => " and 1 other entry".to_owned(),
-                others => format!(" and {others} other entries"),
+                others => format!(" and {}", count(others, "other entry")),
             },
             plan.target.display(),
             if report.unchanged == 0 {
                 String::new()
             } else {
-                let were = if report.unchanged == 1 { "was" } else { "were" };
-                format!("; {} {were} there already", entries(report.unchanged))
+                format!("; {} {} there already", count(report.unchanged, "entry"), was(report.unchanged))
             },
             if report.deleted.is_empty() { String::new() } else { format!("; {} removed", report.deleted.len()) }
         ),

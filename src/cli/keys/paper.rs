@@ -68,7 +68,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let address = full_address(context)?;
     let fingerprint = repository.fingerprint().to_string();
     let recipients = repository.recipients().unwrap_or_default();
-    let named = |text: &String| Ok(NamedRecipient { name: String::new(), recipient: Recipient::parse(text)? });
+    // The repository keeps no names. What is known is whose identity is on this sheet.
+    let name = |text: &String| {
+        let here = with_identity && repository.opened_by.as_ref() == Some(text);
+        if here { "identity on this sheet".to_owned() } else { String::new() }
+    };
+    let named = |text: &String| Ok(NamedRecipient { name: name(text), recipient: Recipient::parse(text)? });
     let kit = Kit {
         steps: steps(&address, &fingerprint),
         addresses: [vec![address], args.copy].concat(),
@@ -133,13 +138,13 @@ fn steps(address: &str, fingerprint: &str) -> [Step; 5] {
     let step = |what: &str, command: String| Step { what: what.to_owned(), command };
     [
         step(
-            "Get the program, version above or later, and make it executable.",
+            concat!("Get the program, version ", env!("CARGO_PKG_VERSION"), " or later, and make it executable."),
             "chmod +x homelab-dr; ./homelab-dr --version".to_owned(),
         ),
         step("Prove that the identity opens the repository.", format!("./homelab-dr keys drill {options}")),
         step("See what there is.", format!("./homelab-dr snapshots {options}")),
         step(
-            "Restore the newest snapshot of every source, each into a folder below `restored`.",
+            "Restore the newest snapshot of every source, each into a folder below the folder “restored”.",
             format!("./homelab-dr restore --all --target restored {options}"),
         ),
         step("Look for damage, if something does not come back.", format!("./homelab-dr check --read-data {options}")),
