@@ -1,7 +1,7 @@
 //! Layer 5: the key drill. An identity that was never tried is a hope; a drill is a proof, and it is kept beside the data.
 //!
 //! It proves that the identity opens the repository's keys, a session's content key, and content that a snapshot needs. It does not read all of it: that is
-//! `check --read-data`.
+//! `check --read-data`. What it meets of damage on the way it tells and goes on, and a proof that cannot be recorded where it was held is a proof all the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,11 +25,15 @@ use crate::repo::{layout, salvage, sealed};
 /// Drills fetched at once.
 const FETCH_AT_ONCE: usize = 8;
 
+/// Snapshots of which content is tried, the newest first, when that of one does not open: the next may well share what is damaged.
+const DAMAGED_TRIED_MAX: usize = 8;
+
 /// A drill that was held.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Drill {
-    /// Its id.
-    pub id: ObjectId,
+    /// Its id; `None` if it was not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<ObjectId>,
     /// When.
     pub at: Time,
     /// The recipient whose identity it was; empty where that cannot be told.
@@ -43,8 +47,14 @@ pub struct Drill {
 /// What a drill proved.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Drilled {
-    /// The record that was stored.
+    /// The record.
     pub drill: Drill,
+    /// Why the record could not be stored, such as on a copy that can only be read; `None` if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_recorded: Option<String>,
+    /// What was met that does not read, and why: records of snapshots, and snapshots whose content was to be opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
     /// The file of which a chunk was opened.
     pub file: Option<String>,
     /// How many of the file's bytes it holds.
@@ -56,34 +66,34 @@ pub struct Drilled {
 }
 
 impl Drill {
-    fn of(id: ObjectId, record: &KeyDrill) -> Self {
+    fn of(id: Option<ObjectId>, record: &KeyDrill) -> Self {
         let KeyDrill { at, recipient, host, snapshot, .. } = record.clone();
         Self { id, at, recipient, host, snapshot }
     }
 }
 
-/// Opens content of the newest snapshot that has some with the identity that `repository` was opened with, and stores the proof.
+/// Opens content of the newest snapshot that has some with the identity that `repository` was opened with, and stores the proof. Where the content of none
+/// opens although there should be some, nothing is stored.
 pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) -> Result<Drilled, RepoError> {
     if !repository.has_identity() {
         return Err(RepoError::IdentityNeeded);
     }
-    let chain = Chain::load(repository).await?;
-    let damaged: Arc<Mutex<Vec<String>>> = Arc::default();
-    let heard = damaged.clone();
+    let chain = Chain::load_to_read(repository).await?;
+    let mut damaged: Vec<String> = chain
+        .unreadable
+        .iter()
+        .map(|(id, reason)| format!("{} cannot be read: {reason}", layout::named(layout::SNAPSHOTS, id)))
+        .collect();
+    let lost: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = lost.clone();
     let reader = salvage::reader(repository, move |salvaged| {
         let names = salvaged.lost_segments().map(|(key, _)| key.to_string());
         heard.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
     })
     .await?;
-    let mut opened = None;
-    for snapshot in chain.snapshots.iter().rev() {
-        if let Some((path, blob, length)) = first_chunk(&reader, snapshot).await? {
-            // Unwraps the session, opens the blob, decompresses it and compares it with its id. Other files may be in it too.
-            reader.data(&blob).await?;
-            opened = Some((snapshot.id, path, length));
-            break;
-        }
-    }
+    let (opened, closed) = open_content(&reader, &chain).await?;
+    let nothing_opened = opened.is_none() && !(closed.is_empty() && damaged.is_empty());
+    damaged.extend(closed);
     let now = clock.now();
     let record = KeyDrill {
         at: now,
@@ -92,12 +102,64 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
         snapshot: opened.as_ref().map(|(snapshot, ..)| *snapshot),
         heads: chain.next_link().parents,
     };
-    let retain = retain_until(repository, now);
-    let store = &*repository.store;
-    let (id, _) = sealed::put(store, &repository.meta, RecordKind::Drill, layout::DRILLS, &record, retain).await?;
+    let stored = if nothing_opened {
+        Err("no content could be opened".to_owned())
+    } else {
+        let retain = retain_until(repository, now);
+        let store = &*repository.store;
+        match sealed::put(store, &repository.meta, RecordKind::Drill, layout::DRILLS, &record, retain).await {
+            Ok((id, _)) => Ok(id),
+            Err(RepoError::Store(error)) => Err(why(&error)),
+            Err(error) => return Err(error),
+        }
+    };
     let (file, bytes) = opened.map_or((None, 0), |(_, path, bytes)| (Some(path.display()), bytes));
-    let index_damaged = std::mem::take(&mut *damaged.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Drilled { drill: Drill::of(id, &record), file, bytes, verified: repository.verified, index_damaged })
+    let index_damaged = std::mem::take(&mut *lost.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Drilled {
+        drill: Drill::of(stored.as_ref().ok().copied(), &record),
+        not_recorded: stored.err(),
+        damaged,
+        file,
+        bytes,
+        verified: repository.verified,
+        index_damaged,
+    })
+}
+
+/// A chunk that was opened: of which snapshot and file, and how many of the file's bytes it holds.
+type OpenedChunk = (ObjectId, TreePath, u64);
+
+/// The first content that opens, and what does not before it.
+async fn open_content(reader: &Arc<Reader>, chain: &Chain) -> Result<(Option<OpenedChunk>, Vec<String>), RepoError> {
+    let mut closed = Vec::new();
+    for snapshot in chain.snapshots.iter().rev() {
+        match open_first(reader, snapshot).await {
+            Ok(None) => {}
+            Ok(Some((path, bytes))) => return Ok((Some((snapshot.id, path, bytes)), closed)),
+            Err(error) => {
+                let error = reader.blame(error).await?;
+                closed.push(format!("content of snapshot {} does not open: {}", snapshot.id.short(), why(&error)));
+                if closed.len() >= DAMAGED_TRIED_MAX {
+                    break;
+                }
+            }
+        }
+    }
+    Ok((None, closed))
+}
+
+/// Unwraps the session of the first chunk of a snapshot, opens it, decompresses it and compares it with its id.
+async fn open_first(reader: &Arc<Reader>, snapshot: &Snapshot) -> Result<Option<(TreePath, u64)>, RepoError> {
+    let Some((path, blob, length)) = first_chunk(reader, snapshot).await? else { return Ok(None) };
+    // Other files may be in it too.
+    reader.data(&blob).await?;
+    Ok(Some((path, length)))
+}
+
+/// An error and its causes in one line.
+fn why(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }
 
 /// The first chunk of the first file of a snapshot that has any, and how many bytes of the file are in it.
@@ -129,7 +191,7 @@ pub async fn list_drills(repository: &Repository) -> Result<(Vec<Drill>, Vec<Str
     let blame = Blame::default();
     while let Some((key, read)) = reads.next().await {
         match (layout::object_id(&key), read) {
-            (Some(id), Ok(record)) => drills.push(Drill::of(id, &record)),
+            (Some(id), Ok(record)) => drills.push(Drill::of(Some(id), &record)),
             (_, Err(RepoError::Store(error))) if !blame.is_the_objects(&*repository.store, &error).await => {
                 return Err(error.into());
             }

@@ -15,6 +15,7 @@ use crate::base::units;
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
+use crate::cli::guard::real_path;
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::{patterns, progress, tags};
@@ -122,8 +123,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 /// The repository's folder, if it is one: skipped where it lies below a source, refused where a source is it or lies in it.
 fn own_folder(paths: &[PathBuf], context: &Context) -> Result<Option<PathBuf>, Failure> {
     let StoreUrl::File { path, .. } = open::address(context)? else { return Ok(None) };
-    let own = open::real_path(&path);
-    if let Some(within) = paths.iter().find(|path| open::real_path(path).starts_with(&own)) {
+    let own = real_path(&path);
+    if let Some(within) = paths.iter().find(|path| real_path(path).starts_with(&own)) {
         let what = format!("{} is the repository itself, or lies in it", within.display());
         return Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"));
     }

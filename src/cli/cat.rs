@@ -47,6 +47,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let chain = open::chain(context, &repository).await?;
     let (snapshot, path) = select::snapshot_path(context, &chain, &args.snapshot)?;
     let reader = open::reader(context, &repository).await?;
+    let path = select::as_printed(&reader, snapshot, path).await?;
     let (stored, size) = file(&reader, snapshot, &path).await?;
     let all = pieces(&reader, &stored, size).await?;
     let reader = &*reader;

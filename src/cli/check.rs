@@ -8,7 +8,7 @@ use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::open::{self, Access};
-use crate::cli::output::{count, entries};
+use crate::cli::output::count;
 use crate::cli::{progress, verified};
 use crate::format::entry::escape;
 use crate::repo::Repository;
@@ -192,7 +192,7 @@ fn affected(affected: &Affected, text: &mut String) {
             count(snapshot.files, "file")
         );
         if snapshot.unknown_entries > 0 {
-            let _ = write!(text, " and up to {} that cannot be listed", entries(snapshot.unknown_entries));
+            let _ = write!(text, " and up to {} that cannot be listed", count(snapshot.unknown_entries, "entry"));
         }
         for example in snapshot.examples.iter().take(FILES_SHOWN) {
             let _ = write!(text, "\n    {}", escape(example.as_bytes()));

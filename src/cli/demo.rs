@@ -14,6 +14,7 @@ use crate::cli::demo::stage::Stage;
 use crate::cli::demo::told::Document;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::guard;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,6 +80,7 @@ impl Places {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    guard::refuse_in_repository(context, &args.dir)?;
     let places = Places::below(&args.dir)?;
     places.make()?;
     let result = perform(&places, context).await;

@@ -187,6 +187,7 @@ mod tests {
         assert!(matches("/a", b"a"));
         assert!(matches("*.\u{fc}", "x.\u{fc}".as_bytes()));
         assert!(matches("*.tmp", b"\xff.tmp"));
+        assert!(matches("?.tmp", b"\xff.tmp") && matches("a?b", b"a\x1bb"));
         assert!(Pattern::new("[", false).is_err());
         assert!(Pattern::new("/", false).is_err());
     }

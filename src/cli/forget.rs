@@ -119,7 +119,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     };
     let access = if args.plan.dry_run { Access::Read } else { Access::Write };
     let repository = open::repository(context, access).await?;
-    let chain = open::chain(context, &repository).await?;
+    // As `run_forget` reads it, or a dry run would promise what the run refuses.
+    let chain = open::chain_to_write(context, &repository).await?;
     let verified = verified::load(&repository).await?;
     for (name, _) in &verified.unreadable {
         context.talk.warn(&format!(

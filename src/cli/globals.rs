@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,9 +14,9 @@ use crate::base::units::parse_rate;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::Color;
+use crate::cli::read_file;
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::recipients::{IDENTITY_BYTES_MAX, IdentitySource};
-use crate::crypto::secret::holds_secret;
 use crate::crypto::writer_key::WriterKey;
 
 /// Longest writer key file that is read; real ones have some 300 bytes.
@@ -104,30 +104,6 @@ fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Reads a file that holds a secret.
-fn read(path: &Path, limit: u64, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    use std::io::Read as _;
-    let shown = path.to_string_lossy();
-    if holds_secret(&shown) {
-        return Err(Failure::usage(
-            format!("{what} was given itself where the name of its file belongs"),
-            "save it in a file of mode 0600 and name that file; a secret on a command line is in your shell's history now",
-        ));
-    }
-    // Reserved at once: a vector that grows leaves copies behind that nobody wipes.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(8 << 10));
-    let opened = std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    if let Err(error) = opened {
-        let help = "see the path and the file's mode";
-        return Err(Failure::because(Exit::Usage, format!("cannot read {what} in {shown}"), error, help));
-    }
-    if bytes.len() as u64 > limit {
-        let what = format!("{shown} is too long to be {what}");
-        return Err(Failure::usage(what, "see whether it is the right file"));
-    }
-    Ok(bytes)
-}
-
 fn text_of(bytes: &[u8], origin: &str) -> Result<Zeroizing<String>, Failure> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
@@ -141,7 +117,7 @@ impl Globals {
         let file = self.writer_key_file.clone().or_else(|| variable("HOMELAB_DR_WRITER_KEY_FILE").map(PathBuf::from));
         let text = match (file, variable("HOMELAB_DR_WRITER_KEY")) {
             (Some(file), _) => {
-                let bytes = read(&file, WRITER_KEY_BYTES_MAX, "the writer key")?;
+                let bytes = read_file::bytes(&file, WRITER_KEY_BYTES_MAX, "the writer key")?;
                 text_of(&bytes, &file.display().to_string())?
             }
             (None, Some(value)) => Zeroizing::new(value.to_string_lossy().into_owned()),
@@ -149,7 +125,7 @@ impl Globals {
                 // One file for the cluster and for the laptop, which has an identity and no writer key.
                 Some(file) if !file.exists() && !self.identity_texts()?.is_empty() => return Ok(None),
                 Some(file) => {
-                    let bytes = read(file, WRITER_KEY_BYTES_MAX, "the writer key")?;
+                    let bytes = read_file::bytes(file, WRITER_KEY_BYTES_MAX, "the writer key")?;
                     text_of(&bytes, &file.display().to_string())?
                 }
                 None => return Ok(None),
@@ -166,7 +142,7 @@ impl Globals {
         }
         let mut texts = Vec::new();
         for file in &files {
-            let bytes = read(file, IDENTITY_BYTES_MAX as u64, "the identity")?;
+            let bytes = read_file::bytes(file, IDENTITY_BYTES_MAX as u64, "the identity")?;
             texts.push((file.display().to_string(), bytes));
         }
         if texts.is_empty()
@@ -176,6 +152,17 @@ impl Globals {
             texts.push(("HOMELAB_DR_IDENTITY".to_owned(), bytes));
         }
         Ok(texts)
+    }
+
+    /// The files of keys that are in use, and what each holds.
+    pub(crate) fn key_files(&self) -> Vec<(PathBuf, &'static str)> {
+        let mut identities = self.identity.clone();
+        if identities.is_empty() {
+            identities.extend(variable("HOMELAB_DR_IDENTITY_FILE").map(PathBuf::from));
+        }
+        let writer = self.writer_key_file.clone().or_else(|| variable("HOMELAB_DR_WRITER_KEY_FILE").map(PathBuf::from));
+        let identities = identities.into_iter().map(|file| (file, "the identity"));
+        identities.chain(writer.map(|file| (file, "the writer key"))).collect()
     }
 
     /// The identities that were given.

@@ -11,7 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
-use crate::cli::{private_file, recipients};
+use crate::cli::{guard, private_file, recipients};
 use crate::repo::create::NewRepository;
 use crate::repo::layout;
 use crate::store::Store;
@@ -59,7 +59,7 @@ struct Document<'a> {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let recipients = args.recipients.parse()?;
     let url = open::address(context)?;
-    refuse_key_inside(&url, &args.writer_key)?;
+    guard::refuse_in_repository(context, &args.writer_key)?;
     refuse_foreign_files(&url)?;
     private_file::refuse_existing(&args.writer_key, "the writer key")?;
     let store = open::wrapped(context, url.create().await?, Access::Write);
@@ -104,16 +104,6 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         args.writer_key.display()
     ))?;
     Ok(Exit::Done)
-}
-
-/// A key that lies beside what it opens is stolen with it.
-fn refuse_key_inside(url: &StoreUrl, key: &Path) -> Result<(), Failure> {
-    let StoreUrl::File { path, .. } = url else { return Ok(()) };
-    if !open::real_path(key).starts_with(open::real_path(path)) {
-        return Ok(());
-    }
-    let what = format!("{} would lie in the repository that it opens", key.display());
-    Err(Failure::usage(what, "nothing was done; write the key elsewhere, such as to /etc/homelab-dr/writer.key"))
 }
 
 /// A store does not list files that cannot be objects of it, but a folder with somebody's files is not empty.

@@ -38,6 +38,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
     let reader = open::reader(context, &repository).await?;
+    let within = select::as_printed(&reader, snapshot, within).await?;
     let (root, from) = (snapshot.record.root, within.clone());
     let mut tree = if args.recursive {
         TreeReader::open(reader.clone(), root, from)?

@@ -1,12 +1,11 @@
 //! From options to an opened store or repository. Every store is wrapped: retried, and throttled when limits are given.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::context::{Context, local};
 use crate::cli::failure::{Failure, in_one_line};
-use crate::cli::output::Talk;
+use crate::cli::output::{Talk, count};
 use crate::cli::prompt::TerminalPrompt;
 use crate::crypto::recipients::Prompt;
 use crate::format::entry::escape;
@@ -50,18 +49,6 @@ pub fn address(context: &Context) -> Result<StoreUrl, Failure> {
 /// Parses the address of a store.
 pub fn parse_address(text: &OsStr) -> Result<StoreUrl, Failure> {
     Ok(StoreUrl::from_os(text)?)
-}
-
-/// Where a path leads to, links resolved; what of it is not there yet is taken as it is written.
-pub fn real_path(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    for above in whole.ancestors() {
-        if let (Ok(real), Ok(rest)) = (above.canonicalize(), whole.strip_prefix(above)) {
-            // Joining nothing would leave a slash at the end.
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
-        }
-    }
-    whole
 }
 
 /// Stacks on a store what every command wants.
@@ -145,6 +132,18 @@ fn warn_unverified(context: &Context, repository: &Repository) {
 /// The chain of snapshots; records that do not read are warned of, so that the others can be used.
 pub async fn chain(context: &Context, repository: &Repository) -> Result<Chain, Failure> {
     let chain = Chain::load_to_read(repository).await?;
+    warn_of_chain(context, &chain);
+    Ok(chain)
+}
+
+/// The same for what writes, or plans it: a record that the store cannot read is an error, since nobody may act as if it were not there.
+pub async fn chain_to_write(context: &Context, repository: &Repository) -> Result<Chain, Failure> {
+    let chain = Chain::load(repository).await?;
+    warn_of_chain(context, &chain);
+    Ok(chain)
+}
+
+fn warn_of_chain(context: &Context, chain: &Chain) {
     for (id, reason) in &chain.unreadable {
         context.talk.warn(&format!("snapshot {} cannot be read: {reason}; run `homelab-dr check`", id.short()));
     }
@@ -161,12 +160,11 @@ pub async fn chain(context: &Context, repository: &Repository) -> Result<Chain, 
         let names: Vec<String> = gaps.iter().take(8).map(crate::base::id::ObjectId::short).collect();
         context.talk.warn(&format!(
             "{} missing though nobody forgot {}: {}. Somebody deleted from the store; run `homelab-dr check`",
-            if gaps.len() == 1 { "a snapshot is".to_owned() } else { format!("{} snapshots are", gaps.len()) },
+            count(gaps.len() as u64, "snapshot") + if gaps.len() == 1 { " is" } else { " are" },
             if gaps.len() == 1 { "it" } else { "them" },
             names.join(", ")
         ));
     }
-    Ok(chain)
 }
 
 /// Loads the index and makes a reader. Where the index is damaged the tables inside packs stand in, loudly.

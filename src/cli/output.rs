@@ -182,14 +182,23 @@ pub(crate) fn tell(failure: &Failure, out: &mut Out, talk: &Talk) {
     let _ = out.flush();
 }
 
-/// `1 file`, `2 files`.
+/// `1 file`, `2 files`; `1 entry`, `2 entries`.
 pub(crate) fn count(number: u64, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+    format!("{number} {}", things(number, thing))
 }
 
-/// `1 entry`, `2 entries`.
-pub(crate) fn entries(number: u64) -> String {
-    if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") }
+/// The word alone, where it does not stand right behind its number: `file` for one, else `files`.
+pub(crate) fn things(number: u64, thing: &str) -> String {
+    match thing.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u'])) {
+        _ if number == 1 => thing.to_owned(),
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{thing}s"),
+    }
+}
+
+/// What goes with a number of things: `was` for one, else `were`.
+pub(crate) const fn was(number: u64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
 }
 
 /// Rows as a table whose columns are as wide as their widest cell; those of `right` are set to the right.
@@ -229,6 +238,17 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_not_many() {
+        let said = [count(0, "file"), count(1, "file"), count(2, "new pack"), count(1, "entry"), count(3, "entry")];
+        assert_eq!(said, ["0 files", "1 file", "2 new packs", "1 entry", "3 entries"]);
+        assert_eq!(
+            (count(2, "key"), things(1, "copy"), things(0, "copy")),
+            ("2 keys".into(), "copy".into(), "copies".into())
+        );
+        assert_eq!([was(0), was(1), was(2)], ["were", "was", "were"]);
+    }
 
     #[test]
     fn columns_are_as_wide_as_they_must_be() {

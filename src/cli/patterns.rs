@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::read_file;
 use crate::tree::exclude::Excludes;
 
 /// What to leave out.
@@ -31,10 +31,7 @@ impl ExcludeArgs {
     pub(crate) fn excludes(&self) -> Result<Excludes, Failure> {
         let mut globs = Vec::new();
         for file in &self.exclude_file {
-            let text = std::fs::read_to_string(file).map_err(|error| {
-                let what = format!("cannot read the patterns in {}", file.display());
-                Failure::because(Exit::Usage, what, error, "see the path and the file's mode")
-            })?;
+            let text = read_file::list(file, "the patterns")?;
             let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
             globs.extend(lines.map(str::to_owned));
         }

@@ -127,25 +127,28 @@ fn line(progress: &Progress, rate: u64, width: usize) -> String {
     let total =
         |done: u64, total: &AtomicU64| Some(load(total)).filter(|total| *total > 0 && (!guess || done < *total));
     let (files_total, bytes_total) = (total(files, &progress.files_total), total(bytes, &progress.bytes_total));
-    let of = if guess { "of about" } else { "of" };
+    // A sign and no word: the line has to fit into 80 columns.
+    let of = if guess { "of ~" } else { "of " };
     // Each with its rank: the highest goes first where there is no room.
     let mut parts = vec![(0, name.to_owned())];
     match files_total {
         _ if thing.is_empty() => {}
-        Some(all) => parts.push((4, format!("{files} {of} {}", count(all, thing)))),
+        Some(all) => parts.push((4, format!("{files} {of}{}", count(all, thing)))),
         None => parts.push((4, count(files, thing))),
     }
     match bytes_total {
         Some(all) => {
             let percent = (bytes.saturating_mul(100) / all).min(100);
-            parts.push((1, format!("{} {of} {} ({percent}%)", units::bytes(bytes), units::bytes(all))));
+            parts.push((1, format!("{} {of}{} ({percent}%)", units::bytes(bytes), units::bytes(all))));
         }
         None if bytes > 0 => parts.push((1, units::bytes(bytes))),
         None => {}
     }
-    // Before a hundredth is done the rate is chance.
-    if let Some(all) = bytes_total.filter(|all| *all > bytes && rate > 0 && bytes.saturating_mul(100) >= *all) {
-        parts.push((2, format!("about {} left", left(Duration::from_secs((all - bytes) / rate)))));
+    // Before a hundredth is done the rate is chance; and 0 s would be no promise to make, with more phases to come.
+    if let Some(all) = bytes_total.filter(|all| *all > bytes && rate > 0 && bytes.saturating_mul(100) >= *all)
+        && let seconds @ 1.. = (all - bytes) / rate
+    {
+        parts.push((2, format!("about {} left", left(Duration::from_secs(seconds)))));
     }
     if bytes > 0 {
         parts.push((3, format!("{}/s", units::bytes(rate))));
@@ -197,10 +200,12 @@ mod tests {
         let known = "backing up  1 of 9 files  1.0 MiB of 4.0 MiB (25%)  about 3s left  1.0 MiB/s";
         assert_eq!(line(&progress, 1 << 20, 80), known);
         progress.expect(9, 4 << 20, true);
-        let guessed = "backing up  1 of about 9 files  1.0 MiB of about 4.0 MiB (25%)  about 3s left  1.0 MiB/s";
+        let guessed = "backing up  1 of ~9 files  1.0 MiB of ~4.0 MiB (25%)  about 3s left  1.0 MiB/s";
         assert_eq!(line(&progress, 1 << 20, 100), guessed);
+        let nearly = line(&progress, 4 << 20, 100);
+        assert!(!nearly.contains("left"), "{nearly}");
         progress.add_file(3 << 20);
-        assert_eq!(line(&progress, 0, 80), "backing up  2 of about 9 files  4.0 MiB  0 B/s", "the guess was too low");
+        assert_eq!(line(&progress, 0, 80), "backing up  2 of ~9 files  4.0 MiB  0 B/s", "the guess was too low");
         progress.begin("reading packs", "pack");
         assert_eq!(line(&progress, 0, 80), "reading packs  0 packs", "nothing is left of the phase before");
     }
@@ -220,7 +225,7 @@ mod tests {
             assert!(text.chars().count() <= width, "{width}: {text}");
         }
         let narrow = line(&progress, 45 << 20, 77);
-        assert_eq!(narrow, "backing up  123.0 GiB of about 345.0 GiB (35%)  about 1h24m left  45.0 MiB/s");
+        assert_eq!(narrow, "backing up  123.0 GiB of ~345.0 GiB (35%)  about 1h24m left  45.0 MiB/s");
     }
 
     #[test]

@@ -24,7 +24,7 @@ Examples:
   homelab-dr prune --max-repack 5GiB --yes   copy little on a slow line
 
 Works with the writer key, and stops no backup. Phase one marks what goes; phase two, in a later
-run, deletes what was marked longer ago than the grace period.";
+run, deletes what was marked longer ago than the grace period, also where the disk is full.";
 
 /// Give back the space that no snapshot needs; shows the plan, and asks
 #[derive(Debug, clap::Args)]
@@ -98,11 +98,19 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let outcome = outcome?;
     if context.out.json {
         context.out.document(&Document { dry_run: false, plan: &plan, outcome: Some(&outcome) })?;
-        return Ok(Exit::Done);
+        return Ok(exit_of(&outcome));
     }
     // The plan said already that there is nothing to do.
     if let Some(done) = done(&outcome) {
         context.summary(false, &done)?;
+    }
+    if let Some(full) = &outcome.full {
+        context.out.flush()?;
+        context.talk.warn(&format!(
+            "THE STORE IS FULL: {full}\n  \
+             What earlier prunes had marked is deleted; what this one was to mark or copy is not done. Run it again."
+        ));
+        return Ok(exit_of(&outcome));
     }
     if outcome.locks.extended > 0 {
         context.say(&format!("extended {}", count(outcome.locks.extended as u64, "object lock")))?;
@@ -111,6 +119,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         context.say(&format!("what was marked goes with a prune after {}", units::duration(args.grace)))?;
     }
     Ok(Exit::Done)
+}
+
+const fn exit_of(outcome: &Outcome) -> Exit {
+    if outcome.full.is_some() { Exit::Unreachable } else { Exit::Done }
 }
 
 /// What was done, and nothing of what was not.
@@ -154,6 +166,7 @@ fn waiting(waiting: &Waiting) -> String {
         WhyWait::Locked { until: None } => "locked".to_owned(),
         WhyWait::Damaged => "something in it is needed and does not read: run `homelab-dr check`".to_owned(),
         WhyWait::InUse => "in use again".to_owned(),
+        WhyWait::NoSpace => "something in it is needed, and the store has no space for a copy".to_owned(),
     }
 }
 

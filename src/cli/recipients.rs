@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::read_file;
 use crate::crypto::recipients::{Recipient, RecipientError, parse_recipients_file};
 
 /// Who is to read the repository.
@@ -35,10 +35,7 @@ impl Args {
             }
         }
         for file in &self.recipients_file {
-            let text = std::fs::read_to_string(file).map_err(|error| {
-                let what = format!("cannot read the recipients in {}", file.display());
-                Failure::because(Exit::Usage, what, error, "see the path and the file's mode")
-            })?;
+            let text = read_file::list(file, "the recipients")?;
             for recipient in parse_recipients_file(&text)? {
                 if !all.contains(&recipient) {
                     all.push(recipient);

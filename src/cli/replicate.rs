@@ -11,8 +11,9 @@ use crate::cli::configuration;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::open::{self, Access, real_path};
-use crate::cli::output::{ErrorDocument, count};
+use crate::cli::guard::real_path;
+use crate::cli::open::{self, Access};
+use crate::cli::output::{ErrorDocument, count, was};
 use crate::cli::progress;
 use crate::config::Target;
 use crate::replicate::{self as operation, Fault, Options, PARALLEL_DEFAULT, Plan, ReplicateError, Report};
@@ -36,6 +37,10 @@ Examples:
 Credentials of both ends come from the same environment. Nothing is ever deleted at the target.";
 
 /// Copy the repository to another place; needs no key, and goes on where it was cut off
+///
+/// What is copied is compared with its name, which is the hash of its bytes, before it is written: what is damaged at the
+/// source is not copied, is named, and ends with exit code 4. What the target has already is known by its name and size,
+/// and not read again: `check --read-data --repo COPY` proves the content of a copy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -261,11 +266,12 @@ async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Resul
         context.talk.warn(&format!("{object} is there with another size and would be left as it is"));
     }
     context.say(&format!(
-        "would copy {} ({}) to {}, where {} are already",
+        "would copy {} ({}) to {}; {} {} there already",
         count(plan.copy.len() as u64, "object"),
         units::bytes(plan.bytes),
         plan.target,
-        plan.present
+        plan.present,
+        if plan.present == 1 { "is" } else { "are" }
     ))?;
     if plan.first {
         context.say("there is no copy yet: it needs --create, and the right disk mounted")?;
@@ -294,12 +300,13 @@ fn tell(report: &Report, target: &str, context: &mut Context) -> Result<Exit, Fa
     context.summary(
         false,
         &format!(
-            "copied {} ({}) to {}, where {} were already; {} among the new",
+            "copied {} ({}) to {}, {} among them; {} {} there already",
             count(report.copied, "object"),
             units::bytes(report.copied_bytes),
             target,
+            count(report.snapshots, "snapshot record"),
             report.present,
-            count(report.snapshots, "snapshot record")
+            was(report.present)
         ),
     )?;
     if report.locks_extended > 0 {
@@ -317,7 +324,7 @@ impl crate::cli::hints::Advise for ReplicateError {
         use crate::cli::hints::Advice;
         Some(match self {
             Self::Store(error) => return error.advice(),
-            Self::Source(error) => return error.advice(),
+            Self::Source(error) | Self::Target(error) => return error.advice(),
             Self::NotEmpty { .. } => {
                 Advice::new(Exit::Refused, "nothing was changed; take an empty folder or another prefix of the bucket")
             }

@@ -12,8 +12,9 @@ use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
-use crate::cli::output::{count, entries};
+use crate::cli::output::{count, was};
 use crate::cli::prompt::confirm;
 use crate::cli::{patterns, progress, select, verified};
 use crate::format::entry::{TreePath, escape};
@@ -61,7 +62,8 @@ pub(crate) struct Args {
     /// What to do with files that are there
     #[arg(long, value_enum, value_name = "WHEN", default_value = "changed")]
     overwrite: When,
-    /// Remove from the target what the snapshot does not have; asks first. What --include and --exclude leave out stays
+    /// Remove from the target what the snapshot does not have; asks first. What --include and --exclude leave out stays. Refused
+    /// where the repository or a key that is used lies in DIR
     #[arg(long)]
     delete: bool,
     /// Do not ask before --delete removes something
@@ -114,15 +116,21 @@ struct What<'a> {
     snapshot: &'a Snapshot,
     within: TreePath,
     target: PathBuf,
+    /// What of the target is left as it is: the repository and the keys.
+    spared: Vec<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::with_identity(context, Access::Verify).await?;
+    // Opened, its place answers: one on a dead mount is told as such, and nobody waits here without end.
+    let in_use = InUse::of(context)?;
+    in_use.refuse_target(&args.target, args.delete)?;
     let chain = open::chain(context, &repository).await?;
-    let Some(given) = &args.snapshot else { return all::run(&args, &repository, &chain, context).await };
+    let Some(given) = &args.snapshot else { return all::run(&args, &repository, &chain, &in_use, context).await };
     let (snapshot, within) = select::snapshot_path(context, &chain, given)?;
     let reader = open::reader(context, &repository).await?;
-    let what = What { snapshot, within, target: args.target.clone() };
+    let within = select::as_printed(&reader, snapshot, within).await?;
+    let what = What { snapshot, within, target: args.target.clone(), spared: in_use.paths() };
     let (report, plan) = restore(&args, &what, &repository, &reader, context).await?;
     if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
         let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
@@ -168,6 +176,7 @@ async fn restore(
         root: what.snapshot.record.root,
         within: what.within.clone(),
         target: what.target.clone(),
+        spared: what.spared.clone(),
         selection: Selection { include, exclude: args.exclude.excludes()? },
         overwrite: match args.overwrite {
             When::Never => Overwrite::Never,
@@ -204,7 +213,7 @@ fn ask_to_delete(would: &RestoreReport, plan: &RestorePlan, context: &Context) -
     }
     let target = plan.target.display();
     let number = would.deleted.len();
-    let shown = entries(number as u64);
+    let shown = count(number as u64, "entry");
     context.talk.put(&format!("--delete would remove {shown} from {target} that the snapshot does not have:"));
     for path in would.deleted.iter().take(DELETED_SHOWN) {
         context.talk.put(&format!("  {}", path.display()));
@@ -270,15 +279,13 @@ fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Cont
             // Directories, links and the like, and what only got its owner, mode or time.
             match report.others {
                 0 => String::new(),
-                1 => " and 1 other entry".to_owned(),
-                others => format!(" and {others} other entries"),
+                others => format!(" and {}", count(others, "other entry")),
             },
             plan.target.display(),
             if report.unchanged == 0 {
                 String::new()
             } else {
-                let were = if report.unchanged == 1 { "was" } else { "were" };
-                format!("; {} {were} there already", entries(report.unchanged))
+                format!("; {} {} there already", count(report.unchanged, "entry"), was(report.unchanged))
             },
             if report.deleted.is_empty() { String::new() } else { format!("; {} removed", report.deleted.len()) }
         ),

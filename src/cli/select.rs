@@ -7,8 +7,10 @@ use crate::base::when::{Selector, SelectorError, SnapshotPath, select};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::format::entry::{TreePath, escape};
+use crate::format::entry::{TreePath, escape, unescape};
+use crate::repo::fetch::Reader;
 use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::tree_read::lookup;
 
 /// The help of an argument that names a snapshot.
 pub(crate) const SNAPSHOT_HELP: &str =
@@ -52,6 +54,17 @@ pub(crate) fn tree_path(given: &[u8]) -> Result<TreePath, Failure> {
         let what = format!("{:?} is no path in a snapshot", escape(given));
         Failure::usage(what, "paths are as `homelab-dr ls SNAPSHOT` shows them, without ..")
     })
+}
+
+/// The path that is meant: the one given, or, if the snapshot does not have it, the one that is printed like it.
+///
+/// `ls`, `find` and `diff` print bytes that a terminal should not get as `\xNN`. A name that really has these letters
+/// goes first; where there are both, one more letter written as `\xNN` names the other.
+pub(crate) async fn as_printed(reader: &Reader, snapshot: &Snapshot, given: TreePath) -> Result<TreePath, Failure> {
+    let Some(path) = unescape(given.as_bytes()).and_then(|bytes| TreePath::new(bytes).ok()) else { return Ok(given) };
+    let root = snapshot.record.root;
+    let printed = lookup(reader, root, &given).await?.is_none() && lookup(reader, root, &path).await?.is_some();
+    Ok(if printed { path } else { given })
 }
 
 /// A path that the snapshot does not have.

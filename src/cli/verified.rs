@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::id::ObjectId;
 use crate::cli::context::{Context, host};
 use crate::cli::failure::{Failure, in_one_line};
-use crate::cli::output::count;
+use crate::cli::output::{count, was};
 use crate::repo::Repository;
 use crate::verified;
 
@@ -17,18 +17,15 @@ pub(crate) async fn record(
     snapshots: &[ObjectId],
 ) -> Result<(), Failure> {
     let number = snapshots.len() as u64;
+    let are = if number == 1 { "is" } else { "are" };
+    let good = format!("{} {} read whole and {are} good", count(number, "snapshot"), was(number));
     match verified::record(repository, snapshots, &host(), &*context.clock).await {
         Ok(None) => Ok(()),
-        Ok(Some(_)) => {
-            context.say(&format!("all of {} was read and is good; recorded for `forget`", count(number, "snapshot")))
-        }
+        Ok(Some(_)) => context.say(&format!("{good}; recorded for `forget`")),
         Err(error) => {
             context.out.flush()?;
             let why = in_one_line(&error);
-            context.talk.say(&format!(
-                "note: all of {} was read and is good; the record of it for `forget` could not be stored: {why}",
-                count(number, "snapshot")
-            ));
+            context.talk.say(&format!("note: {good}; the record of it for `forget` could not be stored: {why}"));
             Ok(())
         }
     }

@@ -97,14 +97,15 @@ pub enum RecipientsFileError {
 impl Recipient {
     /// Parses `age1…` (X25519, tagged, post-quantum tagged, or a plugin's), `ssh-ed25519 …` or `ssh-rsa …`.
     ///
-    /// What follows an SSH key is its comment, which is kept apart from the canonical text.
+    /// What follows an SSH key is its comment, which is kept apart from the canonical text. Spaces within `age1…` mean
+    /// nothing: people type it in from paper, in groups.
     pub fn parse(text: &str) -> Result<Self, RecipientError> {
         let text = text.trim();
         if looks_private(text) {
             return Err(RecipientError::PrivateKey);
         }
         if text.starts_with("age1") {
-            return Self::parse_age(text);
+            return Self::parse_age(&text.split_whitespace().collect::<String>());
         }
         match text.split_whitespace().next() {
             Some(kind) if ["ssh-", "ecdsa-", "sk-"].iter().any(|p| kind.starts_with(p)) => Self::parse_ssh(kind, text),

@@ -94,21 +94,25 @@ impl TreePath {
             || self.0.strip_prefix(&other.0[..]).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
     }
 
-    /// For people: valid UTF-8 as it is, control characters and other bytes escaped as `\xNN`, so that a terminal is not driven by a file name.
+    /// For people, as [`escape`] writes it, so that a terminal is not driven by a file name. [`unescape`] reads it back.
     #[must_use]
     pub fn display(&self) -> String {
         escape(&self.0)
     }
 }
 
-/// Bytes as text for a terminal: what is not printable becomes `\xNN`.
+/// Bytes as text for a terminal: what is no UTF-8 or a control character becomes `\xNN`.
+///
+/// A text with such bytes has its backslashes written as `\x5c`, so that [`unescape`] gives the bytes back whatever they
+/// are. All other texts stay as they are, backslashes too (`dev-disk\x2duuid.mount` is a usual name).
 #[must_use]
 pub fn escape(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
+    let escaped = std::str::from_utf8(bytes).map_or(true, |text| text.contains(char::is_control));
     let mut out = String::with_capacity(bytes.len());
     for part in bytes.utf8_chunks() {
         for c in part.valid().chars() {
-            if c.is_control() {
+            if c.is_control() || (escaped && c == '\\') {
                 let mut raw = [0_u8; 4];
                 for byte in c.encode_utf8(&mut raw).bytes() {
                     let _ = write!(out, "\\x{byte:02x}");
@@ -122,6 +126,27 @@ pub fn escape(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// The bytes that [`escape`] wrote as this text; `None` if it has no `\xNN`, and is what it says.
+#[must_use]
+pub fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.strip_prefix(b"x").and_then(|after| after.get(..2));
+        match digits.and_then(|digits| data_encoding::HEXLOWER_PERMISSIVE.decode(digits).ok()) {
+            Some(byte) if *first == b'\\' => {
+                out.extend(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            _ => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    (out != text).then_some(out)
 }
 
 impl Ord for TreePath {
@@ -318,6 +343,27 @@ mod tests {
 
     fn path(text: &str) -> TreePath {
         TreePath::new(text).expect(text)
+    }
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        let printed = |bytes: &[u8], text: &str| {
+            assert_eq!(escape(bytes), text);
+            let back = unescape(text.as_bytes());
+            assert_eq!(back.as_deref().unwrap_or(text.as_bytes()), bytes, "{text}");
+            back.is_some()
+        };
+        assert!(!printed("plain/länger 🦀".as_bytes(), "plain/länger 🦀"));
+        assert!(printed(b"a\xff.txt", "a\\xff.txt"));
+        assert!(printed(b"\x1b[2J\n", "\\x1b[2J\\x0a"));
+        assert!(printed("\u{85}".as_bytes(), "\\xc2\\x85"));
+        assert!(printed(b"\\xff \xff \\", "\\x5cxff \\xff \\x5c"), "its own backslashes and a byte");
+        for text in ["back\\slash", "\\", "\\x", "\\xf", "\\xg0", "dev-x2d"] {
+            assert!(!printed(text.as_bytes(), text), "{text}");
+        }
+        // Printed as it is, because no terminal minds; whoever asks tries the text itself first.
+        assert_eq!(escape(b"dev-disk\\x2duuid"), "dev-disk\\x2duuid");
+        assert_eq!(unescape(b"dev-disk\\x2Duuid").unwrap(), b"dev-disk-uuid");
     }
 
     #[test]

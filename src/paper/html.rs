@@ -84,7 +84,7 @@ fn needed(out: &mut String, kit: &Kit) {
         // An address is words; groups would make it harder to type.
         item(out, "", title, address, &format!("<div class=\"typed\">{}</div>", shown(address)), "");
     }
-    let fingerprint = format!("<div class=\"typed\">{}</div>", grouped(&kit.fingerprint));
+    let fingerprint = format!("<div class=\"typed\">{}</div>", at_dashes(&kit.fingerprint));
     let note = "Opening the repository must show exactly this. If it does not, it is not yours: stop.";
     item(out, "", "Fingerprint", &kit.fingerprint, &fingerprint, note);
     match &kit.identity {
@@ -110,10 +110,10 @@ fn printed(out: &mut String, secret: &str) {
     let typed = Zeroizing::new(format!("<div class=\"typed\">{}</div>", lines.concat()));
     let bech32 = secret.lines().any(|line| line.starts_with("AGE-"));
     let note = if bech32 {
-        "Save it as key.txt. No spaces inside; after the 1 there is never a B, an I, an O or another 1, so what looks \
-         like an O is a zero."
+        "Save it as key.txt, in one line; the gaps are for the eye, leave them out. After its first 1 there is never \
+         a B, an I, an O or another 1: what looks like an O is a zero."
     } else {
-        "Save it as key.txt, line by line and without spaces inside the lines of letters."
+        "Save it as key.txt, line by line; the gaps in the lines of letters are for the eye, leave them out."
     };
     let long = if secret.chars().count() > LONG_SECRET_CHARS { "secret long" } else { "secret" };
     item(out, long, "Secret identity", secret, &typed, note);
@@ -147,9 +147,10 @@ fn recipients(out: &mut String, recipients: &[NamedRecipient]) {
     );
     put(out, &["<th>Public key</th></tr>\n"]);
     for NamedRecipient { name, recipient } in recipients {
-        let name = if name.trim().is_empty() { recipient.comment().unwrap_or("(no name)") } else { name };
-        put(out, &["<tr><td>", &shown(name), "</td><td class=\"kind\">", &shown(&recipient.kind())]);
-        put(out, &["</td><td><code>", &shown(recipient.as_str()), "</code></td></tr>\n"]);
+        // A repository keeps keys and no names: where nobody gave one there is room to write it.
+        let name = if name.trim().is_empty() { recipient.comment().unwrap_or_default() } else { name };
+        put(out, &["<tr><td class=\"name\">", &shown(name), "</td><td class=\"kind\">", &shown(&recipient.kind())]);
+        put(out, &["</td><td><code class=\"typed\">", &grouped(recipient.as_str()), "</code></td></tr>\n"]);
     }
     put(out, &["</table></section>\n"]);
 }
@@ -195,14 +196,41 @@ fn hidden(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Groups without spaces between them; a comment line stays whole.
+/// A key in groups, set apart without spaces between them; a comment line stays whole.
+///
+/// What all keys of a kind begin with is a group of its own: `AGE-SECRET-KEY-1`, `age1`, `ssh-ed25519`. The groups after
+/// it are then the same wherever the key is printed, and can be compared one by one.
 fn grouped(text: &str) -> String {
     if text.starts_with('#') || text.starts_with("-----") {
         return shown(text);
     }
-    let chars: Zeroizing<Vec<char>> = Zeroizing::new(text.chars().collect());
-    chars.chunks(GROUP_CHARS).fold(String::new(), |mut out, group| {
-        put(&mut out, &["<span>", &shown(&group.iter().collect::<String>()), "</span>"]);
+    let (head, rest) = text.split_at(head_bytes(text));
+    let mut out = String::with_capacity(text.len() * 6);
+    if !head.is_empty() {
+        // A space of the text itself stays one, or a copy would lack it.
+        let (word, space) = head.strip_suffix(' ').map_or((head, ""), |word| (word, " "));
+        put(&mut out, &["<span>", &shown(word), "</span>", space]);
+    }
+    let chars: Zeroizing<Vec<char>> = Zeroizing::new(rest.chars().collect());
+    for group in chars.chunks(GROUP_CHARS) {
+        put(&mut out, &["<span>", &Zeroizing::new(shown(&group.iter().collect::<String>())), "</span>"]);
+    }
+    out
+}
+
+/// How many bytes of a key are the same for its kind: of Bech32 all to its last 1, of an SSH key its type.
+fn head_bytes(text: &str) -> usize {
+    if text.starts_with("age1") || text.starts_with("AGE-") {
+        text.rfind('1').map_or(0, |at| at + 1)
+    } else {
+        text.find(' ').map_or(0, |at| at + 1)
+    }
+}
+
+/// A text that has groups of its own, which may go into the next line only after a dash.
+fn at_dashes(text: &str) -> String {
+    text.split_inclusive('-').fold(String::new(), |mut out, group| {
+        put(&mut out, &["<span class=\"own\">", &shown(group), "</span>"]);
         out
     })
 }

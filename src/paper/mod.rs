@@ -1,8 +1,12 @@
 //! The recovery kit: one page of HTML to print and to put where the house cannot burn it.
 //!
 //! Everything is in the one file: no script, no font, no picture from elsewhere (a content security policy in the page
-//! forbids it, whatever an address holds). What must be typed in is there as a QR code and as text in groups of four;
-//! the groups are set apart by margins, not by spaces, so that copying gives the text itself.
+//! forbids it, whatever an address holds). What must be typed in is there as a QR code and as text in groups of four,
+//! after what all keys of its kind begin with; a fingerprint has groups of its own. The groups are set apart by margins,
+//! not by spaces, so that copying from a browser gives the text itself. A PDF may give spaces for the margins: a key
+//! typed in with them is taken nevertheless (`crypto::recipients`).
+//!
+//! Two sheets hold what a person has: two addresses, an age identity, two recipients; on A4 and on US letter paper.
 //!
 //! The commands come from the caller, whose own tests prove that they parse.
 

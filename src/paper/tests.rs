@@ -85,6 +85,46 @@ fn the_secret_is_there_only_when_asked_for() {
     assert!(!format!("{:?}", kit(Identity::Printed(SecretText::new(SECRET.to_owned())))).contains("GQ9778"));
 }
 
+/// What a reader sees: the groups, and nothing between the cells of a table.
+fn groups(page: &str, start: &str) -> Vec<String> {
+    let at = page.find(&format!("<span>{start}</span>")).unwrap_or_else(|| panic!("no group {start:?}"));
+    let end = page[at..].find("</div>").into_iter().chain(page[at..].find("</code>")).min().unwrap();
+    page[at..at + end]
+        .split("</span>")
+        .filter_map(|part| part.rsplit_once('>').map(|(_, text)| text.to_owned()))
+        .filter(|text| !text.is_empty())
+        .collect()
+}
+
+#[test]
+fn keys_are_grouped_after_what_their_kind_begins_with() {
+    let page = render(&kit(Identity::Printed(SecretText::new(SECRET.to_owned()))));
+    let secret = groups(&page, "AGE-SECRET-KEY-1");
+    assert_eq!(secret.concat(), SECRET);
+    assert_eq!(secret[1..3], ["GQ97", "78VQ"]);
+    assert!(secret[1..15].iter().all(|group| group.len() == 4), "{secret:?}");
+    let public = groups(&page, "age1");
+    assert_eq!(public.concat(), "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa");
+    assert_eq!(public[1], "t7rx");
+    // A copy of the page's text has the space that belongs to an SSH key.
+    assert!(page.contains("<span>ssh-ed25519</span> <span>AAAA</span>"), "type and key");
+    assert!(page.contains("<td class=\"name\">alice@laptop</td>"));
+    // What the groups are typed in as, with spaces or without, is the key.
+    let typed = secret.join(" ");
+    let back = crate::crypto::recipients::IdentitySource::parse("typed", typed.as_bytes()).unwrap();
+    assert_eq!(back.recipients(), [Recipient::parse(&public.join(" ")).unwrap()]);
+}
+
+#[test]
+fn a_fingerprint_keeps_its_own_groups() {
+    let mut kit = kit(Identity::Elsewhere(String::new()));
+    kit.fingerprint = "hdr1-4i57-b5bp-7t6z-fqvi-irmd-bn2r-z7oi-scxi".to_owned();
+    let page = render(&kit);
+    let shown = page.replace("</span><span class=\"own\">", "");
+    assert!(shown.contains("<span class=\"own\">hdr1-4i57-b5bp-7t6z-fqvi-irmd-bn2r-z7oi-scxi</span>"));
+    assert!(page.contains("<span class=\"own\">hdr1-</span><span class=\"own\">4i57-</span>"));
+}
+
 #[test]
 fn hostile_text_stays_text() {
     let hostile = "s3:\"><script>alert('x')</script>&amp;\u{202e}evil\u{0}</style><svg onload=x>";

@@ -2,6 +2,7 @@
 
 use crate::base::id::{BlobId, ObjectId};
 use crate::repo::RepoError;
+use crate::store::StoreError;
 
 /// See the module. All but [`PruneError::Repo`] are refusals: nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +55,15 @@ pub enum PruneError {
     },
 }
 
-impl From<crate::store::StoreError> for PruneError {
-    fn from(error: crate::store::StoreError) -> Self {
+impl PruneError {
+    /// Whether the store had no space for what was to be written.
+    pub(crate) const fn is_full(&self) -> bool {
+        matches!(self, Self::Repo(RepoError::Store(StoreError::Full { .. })))
+    }
+}
+
+impl From<StoreError> for PruneError {
+    fn from(error: StoreError) -> Self {
         Self::Repo(error.into())
     }
 }

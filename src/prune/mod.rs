@@ -10,6 +10,9 @@
 //! 3. So a snapshot that was durable by then is safe. A later one was checked by its writer *after* it was durable, when the mark was there to be seen.
 //! 4. Of two pruners that doom the two copies of a blob, the one that lists later sees both marks and copies the blob; it lists before it deletes.
 //!
+//! 5. Where nothing can be stored (a full disk), what was marked before is deleted all the same, but for every object that holds something needed of which
+//!    no copy stays: nothing can be copied out of those, so they wait.
+//!
 //! What it does not do: decide which snapshots go (`forget`), repair, or check content.
 
 mod decide;
@@ -64,7 +67,7 @@ pub async fn plan_prune(
     settings: Settings,
     clock: &Arc<dyn Clock>,
 ) -> Result<Planned, PruneError> {
-    let view = view::View::load(repository, &settings, clock).await?;
+    let view = view::View::load(repository, &settings, clock, usize::MAX).await?;
     let mut plan = decide::decide(&repository.store.address(), &view, &settings);
     plan::sort_out_locked(repository, &mut plan, view.now).await?;
     Ok(Planned { plan, settings, view })

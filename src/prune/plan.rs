@@ -117,6 +117,8 @@ pub enum WhyWait {
     Damaged,
     /// It is in use again.
     InUse,
+    /// Something in it is needed and is nowhere else, and the store has no space for a copy.
+    NoSpace,
 }
 
 /// Moves what a lock keeps from `delete` to `wait`.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::base::clock::{Clock, Time};
 use crate::prune::plan::{Waiting, WhyWait};
-use crate::prune::secure::{Also, secure};
+use crate::prune::secure::{Also, irreplaceable, secure};
 use crate::prune::view::View;
 use crate::prune::{Planned, PruneError, Settings};
 use crate::repo::doomed::{self, OBJECTS_MAX};
@@ -35,31 +35,124 @@ pub struct Outcome {
     pub wait: Vec<Waiting>,
     /// Locks of what is needed.
     pub locks: Extended,
+    /// The store's words when it had no space for what was to be marked or copied: only the deletions were done, and another run does the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<String>,
 }
 
-/// Runs a plan. Cut off anywhere it leaves nothing wrong, and the next one goes on.
+/// Runs a plan. Cut off anywhere it leaves nothing wrong, and the next one goes on. Where the store turns out to be full, what earlier prunes marked is
+/// deleted all the same: see [`Outcome::full`].
 pub async fn run_prune(
     repository: &Arc<Repository>,
     planned: Planned,
     clock: &Arc<dyn Clock>,
 ) -> Result<Outcome, PruneError> {
-    let Planned { plan, settings, mut view } = planned;
-    let mut outcome = Outcome::default();
-    put_segments(repository, view.adopted.clone(), view.now).await?;
-    let mut doom: Vec<Key> = plan.doom.iter().filter_map(|doom| Key::new(doom.object.as_str()).ok()).collect();
-    mark_all(repository, clock, &view, &mut doom, &mut outcome).await?;
-    let going: HashSet<Key> = doom.iter().cloned().collect();
-    let mut due: HashSet<Key> = plan.delete.iter().filter_map(|due| Key::new(due.object.as_str()).ok()).collect();
+    let keys = |names: Vec<String>| names.into_iter().filter_map(|name| Key::new(name).ok()).collect::<Vec<_>>();
+    let Planned { plan, settings, view } = planned;
+    let doom = keys(plan.doom.into_iter().map(|doom| doom.object).collect());
+    let mut due: HashSet<Key> = keys(plan.delete.into_iter().map(|due| due.object).collect()).into_iter().collect();
     if settings.grace.is_zero() {
-        due.extend(doom);
+        due.extend(doom.iter().cloned());
     }
-    if !due.is_empty() {
-        view = View::load(repository, &settings, clock).await?;
+    let run = Run { repository, clock, settings, due };
+    let mut outcome = Outcome::default();
+    match run.all(view, doom, &mut outcome).await {
+        Ok(()) => Ok(outcome),
+        Err(full) if full.is_full() => {
+            run.delete_without_writing(&mut outcome).await?;
+            if outcome.deleted.is_empty() {
+                return Err(full);
+            }
+            outcome.full = Some(full.to_string());
+            Ok(outcome)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What all steps are given.
+struct Run<'a> {
+    repository: &'a Arc<Repository>,
+    clock: &'a Arc<dyn Clock>,
+    settings: Settings,
+    /// What may be deleted; a mark that is old enough must name it as well.
+    due: HashSet<Key>,
+}
+
+impl Run<'_> {
+    async fn all(&self, mut view: View, mut doom: Vec<Key>, outcome: &mut Outcome) -> Result<(), PruneError> {
+        let Self { repository, clock, settings, due } = self;
         put_segments(repository, view.adopted.clone(), view.now).await?;
-        delete_all(repository, clock, &view, &settings, &due, &mut outcome).await?;
+        mark_all(repository, clock, &view, &mut doom, outcome).await?;
+        let going: HashSet<Key> = doom.into_iter().collect();
+        if !due.is_empty() {
+            view = View::load(repository, settings, clock, usize::MAX).await?;
+            put_segments(repository, view.adopted.clone(), view.now).await?;
+            let secured = secure(repository, clock, &view, &Also::default()).await?;
+            outcome.packs_written += secured.packs.len() as u64;
+            outcome.bytes_written += secured.stored_bytes;
+            let damaged: HashSet<Key> = secured.damaged.iter().map(layout::pack).collect();
+            self.delete_all(&view, &damaged, WhyWait::Damaged, outcome).await?;
+        }
+        outcome.locks = extend_locks(repository, &view, &going, clock.now().max(view.now)).await?;
+        Ok(())
     }
-    outcome.locks = extend_locks(repository, &view, &going, clock.now().max(view.now)).await?;
-    Ok(outcome)
+
+    /// Phase two of a run that can store nothing: looked at anew, like that of any other, and as if whatever this run wrote had been written by one that was
+    /// killed. What it would have had to copy from stays. Packs that no segment names count for nothing, since they cannot be indexed now.
+    async fn delete_without_writing(&self, outcome: &mut Outcome) -> Result<(), PruneError> {
+        if self.due.is_empty() {
+            return Ok(());
+        }
+        let view = View::load(self.repository, &self.settings, self.clock, 0).await?;
+        let stay = irreplaceable(&view);
+        self.delete_all(&view, &stay, WhyWait::NoSpace, outcome).await
+    }
+
+    /// Phase two, with a view that was loaded after this run's marks were durable. What is in `stay` waits for the reason given.
+    async fn delete_all(
+        &self,
+        view: &View,
+        stay: &HashSet<Key>,
+        why_stay: WhyWait,
+        outcome: &mut Outcome,
+    ) -> Result<(), PruneError> {
+        let in_use = view.sessions_in_use();
+        let past = view.marks.marks.iter().filter(|mark| mark.modified.after(self.settings.grace) <= view.now);
+        let due: HashSet<&Key> = past.flat_map(|mark| &mark.objects).filter(|key| self.due.contains(key)).collect();
+        let mut free: Vec<Key> = Vec::new();
+        for key in due {
+            let why = match doomed::pack_of(key) {
+                Some(pack) if view.protected.contains(&pack) => Some(WhyWait::Checkpoint),
+                _ if stay.contains(key) => Some(why_stay.clone()),
+                Some(_) => None,
+                None if key.as_str().starts_with(layout::SESSIONS) => {
+                    let used = key.file_name().parse().is_ok_and(|session| in_use.contains(&session));
+                    (used || view.strangers().next().is_some()).then_some(WhyWait::InUse)
+                }
+                None => {
+                    let mark = view.marks.marks.iter().find(|mark| mark.key == *key);
+                    mark.is_some_and(|mark| mark.objects.iter().any(|object| view.is_there(object)))
+                        .then_some(WhyWait::InUse)
+                }
+            };
+            match why {
+                Some(why) => outcome.wait.push(Waiting { object: key.to_string(), why }),
+                None => free.push(key.clone()),
+            }
+        }
+        free.sort();
+        let mut deleted = stream::iter(free)
+            .map(|key| async move { delete(self.repository, &key).await.map(|wait| (key, wait)) })
+            .buffered(DELETE_AT_ONCE);
+        while let Some((key, wait)) = deleted.try_next().await? {
+            match wait {
+                Some(why) => outcome.wait.push(Waiting { object: key.to_string(), why }),
+                None => outcome.deleted.push(key.to_string()),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Phase one. What is needed is copied first, so that writers find a copy to build upon as soon as the old one is marked.
@@ -92,55 +185,6 @@ async fn mark_all(
         doomed::mark(repository, objects.to_vec(), clock.now()).await?;
     }
     outcome.doomed = doom.len() as u64;
-    Ok(())
-}
-
-/// Phase two, with a view that was loaded after this run's marks were durable.
-async fn delete_all(
-    repository: &Arc<Repository>,
-    clock: &Arc<dyn Clock>,
-    view: &View,
-    settings: &Settings,
-    planned: &HashSet<Key>,
-    outcome: &mut Outcome,
-) -> Result<(), PruneError> {
-    let secured = secure(repository, clock, view, &Also::default()).await?;
-    outcome.packs_written += secured.packs.len() as u64;
-    outcome.bytes_written += secured.stored_bytes;
-    let in_use = view.sessions_in_use();
-    let past = view.marks.marks.iter().filter(|mark| mark.modified.after(settings.grace) <= view.now);
-    let due: HashSet<&Key> = past.flat_map(|mark| &mark.objects).filter(|key| planned.contains(key)).collect();
-    let mut free: Vec<Key> = Vec::new();
-    for key in due {
-        let why = match doomed::pack_of(key) {
-            Some(pack) if view.protected.contains(&pack) => Some(WhyWait::Checkpoint),
-            Some(pack) if secured.damaged.contains(&pack) => Some(WhyWait::Damaged),
-            Some(_) => None,
-            None if key.as_str().starts_with(layout::SESSIONS) => {
-                let used = key.file_name().parse().is_ok_and(|session| in_use.contains(&session));
-                (used || view.strangers().next().is_some()).then_some(WhyWait::InUse)
-            }
-            None => {
-                let mark = view.marks.marks.iter().find(|mark| mark.key == *key);
-                mark.is_some_and(|mark| mark.objects.iter().any(|object| view.is_there(object)))
-                    .then_some(WhyWait::InUse)
-            }
-        };
-        match why {
-            Some(why) => outcome.wait.push(Waiting { object: key.to_string(), why }),
-            None => free.push(key.clone()),
-        }
-    }
-    free.sort();
-    let mut deleted = stream::iter(free)
-        .map(|key| async move { delete(repository, &key).await.map(|wait| (key, wait)) })
-        .buffered(DELETE_AT_ONCE);
-    while let Some((key, wait)) = deleted.try_next().await? {
-        match wait {
-            Some(why) => outcome.wait.push(Waiting { object: key.to_string(), why }),
-            None => outcome.deleted.push(key.to_string()),
-        }
-    }
     Ok(())
 }
 

@@ -8,11 +8,11 @@ use crate::base::id::{BlobId, ObjectId};
 use crate::format::pack::IndexSegment;
 use crate::prune::PruneError;
 use crate::prune::view::View;
-use crate::repo::index::read_segment;
+use crate::repo::index::{Indexed, read_segment};
 use crate::repo::presence::put_segment;
 use crate::repo::rescue::Rescue;
 use crate::repo::upload::SEGMENT_BLOBS;
-use crate::repo::{RepoError, Repository};
+use crate::repo::{RepoError, Repository, layout};
 use crate::store::Key;
 
 /// What is going to be marked, and counts as marked.
@@ -40,39 +40,81 @@ pub(crate) async fn secure(
     also: &Also,
 ) -> Result<Secured, PruneError> {
     let mut secured = Secured::default();
-    let wanted = wanted(view, also);
+    // What did not copy from a pack, by pack: its blobs are looked for in other doomed packs, one of which may hold the last good copy.
+    let mut failed: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
+    let mut copied: HashSet<BlobId> = HashSet::new();
+    let mut wanted = wanted(view, also, &copied, &failed);
     if !wanted.is_empty() {
         let mut rescue = Rescue::start(repository.clone(), clock.clone());
-        for (pack, blobs) in &wanted {
-            match rescue.copy(pack, blobs).await {
-                Ok(damaged) if damaged.is_empty() => {}
-                Ok(_) | Err(RepoError::Pack { .. } | RepoError::Sealed { .. } | RepoError::Record { .. }) => {
-                    secured.damaged.insert(*pack);
-                }
-                Err(error) => return Err(error.into()),
+        while !wanted.is_empty() {
+            for (pack, blobs) in wanted {
+                let damaged: HashSet<BlobId> = match rescue.copy(&pack, &blobs).await {
+                    Ok(damaged) => damaged.into_iter().collect(),
+                    Err(RepoError::Pack { .. } | RepoError::Sealed { .. } | RepoError::Record { .. }) => blobs.clone(),
+                    Err(error) => return Err(rescue.why_failed(error).await.into()),
+                };
+                copied.extend(blobs.difference(&damaged));
+                failed.entry(pack).or_default().extend(damaged);
             }
+            wanted = self::wanted(view, also, &copied, &failed);
         }
         let written = rescue.finish().await?;
         secured.packs = written.packs;
         secured.stored_bytes = written.stored_bytes;
     }
+    let lost = |blobs: &HashSet<BlobId>| blobs.iter().any(|blob| !copied.contains(blob));
+    secured.damaged = failed.iter().filter(|(_, blobs)| lost(blobs)).map(|(pack, _)| *pack).collect();
     secure_index(repository, view, also).await?;
     Ok(secured)
 }
 
-/// Needed blobs without a good copy, by the doomed pack to copy them from.
-fn wanted(view: &View, also: &Also) -> HashMap<ObjectId, HashSet<BlobId>> {
+/// What must stay where nothing can be copied: packs with any copy of a needed blob that has no good one elsewhere, and doomed index segments that alone
+/// name a pack which is there.
+pub(crate) fn irreplaceable(view: &View) -> HashSet<Key> {
+    let mut stay = HashSet::new();
+    view.for_needed(|copies| {
+        let usable = |number| view.index.pack(number).is_some_and(|pack| pack.usable);
+        if view.good(copies, &usable).next().is_none() {
+            let packs = copies.iter().filter_map(|copy| view.index.pack(copy.location.pack));
+            stay.extend(packs.map(|pack| layout::pack(&pack.id)));
+        }
+    });
+    let (doomed, kept): (Vec<_>, Vec<_>) = view.segments.iter().partition(|segment| view.marks.is_doomed(&segment.key));
+    let named: HashSet<ObjectId> =
+        kept.iter().flat_map(|segment| segment.packs.iter().map(|(pack, _)| *pack)).collect();
+    let alone = |pack: &ObjectId| view.presence.packs.contains_key(pack) && !named.contains(pack);
+    stay.extend(
+        doomed
+            .into_iter()
+            .filter(|segment| segment.packs.iter().any(|(pack, _)| alone(pack)))
+            .map(|segment| segment.key.clone()),
+    );
+    stay
+}
+
+/// Needed blobs without a good copy, by the doomed pack to copy them from: one from which they did not fail before.
+fn wanted(
+    view: &View,
+    also: &Also,
+    copied: &HashSet<BlobId>,
+    failed: &HashMap<ObjectId, HashSet<BlobId>>,
+) -> HashMap<ObjectId, HashSet<BlobId>> {
     let mut wanted: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
     view.for_needed(|copies| {
         let pack_of = |number: u32| view.index.pack(number);
         let stays = |number| pack_of(number).is_some_and(|pack| pack.usable && !also.packs.contains(&pack.id));
-        if view.good(copies, &stays).next().is_some() {
+        if copies.iter().any(|copy| copied.contains(&copy.id)) || view.good(copies, &stays).next().is_some() {
             return;
         }
         let doomed = |id: &ObjectId| also.packs.contains(id) || view.marks.is_pack_doomed(id);
         let goes =
             |number| pack_of(number).is_some_and(|pack| view.presence.has(&pack.id, pack.size) && doomed(&pack.id));
-        let from = view.good(copies, &goes).next().or_else(|| copies.iter().find(|copy| goes(copy.location.pack)));
+        let untried = |copy: &&Indexed| {
+            let pack = pack_of(copy.location.pack);
+            !pack.and_then(|pack| failed.get(&pack.id)).is_some_and(|blobs| blobs.contains(&copy.id))
+        };
+        let from = view.good(copies, &goes).find(untried);
+        let from = from.or_else(|| copies.iter().filter(|copy| goes(copy.location.pack)).find(untried));
         if let Some((copy, pack)) = from.and_then(|copy| Some((copy, pack_of(copy.location.pack)?))) {
             wanted.entry(pack.id).or_default().insert(copy.id);
         }

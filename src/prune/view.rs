@@ -3,8 +3,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::base::clock::{Clock, Time};
 use crate::base::id::{ObjectId, SessionId};
+use crate::crypto::hash::object_id;
 use crate::format::pack::IndexedPack;
 use crate::prune::reach::Reach;
 use crate::prune::{PruneError, Settings};
@@ -41,7 +44,7 @@ pub(crate) struct View {
     others: HashSet<Key>,
 }
 
-/// Asks the store for its time with an empty mark; `None` where nothing may be written.
+/// Asks the store for its time with an empty mark; `None` where nothing may or can be written.
 pub(crate) async fn store_time(repository: &Repository, clock: &Arc<dyn Clock>) -> Result<Option<Time>, PruneError> {
     use crate::repo::RepoError::Store;
     match doomed::mark(repository, Vec::new(), clock.now()).await {
@@ -51,8 +54,20 @@ pub(crate) async fn store_time(repository: &Repository, clock: &Arc<dyn Clock>) 
             Ok(Some(modified))
         }
         Err(Store(StoreError::ReadOnly { .. } | StoreError::Denied { .. })) => Ok(None),
+        Err(Store(StoreError::Full { .. })) => Ok(time_of_full(repository).await),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The time of a store that is full, by an object of no bytes: most take one, since it needs a name and no space. It is no mark, since it does not open.
+async fn time_of_full(repository: &Repository) -> Option<Time> {
+    let key = layout::named(layout::DOOMED, &object_id(&[]));
+    // One that was left behind would show the time when it was put.
+    let _ = repository.store.delete(&key).await;
+    let put = repository.store.put_new(&key, Bytes::new(), None).await;
+    let found = repository.store.stat(&key).await;
+    let _ = repository.store.delete(&key).await;
+    put.ok().and(found.ok().flatten()).map(|entry| entry.modified)
 }
 
 async fn load_chain(repository: &Repository) -> Result<Chain, PruneError> {
@@ -73,11 +88,13 @@ async fn load_chain(repository: &Repository) -> Result<Chain, PruneError> {
 }
 
 impl View {
-    /// Lists, reads and walks everything; refuses what must not be acted upon.
+    /// Lists, reads and walks everything; refuses what must not be acted upon. Of the packs that no segment names at most `adopt_max` are taken in, which
+    /// the caller must put into segments before anything is deleted; the others are strangers, on which nothing rests.
     pub(crate) async fn load(
         repository: &Arc<Repository>,
         settings: &Settings,
         clock: &Arc<dyn Clock>,
+        adopt_max: usize,
     ) -> Result<Self, PruneError> {
         let now = store_time(repository, clock).await?;
         // The order matters. Snapshots before the index: what a snapshot needs was indexed before it. The index before packs: a pack was stored before
@@ -94,7 +111,7 @@ impl View {
         })
         .await?;
         let presence = Presence::load(repository).await?;
-        let adopted = adopt(repository, &mut builder, &marks, &presence, usize::MAX).await?;
+        let adopted = adopt(repository, &mut builder, &marks, &presence, adopt_max).await?;
         let mut index = builder.finish(Vec::new());
         for pack in &mut index.packs {
             pack.present = presence.packs.contains_key(&pack.id);

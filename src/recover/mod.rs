@@ -12,6 +12,7 @@
 mod extra;
 mod files;
 pub mod select;
+mod spared;
 mod window;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use crate::format::record::TreeRoot;
 use crate::recover::extra::Extra;
 use crate::recover::files::Files;
 use crate::recover::select::{Chosen, Selection};
+use crate::recover::spared::{Met, Spared};
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::tree_read::{self, LostPart, TreeReader};
@@ -52,6 +54,8 @@ pub struct RestorePlan {
     pub within: TreePath,
     /// The directory to restore into.
     pub target: PathBuf,
+    /// What is neither written nor removed, should it lie in the target: the repository and the keys that this restore needs. Absolute, links resolved.
+    pub spared: Vec<PathBuf>,
     /// Which entries.
     pub selection: Selection,
     /// What to do with files that are there.
@@ -175,6 +179,7 @@ pub async fn run_restore(
         reader,
         plan,
         target: open_target(plan)?,
+        spared: Spared::of(plan),
         base,
         report: RestoreReport::default(),
         directories: Directories::new(),
@@ -224,6 +229,7 @@ struct Restore<'a> {
     reader: &'a Arc<Reader>,
     plan: &'a RestorePlan,
     target: Option<Target>,
+    spared: Spared,
     base: usize,
     report: RestoreReport,
     directories: Directories,
@@ -315,9 +321,23 @@ impl Restore<'_> {
         }
     }
 
+    /// Whether an entry stays as it is in the target, since this restore needs what is there.
+    fn spares(&mut self, path: &TreePath, is_directory: bool) -> bool {
+        match self.spared.meets(path, is_directory) {
+            Met::Nothing => return false,
+            Met::First(problem) => self.report.problems.push(problem.into()),
+            Met::Again => {}
+        }
+        true
+    }
+
     /// Decides by what is there, and acts.
     async fn place(&mut self, files: &mut Files<'_>, entry: Entry) -> Result<(), RestoreError> {
         let size = if let Kind::File { size, .. } = entry.kind { Some(size) } else { None };
+        if self.spares(&entry.path, entry.kind == Kind::Directory) {
+            self.passed(size);
+            return Ok(());
+        }
         let comparison = match self.target.as_ref().map(|target| target.compare(&entry)) {
             None => Comparison::Missing,
             Some(Ok(comparison)) => comparison,
@@ -428,8 +448,11 @@ impl Restore<'_> {
 
     /// Removes what the snapshot does not have.
     fn delete(&mut self, extra: Vec<TreePath>) {
-        let Some(target) = &self.target else { return };
+        let Some(target) = self.target.clone() else { return };
         for path in extra {
+            if self.spares(&path, false) {
+                continue;
+            }
             if !self.plan.dry_run {
                 self.report.problems.extend(target.remove(&path).into_iter().map(RestoreProblem::from));
             }

@@ -46,10 +46,13 @@ enum Copied {
 
 /// Reads both ends' `format.json`; returns the source's, and whether the target is still empty.
 async fn ends(source: &dyn Store, target: &dyn Store) -> Result<(Bytes, bool), ReplicateError> {
-    read_format(source).await.map_err(ReplicateError::Source)?;
+    let id = read_format(source).await.map_err(ReplicateError::Source)?;
     let format = source.get(&layout::format()).await?;
     match target.get(&layout::format()).await {
-        Ok(there) if there == format => Ok((format, false)),
+        // One that was lost and made anew by hand may be set otherwise.
+        Ok(there) if there == format || read_format(target).await.map_err(ReplicateError::Target)? == id => {
+            Ok((format, false))
+        }
         Ok(_) => Err(ReplicateError::OtherRepository { target: target.address(), source_address: source.address() }),
         Err(error) if error.is_not_found() => match target.list("").await?.into_iter().next() {
             Some(found) => Err(ReplicateError::NotEmpty { target: target.address(), example: found.key }),

@@ -35,6 +35,9 @@ pub enum ReplicateError {
     /// The source is no repository.
     #[error("the source cannot be copied")]
     Source(#[source] RepoError),
+    /// What is at the target does not say which repository it is a copy of.
+    #[error("the copy cannot be gone on with")]
+    Target(#[source] RepoError),
     /// The target holds something that is no repository.
     #[error("{target} holds no repository and is not empty: it holds {example}")]
     NotEmpty {

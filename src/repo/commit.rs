@@ -91,7 +91,11 @@ impl Reliance {
         let wanted = self.choose_copies(&lost, &fresh)?;
         let mut rescue = Rescue::start(self.repository.clone(), self.clock.clone());
         for (pack, blobs) in &wanted {
-            if let Some(blob) = rescue.copy(pack, blobs).await?.into_iter().next() {
+            let damaged = match rescue.copy(pack, blobs).await {
+                Ok(damaged) => damaged,
+                Err(error) => return Err(rescue.why_failed(error).await),
+            };
+            if let Some(blob) = damaged.into_iter().next() {
                 let reason = "its sealed bytes do not match the index".to_owned();
                 return Err(RepoError::Blob { blob, pack: *pack, reason });
             }

@@ -31,8 +31,16 @@ pub enum RepoError {
         /// One of the objects found.
         example: Key,
     },
-    /// `format.json` is not ours or of a later version.
+    /// `format.json` is of another version.
     #[error("format.json in {store} is not that of a repository this program knows: {reason}")]
+    Version {
+        /// The store's address.
+        store: String,
+        /// Which it has and which is known.
+        reason: String,
+    },
+    /// `format.json` is damaged, or never was ours.
+    #[error("format.json in {store} is damaged: {reason}")]
     Format {
         /// The store's address.
         store: String,

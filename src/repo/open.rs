@@ -59,7 +59,8 @@ pub(crate) async fn read_format(store: &dyn Store) -> Result<RepositoryId, RepoE
         return Err(fail(format!("its magic is {:?}", file.magic)));
     }
     if file.version != FORMAT_VERSION {
-        return Err(fail(format!("it has version {}, this program knows version {FORMAT_VERSION}", file.version)));
+        let reason = format!("it has version {}, this program knows version {FORMAT_VERSION}", file.version);
+        return Err(RepoError::Version { store: address, reason });
     }
     file.repository.parse().map_err(|error: crate::base::id::IdError| fail(error.to_string()))
 }

@@ -91,6 +91,14 @@ impl Rescue {
         }
     }
 
+    /// What [`Self::copy`] failed of: where the uploads had ended before, of what ended them.
+    pub async fn why_failed(self, error: RepoError) -> RepoError {
+        match error {
+            RepoError::Worker { .. } => self.finish().await.err().unwrap_or(error),
+            error => error,
+        }
+    }
+
     /// Waits until everything is stored and indexed.
     pub async fn finish(self) -> Result<Written, RepoError> {
         for open in [self.content, self.metadata] {

@@ -33,6 +33,8 @@ pub enum Failure {
     Denied,
     /// The bucket or the mount went away.
     Gone,
+    /// No space left; for calls that name one object.
+    Full,
 }
 
 /// One planned failure.
@@ -119,7 +121,8 @@ impl Fault {
         match failure {
             Failure::Denied => StoreError::Denied { store, operation: operation.verb(), object, source },
             Failure::Gone => StoreError::Gone { store, source },
-            Failure::Transient | Failure::Permanent => StoreError::Failed {
+            Failure::Full if let Ok(key) = Key::new(object.as_str()) => StoreError::Full { store, key, source },
+            Failure::Transient | Failure::Permanent | Failure::Full => StoreError::Failed {
                 store,
                 operation: operation.verb(),
                 object,

@@ -62,6 +62,9 @@ pub enum Cause {
     /// The repository that the backup goes to: its packs would be stored in it again, night after night.
     #[error("it is the repository that this backup goes to")]
     Repository,
+    /// The repository, or the file of a key, lies where something is restored to.
+    #[error("it is, or holds, the repository or a key file that this restore uses: it was left as it is")]
+    InUse,
     /// A file that opens backups lies among what is backed up.
     #[error(
         "it holds an identity: whoever reads it reads the backups, and in the backup it helps nobody who has lost it"

@@ -8,7 +8,7 @@ use homelab_dr::format::entry::{Content, Entry};
 use homelab_dr::tree::source::Source;
 use homelab_dr::tree::walk::WalkOptions;
 
-use crate::support::every_kind;
+use crate::support::every_kind::{self, Kinds};
 use crate::support::repository::TestRepository;
 
 /// Everything the walk sees of a tree but what a copy cannot keep, with the files' bytes.
@@ -50,16 +50,28 @@ fn assert_same(a: &Path, b: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_with_every_kind_of_entry_comes_back_as_it_was() {
+    come_back(Kinds::Everybodys).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, to make devices and to give files away: lane root"]
+async fn lane_root_a_tree_with_every_kind_of_entry_comes_back_as_it_was() {
+    come_back(Kinds::Roots).await;
+}
+
+async fn come_back(kinds: Kinds) {
     let dir = tempfile::tempdir().unwrap();
     let (source, target) = (dir.path().join("source"), dir.path().join("target"));
     std::fs::create_dir(&source).unwrap();
-    every_kind::build(&source);
+    every_kind::build(&source, kinds);
     let repository = TestRepository::in_memory().await;
     let report = repository.backup(&source, "tree").await;
     assert_eq!(report.record.statistics.problems, 0, "{:?}", report.problems);
     let restored = repository.restore(&report, &target).await;
     assert!(restored.problems.is_empty(), "{:?}", restored.problems);
     assert_same(&source, &target);
+    every_kind::open_up(&source);
+    every_kind::open_up(&target);
 }
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {

@@ -14,6 +14,7 @@ use homelab_dr::repo::RepoError;
 use homelab_dr::store::StoreError;
 use homelab_dr::store::file::FileStore;
 
+use crate::cli::Home;
 use crate::support::files::{noise, picture, scratch};
 use crate::support::repository::{TestRepository, options};
 
@@ -32,15 +33,10 @@ fn run(program: &str, arguments: &[&str], path: &Path) {
 }
 
 impl SmallDisk {
-    /// `None` where nobody may mount; said aloud.
-    fn mount(mebibytes: u32) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("NOT TESTED without root: full disks");
-            return None;
-        }
+    fn mount(mebibytes: u32) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         run("mount", &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "homelab-dr-test"], dir.path());
-        Some(Self { dir })
+        Self { dir }
     }
 
     fn grow(&self, mebibytes: u32) {
@@ -60,8 +56,9 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_onto_a_full_disk_says_so_and_goes_on_when_there_is_space() {
-    let Some(disk) = SmallDisk::mount(20) else { return };
+#[ignore = "needs root, to mount: lane root"]
+async fn lane_root_a_backup_onto_a_full_disk_says_so_and_goes_on_when_there_is_space() {
+    let disk = SmallDisk::mount(20);
     let store = FileStore::create(disk.path("repository")).await.expect("a store");
     let repository = TestRepository::on(Arc::new(store), Arc::new(SystemClock)).await;
     let source = scratch();
@@ -92,8 +89,9 @@ async fn a_backup_onto_a_full_disk_says_so_and_goes_on_when_there_is_space() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restore_onto_a_full_disk_ends_and_leaves_no_half_file() {
-    let Some(disk) = SmallDisk::mount(10) else { return };
+#[ignore = "needs root, to mount: lane root"]
+async fn lane_root_a_restore_onto_a_full_disk_ends_and_leaves_no_half_file() {
+    let disk = SmallDisk::mount(10);
     let source = scratch();
     let source = source.path();
     for n in 0..24 {
@@ -113,4 +111,47 @@ async fn a_restore_onto_a_full_disk_ends_and_leaves_no_half_file() {
     disk.grow(100);
     repository.try_restore(report.record.root, &target).await.expect("there is space now");
     assert!(picture(&target) == whole);
+}
+
+/// What is left of the disk is filled with something else.
+fn fill(disk: &SmallDisk) {
+    use std::io::Write as _;
+    let mut filler = std::fs::File::create(disk.path("filler")).expect("a name needs no space");
+    for block in [1 << 16, 1 << 12, 1] {
+        while filler.write_all(&noise(0, block)).is_ok() {}
+    }
+}
+
+#[test]
+#[ignore = "needs root, to mount: lane root"]
+fn lane_root_a_prune_on_a_full_disk_deletes_what_is_due_and_the_next_goes_on() {
+    let disk = SmallDisk::mount(20);
+    let home = Home::new();
+    let repository = disk.path("repository").display().to_string();
+    let recipient = home.recipient.clone();
+    home.run(&["init", "--repo", &repository, "--recipient", &recipient, "--writer-key", "w"]).exits(0);
+    let run = |args: &[&str]| home.run(&[args, &["--repo", &repository, "--writer-key-file", "w"]].concat());
+    let prune = || run(&["prune", "--grace", "1s", "--yes"]);
+    let backup = |seed: u64| {
+        std::fs::write(home.path("source/noise"), noise(seed, 3 << 20)).unwrap();
+        run(&["backup", "source", "--source", "s"]).exits(0);
+        run(&["forget", "--keep-last", "1", "--yes"]).exits(0);
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    };
+    backup(1);
+    backup(2);
+    assert!(prune().exits(0).out.contains("marked"));
+    backup(3);
+    fill(&disk);
+    let told = prune().exits(5);
+    assert!(told.err.contains("THE STORE IS FULL") && told.err.contains("Run it again"), "{}", told.err);
+    assert!(told.out.contains("deleted ") && !told.out.contains("marked 1"), "{}", told.out);
+    assert!(prune().exits(0).out.contains("marked"), "there is space now");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    fill(&disk);
+    let told = run(&["prune", "--grace", "1s", "--yes", "--json"]).json();
+    assert!(told["outcome"]["deleted"].to_string().contains("packs/"), "{told}");
+    run(&["check", "--read-data"]).exits(0);
+    home.run(&["restore", "latest", "--target", "out", "--repo", &repository, "--identity", "key"]).exits(0);
+    assert!(std::fs::read(home.path("out/noise")).unwrap() == noise(3, 3 << 20));
 }

@@ -137,6 +137,7 @@ impl Scene {
             root: self.report.record.root,
             within: TreePath::root(),
             target: target.to_owned(),
+            spared: Vec::new(),
             selection: Selection::default(),
             overwrite: Overwrite::Changed,
             delete: false,

@@ -20,6 +20,7 @@ use crate::cli::demo::told::{
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
+use crate::cli::output::{count, things};
 use crate::cli::prompt::TerminalPrompt;
 use crate::cli::{private_file, progress};
 use crate::crypto::fingerprint::Fingerprint;
@@ -103,10 +104,11 @@ impl<'a> Stage<'a> {
         display.finish();
         let (files, bytes) = (counters.files_done.load(Ordering::Relaxed), counters.bytes_done.load(Ordering::Relaxed));
         self.detail(&format!(
-            "{} namespaces, {} manifests, {} volumes: {files} files, {}",
-            size.namespaces,
-            size.manifests,
-            size.volumes,
+            "{}, {}, {}: {}, {}",
+            count(size.namespaces, "namespace"),
+            count(size.manifests, "manifest"),
+            count(size.volumes, "volume"),
+            count(files, "file"),
             units::bytes(bytes)
         ));
         Ok(HomelabDocument { size, files, bytes })
@@ -160,10 +162,11 @@ impl<'a> Stage<'a> {
         let backup = self.back_up_all(key).await?;
         for snapshot in &backup.snapshots {
             self.detail(&format!(
-                "{}  {:<22} {:>2} files  {:>9}",
+                "{}  {:<22} {:>2} {:<5}  {:>9}",
                 snapshot.snapshot.get(..8).unwrap_or_default(),
                 snapshot.source,
                 snapshot.files,
+                things(snapshot.files, "file"),
                 units::bytes(snapshot.bytes),
             ));
         }
@@ -237,10 +240,10 @@ impl<'a> Stage<'a> {
         let (objects_searched, found) = attempt::search(&self.places.repository, PLANTED_SECRET.as_bytes())
             .map_err(|error| disk("search the repository", error))?;
         if found > 0 {
-            let what = format!("{found} stored objects hold the password in clear");
+            let what = format!("the password lies in clear in {}", count(found, "stored object"));
             return Err(Failure::new(Exit::Error, what, REPORT));
         }
-        self.detail(&format!("the password in that file: in none of the {objects_searched} stored objects"));
+        self.detail(&format!("the password in that file: in none of {}", count(objects_searched, "stored object")));
         Ok(RefusedDocument { error, objects_searched, objects_with_the_password: found })
     }
 
@@ -258,7 +261,7 @@ impl<'a> Stage<'a> {
         let second = self.back_up_all(key).await?;
         let (all, stored) = (second.sum(|snapshot| snapshot.bytes), second.sum(|snapshot| snapshot.bytes_stored));
         let [files_read, files] = [second.sum(|snapshot| snapshot.files_read), second.sum(|snapshot| snapshot.files)];
-        self.detail(&format!("read {files_read} of {files} files in {:.1} s", second.seconds));
+        self.detail(&format!("read {files_read} of {} in {:.1} s", count(files, "file"), second.seconds));
         let before = first.sum(|snapshot| snapshot.bytes_stored);
         self.detail(&format!(
             "stored {} for all {}; the first time it was {}",
@@ -300,6 +303,7 @@ impl<'a> Stage<'a> {
                 root: snapshot.root,
                 within: TreePath::root(),
                 target: self.target_of(&snapshot.source),
+                spared: Vec::new(),
                 selection: Selection::default(),
                 overwrite: Overwrite::Changed,
                 delete: false,
@@ -318,7 +322,7 @@ impl<'a> Stage<'a> {
         }
         display.finish();
         let time = self.context.clock.now().since(began);
-        self.detail(&format!("{files} files, {} in {}", units::bytes(bytes), seconds(time)));
+        self.detail(&format!("{}, {} in {}", count(files, "file"), units::bytes(bytes), seconds(time)));
         Ok(RecoveredDocument { files, bytes, seconds: time.as_secs_f64() })
     }
 
@@ -344,11 +348,19 @@ impl<'a> Stage<'a> {
         }
         display.finish();
         if let Some(first) = differences.first() {
-            let what =
-                format!("{} entries differ, the first: {} ({})", differences.len(), first.path.display(), first.what);
+            let what = format!(
+                "of {} the first is {} ({})",
+                count(differences.len() as u64, "difference"),
+                first.path.display(),
+                first.what
+            );
             return Err(Failure::new(Exit::Damaged, what, REPORT));
         }
-        self.detail(&format!("{} files, {}: content, mode, owner and time as before", total.0, units::bytes(total.1)));
+        self.detail(&format!(
+            "{}, {}: content, mode, owner and time as before",
+            count(total.0, "file"),
+            units::bytes(total.1)
+        ));
         Ok(VerifiedDocument { files: total.0, bytes: total.1, differences })
     }
 
@@ -366,7 +378,7 @@ impl<'a> Stage<'a> {
             return Err(Failure::new(Exit::Damaged, what, REPORT));
         }
         let counts = report.counts;
-        self.detail(&format!("{} objects, {}: no damage", counts.objects, units::bytes(counts.bytes)));
+        self.detail(&format!("{}, {}: no damage", count(counts.objects, "object"), units::bytes(counts.bytes)));
         Ok(CheckedDocument {
             objects: counts.objects,
             bytes: counts.bytes,

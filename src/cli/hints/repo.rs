@@ -7,6 +7,9 @@ use crate::repo::RepoError;
 const CHECK: &str =
     "run `homelab-dr check --read-data` to see how much is affected; a copy made by `replicate` may hold it intact";
 
+/// The file never changes, and holds nothing that is not known elsewhere.
+const FORMAT: &str = "put back format.json of any copy that `replicate` made, or an older version of it in the bucket: it is the same everywhere and never changes. Without one, make it anew: one line, {\"magic\":\"homelab-dr\",\"version\":1,\"repository\":\"ID\"}, with the id of the repository from the recovery kit";
+
 impl Advise for RepoError {
     fn advice(&self) -> Option<Advice> {
         Some(match self {
@@ -21,10 +24,8 @@ impl Advise for RepoError {
             Self::NotEmpty { .. } => {
                 Advice::new(Exit::Refused, "nothing was changed; take an empty folder or another prefix of the bucket")
             }
-            Self::Format { .. } => Advice::new(
-                Exit::Error,
-                "a later version of homelab-dr may know it; if it is damaged, take format.json from a copy of the repository",
-            ),
+            Self::Version { .. } => Advice::new(Exit::Error, "a later version of homelab-dr may know it"),
+            Self::Format { .. } => Advice::new(Exit::Damaged, FORMAT),
             Self::OtherRepository { .. } => Advice::new(
                 Exit::Key,
                 "the key belongs to another repository, or another repository lies here: see --repo and --writer-key-file",

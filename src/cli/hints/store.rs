@@ -25,7 +25,7 @@ impl Advise for StoreError {
             ),
             Self::Full { .. } => Advice::new(
                 Exit::Unreachable,
-                "make room (`homelab-dr forget` and then `prune`, or a larger quota) and run the same command again: what was stored is used",
+                "make room (`homelab-dr prune` deletes what was marked before, also on a full disk; or take other files away, or a larger quota) and run the same command again: what was stored is used",
             ),
             Self::Locked { until, .. } => Advice::new(
                 Exit::Refused,

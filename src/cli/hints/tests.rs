@@ -54,6 +54,7 @@ fn repo_errors() -> Vec<RepoError> {
         RepoError::NoRepository { store: s() },
         RepoError::NotEmpty { store: s(), example: key() },
         RepoError::Format { store: s(), reason: s() },
+        RepoError::Version { store: s(), reason: s() },
         RepoError::OtherRepository { store: s(), expected: s(), found: s() },
         RepoError::Forged { store: s(), expected: print, found: print },
         RepoError::Epoch { store: s(), epoch: 1, reason: s() },

@@ -19,7 +19,8 @@ Examples:
 /// Prove that an identity opens the repository and content in it, and record when
 ///
 /// An identity that was never tried is a hope. Take it from where it would be taken after a disaster. The record lies in
-/// the repository, sealed; `--list` shows the earlier ones and needs the writer key only.
+/// the repository, sealed; `--list` shows the earlier ones and needs the writer key only. Where nothing can be stored, such as
+/// on a copy that can only be read, it says what was proven and ends with exit code 3; what is damaged ends with 4.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -43,23 +44,43 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     for name in &done.index_damaged {
         context.talk.warn(&format!("{name} cannot be read; run `homelab-dr check --rebuild-index`"));
     }
+    let exit = match (&done.damaged[..], &done.not_recorded) {
+        ([_, ..], _) => Exit::Damaged,
+        ([], Some(_)) => Exit::Problems,
+        ([], None) => Exit::Done,
+    };
     if context.out.json {
         context.out.document(&done)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
+    // What is proven first, whatever comes after it.
+    let always = exit != Exit::Done;
     let recipient = if done.drill.recipient.is_empty() { "an identity" } else { &done.drill.recipient };
-    context.summary(false, &format!("{} opens {}", escape(recipient.as_bytes()), repository.store.address()))?;
+    context.summary(always, &format!("{} opens {}", escape(recipient.as_bytes()), repository.store.address()))?;
     match (&done.file, done.drill.snapshot) {
         (Some(file), Some(id)) => {
             context.summary(
-                false,
+                always,
                 &format!("and read {} of {file} in snapshot {}", units::bytes(done.bytes), id.short()),
             )?;
         }
-        _ => context.say("there is no content yet: hold the drill again after the first backup")?,
+        _ if done.damaged.is_empty() => {
+            context.say("there is no content yet: hold the drill again after the first backup")?;
+        }
+        _ => context.summary(always, "no content was opened, so it proves the keys only")?,
     }
-    context.say("recorded; `homelab-dr check --read-data` with the identity reads everything")?;
-    Ok(Exit::Done)
+    context.out.flush()?;
+    for damaged in &done.damaged {
+        context.talk.warn(damaged);
+    }
+    if !done.damaged.is_empty() {
+        context.talk.warn("the repository is damaged: run `homelab-dr check --read-data` with the identity");
+    }
+    match &done.not_recorded {
+        Some(why) => context.talk.warn(&format!("the drill could not be recorded here: {why}")),
+        None => context.say("recorded; `homelab-dr check --read-data` with the identity reads everything")?,
+    }
+    Ok(exit)
 }
 
 async fn list(context: &mut Context) -> Result<Exit, Failure> {

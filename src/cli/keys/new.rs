@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::private_file;
+use crate::cli::{guard, private_file};
 use crate::crypto::recipients::generate_identity;
 
 const EXAMPLES: &str = "\
@@ -43,6 +43,7 @@ pub(crate) fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let recipient = made.recipient.as_str();
     let text = made.file_text(context.clock.now());
     if let Some(file) = &args.out {
+        guard::refuse_in_repository(context, file)?;
         private_file::create(file, text.expose(), "the identity")?;
         if context.out.json {
             context.out.document(&Document { recipient, identity: None, file: Some(file) })?;

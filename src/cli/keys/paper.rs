@@ -9,7 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
-use crate::cli::private_file;
+use crate::cli::{guard, private_file};
 use crate::crypto::recipients::{Recipient, SecretText};
 use crate::format::record::FORMAT_VERSION;
 use crate::paper::{Identity, Kit, NamedRecipient, Step, render};
@@ -58,6 +58,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     for copy in &args.copy {
         open::parse_address(copy.as_ref())?;
     }
+    if let Some(file) = &args.out {
+        guard::refuse_in_repository(context, file)?;
+    }
     let identity = identity(&args, context)?;
     let with_identity = matches!(identity, Identity::Printed(_));
     let repository = open::with_identity(context, Access::Read).await?;
@@ -65,7 +68,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let address = full_address(context)?;
     let fingerprint = repository.fingerprint().to_string();
     let recipients = repository.recipients().unwrap_or_default();
-    let named = |text: &String| Ok(NamedRecipient { name: String::new(), recipient: Recipient::parse(text)? });
+    // The repository keeps no names. What is known is whose identity is on this sheet.
+    let name = |text: &String| {
+        let here = with_identity && repository.opened_by.as_ref() == Some(text);
+        if here { "identity on this sheet".to_owned() } else { String::new() }
+    };
+    let named = |text: &String| Ok(NamedRecipient { name: name(text), recipient: Recipient::parse(text)? });
     let kit = Kit {
         steps: steps(&address, &fingerprint),
         addresses: [vec![address], args.copy].concat(),
@@ -130,13 +138,13 @@ fn steps(address: &str, fingerprint: &str) -> [Step; 5] {
     let step = |what: &str, command: String| Step { what: what.to_owned(), command };
     [
         step(
-            "Get the program, version above or later, and make it executable.",
+            concat!("Get the program, version ", env!("CARGO_PKG_VERSION"), " or later, and make it executable."),
             "chmod +x homelab-dr; ./homelab-dr --version".to_owned(),
         ),
         step("Prove that the identity opens the repository.", format!("./homelab-dr keys drill {options}")),
         step("See what there is.", format!("./homelab-dr snapshots {options}")),
         step(
-            "Restore the newest snapshot of every source, each into a folder below `restored`.",
+            "Restore the newest snapshot of every source, each into a folder below the folder “restored”.",
             format!("./homelab-dr restore --all --target restored {options}"),
         ),
         step("Look for damage, if something does not come back.", format!("./homelab-dr check --read-data {options}")),

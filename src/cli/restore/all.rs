@@ -12,6 +12,7 @@ use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::guard::InUse;
 use crate::cli::open;
 use crate::cli::output::{count, table};
 use crate::cli::verified;
@@ -74,11 +75,15 @@ pub(super) async fn run(
     args: &Args,
     repository: &Arc<Repository>,
     chain: &Chain,
+    in_use: &InUse,
     context: &mut Context,
 ) -> Result<Exit, Failure> {
     let newest: Vec<&Snapshot> = sources(chain).into_iter().filter_map(|source| chain.newest_of(source)).collect();
     if newest.is_empty() {
         return Err(crate::base::when::SelectError::NoSnapshots.into());
+    }
+    for snapshot in &newest {
+        in_use.refuse_target(&args.target.join(directory(&snapshot.record.source)), false)?;
     }
     let reader = open::reader(context, repository).await?;
     let (mut worst, mut rows, mut cells, mut good) = (Exit::Done, Vec::new(), Vec::new(), Vec::new());
@@ -86,7 +91,8 @@ pub(super) async fn run(
         let source = &snapshot.record.source;
         let name = directory(source);
         context.say(&format!("restoring {} into {}", escape(source.as_bytes()), args.target.join(&name).display()))?;
-        let what = What { snapshot, within: TreePath::root(), target: args.target.join(OsString::from(&name)) };
+        let target = args.target.join(OsString::from(&name));
+        let what = What { snapshot, within: TreePath::root(), target, spared: in_use.paths() };
         let mut cell = vec![escape(source.as_bytes()), snapshot.id.short(), local(snapshot.record.started)];
         let mut row = Row { source: source.clone(), directory: name, exit: 0, error: None, restored: None };
         let exit = match restore(args, &what, repository, &reader, context).await {

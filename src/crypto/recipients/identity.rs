@@ -208,7 +208,8 @@ fn ssh_key(name: &str, text: &str) -> Result<Entry, IdentityError> {
     }
 }
 
-/// Parses an unencrypted age identity file.
+/// Parses an unencrypted age identity file. Spaces within a key mean nothing: it may have been typed in from the recovery
+/// kit, group by group, or copied from its PDF.
 pub(super) fn lines(name: &str, text: &str) -> Result<Vec<Entry>, IdentityError> {
     let mut entries = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -216,9 +217,10 @@ pub(super) fn lines(name: &str, text: &str) -> Result<Vec<Entry>, IdentityError>
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        entries.push(if let Ok(key) = line.parse::<x25519::Identity>() {
+        let key = without_spaces(line);
+        entries.push(if let Ok(key) = key.parse::<x25519::Identity>() {
             Entry::Native(key)
-        } else if let Ok(key) = line.parse::<plugin::Identity>() {
+        } else if let Ok(key) = key.parse::<plugin::Identity>() {
             Entry::Plugin(key)
         } else if Recipient::parse(line).is_ok() {
             return Err(IdentityError::Public { name: name.to_owned(), line: number });
@@ -227,6 +229,13 @@ pub(super) fn lines(name: &str, text: &str) -> Result<Vec<Entry>, IdentityError>
         });
     }
     if entries.is_empty() { Err(IdentityError::Empty { name: name.to_owned() }) } else { Ok(entries) }
+}
+
+/// A key's line without the spaces in it. Reserved before it is filled, so that growing leaves no copy behind.
+fn without_spaces(line: &str) -> Zeroizing<String> {
+    let mut joined = Zeroizing::new(String::with_capacity(line.len()));
+    line.split_whitespace().for_each(|group| joined.push_str(group));
+    joined
 }
 
 /// A new identity and its public half.

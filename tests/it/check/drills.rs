@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use homelab_dr::base::clock::SystemClock;
 use homelab_dr::check::Problem;
+use homelab_dr::crypto::recipients::{NoPrompt, Prompt};
 use homelab_dr::keys::{drill, list_drills};
-use homelab_dr::repo::RepoError;
+use homelab_dr::repo::{RepoError, Repository};
 use homelab_dr::stats::stats;
+use homelab_dr::store::Operation;
+use homelab_dr::store::fault::{Failure, Fault, When};
 
-use super::{Fixture, run};
+use super::{Fixture, names, run};
 use crate::support::repository::TestRepository;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,8 +45,50 @@ async fn a_drill_notices_content_that_does_not_open() {
     bytes.iter_mut().skip(500).step_by(1000).for_each(|byte| *byte ^= 1);
     fixture.place.write(&pack, &bytes);
     let owner = fixture.repository.owner().await;
-    assert!(matches!(drill(&owner, "laptop", &SystemClock).await, Err(RepoError::Blob { .. })));
-    assert_eq!(list_drills(&owner).await.unwrap().0, []);
+    let held = drill(&owner, "laptop", &SystemClock).await.unwrap();
+    assert!(held.damaged[0].contains("does not open: blob "), "{held:?}");
+    assert!(held.drill.id.is_some() == held.drill.snapshot.is_some(), "recorded only if content opened: {held:?}");
+    // No content at all.
+    for name in names(&*fixture.repository.store).await.into_iter().filter(|name| name.starts_with("packs/")) {
+        let mut bytes = fixture.place.read(&name);
+        bytes.iter_mut().skip(200).step_by(50).for_each(|byte| *byte ^= 1);
+        fixture.place.write(&name, &bytes);
+    }
+    let before = list_drills(&owner).await.unwrap().0;
+    let held = drill(&owner, "laptop", &SystemClock).await.unwrap();
+    assert_eq!((held.damaged.len(), held.drill.snapshot, held.drill.id), (3, None, None), "{held:?}");
+    assert_eq!(held.not_recorded.as_deref(), Some("no content could be opened"));
+    assert_eq!(list_drills(&owner).await.unwrap().0, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_tells_of_a_damaged_record_and_goes_on() {
+    let fixture = Fixture::in_memory().await;
+    let snapshots = fixture.repository.snapshots().await;
+    let key = format!("snapshots/{}", snapshots[2].id);
+    let mut bytes = fixture.place.read(&key);
+    bytes[100] ^= 1;
+    fixture.place.write(&key, &bytes);
+    let held = drill(&fixture.repository.owner().await, "laptop", &SystemClock).await.unwrap();
+    assert_eq!(held.damaged.len(), 1);
+    assert!(held.damaged[0].starts_with(&format!("{key} cannot be read: ")), "{held:?}");
+    assert_eq!((held.drill.snapshot, held.not_recorded), (Some(snapshots[1].id), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_on_a_copy_that_can_only_be_read_is_a_proof() {
+    let fixture = Fixture::in_memory().await;
+    let test = &fixture.repository;
+    for failure in [Failure::Denied, Failure::Full, Failure::Permanent] {
+        let full = Fault::only(test.store.clone(), &[Operation::PutNew]);
+        full.fail_from(0, When::Before, failure);
+        let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
+        let pin = Some(test.key.fingerprint());
+        let opened = Repository::open_with_identity(test.store.clone(), &test.identity, &prompt, pin).await.unwrap();
+        let held = drill(&Arc::new(opened.with_store(Arc::new(full))), "laptop", &SystemClock).await.unwrap();
+        assert!(held.not_recorded.is_some_and(|why| why.contains("planned failure")) && held.drill.id.is_none());
+        assert!(held.damaged.is_empty() && held.bytes > 0 && held.drill.snapshot.is_some());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homelab_dr::backup::run_backup;
+use homelab_dr::backup::stdin::run_stdin;
 use homelab_dr::base::clock::{Clock, SystemClock};
 use homelab_dr::base::id::ObjectId;
 use homelab_dr::check::{Problem, Report, Severity, mark_damaged};
+use homelab_dr::format::entry::TreePath;
 use homelab_dr::prune::{Settings, plan_prune, run_prune};
 use homelab_dr::repo::layout;
 use homelab_dr::store::memory::MemoryStore;
@@ -123,6 +125,30 @@ async fn a_rotten_metadata_pack_is_not_built_upon_and_the_run_says_so() {
         lab.all_restore().await;
         assert!(!lab.check().await.is_damaged(), "reread: {reread}");
     }
+}
+
+/// A dump that is the same every night: its list of pieces is a blob that no run of a writer opens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_nobody_opened_is_not_built_upon() {
+    let lab = Lab::new().await;
+    let dump = noise(7, 40 << 20);
+    let name = TreePath::new("dump").unwrap();
+    let back_up = async || {
+        let context = lab.repository.context(lab.repository.writer().await);
+        let options = options(lab.source.path(), "dump");
+        run_stdin(&context, &options, &name, std::io::Cursor::new(dump.clone())).await.expect("a backup")
+    };
+    let first = back_up().await;
+    let pack = lab.pack(2).await;
+    lab.flip(&pack).await;
+    assert!(lab.check().await.is_damaged());
+    let second = back_up().await;
+    assert!(second.record.statistics.bytes_new < 1 << 20, "the content is shared");
+    assert!(lab.repository.try_restore(first.record.root, scratch().path()).await.is_err());
+    let target = scratch();
+    let report = lab.repository.restore(&second, target.path()).await;
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    assert!(std::fs::read(target.path().join("dump")).unwrap() == dump);
 }
 
 #[tokio::test(flavor = "multi_thread")]

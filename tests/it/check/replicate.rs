@@ -146,6 +146,44 @@ async fn damage_at_the_source_does_not_spread_and_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_named_by_its_hash_is_compared_with_it_before_it_is_copied() {
+    let fixture = Fixture::in_memory().await;
+    homelab_dr::keys::drill(&fixture.repository.owner().await, "laptop", &SystemClock).await.unwrap();
+    let source = fixture.repository.store.clone();
+    for prefix in ["access/", "packs/", "index/", "snapshots/", "drills/"] {
+        let object = names(&*source).await.into_iter().find(|name| name.starts_with(prefix)).expect(prefix);
+        let whole = fixture.place.read(&object);
+        let mut bytes = whole.clone();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fixture.place.write(&object, &bytes);
+        let target = empty();
+        let report = copy(&*source, &*target).await.unwrap();
+        let damaged: Vec<_> = report.damaged.iter().map(|damaged| (damaged.object.as_str(), damaged.fault)).collect();
+        assert_eq!(damaged, [(object.as_str(), Wrong::SourceDamaged)]);
+        assert!(!names(&*target).await.contains(&object));
+        fixture.place.write(&object, &whole);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rot_of_a_copy_is_not_seen_by_the_next_copy_and_is_by_its_check() {
+    let fixture = Fixture::in_memory().await;
+    let source = fixture.repository.store.clone();
+    let target = Arc::new(MemoryStore::new(Arc::new(SystemClock)).named("target"));
+    copy(&*source, &*target).await.unwrap();
+    let pack = fixture.object(0, "content pack");
+    let mut bytes = fixture.place.read(&pack);
+    bytes[300] ^= 1;
+    target.plant(&Key::new(pack.clone()).unwrap(), bytes.into());
+    let report = copy(&*source, &*target).await.unwrap();
+    assert_eq!((report.copied, report.damaged.len()), (0, 0), "as the help says: by name and size");
+    let target: Arc<dyn Store> = target;
+    let check = run(&open(&fixture, &target).await.unwrap()).await;
+    assert_eq!(check.findings.iter().map(|finding| finding.object.as_str()).collect::<Vec<_>>(), [pack.as_str()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_sector_at_the_source_does_not_keep_the_rest_from_being_saved() {
     let fixture = Fixture::in_memory().await;
     let target = empty();

@@ -165,6 +165,7 @@ impl Restores {
             root: one.record.root,
             within: TreePath::root(),
             target: target.path().to_owned(),
+            spared: Vec::new(),
             selection: Selection::default(),
             overwrite: Overwrite::Changed,
             delete: false,

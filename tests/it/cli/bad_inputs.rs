@@ -244,3 +244,115 @@ fn what_chooses_nothing_or_copies_to_itself_is_told() {
     let found = home.write(&["find", "x", "--source", "nope"]).exits(0);
     assert!(found.err.contains("no snapshot matches"), "{}", found.err);
 }
+
+#[test]
+fn a_file_without_end_is_read_to_a_limit() {
+    let home = Home::new();
+    home.backup();
+    let endless = "/dev/zero";
+    for (args, what) in [
+        (&["backup", "source", "--source", "x", "--exclude-file", endless][..], "the patterns"),
+        (&["restore", "latest", "--target", "out", "--exclude-file", endless], "the patterns"),
+        (&["keys", "add", "--recipients-file", endless], "the recipients"),
+        (&["init", "--repo", "new", "--writer-key", "w2", "--recipients-file", endless], "the recipients"),
+        (&["keys", "list", "--identity", endless], "the identity"),
+        (&["keys", "paper", "--out", "kit", "--with-identity", "--identity", endless], "the identity"),
+        (&["snapshots", "--writer-key-file", endless], "the writer key"),
+    ] {
+        home.read(args).exits(2).says(&[&format!("/dev/zero is too long to be {what}")]);
+    }
+    assert!(!home.path("new").exists() && !home.path("kit").exists() && !home.path("out").exists());
+    home.write(&["backup", "source", "--source", "x", "--exclude-file", "source"])
+        .exits(2)
+        .says(&["cannot read the patterns"]);
+    std::fs::write(home.path("latin"), b"caf\xe9\n").unwrap();
+    home.write(&["backup", "source", "--source", "x", "--exclude-file", "latin"]).exits(2).says(&["latin is no text"]);
+    // As many lines as a person may have, and from a pipe.
+    std::fs::write(home.path("long"), format!("zeros\n{}", "# much\n".repeat(100_000))).unwrap();
+    home.write(&["backup", "source", "--source", "x", "--exclude-file", "long"]).exits(0);
+    assert!(!home.write(&["ls", "latest:x"]).exits(0).out.contains("zeros"));
+}
+
+#[test]
+fn a_drill_that_cannot_be_recorded_says_what_was_proven() {
+    let home = Home::new();
+    home.backup();
+    // What stands in the way of the record for everybody, root included.
+    std::fs::write(home.path("repo/drills"), "").unwrap();
+    let ran = home.read(&["keys", "drill", "--quiet"]).exits(3);
+    assert!(ran.out.contains(" opens ") && ran.out.contains("and read 6 B of a/b/hello.txt"), "{}", ran.out);
+    assert!(ran.err.contains("the drill could not be recorded here: "), "{}", ran.err);
+    let told = home.read(&["keys", "drill", "--json"]).exits(3).json();
+    assert_eq!((told["bytes"].as_u64(), told["drill"]["id"].as_str()), (Some(6), None), "{told}");
+    assert!(told["not_recorded"].as_str().unwrap().contains("drills"), "{told}");
+    std::fs::remove_file(home.path("repo/drills")).unwrap();
+    // Damage outweighs it, and is told after what holds.
+    let newest = home.backup();
+    std::fs::write(home.path(&format!("repo/snapshots/{newest}")), "rot").unwrap();
+    let ran = home.read(&["keys", "drill"]).exits(4);
+    assert!(ran.out.contains("and read 6 B") && ran.err.contains("recorded; "), "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains(&format!("snapshots/{newest} cannot be read")), "{}", ran.err);
+    assert_eq!(home.read(&["keys", "drill", "--json"]).exits(4).json()["damaged"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_damaged_format_file_is_damage_and_the_advice_mends_it() {
+    let home = Home::new();
+    home.backup();
+    home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
+    let file = home.path("repo/format.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    for damaged in ["", "{", &whole[..40], &whole.replace("homelab", "homelub"), "\u{0}\u{0}"] {
+        std::fs::write(&file, damaged).unwrap();
+        for args in [&["snapshots"][..], &["check"], &["restore", "latest", "--target", "out"]] {
+            home.read(args).exits(4).says(&["format.json in", "is damaged", "put back format.json"]);
+        }
+        home.run(&["replicate", "--to", "copy"]).exits(4).says(&["put back format.json"]);
+        home.run(&["replicate", "--repo", "copy", "--to", "repo"]).exits(4).says(&["cannot be gone on with"]);
+    }
+    std::fs::write(&file, whole.replace(": 1", ": 2")).unwrap();
+    home.write(&["snapshots"]).exits(1).says(&["has version 2", "a later version"]);
+    let id: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    let id = id["repository"].as_str().unwrap();
+    std::fs::write(&file, format!("{{\"magic\":\"homelab-dr\",\"version\":1,\"repository\":\"{id}\"}}\n")).unwrap();
+    home.read(&["check", "--read-data"]).exits(0);
+    home.run(&["replicate", "--to", "copy"]).exits(0);
+}
+
+/// A file that nobody can read, root included: a switch of the kernel that can only be written to, mounted over it.
+struct Unreadable(std::path::PathBuf);
+
+impl Unreadable {
+    fn over(path: std::path::PathBuf) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("NOT TESTED without root: records that the store cannot read");
+            return None;
+        }
+        let switch = "/proc/sys/vm/compact_memory";
+        let mounted = std::process::Command::new("mount").args(["--bind", switch]).arg(&path).status().unwrap();
+        assert!(mounted.success(), "this test mounts: run it as root, or in a container with CAP_SYS_ADMIN");
+        Some(Self(path))
+    }
+}
+
+impl Drop for Unreadable {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn what_forget_shows_is_what_it_does() {
+    let home = Home::new();
+    let first = home.backup();
+    home.backup();
+    let forget = |more: &[&str]| home.write(&[&["forget", "--keep-last", "1"], more].concat());
+    forget(&["--dry-run"]).exits(0);
+    let Some(unreadable) = Unreadable::over(home.path(&format!("repo/snapshots/{first}"))) else { return };
+    let dry = forget(&["--dry-run"]).exits(5).says(&[&first[..8]]);
+    let run = forget(&["--yes"]).exits(5).says(&[&first[..8]]);
+    assert_eq!(dry.err, run.err);
+    assert_eq!(dry.out, "", "nothing is promised");
+    drop(unreadable);
+    forget(&["--yes"]).exits(0);
+}

@@ -1,6 +1,7 @@
 //! What the commands do when nothing is wrong.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
@@ -253,6 +254,40 @@ fn a_removed_identity_on_a_copy_is_told_so_and_never_of_damage() {
 }
 
 #[test]
+fn a_name_is_given_back_as_it_was_printed() {
+    let home = Home::new();
+    let bytes = |name: &[u8]| home.path("source").join(std::ffi::OsStr::from_bytes(name));
+    std::fs::create_dir(bytes(b"d\xff\\x41")).unwrap();
+    let names: [(&[u8], &str); 5] = [
+        (b"d\xff\\x41/in\tside", "d\\xff\\x5cx41/in\\x09side"),
+        (b"r\xe9sum\xe9.txt", "r\\xe9sum\\xe9.txt"),
+        (b"new\nline", "new\\x0aline"),
+        // Letters that only look like an escape, and the file that they would name: the letters go first.
+        (b"disk\\x2duuid", "disk\\x2duuid"),
+        (b"disk-uuid", "disk-uuid"),
+    ];
+    for (name, printed) in names {
+        std::fs::write(bytes(name), printed).unwrap();
+    }
+    home.backup();
+    let listed = home.write(&["ls", "-R", "latest"]).exits(0).out;
+    for (at, (name, printed)) in names.into_iter().enumerate() {
+        assert!(listed.lines().any(|line| line == printed), "{printed} is not in\n{listed}");
+        let there = format!("latest:/{printed}");
+        assert_eq!(home.write(&["ls", &there]).exits(0).out.trim_end(), printed);
+        assert_eq!(home.read(&["cat", &there]).exits(0).out, printed);
+        let target = format!("out-{at}");
+        home.read(&["restore", &there, "--target", &target]).exits(0);
+        let last = name.rsplit(|byte| *byte == b'/').next().unwrap();
+        let restored = home.path(&target).join(std::ffi::OsStr::from_bytes(last));
+        assert_eq!(std::fs::read_to_string(restored).unwrap(), printed);
+    }
+    let directory = home.write(&["ls", "latest:/d\\xff\\x5cx41/"]).exits(0).out;
+    assert_eq!(directory, "d\\xff\\x5cx41/in\\x09side\n");
+    home.write(&["ls", "latest:/no\\xff"]).exits(2).says(&["has no no\\xff"]);
+}
+
+#[test]
 fn an_ssh_key_is_added_and_removed_as_its_file_has_it() {
     let home = Home::new();
     let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN alice@rust\n";
@@ -280,6 +315,14 @@ fn the_recovery_kit_is_private_and_holds_the_identity_only_if_asked() {
         std::fs::metadata(home.path("kit2.html")).unwrap().len()
             > std::fs::metadata(home.path("kit.html")).unwrap().len()
     );
+    // Typed in from the page, the gaps between the groups as spaces.
+    let page = std::fs::read_to_string(home.path("kit2.html")).unwrap();
+    let from = page.find("<span>AGE-SECRET-KEY-1</span>").expect("the secret");
+    let shown = &page[from..from + page[from..].find("</div>").unwrap()];
+    let typed: String = shown.replace("</span>", " ").split('<').map(|part| part.rsplit('>').next().unwrap()).collect();
+    assert_eq!(typed.split_whitespace().count(), 16, "the head and 58 letters in fours: {typed}");
+    std::fs::write(home.path("typed.txt"), typed).unwrap();
+    home.write(&["keys", "list", "--identity", "typed.txt"]).exits(0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod bad_inputs;
 pub mod config;
+mod guards;
 mod happy;
 mod help;
 mod hidden;

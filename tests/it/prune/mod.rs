@@ -3,7 +3,9 @@
 
 mod checkpoints;
 mod commit;
+mod copies;
 mod faults;
+mod full;
 pub(crate) mod gate;
 mod locks;
 mod lost;

@@ -17,8 +17,17 @@ pub const CAPABILITY: [u8; 20] = *b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0
 /// Size of the sparse file: holes at both ends and in the middle.
 pub const SPARSE_BYTES: u64 = 5 * 1024 * 1024 + 123;
 
-/// Fills an empty directory. As root it has everything; else what only root can make is left out, which is said aloud.
-pub fn build(dir: &Path) {
+/// What goes into the directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kinds {
+    /// What everybody may make.
+    Everybodys,
+    /// Also what only root may: device nodes, other owners, capabilities, trusted attributes.
+    Roots,
+}
+
+/// Fills an empty directory.
+pub fn build(dir: &Path, kinds: Kinds) {
     let at = |name: &str| dir.join(name);
     let raw = |name: &[u8]| dir.join(std::ffi::OsStr::from_bytes(name));
     let write = |path: PathBuf, bytes: &[u8]| fs::write(path, bytes).unwrap();
@@ -57,7 +66,7 @@ pub fn build(dir: &Path) {
     attribute(&at("acl-dir"), "system.posix_acl_default", &ACL);
     write(at("acl-dir/inherits"), b"has the directory's default as its own");
 
-    if rustix::process::geteuid().is_root() {
+    if kinds == Kinds::Roots {
         mknodat(CWD, at("null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 3)).unwrap();
         mknodat(CWD, at("loop200"), FileType::BlockDevice, Mode::from_raw_mode(0o660), makedev(7, 200)).unwrap();
         chown(at("large"), Some(1234), Some(5678)).unwrap();
@@ -68,12 +77,10 @@ pub fn build(dir: &Path) {
         write(at("foreign-suid"), b"#!");
         chown(at("foreign-suid"), Some(1234), Some(5678)).unwrap();
         mode(at("foreign-suid"), 0o6755);
-    } else {
-        eprintln!("NOT TESTED without root: device nodes, owners, capabilities, trusted attributes");
     }
     write(at("suid"), b"#!");
     mode(at("suid"), 0o4755);
-    write(at("closed/inside"), b"in a directory that nobody may enter");
+    write(at("closed/inside"), b"in a directory that takes nothing more");
     write(at("read-only"), b"x");
     attribute(&at("read-only"), "user.on-read-only", b"1");
     mode(at("read-only"), 0o444);
@@ -85,8 +92,14 @@ pub fn build(dir: &Path) {
     for directory in ["a", "z/deep/er", "z/deep", "z", "closed"] {
         time(&at(directory), 1_234_567_890, 987_654_321);
     }
-    mode(at("closed"), 0o000);
+    // Root reads what nobody may; its owner could not back it up.
+    mode(at("closed"), if kinds == Kinds::Roots { 0o000 } else { 0o500 });
     time(dir, 1_111_111_111, 1);
+}
+
+/// Lets whoever built it, or restored it, remove it again.
+pub fn open_up(dir: &Path) {
+    fs::set_permissions(dir.join("closed"), Permissions::from_mode(0o700)).unwrap();
 }
 
 /// Gives a path, not what it links to, an mtime.

@@ -90,6 +90,7 @@ impl TestRepository {
             root,
             within: TreePath::root(),
             target: target.to_owned(),
+            spared: Vec::new(),
             selection: homelab_dr::recover::select::Selection::default(),
             overwrite: Overwrite::Changed,
             delete: false,

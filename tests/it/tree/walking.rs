@@ -67,10 +67,8 @@ fn a_tree_deeper_than_directories_are_held_open_is_found_whole() {
 fn a_mount_point_is_kept_empty_with_one_file_system() {
     let dev = |path: &str| fs::metadata(path).map(|meta| meta.dev()).ok();
     let mount = ["/dev/pts", "/dev/shm", "/dev/mqueue"].into_iter().find(|path| dev(path) != dev("/dev"));
-    let Some(mount) = mount.filter(|path| Path::new(path).exists()) else {
-        eprintln!("NOT TESTED: nothing is mounted below /dev on this machine");
-        return;
-    };
+    let mount =
+        mount.filter(|path| Path::new(path).exists()).expect("something is mounted below /dev: a Linux as usual");
     let name = mount.trim_start_matches("/dev/");
     let walk = |one_file_system| {
         let source = Source::new(&["/dev".into()]).unwrap();
