@@ -1,7 +1,7 @@
 //! What holds for any input: trees, chunks, packs and the index against plain models.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use homelab_dr::base::id::{BlobId, ObjectId, SessionId};
 use homelab_dr::base::pool::Pool;
@@ -62,17 +62,25 @@ fn models() -> impl Strategy<Value = Model> {
 /// A repository into which trees are built.
 struct Forest {
     repository: TestRepository,
+    /// Of the trees that were built.
+    roots: Mutex<Vec<TreeRoot>>,
 }
 
 impl Forest {
     async fn new() -> Self {
-        Self { repository: TestRepository::in_memory().await }
+        Self { repository: TestRepository::in_memory().await, roots: Mutex::default() }
     }
 
     /// The tree of a model, and the plaintext bytes of its blobs that were new.
     async fn plant(&self, model: &Model) -> (TreeRoot, u64) {
         let repository = self.repository.writer().await;
         let index = Arc::new(Index::load(&repository).await.unwrap());
+        // As a backup does: what of the earlier trees opens is built upon.
+        let reader = Arc::new(Reader::new(repository.clone(), index.clone()));
+        let earlier = self.roots.lock().unwrap().clone();
+        for root in earlier.first().into_iter().chain(earlier.last()).copied() {
+            entries(&reader, root, &TreePath::root()).await;
+        }
         let writer = Writer::begin(repository, index, self.repository.clock.clone(), None).await.unwrap();
         let mut lane = writer.lane().unwrap();
         let mut builder = TreeBuilder::default();
@@ -82,6 +90,7 @@ impl Forest {
         let root = builder.finish(&writer, &mut lane).unwrap();
         drop(lane);
         let new = writer.new_bytes();
+        self.roots.lock().unwrap().push(root);
         writer.finish().await.unwrap();
         (root, new)
     }
@@ -391,6 +400,11 @@ proptest! {
             let copies = model.get(&id(n)).cloned().unwrap_or_default();
             let found: BTreeSet<_> = index.copies(&id(n)).map(|l| (index.pack(l.pack).expect("known").id, l.offset, l.length)).collect();
             prop_assert_eq!(found, copies.iter().copied().collect::<BTreeSet<_>>());
+            // Metadata counts from when it was opened.
+            let content = |pack: &ObjectId| state(pack).class == PackClass::Content;
+            let usable = copies.iter().any(|(pack, ..)| state(pack).usable && content(pack));
+            prop_assert_eq!(index.find_usable(&id(n)).is_some(), usable);
+            index.copies(&id(n)).for_each(|copy| index.mark_opened(copy.slot));
             prop_assert_eq!(index.find_usable(&id(n)).is_some(), copies.iter().any(|(pack, ..)| state(pack).usable));
             prop_assert_eq!(index.find(&id(n)).is_some(), copies.iter().any(|(pack, ..)| state(pack).present));
         }
