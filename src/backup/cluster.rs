@@ -19,8 +19,12 @@ use crate::cluster::choice::Choice;
 use crate::format::entry::{Content, Entry, FileTime, Kind, Piece, TreePath};
 use crate::format::record::{Statistics, TreeRoot};
 use crate::repo::RepoError;
+use crate::repo::Repository;
 use crate::repo::checkpoint::Checkpointer;
 use crate::repo::commit::{self, Committed};
+use crate::repo::fetch::Reader;
+use crate::repo::index::Index;
+use crate::repo::tree_read::TreeReader;
 use crate::repo::tree_write::TreeBuilder;
 use crate::repo::write::Writer;
 use crate::tree::problem::{Cause, Problem};
@@ -90,6 +94,14 @@ fn newest_below(stored: &BTreeMap<TreePath, Stored>) -> BTreeMap<TreePath, i64> 
     newest
 }
 
+/// Reads the tree of an earlier snapshot: what of it opens is built upon. What does not is noted in the index, and stored again.
+async fn open_tree(repository: &Arc<Repository>, index: &Arc<Index>, root: TreeRoot) {
+    let reader = Arc::new(Reader::new(repository.clone(), index.clone()));
+    if let Ok(mut tree) = TreeReader::open(reader, root, TreePath::root()) {
+        while let Ok(Some(_)) = tree.next().await {}
+    }
+}
+
 /// The directories above `path` that are not above or at `inside`, from the top down.
 fn new_folders(path: &TreePath, inside: &TreePath) -> Vec<TreePath> {
     let mut folders: Vec<TreePath> =
@@ -123,7 +135,11 @@ pub async fn run_cluster(
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
     let index = commit::prepare(&repository).await?;
-    let (_, before) = previous_snapshot(&repository, options).await?;
+    let (previous, before) = previous_snapshot(&repository, options).await?;
+    progress.begin("opening", "");
+    if let Some(previous) = previous {
+        open_tree(&repository, &index, previous.record.root).await;
+    }
     progress.begin("backing up", "object");
     let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();

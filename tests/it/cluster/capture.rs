@@ -92,12 +92,16 @@ async fn every_object_is_there_as_the_server_has_it() {
     );
     assert_eq!(about["missing"], json!([]));
 
+    // Nothing happened: nothing of it is stored but the record.
+    let again = run(&home, &["backup", "--json"]).await.exits(0).json();
+    assert_eq!(again["sources"][0]["statistics"]["bytes_new"], 0, "{again}");
+
     // Another day: what changed is what is new.
     server.make("media", map("app2", &json!({})));
     run(&home, &["backup"]).await.exits(0);
     let snapshots = run(&home, &["snapshots", "--json"]).await.json();
     let ids: Vec<&str> = snapshots["snapshots"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
-    let diff = run(&home, &["diff", ids[0], ids[1]]).await.exits(0).out;
+    let diff = run(&home, &["diff", ids[0], ids[2]]).await.exits(0).out;
     assert!(diff.contains("resources/core/ConfigMap/media/app2.yaml"), "{diff}");
     assert!(!diff.contains("Secret") && !diff.contains("Anvil"), "{diff}");
 }
