@@ -1,5 +1,7 @@
 //! `diff`: what changed between two snapshots.
 
+mod text;
+
 use serde::Serialize;
 
 use crate::base::units;
@@ -11,18 +13,24 @@ use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::select;
 use crate::format::entry::{Content as Stored, Entry, Kind, Piece, escape};
+use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::tree_diff::{Change, Diff};
+use crate::repo::tree_read::pieces;
+
+use text::{Difference, TEXT_BYTES_MAX};
 
 const EXAMPLES: &str = "\
 Examples:
   homelab-dr diff 2026-11-01 latest
+  homelab-dr diff 2026-11-01 latest --text --identity ~/homelab-dr.key
   homelab-dr diff 3f9a2c41 77b0e1d2 --json | jq -r 'select(.change==\"removed\").path'
 
 + is new in TO, - is only in FROM, M is another content, m only another mode, owner, time or
 attribute. ~ was written to or touched, has the same length and was stored anew: small files share
 chunks, and the writer key cannot tell whether the bytes are the same. With an identity they are
-compared, and there is no ~.";
+compared, and there is no ~. With --text the lines that changed are shown as well; of the manifests
+of a cluster without status and bookkeeping.";
 
 /// Show what changed from one snapshot to another
 ///
@@ -35,6 +43,9 @@ pub(crate) struct Args {
     /// The snapshot to compare it with, named in the same ways
     #[arg(value_name = "TO")]
     to: String,
+    /// Show what changed in text files, line by line (needs an identity)
+    #[arg(long)]
+    text: bool,
 }
 
 #[derive(Serialize)]
@@ -44,6 +55,9 @@ struct Document {
     entry: EntryDocument,
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<EntryDocument>,
+    /// With `--text`: the lines that changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 #[derive(Default)]
@@ -65,7 +79,7 @@ enum Content {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = if context.globals.identity_texts()?.is_empty() {
+    let repository = if !args.text && context.globals.identity_texts()?.is_empty() {
         open::repository(context, Access::Read).await?
     } else {
         open::with_identity(context, Access::Read).await?
@@ -85,7 +99,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             Change::Added(_) | Change::Removed(_) => Content::Other,
         };
         if !matches!(&change, Change::Changed(a, b) if known == Content::Same && metadata_is_same(a, b)) {
-            print(&change, known, &mut summary, context)?;
+            let text = match &change {
+                Change::Changed(a, b) if args.text && known == Content::Other => changed_text(&reader, a, b).await?,
+                _ => None,
+            };
+            print(&change, known, text, &mut summary, context)?;
         }
     }
     let touched = match summary.touched {
@@ -162,7 +180,46 @@ async fn bytes_of(reader: &Reader, entry: &Entry) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn print(change: &Change, known: Content, summary: &mut Summary, context: &mut Context) -> Result<(), Failure> {
+/// How the text of a file differs; `None` for what is no file, or too long.
+async fn changed_text(reader: &Reader, a: &Entry, b: &Entry) -> Result<Option<Difference>, Failure> {
+    let fits = |entry: &Entry| matches!(entry.kind, Kind::File { size, .. } if size <= TEXT_BYTES_MAX);
+    if !fits(a) || !fits(b) {
+        return Ok(None);
+    }
+    Ok(Some(text::compare(&b.path, &read(reader, a).await?, &read(reader, b).await?)))
+}
+
+/// The bytes of a file of [`TEXT_BYTES_MAX`] at most.
+async fn read(reader: &Reader, entry: &Entry) -> Result<Vec<u8>, Failure> {
+    let Kind::File { size, content } = &entry.kind else { return Ok(Vec::new()) };
+    let mut bytes = Vec::new();
+    for piece in pieces(reader, content, *size).await? {
+        match piece {
+            Piece::Data { blob, skip, length } => {
+                let chunk = reader.data(&blob).await?;
+                let (start, length) = (skip as usize, length as usize);
+                let part = chunk.get(start..start.saturating_add(length)).ok_or_else(|| RepoError::Tree {
+                    at: entry.path.display(),
+                    reason: "a piece reaches beyond its chunk".to_owned(),
+                })?;
+                bytes.extend_from_slice(part);
+            }
+            Piece::Hole { length } => {
+                let length = usize::try_from(length.min(TEXT_BYTES_MAX)).unwrap_or_default();
+                bytes.resize(bytes.len() + length, 0);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+fn print(
+    change: &Change,
+    known: Content,
+    text: Option<Difference>,
+    summary: &mut Summary,
+    context: &mut Context,
+) -> Result<(), Failure> {
     let (sign, word, entry, before) = match change {
         Change::Added(entry) => ('+', "added", entry, None),
         Change::Removed(entry) => ('-', "removed", entry, None),
@@ -179,14 +236,24 @@ fn print(change: &Change, known: Content, summary: &mut Summary, context: &mut C
     }
     if context.out.json {
         let before = before.map(|before| EntryDocument::of(before));
-        return context.out.document(&Document { change: word, entry: EntryDocument::of(entry), before });
+        let text = text.and_then(|text| if let Difference::Lines(lines) = text { Some(lines) } else { None });
+        return context.out.document(&Document { change: word, entry: EntryDocument::of(entry), before, text });
     }
-    let detail = match before {
+    let mut detail = match before {
         None => entry_line::size(entry).map(units::bytes).unwrap_or_default(),
         Some(before) => difference(before, entry, known),
     };
+    if text == Some(Difference::Bookkeeping) {
+        detail.push_str(", its status or bookkeeping only");
+    }
     let space = if detail.is_empty() { "" } else { "  " };
-    context.out.line(&format!("{sign} {}{space}{detail}", entry_line::path(entry)))
+    context.out.line(&format!("{sign} {}{space}{detail}", entry_line::path(entry)))?;
+    if let Some(Difference::Lines(lines)) = text {
+        for line in lines.lines() {
+            context.out.line(line)?;
+        }
+    }
+    Ok(())
 }
 
 /// What differs, in words.

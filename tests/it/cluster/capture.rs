@@ -1,5 +1,7 @@
 //! What is captured of a cluster, and what is told when something cannot be.
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{home, map, namespace, run};
@@ -36,12 +38,7 @@ async fn cluster() -> KubeServer {
     server.make("", role);
     let [definition, object] = custom();
     server.make("", definition);
-    server
-        .until("the custom kind is served", |state| {
-            let definition = state.object("customresourcedefinitions.apiextensions.k8s.io", "", "anvils.acme.example");
-            definition.is_some_and(|object| object["status"]["conditions"].to_string().contains("Established"))
-        })
-        .await;
+    server.until("the custom kind is served", |state| state.kind("acme.example/v1", "Anvil").is_some()).await;
     server.make("", object);
     server.make("media", json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "noise"}, "involvedObject": {"namespace": "media"}}));
     server
@@ -104,6 +101,15 @@ async fn every_object_is_there_as_the_server_has_it() {
     let diff = run(&home, &["diff", ids[0], ids[2]]).await.exits(0).out;
     assert!(diff.contains("resources/core/ConfigMap/media/app2.yaml"), "{diff}");
     assert!(!diff.contains("Secret") && !diff.contains("Anvil"), "{diff}");
+
+    // Like a git diff: what somebody changed, and not what changes with it.
+    let maps: Api<ConfigMap> = Api::namespaced(crate::kube::client(&server), "media");
+    let change = Patch::Merge(json!({"data": {"on": "no"}}));
+    maps.patch("app", &PatchParams::default(), &change).await.unwrap();
+    run(&home, &["backup"]).await.exits(0);
+    let diff = run(&home, &["diff", ids[2], "latest", "--text"]).await.exits(0).out;
+    assert!(diff.contains("-  \"on\": \"yes\"\n+  \"on\": \"no\"\n"), "{diff}");
+    assert!(!diff.contains("resourceVersion"), "{diff}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

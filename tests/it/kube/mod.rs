@@ -28,7 +28,7 @@ fn client_with(server: &KubeServer, token: &str) -> kube::Client {
 }
 
 /// The administrator's client.
-fn client(server: &KubeServer) -> kube::Client {
+pub(crate) fn client(server: &KubeServer) -> kube::Client {
     client_with(server, &server.token())
 }
 

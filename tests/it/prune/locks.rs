@@ -91,9 +91,17 @@ async fn what_is_needed_stays_locked_by_prune_and_by_writers() {
     assert_eq!(world.prune().await.locks.extended, 0, "once is enough");
     world.pass(DAY * 20);
     let again = world.backup(&["keep"]).await;
+    let mut metadata = Vec::new();
     for name in world.names("packs/").await {
-        let held = world.store.retention(&Key::new(name).expect("a key")).await.expect("a lock");
-        assert!(held.expect("locked") >= world.clock.now().after(LOCK / 2));
+        let key = Key::new(name).expect("a key");
+        let held = world.store.retention(&key).await.expect("a lock").expect("locked");
+        let is_held = held >= world.clock.now().after(LOCK / 2);
+        match world.store.get(&key).await.expect("a pack")[1] {
+            1 => assert!(is_held, "content that the writer builds upon"),
+            _ => metadata.push(is_held),
+        }
     }
+    // The writer had not opened the first metadata, and stored its own.
+    assert_eq!(metadata.iter().filter(|is_held| **is_held).count(), 1, "{metadata:?}");
     assert!(world.read_all().await.contains_key(&again));
 }
