@@ -134,6 +134,8 @@ pub async fn run_cluster(
 ) -> Result<(BackupReport, Captured), BackupError> {
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
+    progress.begin("asking the cluster", "");
+    let version = cluster.version().await?;
     let index = commit::prepare(&repository).await?;
     let (previous, before) = previous_snapshot(&repository, options).await?;
     progress.begin("opening", "");
@@ -148,7 +150,7 @@ pub async fn run_cluster(
         let (writer, progress) = (writer.clone(), progress.clone());
         spawn_blocking(move || store(&writer, taken, &progress))
     };
-    let captured = capture(cluster, choice, &items, &cancel).await;
+    let captured = capture(cluster, &version, choice, &items, &cancel).await;
     drop(items);
     let stored = join(stored, "storing manifests").await;
     let writer = Arc::try_unwrap(writer).map_err(|_| RepoError::Worker { what: "the pipeline" })?;

@@ -104,9 +104,10 @@ pub enum CaptureError {
     Unwanted,
 }
 
-/// Reads every object that the choice takes and gives it to `items`.
+/// Reads every object that the choice takes and gives it to `items`. `version` is the cluster's, for the document about it.
 pub async fn capture(
     cluster: &dyn Cluster,
+    version: &str,
     choice: &Choice,
     items: &Sender<Item>,
     cancel: &Arc<Cancel>,
@@ -132,7 +133,7 @@ pub async fn capture(
         captured.rows.push(row);
     }
     let path = TreePath::new(ABOUT).unwrap_or_else(|_| TreePath::root());
-    let text = manifest::write(&captured.about(&cluster.version().await?));
+    let text = manifest::write(&captured.about(version));
     items.send(Item::Document { path, text, created: 0 }).await.map_err(|_| CaptureError::Unwanted)?;
     Ok(captured)
 }

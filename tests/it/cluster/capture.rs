@@ -167,25 +167,50 @@ async fn a_server_in_trouble_is_asked_again() {
     assert_eq!(server.faults(|faults| faults.waiting()), 0, "it met the faults");
 }
 
+/// A kubeconfig of a service account that may do what a role of the cluster allows.
+async fn kubeconfig_of(server: &KubeServer, role: Value) -> String {
+    let reference =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]});
+    server.make("", role);
+    server.make("media", json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "backup"}}));
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "backup"},
+        "roleRef": reference, "subjects": [{"kind": "ServiceAccount", "name": "backup", "namespace": "media"}],
+    });
+    server.make("", binding);
+    let token = crate::kube::token_of(server, "media", "backup").await;
+    server.kubeconfig().replace(&server.token(), &token)
+}
+
+/// A marked block of docs/cluster.md.
+fn block(mark: &str) -> String {
+    let (_, rest) = include_str!("../../../docs/cluster.md").split_once(mark).expect("the block is marked");
+    rest.split_once("\n```").expect("closed").0.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_in_the_documents_suffice() {
+    let server = cluster().await;
+    let home = home(&server, "");
+    let role = serde_saphyr::from_str(&block("```yaml rights\n")).expect("a manifest");
+    std::fs::write(home.path("kubeconfig"), kubeconfig_of(&server, role).await).unwrap();
+    run(&home, &["backup"]).await.exits(0);
+}
+
+#[test]
+fn the_example_in_the_documents_is_right() {
+    let read = crate::configuration::read(block("```yaml sources\n").as_bytes());
+    assert_eq!(read.config.unwrap_or_else(|| panic!("{:?}", read.findings)).sources.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_that_may_not_be_read_is_told_and_the_rest_is_there() {
     let server = cluster().await;
     let rule =
         json!({"apiGroups": ["*"], "resources": ["configmaps", "namespaces", "anvils"], "verbs": ["get", "list"]});
-    server.make("", json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "some"}, "rules": [rule]}));
-    server.make("media", json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "backup"}}));
-    server.make(
-        "",
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "some"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "some"},
-            "subjects": [{"kind": "ServiceAccount", "name": "backup", "namespace": "media"}],
-        }),
-    );
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "some"}, "rules": [rule]});
     let home = home(&server, "");
-    let token = crate::kube::token_of(&server, "media", "backup").await;
-    let theirs = server.kubeconfig().replace(&server.token(), &token);
-    std::fs::write(home.path("kubeconfig"), theirs).unwrap();
+    std::fs::write(home.path("kubeconfig"), kubeconfig_of(&server, role).await).unwrap();
     let ran = run(&home, &["backup"]).await.exits(3);
     assert!(
         ran.err.contains("listing resources/core/Secret: ") && ran.err.contains("cannot list resource"),
@@ -206,6 +231,8 @@ async fn no_cluster_no_snapshot_and_the_other_sources_go_on() {
     let more = "  files: {path: {paths: [DIR/source]}}\n";
     let text = std::fs::read_to_string(home.path("homelab-dr.yaml")).unwrap();
     std::fs::write(home.path("homelab-dr.yaml"), text + &more.replace("DIR", home.dir().to_str().unwrap())).unwrap();
+    let sessions = || std::fs::read_dir(home.path("repo/sessions")).unwrap().count();
+    let before = sessions();
     for (kubeconfig, says) in [
         (server.kubeconfig().replace(&server.token(), "wrong"), "(401)"),
         ("clusters: [".to_owned(), "no access to a cluster"),
@@ -215,6 +242,7 @@ async fn no_cluster_no_snapshot_and_the_other_sources_go_on() {
         let ran = run(&home, &["backup"]).await.exits(1).says(&[says]);
         assert!(ran.out.contains("FAILED") && ran.out.contains("files    path"), "{}", ran.out);
     }
+    assert_eq!(sessions() - before, 3, "those of the files: nothing is begun before the cluster answers");
     let sources: Vec<String> = {
         let listed = run(&home, &["snapshots", "--json"]).await.json();
         listed["snapshots"].as_array().unwrap().iter().map(|s| s["source"].to_string()).collect()

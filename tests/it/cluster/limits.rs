@@ -32,7 +32,7 @@ async fn a_group_that_does_not_answer_is_named() {
         documents
     });
     let begun = Instant::now();
-    let captured = capture(&api, &Choice::default(), &items, &Arc::new(Cancel::default())).await.unwrap();
+    let captured = capture(&api, "v1.36.0", &Choice::default(), &items, &Arc::new(Cancel::default())).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     drop(items);
     assert!(counting.await.unwrap() > 10);
