@@ -1,6 +1,7 @@
 //! `restore`: files of a snapshot into a directory.
 
 mod all;
+mod cluster;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,7 +30,9 @@ Examples:
   homelab-dr restore --all --target /srv/restored --identity ~/homelab-dr.key
   homelab-dr restore latest:photos --target /srv/photos --identity ~/homelab-dr.key
   homelab-dr restore latest:photos:2026/summer --target ~/summer --include '*.jpg'
-  homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run";
+  homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run
+  homelab-dr restore latest:cluster --cluster --kubeconfig ~/.kube/new --plan
+  homelab-dr restore latest:cluster --cluster --include 'media/*/*' --namespace media=media-copy";
 
 /// Deleted entries that a question names.
 const DELETED_SHOWN: usize = 20;
@@ -50,7 +53,13 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["snapshot", "delete"])]
     all: bool,
     /// The directory to restore into, made if it is not there; what lies in PATH comes directly below it
-    #[arg(long, value_name = "DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "cluster",
+        default_value = "",
+        hide_default_value = true
+    )]
     target: PathBuf,
     /// Only what matches this pattern, and everything below it; may be repeated. A pattern with a slash counts from the top of
     /// the snapshot, also when a PATH is given, and so do those of --exclude
@@ -64,7 +73,7 @@ pub(crate) struct Args {
     /// Remove from the target what the snapshot does not have; asks first. What --include and --exclude leave out stays
     #[arg(long)]
     delete: bool,
-    /// Do not ask before --delete removes something
+    /// Do not ask before --delete removes something, or --cluster writes
     #[arg(long, short)]
     yes: bool,
     /// Write runs of zeros as holes, also where the source had none
@@ -74,8 +83,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_owner: bool,
     /// Show what would be done, and change nothing
-    #[arg(long, short = 'n')]
+    #[arg(long, short = 'n', visible_alias = "plan")]
     dry_run: bool,
+    #[command(flatten)]
+    cluster: cluster::ClusterArgs,
 }
 
 /// When a file that is there is replaced.
@@ -117,6 +128,9 @@ struct What<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    if args.cluster.cluster {
+        return cluster::run(&args, context).await;
+    }
     let repository = open::with_identity(context, Access::Verify).await?;
     let chain = open::chain(context, &repository).await?;
     let Some(given) = &args.snapshot else { return all::run(&args, &repository, &chain, context).await };

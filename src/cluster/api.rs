@@ -1,6 +1,6 @@
 //! A real cluster, by its API server.
 
-mod objects;
+pub mod objects;
 
 use std::path::Path;
 use std::time::Duration;

@@ -89,13 +89,17 @@ mod tests {
 
     #[test]
     fn what_every_server_gives_is_no_difference() {
-        let desired = json!({"metadata": {"name": "x"}, "spec": {"template": {"metadata": {"creationTimestamp": null}}}});
+        let desired =
+            json!({"metadata": {"name": "x"}, "spec": {"template": {"metadata": {"creationTimestamp": null}}}});
         let live = json!({
             "metadata": {"name": "x", "uid": "u", "resourceVersion": "1", "creationTimestamp": "t", "managedFields": [], "generation": 1},
             "spec": {"template": {"metadata": {}}}, "status": {"replicas": 1},
         });
         assert_eq!(differences(&kind("apps", "Deployment"), &desired, &live), Vec::<String>::new());
-        assert_eq!(differences(&kind("example.org", "Thing"), &desired, &live), ["spec.template.metadata.creationTimestamp"]);
+        assert_eq!(
+            differences(&kind("example.org", "Thing"), &desired, &live),
+            ["spec.template.metadata.creationTimestamp"]
+        );
     }
 
     #[test]

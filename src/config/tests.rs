@@ -131,7 +131,10 @@ fn source(text: &str, says: &str) {
 fn sources_that_are_wrong() {
     source("{}", "2:6 sources.a has no kind | give it one of: path, command");
     source("{path: {paths: [/a]}, command: {argv: [x], file: y}}", "sources.a is path and command at once");
-    source("{pvc: {namespace: media}}", "unknown field \"pvc\" in sources.a | fields here are: path, command, resources, tags");
+    source(
+        "{pvc: {namespace: media}}",
+        "unknown field \"pvc\" in sources.a | fields here are: path, command, resources, tags",
+    );
     source("{comand: {}}", "did you mean \"command\"?");
     source("/srv", "sources.a: fields are expected here, and this is text");
     source("", "sources.a: fields are expected here, and this is nothing | write them below, indented");

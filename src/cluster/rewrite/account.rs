@@ -54,14 +54,14 @@ mod tests {
             "metadata": {"name": "app"}, "secrets": [{"name": "app-token-x2x2x"}, {"name": "mine"}], "imagePullSecrets": [{"name": "registry"}],
         });
         account(&mut object);
-        let expected =
-            json!({"metadata": {"name": "app"}, "secrets": [{"name": "mine"}], "imagePullSecrets": [{"name": "registry"}]});
+        let expected = json!({"metadata": {"name": "app"}, "secrets": [{"name": "mine"}], "imagePullSecrets": [{"name": "registry"}]});
         assert_eq!(object, expected);
     }
 
     #[test]
     fn a_token_secret_of_a_persons_making_loses_the_token_and_keeps_its_account() {
-        let annotations = json!({"kubernetes.io/service-account.name": "app", "kubernetes.io/service-account.uid": "u"});
+        let annotations =
+            json!({"kubernetes.io/service-account.name": "app", "kubernetes.io/service-account.uid": "u"});
         let data = json!({"token": "dA==", "ca.crt": "Yw==", "namespace": "bg==", "extra": "eA=="});
         let mut object = json!({"metadata": {"annotations": annotations}, "type": TOKEN, "data": data});
         secret(&mut object);

@@ -126,7 +126,10 @@ mod tests {
     fn objects_and_the_namespace_itself_get_the_new_name() {
         let object = json!({"metadata": {"name": "media", "namespace": "media"}});
         assert_eq!(mapped("", "Secret", object), json!({"metadata": {"name": "media", "namespace": "copy"}}));
-        assert_eq!(mapped("", "Namespace", json!({"metadata": {"name": "media"}})), json!({"metadata": {"name": "copy"}}));
+        assert_eq!(
+            mapped("", "Namespace", json!({"metadata": {"name": "media"}})),
+            json!({"metadata": {"name": "copy"}})
+        );
         let other = json!({"metadata": {"name": "x", "namespace": "other"}});
         assert_eq!(mapped("", "Secret", other.clone()), other);
     }

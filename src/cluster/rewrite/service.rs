@@ -167,7 +167,10 @@ mod tests {
         let dns = json!({"spec": {"ports": [{"port": 53, "protocol": "TCP", "nodePort": 30053}, {"port": 53, "protocol": "UDP", "nodePort": 30053}]}});
         let mut own = dns.clone();
         strip(&mut own, &chosen_ports(&dns, &[owned(&ports)]));
-        assert_eq!(own["spec"]["ports"], json!([{"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP", "nodePort": 30053}]));
+        assert_eq!(
+            own["spec"]["ports"],
+            json!([{"port": 53, "protocol": "TCP"}, {"port": 53, "protocol": "UDP", "nodePort": 30053}])
+        );
     }
 
     #[test]

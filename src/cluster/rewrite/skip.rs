@@ -179,7 +179,8 @@ fn has_ended(kind: &Kind, object: &Value) -> bool {
             let conditions = items(object, &["status", "conditions"]).iter();
             at(object, &["status", "completionTime"]).is_string()
                 || conditions.into_iter().any(|condition| {
-                    matches!(text(condition, &["type"]), "Complete" | "Failed") && text(condition, &["status"]) == "True"
+                    matches!(text(condition, &["type"]), "Complete" | "Failed")
+                        && text(condition, &["status"]) == "True"
                 })
         }
         _ => false,
@@ -217,7 +218,11 @@ mod tests {
     use super::*;
 
     fn kind(group: &str, name: &str) -> Kind {
-        let plural = if name.ends_with('s') { format!("{}es", name.to_lowercase()) } else { format!("{}s", name.to_lowercase()) };
+        let plural = if name.ends_with('s') {
+            format!("{}es", name.to_lowercase())
+        } else {
+            format!("{}s", name.to_lowercase())
+        };
         Kind {
             group: group.into(),
             resource: plural.replace("endpointses", "endpoints"),
@@ -252,7 +257,11 @@ mod tests {
             ("acme.cert-manager.io", "Order"),
             ("wgpolicyk8s.io", "PolicyReport"),
         ] {
-            assert_eq!(why(group, name, &json!({"metadata": {"name": "x"}})), Some(Skip::OfTheMoment), "{name}.{group}");
+            assert_eq!(
+                why(group, name, &json!({"metadata": {"name": "x"}})),
+                Some(Skip::OfTheMoment),
+                "{name}.{group}"
+            );
         }
         assert_eq!(why("example.org", "Event", &json!({"metadata": {"name": "x"}})), None);
     }
@@ -268,8 +277,16 @@ mod tests {
             ("", "ConfigMap", named("kube-public", "cluster-info")),
             ("", "Secret", named("kube-system", "nas.node-password.k3s")),
             ("scheduling.k8s.io", "PriorityClass", json!({"metadata": {"name": "system-node-critical"}})),
-            ("rbac.authorization.k8s.io", "ClusterRole", json!({"metadata": {"name": "view", "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}}})),
-            ("apiregistration.k8s.io", "APIService", json!({"metadata": {"name": "v1.", "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}}})),
+            (
+                "rbac.authorization.k8s.io",
+                "ClusterRole",
+                json!({"metadata": {"name": "view", "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}}}),
+            ),
+            (
+                "apiregistration.k8s.io",
+                "APIService",
+                json!({"metadata": {"name": "v1.", "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}}}),
+            ),
         ] {
             assert_eq!(why(group, kind, &object), Some(Skip::MadeByTheCluster), "{object}");
         }

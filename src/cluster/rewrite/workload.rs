@@ -119,8 +119,7 @@ mod tests {
         });
         job(&mut object);
         let labels = json!({"app": "x"});
-        let expected =
-            json!({"metadata": {"name": "j", "labels": labels}, "spec": {"template": {"metadata": {"labels": labels}}}});
+        let expected = json!({"metadata": {"name": "j", "labels": labels}, "spec": {"template": {"metadata": {"labels": labels}}}});
         assert_eq!(object, expected);
     }
 
