@@ -116,7 +116,7 @@ pub fn place(kind: &Kind, object: &Value, converted: &dyn Fn(&Kind) -> bool) -> 
         ("apps", "ReplicaSet") | ("", "ReplicationController") => (Stage::Workloads, 1),
         ("apps", _) => (Stage::Workloads, 2),
         ("batch", _) => (Stage::Workloads, 3),
-        ("policy", "PodDisruptionBudget") | ("autoscaling", _) | ("keda.sh", _) => first(Stage::Watchers),
+        ("policy", "PodDisruptionBudget") | ("autoscaling" | "keda.sh", _) => first(Stage::Watchers),
         (group, _) if GATES.contains(&group) => first(Stage::Gates),
         _ if converted(kind) => first(Stage::Converted),
         _ => first(Stage::Others),

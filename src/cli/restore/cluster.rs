@@ -148,13 +148,11 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
 }
 
 async fn target(args: &ClusterArgs) -> Result<Box<dyn Cluster>, Failure> {
-    Ok(match &args.into_folder {
-        Some(folder) => Box::new(Folder::open(folder).map_err(RecoverError::from)?),
-        None => {
-            let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await;
-            Box::new(api.map_err(RecoverError::from)?)
-        }
-    })
+    if let Some(folder) = &args.into_folder {
+        return Ok(Box::new(Folder::open(folder).map_err(RecoverError::from)?));
+    }
+    let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await;
+    Ok(Box::new(api.map_err(RecoverError::from)?))
 }
 
 /// Reads the snapshot and the target, and decides.

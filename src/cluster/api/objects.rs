@@ -56,10 +56,9 @@ impl Api {
             // Too many requests: this one was not even looked at.
             let untouched = matches!(failed.0, ClusterError::Refused { status: 429, .. });
             let unsure = matches!(failed.0, ClusterError::Silent { .. }) || (failed.0.may_pass() && !untouched);
-            if failed.0.is_conflict() || (unsure && how == How::Really) {
-                if let Some(found) = self.object(kind, namespace, name).await? {
-                    return Ok(Created::Found(found));
-                }
+            let may_be_there = failed.0.is_conflict() || (unsure && how == How::Really);
+            if may_be_there && let Some(found) = self.object(kind, namespace, name).await? {
+                return Ok(Created::Found(found));
             }
             patience.wait(failed).await?;
         }
@@ -78,8 +77,8 @@ impl Api {
         name: &str,
         patch: &Value,
     ) -> Result<Value, ClusterError> {
-        let path = with_query(&kind.address(namespace, Some(name)), How::Really);
-        let asked = Asked { method: Method::PATCH, path, content: Some((MERGE_PATCH, bytes(patch))) };
+        let address = with_query(&kind.address(namespace, Some(name)), How::Really);
+        let asked = Asked { method: Method::PATCH, path: address, content: Some((MERGE_PATCH, bytes(patch))) };
         parse(&asked, &self.patiently(&asked).await?)
     }
 }

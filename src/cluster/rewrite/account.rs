@@ -19,7 +19,7 @@ pub(super) fn account(object: &mut Value) {
         let name = text(entry, &["name"]);
         name.starts_with(&tokens) || name.starts_with(&pulls)
     };
-    take_items(object, &["secrets"], &is_made);
+    take_items(object, &["secrets"], is_made);
     take_items(object, &["imagePullSecrets"], |entry| text(entry, &["name"]).starts_with(&pulls));
 }
 

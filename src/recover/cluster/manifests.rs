@@ -146,7 +146,7 @@ fn understand(texts: Vec<(TreePath, Vec<u8>)>, manifests: &mut Manifests) {
     let kinds = kinds_of(&about);
     manifests.is_cluster = !kinds.is_empty();
     for (path, bytes) in texts {
-        if !path.names().next().is_some_and(|name| name == RESOURCES.as_bytes()) {
+        if path.names().next().is_none_or(|name| name != RESOURCES.as_bytes()) {
             continue;
         }
         let folder = path.parent().and_then(|folder| folder.parent());

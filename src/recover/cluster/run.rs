@@ -52,7 +52,7 @@ pub struct Running<'a> {
 
 /// What became of a step so far.
 enum State {
-    Written { without_owners: Vec<String> },
+    Written { without_owners: Vec<String>, linked: bool },
     Over(Outcome),
 }
 
@@ -91,6 +91,10 @@ impl Run<'_> {
                 if let Some(done) = stage {
                     self.wait_for(done, number).await;
                 }
+                if step.stage == Stage::Gates {
+                    // From here on every change may be refused.
+                    self.link(&mut states).await;
+                }
                 stage = Some(step.stage);
             }
             if self.running.cancel.is_cancelled() {
@@ -98,7 +102,7 @@ impl Run<'_> {
                 break;
             }
             match self.step(step).await {
-                Ok(state) => states.push(state),
+                Ok(done) => states.push(done),
                 Err(Failed::Refused(why)) => states.push(State::Over(Outcome::Refused { why })),
                 Err(Failed::Otherwise(why)) => {
                     self.stop(step, why);
@@ -132,7 +136,9 @@ impl Run<'_> {
             Fate::Undecided => return Ok(State::Over(Outcome::NotReached)),
         };
         self.owners.know(&step.rewritten.uid, &live);
-        Ok(State::Written { without_owners: Vec::new() })
+        // Those that were there already were named when it was created; not so when it was there itself.
+        let linked = step.rewritten.owners.is_empty() || (step.fate.creates() && owners.missing.is_empty());
+        Ok(State::Written { without_owners: Vec::new(), linked })
     }
 
     /// After a stage: what the next ones rest on. What does not come up in time is told; what rests on it will be refused by itself.
@@ -184,20 +190,23 @@ impl Run<'_> {
     async fn link(&mut self, states: &mut [State]) {
         let acting = Acting { cluster: self.running.cluster };
         for (step, state) in self.plan.steps.iter().zip(states) {
-            let State::Written { without_owners } = state else { continue };
-            if step.rewritten.owners.is_empty() {
+            let State::Written { without_owners, linked } = state else { continue };
+            if *linked {
                 continue;
             }
             let namespace = step.object.namespace.as_deref();
             let looked = self.owners.look(self.running.cluster, &step.rewritten.owners, namespace).await;
             let owners = self.owners.resolve(&step.rewritten.owners);
             without_owners.clone_from(&owners.missing);
-            let linked = match looked {
+            let done = match looked {
                 Ok(()) => acting.link(step, &owners).await,
                 Err(error) => Err(error.into()),
             };
-            let why = match linked {
-                Ok(()) => continue,
+            let why = match done {
+                Ok(()) => {
+                    *linked = owners.missing.is_empty();
+                    continue;
+                }
                 Err(Failed::Refused(why) | Failed::Otherwise(why)) => why,
                 Err(Failed::Away(error)) => told(&error),
             };
@@ -211,7 +220,7 @@ impl Run<'_> {
         for (step, state) in self.plan.steps.iter().zip(states) {
             let outcome = match state {
                 State::Over(outcome) => outcome,
-                State::Written { without_owners } => self.judge(step, without_owners).await,
+                State::Written { without_owners, .. } => self.judge(step, without_owners).await,
             };
             self.report.rows.push(Row { object: step.object.clone(), stage: step.stage, outcome });
         }

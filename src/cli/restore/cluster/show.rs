@@ -1,6 +1,7 @@
 //! The plan and the report as text.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use crate::cli::context::{Context, local};
 use crate::cli::failure::Failure;
@@ -49,9 +50,8 @@ fn note(step: &Step) -> String {
         notes.push("needed by what was chosen".to_owned());
     }
     match &step.fate {
-        Fate::Create { trial: Trial::Later(why) } => notes.push(why.clone()),
         Fate::Replace { differs } | Fate::Keep { differs } => notes.push(format!("differs in {}", differs.join(", "))),
-        Fate::Conflict { why } => notes.push(why.clone()),
+        Fate::Create { trial: Trial::Later(why) } | Fate::Conflict { why } => notes.push(why.clone()),
         Fate::Finish => notes.push("an earlier run did not come to its end".to_owned()),
         Fate::Fill => notes.push("as the cluster made it".to_owned()),
         _ => {}
@@ -206,7 +206,7 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
         ("not reached", of(|outcome| matches!(outcome, Outcome::NotReached))),
     ];
     for (what, number) in rest.into_iter().filter(|(_, number)| *number > 0) {
-        text.push_str(&format!("; {number} {what}"));
+        let _ = write!(text, "; {number} {what}");
     }
     context.summary(!report.is_well(), &text)
 }
