@@ -37,7 +37,7 @@ Examples:
 /// Deleted entries that a question names.
 const DELETED_SHOWN: usize = 20;
 
-/// Restore files of a snapshot into a directory (needs an identity)
+/// Restore files of a snapshot into a directory, or objects into a cluster (needs an identity)
 ///
 /// Every byte is checked against its id before it is written, and a file gets its times and owner when it is whole. After
 /// an interruption run it again: it goes on. What could not be re-applied, such as owners without root, is listed and

@@ -175,7 +175,11 @@ async fn look(
     }
     context.progress.begin("looking at the cluster", "");
     let display = progress::show(context);
-    let planned = plan(cluster, manifests, options).await;
+    // Nothing is written yet: it can be left wherever it is.
+    let planned = tokio::select! {
+        planned = plan(cluster, manifests, options) => planned,
+        () = context.cancel.cancelled() => return Err(Failure::Interrupted),
+    };
     display.finish();
     Ok(planned.map_err(RecoverError::from)?)
 }

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const KEEPS: &str = "customresourcedefinitions.apiextensions.k8s.io";
-
 /// A custom kind in namespaces.
 fn definition() -> Value {
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
@@ -29,15 +27,10 @@ fn service(name: &str, spec: &Value) -> Value {
 pub(super) async fn homelab() -> KubeServer {
     let server = server().await;
     let mut media = namespace("media");
-    media["metadata"]["labels"] = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    media["metadata"]["labels"] = json!({"pod-security.kubernetes.io/enforce": "baseline"});
     server.make("", media);
     server.make("", definition());
-    server
-        .until("the custom kind is served", |state| {
-            let definition = state.object(KEEPS, "", "anvils.acme.example");
-            definition.is_some_and(|object| object["status"]["conditions"].to_string().contains("Established"))
-        })
-        .await;
+    server.until("the custom kind is served", |state| state.kind("acme.example/v1", "Anvil").is_some()).await;
     let mut anvil = json!({"apiVersion": "acme.example/v1", "kind": "Anvil", "metadata": {"name": "big", "finalizers": ["acme.example/forge"]}});
     anvil["spec"] = json!({"weight": 1.5, "nothing": null, "big": 9_007_199_254_740_993_u64});
     let anvil = server.make("media", anvil);

@@ -27,7 +27,7 @@ async fn a_copy_comes_up_beside_the_original_and_refers_to_itself() {
         assert_eq!((&copy["data"], &copy["spec"]), (&of["data"], &of["spec"]), "{table} {name}");
     }
     let labels = &cluster.object("namespaces", "", "copy").unwrap()["metadata"]["labels"];
-    assert_eq!(labels["pod-security.kubernetes.io/enforce"], "restricted");
+    assert_eq!(labels["pod-security.kubernetes.io/enforce"], "baseline");
     assert_eq!(labels["kubernetes.io/metadata.name"], "copy");
     let binding = cluster.object("rolebindings.rbac.authorization.k8s.io", "copy", "acme:reader").unwrap();
     assert_eq!(binding["subjects"][0]["namespace"], "copy");
