@@ -16,6 +16,9 @@ async fn the_plan_names_every_object_and_why() {
     new.make("other", secret("same", "x"));
     old.make("other", secret("differs", "x"));
     new.make("other", secret("differs", "y"));
+    for server in [&old, &new] {
+        server.until("its account", |state| state.object("serviceaccounts", "other", "default").is_some()).await;
+    }
     let home = between(&old, &new);
     run(&home, &["backup"]).await.exits(0);
     let writes =
@@ -77,4 +80,17 @@ async fn without_a_terminal_and_yes_nothing_is_written() {
     let ran = run(&home, &args).await.exits(2).says(&["needs a confirmation"]);
     assert!(ran.err.contains("create"), "it showed what it would do: {}", ran.err);
     assert!(new.object("namespaces", "", "media").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_cluster_has_no_kind_for_is_a_conflict_and_its_definition_is_the_way_out() {
+    let (old, new) = (disaster::homelab().await, server().await);
+    let home = between(&old, &new);
+    run(&home, &["backup"]).await.exits(0);
+    let only = ["--include", "*.acme.example", "--plan"];
+    let ran = restore(&home, "new", &only).await.exits(3);
+    let why = "the cluster has no anvils.acme.example, and no chosen definition brings it";
+    assert!(ran.out.contains(&format!("CONFLICT  anvils.acme.example media/big: {why}")), "{}", ran.out);
+    let with = ["--include", "*.acme.example", "--include", "_cluster/customresourcedefinitions.*/anvils.*", "--plan"];
+    restore(&home, "new", &with).await.exits(0);
 }
