@@ -53,8 +53,14 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["snapshot", "delete"])]
     all: bool,
     /// The directory to restore into, made if it is not there; what lies in PATH comes directly below it
-    #[arg(long, value_name = "DIR", required_unless_present = "cluster")]
-    target: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "cluster",
+        default_value = ".",
+        hide_default_value = true
+    )]
+    target: PathBuf,
     /// Only what matches this pattern, and everything below it; may be repeated. A pattern with a slash counts from the top of
     /// the snapshot, also when a PATH is given, and so do those of --exclude
     #[arg(long, value_name = "GLOB")]
@@ -130,7 +136,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let Some(given) = &args.snapshot else { return all::run(&args, &repository, &chain, context).await };
     let (snapshot, within) = select::snapshot_path(context, &chain, given)?;
     let reader = open::reader(context, &repository).await?;
-    let what = What { snapshot, within, target: args.target.clone().unwrap_or_default() };
+    let what = What { snapshot, within, target: args.target.clone() };
     let (report, plan) = restore(&args, &what, &repository, &reader, context).await?;
     if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
         let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());

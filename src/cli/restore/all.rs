@@ -81,13 +81,12 @@ pub(super) async fn run(
         return Err(crate::base::when::SelectError::NoSnapshots.into());
     }
     let reader = open::reader(context, repository).await?;
-    let target = args.target.clone().unwrap_or_default();
     let (mut worst, mut rows, mut cells, mut good) = (Exit::Done, Vec::new(), Vec::new(), Vec::new());
     for snapshot in newest {
         let source = &snapshot.record.source;
         let name = directory(source);
-        context.say(&format!("restoring {} into {}", escape(source.as_bytes()), target.join(&name).display()))?;
-        let what = What { snapshot, within: TreePath::root(), target: target.join(OsString::from(&name)) };
+        context.say(&format!("restoring {} into {}", escape(source.as_bytes()), args.target.join(&name).display()))?;
+        let what = What { snapshot, within: TreePath::root(), target: args.target.join(OsString::from(&name)) };
         let mut cell = vec![escape(source.as_bytes()), snapshot.id.short(), local(snapshot.record.started)];
         let mut row = Row { source: source.clone(), directory: name, exit: 0, error: None, restored: None };
         let exit = match restore(args, &what, repository, &reader, context).await {
@@ -120,7 +119,7 @@ pub(super) async fn run(
         }
         let verb = if args.dry_run { "would restore" } else { "restored" };
         let sources = count(cells.len() as u64, "source");
-        context.summary(args.dry_run, &format!("{verb} {sources} into {}", target.display()))?;
+        context.summary(args.dry_run, &format!("{verb} {sources} into {}", args.target.display()))?;
     }
     if !good.is_empty() && repository.refuse_if_removed().is_ok() {
         verified::record(context, repository, &good).await?;

@@ -101,6 +101,7 @@ impl Report {
     /// Whether everything is as the plan wanted it.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        self.stopped.is_none() && !self.interrupted && self.rows.iter().all(|row| row.outcome.is_well())
+        let on_time = self.stopped.is_none() && !self.interrupted && self.waited_in_vain.is_empty();
+        on_time && self.rows.iter().all(|row| row.outcome.is_well())
     }
 }
