@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Kind;
-use super::object::{annotation, at, label, namespace_of, text};
+use super::object::{annotation, label, namespace_of, text};
 
 /// A step of a recovery; all objects of one are there before the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -142,7 +142,7 @@ fn secret(object: &Value) -> (Stage, u8) {
 /// Whether objects of this definition are converted by a webhook.
 #[must_use]
 pub fn is_converted(definition: &Value) -> bool {
-    text(definition, &["spec", "conversion", "strategy"]) == "Webhook" && at(definition, &["spec"]).is_object()
+    text(definition, &["spec", "conversion", "strategy"]) == "Webhook"
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Existing;
 use super::plan::Step;
 use super::reach::{Reach, There};
-use super::{Existing, Options};
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
 use crate::cluster::object::{at, is_dying, items, text};
@@ -153,12 +153,4 @@ fn is_unfinished(step: &Step, live: &Value) -> bool {
     let managed = items(live, &["metadata", "managedFields"]);
     let ours = managed.iter().any(|entry| text(entry, &["manager"]) == MANAGER);
     ours || (!step.rewritten.owners.is_empty() && at(live, &["metadata", "ownerReferences"]).is_null())
-}
-
-impl Options {
-    /// Whether existing objects are replaced.
-    #[must_use]
-    pub fn updates(&self) -> bool {
-        self.existing == Existing::Update
-    }
 }
