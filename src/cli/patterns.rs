@@ -27,6 +27,11 @@ impl ExcludeArgs {
         self.exclude.is_empty() && self.exclude_file.is_empty() && !self.exclude_caches
     }
 
+    /// The patterns of the command line, as they were given.
+    pub(crate) fn globs(&self) -> &[String] {
+        &self.exclude
+    }
+
     /// The patterns, those of files first.
     pub(crate) fn excludes(&self) -> Result<Excludes, Failure> {
         let mut globs = Vec::new();

@@ -1,6 +1,7 @@
 //! `restore`: files of a snapshot into a directory.
 
 mod all;
+mod cluster;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,12 +31,14 @@ Examples:
   homelab-dr restore --all --target /srv/restored --identity ~/homelab-dr.key
   homelab-dr restore latest:photos --target /srv/photos --identity ~/homelab-dr.key
   homelab-dr restore latest:photos:2026/summer --target ~/summer --include '*.jpg'
-  homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run";
+  homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run
+  homelab-dr restore latest:cluster --cluster --kubeconfig ~/.kube/new --plan
+  homelab-dr restore latest:cluster --cluster --include 'media/*/*' --namespace media=media-copy";
 
 /// Deleted entries that a question names.
 const DELETED_SHOWN: usize = 20;
 
-/// Restore files of a snapshot into a directory (needs an identity)
+/// Restore files of a snapshot into a directory, or objects into a cluster (needs an identity)
 ///
 /// Every byte is checked against its id before it is written, and a file gets its times and owner when it is whole. After
 /// an interruption run it again: it goes on. What could not be re-applied, such as owners without root, is listed and
@@ -51,7 +54,13 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["snapshot", "delete"])]
     all: bool,
     /// The directory to restore into, made if it is not there; what lies in PATH comes directly below it
-    #[arg(long, value_name = "DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "cluster",
+        default_value = ".",
+        hide_default_value = true
+    )]
     target: PathBuf,
     /// Only what matches this pattern, and everything below it; may be repeated. A pattern with a slash counts from the top of
     /// the snapshot, also when a PATH is given, and so do those of --exclude
@@ -66,7 +75,7 @@ pub(crate) struct Args {
     /// where the repository or a key that is used lies in DIR
     #[arg(long)]
     delete: bool,
-    /// Do not ask before --delete removes something
+    /// Do not ask before --delete removes something, or --cluster writes
     #[arg(long, short)]
     yes: bool,
     /// Write runs of zeros as holes, also where the source had none
@@ -76,8 +85,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_owner: bool,
     /// Show what would be done, and change nothing
-    #[arg(long, short = 'n')]
+    #[arg(long, short = 'n', visible_alias = "plan")]
     dry_run: bool,
+    #[command(flatten)]
+    cluster: cluster::ClusterArgs,
 }
 
 /// When a file that is there is replaced.
@@ -121,6 +132,9 @@ struct What<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    if args.cluster.cluster {
+        return cluster::run(&args, context).await;
+    }
     let repository = open::with_identity(context, Access::Verify).await?;
     // Opened, its place answers: one on a dead mount is told as such, and nobody waits here without end.
     let in_use = InUse::of(context)?;

@@ -1,12 +1,14 @@
 //! A real cluster, by its API server.
 
+pub mod objects;
+
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
-use http::{Request, header};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -14,7 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Cluster, ClusterError, Kind, Kinds, Page};
+use super::{Cluster, ClusterError, Created, How, Kind, Kinds, Page};
 
 /// How long an API server is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -115,13 +117,56 @@ struct Status {
     message: String,
 }
 
+/// A request.
+struct Asked {
+    method: Method,
+    /// With its query.
+    path: String,
+    /// Media type and body.
+    content: Option<(&'static str, Bytes)>,
+}
+
+/// Why a try failed, and how long the server asks to wait before the next.
+type Failed = (ClusterError, Option<Duration>);
+
+impl Asked {
+    fn get(path: &str) -> Self {
+        Self { method: Method::GET, path: path.to_owned(), content: None }
+    }
+
+    /// For messages: method and path.
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path.split('?').next().unwrap_or(&self.path))
+    }
+}
+
+/// How long it is still tried.
+struct Patience {
+    begun: tokio::time::Instant,
+    wait: Duration,
+    tries: Duration,
+}
+
+impl Patience {
+    /// Waits before the next try, or gives up: when the time is over, or another try would be of no use.
+    async fn wait(&mut self, (error, asked): Failed) -> Result<(), ClusterError> {
+        let next = asked.unwrap_or(self.wait).min(WAIT_MAX);
+        if !error.may_pass() || self.begun.elapsed() + next > self.tries {
+            return Err(error);
+        }
+        tokio::time::sleep(next).await;
+        self.wait *= 2;
+        Ok(())
+    }
+}
+
 impl Api {
     /// By a kubeconfig: the given one; else what `KUBECONFIG` names, `~/.kube/config`, or the service account of the pod that this runs in.
     pub async fn open(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ClusterError> {
         let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
         let fail =
             |what: String, source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Config { what, source };
-        let config = match kubeconfig {
+        let mut config = match kubeconfig {
             Some(path) => {
                 let what = path.display().to_string();
                 let file = Kubeconfig::read_from(path).map_err(|error| fail(what.clone(), error.into()))?;
@@ -134,6 +179,8 @@ impl Api {
             },
         }?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        // What may be asked again, and what has to be looked at first, is decided here: a creation that is repeated blindly finds itself.
+        config.default_retry = false;
         let client = kube::Client::try_from(config).map_err(|error| fail(server.clone(), error.into()))?;
         Ok(Self { client, server, limits: Limits::default() })
     }
@@ -144,50 +191,56 @@ impl Api {
         Self { limits, ..self }
     }
 
-    /// Asks for what is at a path. Tries again while the server is away, busy or in trouble; what it says about the request itself is final.
+    /// Asks for what is at a path.
     async fn get(&self, path: &str) -> Result<Bytes, ClusterError> {
-        let begun = tokio::time::Instant::now();
-        let mut wait = WAIT_FIRST;
+        self.patiently(&Asked::get(path)).await
+    }
+
+    /// Asks, and again while the server is away, busy or in trouble; what it says about the request itself is final. Only for requests that do no more when
+    /// they are carried out twice.
+    async fn patiently(&self, asked: &Asked) -> Result<Bytes, ClusterError> {
+        let mut patience = self.patience();
         loop {
-            let (error, asked) = match self.try_get(path).await {
+            match self.once(asked).await {
                 Ok(bytes) => return Ok(bytes),
-                Err((error, asked)) => (error, asked),
-            };
-            let may_pass = match &error {
-                ClusterError::Unreachable { .. } => true,
-                ClusterError::Refused { status, .. } => matches!(status, 429 | 500 | 502 | 503 | 504),
-                _ => false,
-            };
-            let next = asked.unwrap_or(wait).min(WAIT_MAX);
-            if !may_pass || begun.elapsed() + next > self.limits.tries {
-                return Err(error);
+                Err(failed) => patience.wait(failed).await?,
             }
-            tokio::time::sleep(next).await;
-            wait *= 2;
         }
     }
 
+    fn patience(&self) -> Patience {
+        Patience { begun: tokio::time::Instant::now(), wait: WAIT_FIRST, tries: self.limits.tries }
+    }
+
     /// One try; after a failure also how long the server asks to wait.
-    async fn try_get(&self, path: &str) -> Result<Bytes, (ClusterError, Option<Duration>)> {
-        let request = format!("GET {}", path.split('?').next().unwrap_or(path));
+    async fn once(&self, asked: &Asked) -> Result<Bytes, Failed> {
+        let request = asked.name();
         let silent = || ClusterError::Silent {
             server: self.server.clone(),
             request: request.clone(),
             limit: self.limits.answer,
         };
-        match tokio::time::timeout(self.limits.answer, self.ask(path, &request)).await {
+        match tokio::time::timeout(self.limits.answer, self.ask(asked, &request)).await {
             Ok(result) => result,
             Err(_) => Err((silent(), None)),
         }
     }
 
-    async fn ask(&self, path: &str, request: &str) -> Result<Bytes, (ClusterError, Option<Duration>)> {
+    async fn ask(&self, asked: &Asked, request: &str) -> Result<Bytes, Failed> {
         let unreachable = |source| ClusterError::Unreachable { server: self.server.clone(), source };
-        let built = Request::get(path).header(header::ACCEPT, "application/json").body(Body::empty());
-        let built = built.map_err(|error| (unreachable(error.into()), None))?;
+        let mut built = Request::builder().method(&asked.method).uri(&asked.path);
+        built = built.header(header::ACCEPT, "application/json");
+        let body = match &asked.content {
+            None => Body::empty(),
+            Some((kind, content)) => {
+                built = built.header(header::CONTENT_TYPE, *kind);
+                Body::from(content.clone())
+            }
+        };
+        let built = built.body(body).map_err(|error| (unreachable(error.into()), None))?;
         let response = self.client.send(built).await.map_err(|error| (unreachable(error.into()), None))?;
         let status = response.status();
-        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| (unreachable(error), None))?.to_bytes();
         if status.is_success() {
@@ -196,7 +249,7 @@ impl Api {
         let message = serde_json::from_slice::<Status>(&body).map(|status| status.message);
         let message = message.unwrap_or_else(|_| first_line(&body));
         let refused = ClusterError::Refused { request: request.to_owned(), status: status.as_u16(), message };
-        Err((refused, asked.map(Duration::from_secs)))
+        Err((refused, wait.map(Duration::from_secs)))
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClusterError> {
@@ -305,5 +358,36 @@ impl Cluster for Api {
             object.entry("kind").or_insert_with(|| kind.name.clone().into());
         }
         Ok(Page { objects, next: list.metadata.r#continue.filter(|next| !next.is_empty()) })
+    }
+
+    async fn serves(&self, kind: &Kind) -> Result<bool, ClusterError> {
+        let (_, found) = self.kinds_of(kind.group.clone(), kind.version.clone()).await;
+        match found {
+            Ok(kinds) => Ok(kinds.iter().any(|other| other.resource == kind.resource)),
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>, ClusterError> {
+        self.object(kind, namespace, name).await
+    }
+
+    async fn create(&self, kind: &Kind, object: &Value, how: How) -> Result<Created, ClusterError> {
+        self.create_object(kind, object, how).await
+    }
+
+    async fn replace(&self, kind: &Kind, object: &Value, how: How) -> Result<Value, ClusterError> {
+        self.replace_object(kind, object, how).await
+    }
+
+    async fn patch(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, ClusterError> {
+        self.patch_object(kind, namespace, name, patch).await
     }
 }

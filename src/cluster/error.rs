@@ -45,6 +45,17 @@ pub enum ClusterError {
         /// The server's own words.
         message: String,
     },
+    /// A folder that stands for a cluster cannot be read or written.
+    #[error("{operation} {path}")]
+    Folder {
+        /// What was tried.
+        operation: &'static str,
+        /// The file or directory.
+        path: String,
+        /// Why it did not work.
+        #[source]
+        source: Source,
+    },
     /// The server answered with what is no object of Kubernetes.
     #[error("{request}: the answer is not understood: {what}")]
     Answer {
@@ -60,6 +71,31 @@ impl ClusterError {
     #[must_use]
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { status: 410, .. })
+    }
+
+    /// Whether there is no such thing.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// Whether somebody changed the object meanwhile, or it is there already.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { status: 409, .. })
+    }
+
+    /// Whether another try may help: the server is away, busy or in trouble. A webhook that cannot be called is no such trouble: it is away for every
+    /// object, and each would be waited for in vain.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, message, .. } => {
+                matches!(status, 429 | 500 | 502 | 503 | 504) && !message.contains("failed calling webhook")
+            }
+            _ => false,
+        }
     }
 
     /// Whether credentials or rights are missing: what no other try would mend.

@@ -42,6 +42,35 @@ impl Kind {
         format!("{prefix}/{}/{}", self.api_version(), self.resource)
     }
 
+    /// The address of an object, or without a name of all in a namespace.
+    #[must_use]
+    pub fn address(&self, namespace: Option<&str>, name: Option<&str>) -> String {
+        let prefix = if self.group.is_empty() { "/api" } else { "/apis" };
+        let mut address = format!("{prefix}/{}", self.api_version());
+        if let Some(namespace) = namespace.filter(|_| self.namespaced) {
+            address.push_str("/namespaces/");
+            address.push_str(namespace);
+        }
+        for part in [Some(self.resource.as_str()), name].into_iter().flatten() {
+            address.push('/');
+            address.push_str(part);
+        }
+        address
+    }
+
+    /// Whether it is this kind of this group.
+    #[must_use]
+    pub fn is(&self, group: &str, name: &str) -> bool {
+        self.group == group && self.name == name
+    }
+
+    /// Whether it comes with Kubernetes and is not defined by a custom resource definition: groups of others have a dot and another ending.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        const DEFINED: &str = "snapshot.storage.k8s.io";
+        (!self.group.contains('.') || self.group.ends_with(".k8s.io")) && self.group != DEFINED
+    }
+
     /// The directory of its manifests in a snapshot.
     pub fn folder(&self) -> Result<TreePath, PathError> {
         let group = if self.group.is_empty() { CORE } else { &self.group };
@@ -83,6 +112,8 @@ mod tests {
     fn addresses_and_folders_of_the_core_group_and_of_others() {
         let (core, other) = (kind(""), kind("example.org"));
         assert_eq!((core.collection(), core.to_string()), ("/api/v1/things".into(), "things".into()));
+        assert_eq!(other.address(Some("media"), Some("x")), "/apis/example.org/v1/namespaces/media/things/x");
+        assert_eq!(core.address(None, None), "/api/v1/things");
         assert_eq!(other.collection(), "/apis/example.org/v1/things");
         assert_eq!(other.to_string(), "things.example.org");
         let document = |kind: &Kind, namespace| kind.document(namespace, "a:b").map(|path| path.display());

@@ -9,9 +9,14 @@
 pub mod api;
 pub mod capture;
 pub mod choice;
+pub mod compare;
 pub mod error;
+pub mod folder;
 pub mod kind;
 pub mod manifest;
+pub mod object;
+pub mod order;
+pub mod rewrite;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -37,7 +42,25 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// A cluster that can be read.
+/// Whether a write is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// It is.
+    Really,
+    /// The server only says whether it would take it.
+    Trial,
+}
+
+/// What a creation came to.
+#[derive(Debug, Clone)]
+pub enum Created {
+    /// The object is there, as the server made it.
+    New(Value),
+    /// It was there. Perhaps it is the one that was to be created: a request whose answer got lost may have been carried out.
+    Found(Value),
+}
+
+/// A cluster: read, and written one object at a time.
 #[async_trait]
 pub trait Cluster: Send + Sync {
     /// For people: the address of the API server, or the folder.
@@ -51,4 +74,30 @@ pub trait Cluster: Send + Sync {
 
     /// A page of all objects of a kind, in all namespaces. [`ClusterError::is_expired`] when the moment of the first page is too long ago.
     async fn list(&self, kind: &Kind, next: Option<&str>) -> Result<Page, ClusterError>;
+
+    /// Whether anything acts in it, so that waiting makes sense and the kinds that there are count. In a folder nothing does.
+    fn lives(&self) -> bool {
+        true
+    }
+
+    /// Whether objects of this kind can be had in exactly this version.
+    async fn serves(&self, kind: &Kind) -> Result<bool, ClusterError>;
+
+    /// One object; `None` if it is not there.
+    async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>, ClusterError>;
+
+    /// Creates an object (POST). What may have happened without an answer is looked at, not repeated.
+    async fn create(&self, kind: &Kind, object: &Value, how: How) -> Result<Created, ClusterError>;
+
+    /// Replaces an object (PUT) that has to have the `resourceVersion` given in it. [`ClusterError::is_conflict`] when it has another.
+    async fn replace(&self, kind: &Kind, object: &Value, how: How) -> Result<Value, ClusterError>;
+
+    /// Changes some fields (a JSON merge patch, RFC 7386).
+    async fn patch(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, ClusterError>;
 }

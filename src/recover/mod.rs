@@ -9,6 +9,7 @@
 //! What cannot be read, of the tree or of a file, is a problem of its own, and everything else is restored; only a store that is away ends it early.
 //! A file is finished, with metadata and name, only when every piece was checked and written; a file with a damaged piece is not left behind.
 
+pub mod cluster;
 mod extra;
 mod files;
 pub mod select;

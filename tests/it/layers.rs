@@ -53,6 +53,7 @@ const FENCES: [Fence; 16] = [
             "store/retry.rs",    // how long it has been trying: tokio's clock, which tests pause
             "cluster/api.rs",    // the same
             "store/throttle.rs", // when the next bytes may go: the same
+            "recover/cluster/",  // how long a cluster was waited for
             "cli/",              // the rate of a progress bar
         ],
     },

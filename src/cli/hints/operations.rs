@@ -6,6 +6,8 @@ use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
 use crate::recover::RestoreError;
+use crate::recover::cluster::RecoverError;
+use crate::recover::cluster::select::PatternError;
 use crate::tree::exclude::ExcludeError;
 use crate::tree::source::SourceError;
 
@@ -62,6 +64,7 @@ impl Advise for ClusterError {
                 "no snapshot was made; grant get and list on everything (docs/cluster.md has the ClusterRole)"
             }
             Self::Refused { .. } => "no snapshot was made; see what the API server says",
+            Self::Folder { .. } => "see the path, and whether its files are manifests that you may read and write",
             Self::Answer { .. } => {
                 "no snapshot was made; does the kubeconfig name an API server of Kubernetes, and no proxy before it?"
             }
@@ -108,5 +111,56 @@ impl Advise for RestoreError {
                 "make room there and run the same command again: what is restored is not restored twice",
             ),
         })
+    }
+}
+
+impl Advise for PatternError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Parts(_) => {
+                "write a kind as kubectl names it, such as secrets or deployments.apps, or all of it, such as 'media/*/*'"
+            }
+            Self::Glob { .. } => "[ and { need their other half; a backslash before a sign takes it as it is",
+        };
+        Some(Advice::new(Exit::Usage, help))
+    }
+}
+
+impl Advise for RecoverError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::Repository(error) => return error.advice(),
+            Self::Cluster(error) => Advice::new(Exit::Error, of_target(error)),
+            Self::NoCluster { .. } => Advice::new(
+                Exit::Usage,
+                "name one of a source of the kind resources, such as latest:cluster; `homelab-dr snapshots` lists them",
+            ),
+            Self::EmptyVolumes { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was written. Give --empty-volumes to have them empty, or leave them out with --exclude persistentvolumeclaims, and what needs them",
+            ),
+        })
+    }
+}
+
+/// What to do when the cluster to restore into does not answer as it should.
+const fn of_target(error: &ClusterError) -> &'static str {
+    match error {
+        ClusterError::Config { .. } => {
+            "nothing was restored; name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with"
+        }
+        ClusterError::Unreachable { .. } | ClusterError::Silent { .. } => {
+            "nothing was restored; is the API server up, and does `kubectl get --raw /readyz` say ok from here?"
+        }
+        ClusterError::Refused { status: 401, .. } => {
+            "nothing was restored; the credentials of the kubeconfig are wrong or have run out"
+        }
+        ClusterError::Refused { .. } => "nothing was restored; see what the API server says",
+        ClusterError::Folder { .. } => {
+            "nothing was restored; see the path, and whether its files are manifests that you may read and write"
+        }
+        ClusterError::Answer { .. } => {
+            "nothing was restored; does the kubeconfig name an API server of Kubernetes, and no proxy before it?"
+        }
     }
 }

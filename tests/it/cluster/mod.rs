@@ -2,6 +2,7 @@
 
 mod capture;
 mod limits;
+mod restore;
 
 use serde_json::{Value, json};
 

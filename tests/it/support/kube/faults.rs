@@ -25,6 +25,8 @@ pub(crate) struct Failure {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     failures: Vec<Failure>,
+    /// Requests that are carried out, and answered by this status all the same.
+    lost: Vec<Failure>,
     webhooks: BTreeMap<String, Webhook>,
     /// Pods, `namespace/beginning of the name`, that no node takes.
     pending: BTreeSet<String>,
@@ -40,9 +42,14 @@ impl Faults {
         self.failures.push(failure);
     }
 
+    /// The answer to a request gets lost: it is carried out, and what the client sees is this failure.
+    pub(crate) fn lose(&mut self, failure: Failure) {
+        self.lost.push(failure);
+    }
+
     /// Failures that no request has met yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.failures.len()
+        self.failures.len() + self.lost.len()
     }
 
     pub(crate) fn answer_for_webhook(&mut self, name: &str, answer: Webhook) {
@@ -96,16 +103,25 @@ impl Faults {
 
     /// Counts a request; the failure it meets, if it is its turn.
     pub(crate) fn meet(&mut self, method: &str, path: &str) -> Option<Status> {
-        let matches =
-            |failure: &Failure| (failure.method.is_empty() || failure.method == method) && path.contains(&failure.path);
-        for failure in &mut self.failures {
-            if matches(failure) {
-                failure.nth = failure.nth.saturating_sub(1);
-            }
-        }
-        let at = self.failures.iter().position(|failure| matches(failure) && failure.nth == 0)?;
-        Some(status(self.failures.remove(at).status))
+        count(&mut self.failures, method, path)
     }
+
+    /// Counts an answer; the failure that the client sees in its place, if it is its turn.
+    pub(crate) fn loses(&mut self, method: &str, path: &str) -> Option<Status> {
+        count(&mut self.lost, method, path)
+    }
+}
+
+fn count(failures: &mut Vec<Failure>, method: &str, path: &str) -> Option<Status> {
+    let matches =
+        |failure: &Failure| (failure.method.is_empty() || failure.method == method) && path.contains(&failure.path);
+    for failure in failures.iter_mut() {
+        if matches(failure) {
+            failure.nth = failure.nth.saturating_sub(1);
+        }
+    }
+    let at = failures.iter().position(|failure| matches(failure) && failure.nth == 0)?;
+    Some(status(failures.remove(at).status))
 }
 
 fn status(code: u16) -> Status {

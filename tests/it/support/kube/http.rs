@@ -44,7 +44,10 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> std::result::Result<Response<Body>, Infallible> {
     let yaml = header(request.headers(), &ACCEPT).starts_with("application/yaml");
-    let reply = handle(shared, request).await.unwrap_or_else(Reply::from);
+    let (method, uri) = (request.method().to_string(), request.uri().to_string());
+    let reply = handle(Arc::clone(&shared), request).await.unwrap_or_else(Reply::from);
+    let lost = shared.with(|state| state.faults.loses(&method, &uri));
+    let reply = lost.map_or(reply, Reply::from);
     Ok(reply.response(yaml))
 }
 

@@ -1,0 +1,212 @@
+//! The plan and the report as text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::cli::context::{Context, local};
+use crate::cli::failure::Failure;
+use crate::cli::output::{count, table};
+use crate::format::entry::escape;
+use crate::recover::cluster::fate::{Fate, Trial};
+use crate::recover::cluster::plan::{ClusterPlan, Step};
+use crate::recover::cluster::report::{Outcome, Report, Row};
+use crate::repo::snapshots::Snapshot;
+
+/// Lines of one kind that a question shows.
+const SHOWN: usize = 20;
+
+/// What has to be known whatever is done.
+pub(super) fn warn_of(plan: &ClusterPlan, context: &Context) {
+    if context.out.json {
+        return;
+    }
+    for missing in &plan.missing {
+        context.talk.warn(&format!("the snapshot lacks what could not be read when it was made: {missing}"));
+    }
+    for unreadable in &plan.unreadable {
+        context.talk.warn(&format!("{} cannot be restored: {}", escape(unreadable.path.as_bytes()), unreadable.why));
+    }
+}
+
+fn word(fate: &Fate) -> &'static str {
+    match fate {
+        Fate::Undecided => "undecided",
+        Fate::Create { .. } => "create",
+        Fate::Finish => "finish",
+        Fate::Fill => "fill",
+        Fate::Replace { .. } => "replace",
+        Fate::Same => "same",
+        Fate::Keep { .. } => "keep",
+        Fate::Conflict { .. } => "CONFLICT",
+    }
+}
+
+fn note(step: &Step) -> String {
+    let mut notes = Vec::new();
+    if step.empty && step.fate.creates() {
+        notes.push("EMPTY: there is no data for its volume".to_owned());
+    }
+    if step.needed {
+        notes.push("needed by what was chosen".to_owned());
+    }
+    match &step.fate {
+        Fate::Replace { differs } | Fate::Keep { differs } => notes.push(format!("differs in {}", differs.join(", "))),
+        Fate::Create { trial: Trial::Later(why) } | Fate::Conflict { why } => notes.push(why.clone()),
+        Fate::Finish => notes.push("an earlier run did not come to its end".to_owned()),
+        Fate::Fill => notes.push("as the cluster made it".to_owned()),
+        _ => {}
+    }
+    notes.join("; ")
+}
+
+fn line(step: &Step) -> String {
+    let note = note(step);
+    let text = format!("  {:<9} {}", word(&step.fate), escape(step.object.to_string().as_bytes()));
+    if note.is_empty() { text } else { format!("{text}: {note}") }
+}
+
+/// All of it.
+pub(super) fn plan(plan: &ClusterPlan, snapshot: &Snapshot, context: &mut Context) -> Result<(), Failure> {
+    let record = &snapshot.record;
+    context.out.line(&format!(
+        "plan: snapshot {} of {}, {}, into {}",
+        snapshot.id.short(),
+        escape(record.source.as_bytes()),
+        local(record.started),
+        plan.target
+    ))?;
+    let mut stage = None;
+    for step in &plan.steps {
+        if stage != Some(step.stage) {
+            stage = Some(step.stage);
+            context.out.line(step.stage.title())?;
+        }
+        context.out.line(&line(step))?;
+    }
+    if !plan.skipped.is_empty() {
+        context.out.line("not restored")?;
+    }
+    for skipped in &plan.skipped {
+        context.out.line(&format!("  {}: {}", escape(skipped.object.to_string().as_bytes()), skipped.why))?;
+    }
+    if !plan.empty_volumes.is_empty() {
+        context.out.line("without data (a run needs --empty-volumes)")?;
+    }
+    for claim in &plan.empty_volumes {
+        context.out.line(&format!("  {}", escape(claim.as_bytes())))?;
+    }
+    context.out.line(&counts(plan))
+}
+
+fn counts(plan: &ClusterPlan) -> String {
+    let mut words: Vec<(&str, usize)> = Vec::new();
+    for step in &plan.steps {
+        match words.iter_mut().find(|(known, _)| *known == word(&step.fate)) {
+            Some((_, number)) => *number += 1,
+            None => words.push((word(&step.fate), 1)),
+        }
+    }
+    words.sort_by_key(|(word, number)| (std::cmp::Reverse(*number), *word));
+    let mut parts: Vec<String> = words.iter().map(|(word, number)| format!("{number} {word}")).collect();
+    parts.push(format!("{} not restored", plan.skipped.len()));
+    format!("{}: {}", count(plan.steps.len() as u64 + plan.skipped.len() as u64, "object"), parts.join(", "))
+}
+
+/// What a person has to know before they say yes.
+pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Context) {
+    let record = &snapshot.record;
+    let source = escape(record.source.as_bytes());
+    let talk = &context.talk;
+    talk.put(&format!("restore {source} of {} into {}", local(record.started), plan.target));
+    let telling = |step: &&Step| matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || step.empty;
+    let telling: Vec<&Step> = plan.steps.iter().filter(telling).collect();
+    for step in telling.iter().take(SHOWN) {
+        talk.put(&line(step));
+    }
+    if telling.len() > SHOWN {
+        talk.put(&format!("  … and {} more (--plan shows all)", telling.len() - SHOWN));
+    }
+    talk.put(&counts(plan));
+}
+
+/// The columns of the table.
+const COLUMNS: [&str; 7] = ["KIND", "RESTORED", "EMPTY", "SAME", "KEPT", "PROBLEMS", "NOT REACHED"];
+
+const fn column(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Restored { .. } => 0,
+        Outcome::Empty => 1,
+        Outcome::Same => 2,
+        Outcome::Kept { .. } => 3,
+        Outcome::Different { .. } | Outcome::Unknown { .. } | Outcome::Refused { .. } | Outcome::Conflict { .. } => 4,
+        Outcome::NotReached => 5,
+    }
+}
+
+/// What is told of a single object.
+fn told(row: &Row) -> Option<String> {
+    let text = match &row.outcome {
+        Outcome::Restored { without_owners } if without_owners.is_empty() => return None,
+        Outcome::Same | Outcome::NotReached => return None,
+        Outcome::Restored { without_owners } => format!("restored, without its owner {}", without_owners.join(", ")),
+        Outcome::Empty => "EMPTY: created, and there is no data in its volume".to_owned(),
+        Outcome::Kept { differs } => format!("kept as it was; differs in {}", differs.join(", ")),
+        Outcome::Different { differs } => format!("DIFFERENT from what was written in {}", differs.join(", ")),
+        Outcome::Unknown { why } => format!("UNKNOWN: {why}"),
+        Outcome::Refused { why } => format!("REFUSED: {why}"),
+        Outcome::Conflict { why } => format!("CONFLICT: {why}"),
+    };
+    Some(format!("{}: {text}", escape(row.object.to_string().as_bytes())))
+}
+
+/// A table by kinds, then every object of which something is to be said.
+pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context) -> Result<(), Failure> {
+    let mut kinds: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
+    for row in &report.rows {
+        let counts = kinds.entry(&row.object.kind).or_default();
+        if let Some(number) = counts.get_mut(column(&row.outcome)) {
+            *number += 1;
+        }
+    }
+    let cells: Vec<Vec<String>> = kinds
+        .iter()
+        .map(|(kind, counts)| {
+            let numbers = counts.iter().map(|number| if *number == 0 { "-".to_owned() } else { number.to_string() });
+            std::iter::once((*kind).to_owned()).chain(numbers).collect()
+        })
+        .collect();
+    for line in table(&COLUMNS, &cells, &[1, 2, 3, 4, 5, 6]) {
+        context.out.line(&line)?;
+    }
+    for line in report.rows.iter().filter_map(told) {
+        context.out.line(&line)?;
+    }
+    context.out.flush()?;
+    for waited in &report.waited_in_vain {
+        context.talk.warn(waited);
+    }
+    if let Some(stopped) = &report.stopped {
+        context.talk.warn(&format!(
+            "STOPPED at {}: {}. What was done stays; run it again, with a new plan",
+            escape(stopped.at.to_string().as_bytes()),
+            stopped.why
+        ));
+    }
+    if report.interrupted {
+        context.talk.warn("interrupted: what was done stays; run it again and it goes on");
+    }
+    let of = |is: fn(&Outcome) -> bool| report.count(is);
+    let restored = of(|outcome| matches!(outcome, Outcome::Restored { .. }));
+    let mut text = format!("restored {} into {}", count(restored as u64, "object"), plan.target);
+    let rest: [(&str, usize); 5] = [
+        ("created EMPTY", of(|outcome| matches!(outcome, Outcome::Empty))),
+        ("there already", of(|outcome| matches!(outcome, Outcome::Same))),
+        ("kept as they were", of(|outcome| matches!(outcome, Outcome::Kept { .. }))),
+        ("with problems", of(|outcome| column(outcome) == 4)),
+        ("not reached", of(|outcome| matches!(outcome, Outcome::NotReached))),
+    ];
+    for (what, number) in rest.into_iter().filter(|(_, number)| *number > 0) {
+        let _ = write!(text, "; {number} {what}");
+    }
+    context.summary(!report.is_well(), &text)
+}

@@ -1,0 +1,84 @@
+//! One object of a real cluster: read, created, replaced, patched. Which requests are repeated is decided here: reading always; a replacement and a patch too,
+//! since both name the version of the object that they change; a creation only after a look at whether it happened.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::Value;
+
+use super::{Api, Asked};
+use crate::cluster::object::{name_of, namespace_of};
+use crate::cluster::{ClusterError, Created, How, Kind};
+
+/// Who the server says a field belongs to until it has its owners back.
+pub const MANAGER: &str = "homelab-dr";
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+fn with_query(address: &str, how: How) -> String {
+    let trial = if how == How::Trial { "&dryRun=All" } else { "" };
+    format!("{address}?fieldManager={MANAGER}{trial}")
+}
+
+fn bytes(object: &Value) -> Bytes {
+    Bytes::from(object.to_string())
+}
+
+fn parse(asked: &Asked, answer: &[u8]) -> Result<Value, ClusterError> {
+    serde_json::from_slice(answer)
+        .map_err(|error| ClusterError::Answer { request: asked.name(), what: error.to_string() })
+}
+
+impl Api {
+    pub(super) async fn object(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Value>, ClusterError> {
+        let asked = Asked::get(&kind.address(namespace, Some(name)));
+        match self.patiently(&asked).await {
+            Ok(answer) => parse(&asked, &answer).map(Some),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn create_object(&self, kind: &Kind, object: &Value, how: How) -> Result<Created, ClusterError> {
+        let (namespace, name) = (namespace_of(object), name_of(object));
+        let path = with_query(&kind.address(namespace, None), how);
+        let asked = Asked { method: Method::POST, path, content: Some((JSON, bytes(object))) };
+        let mut patience = self.patience();
+        loop {
+            let failed = match self.once(&asked).await {
+                Ok(answer) => return parse(&asked, &answer).map(Created::New),
+                Err(failed) => failed,
+            };
+            // Too many requests: this one was not even looked at.
+            let untouched = matches!(failed.0, ClusterError::Refused { status: 429, .. });
+            let unsure = matches!(failed.0, ClusterError::Silent { .. }) || (failed.0.may_pass() && !untouched);
+            let may_be_there = failed.0.is_conflict() || (unsure && how == How::Really);
+            if may_be_there && let Some(found) = self.object(kind, namespace, name).await? {
+                return Ok(Created::Found(found));
+            }
+            patience.wait(failed).await?;
+        }
+    }
+
+    pub(super) async fn replace_object(&self, kind: &Kind, object: &Value, how: How) -> Result<Value, ClusterError> {
+        let path = with_query(&kind.address(namespace_of(object), Some(name_of(object))), how);
+        let asked = Asked { method: Method::PUT, path, content: Some((JSON, bytes(object))) };
+        parse(&asked, &self.patiently(&asked).await?)
+    }
+
+    pub(super) async fn patch_object(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, ClusterError> {
+        let address = with_query(&kind.address(namespace, Some(name)), How::Really);
+        let asked = Asked { method: Method::PATCH, path: address, content: Some((MERGE_PATCH, bytes(patch))) };
+        parse(&asked, &self.patiently(&asked).await?)
+    }
+}

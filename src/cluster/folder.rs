@@ -1,0 +1,393 @@
+//! A folder as a cluster: `manifests/<group>/<Kind>/<namespace>/<name>.yaml`, and any other `.yaml` below `manifests`, also with several documents.
+//!
+//! Nothing acts in it: what is put there stays as it is put. New objects get a uid, so that owners can be told apart, and a file of their own, which only
+//! its owner may read, since secrets are among them. Files are small and on this machine: they are read and written where the caller waits.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+
+use super::kind::{CLUSTER_SCOPED, CORE};
+use super::object::{fields_mut, items, name_of, namespace_of, text, uid_of};
+use super::{Cluster, ClusterError, Created, How, Kind, Kinds, Page, manifest};
+use crate::format::entry::TreePath;
+
+/// The directory that holds the manifests.
+const MANIFESTS: &str = "manifests";
+/// Largest file that is read: the largest object as text, many times over.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Group, kind, namespace (or the empty text), name.
+type Key = (String, String, String, String);
+
+/// An object and where it lies.
+struct Held {
+    file: PathBuf,
+    /// It has the file for itself.
+    alone: bool,
+    object: Value,
+}
+
+/// See the module.
+pub struct Folder {
+    root: PathBuf,
+    objects: Mutex<BTreeMap<Key, Held>>,
+}
+
+fn failed(
+    operation: &'static str,
+    path: &Path,
+) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> ClusterError {
+    let path = path.display().to_string();
+    move |source| ClusterError::Folder { operation, path, source }
+}
+
+fn group_of(object: &Value) -> &str {
+    text(object, &["apiVersion"]).split_once('/').map_or("", |(group, _)| group)
+}
+
+fn key(group: &str, kind: &str, namespace: Option<&str>, name: &str) -> Key {
+    (group.to_owned(), kind.to_owned(), namespace.unwrap_or_default().to_owned(), name.to_owned())
+}
+
+fn key_of(object: &Value) -> Key {
+    key(group_of(object), text(object, &["kind"]), namespace_of(object), name_of(object))
+}
+
+/// The documents of a text. A line of three dashes ends one wherever it stands, also in a block of text.
+fn documents(text: &str) -> Vec<String> {
+    let mut all = vec![String::new()];
+    for line in text.lines() {
+        if line == "---" || line.starts_with("--- ") {
+            all.push(line.strip_prefix("---").unwrap_or_default().to_owned());
+        } else if let Some(last) = all.last_mut() {
+            last.push_str(line);
+        }
+        if let Some(last) = all.last_mut() {
+            last.push('\n');
+        }
+    }
+    let is_empty = |text: &str| {
+        text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#') || line.starts_with('%'))
+    };
+    all.retain(|document| !is_empty(document));
+    all
+}
+
+/// As `kubectl` guesses it; a definition in the folder knows better.
+fn plural(kind: &str) -> String {
+    let lower = kind.to_lowercase();
+    if kind == "Endpoints" {
+        lower
+    } else if ["s", "x", "ch", "sh"].iter().any(|end| lower.ends_with(end)) {
+        format!("{lower}es")
+    } else if let Some(stem) = lower.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o'])) {
+        format!("{stem}ies")
+    } else {
+        format!("{lower}s")
+    }
+}
+
+fn new_uid() -> String {
+    let mut bytes = [0_u8; 16];
+    // Only tells objects of a folder apart.
+    let _ = getrandom::fill(&mut bytes);
+    let hex = data_encoding::HEXLOWER.encode(&bytes);
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+/// RFC 7386.
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        patch.clone_into(object);
+        return;
+    };
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let Some(fields) = object.as_object_mut() else { return };
+    for (name, change) in changes {
+        if change.is_null() {
+            fields.remove(name);
+        } else {
+            merge(fields.entry(name.clone()).or_insert(Value::Null), change);
+        }
+    }
+}
+
+impl Folder {
+    /// Reads what is in a folder. One that is not there is empty, and made when something is put into it.
+    pub fn open(root: &Path) -> Result<Self, ClusterError> {
+        let mut objects = BTreeMap::new();
+        let mut folders = vec![root.join(MANIFESTS)];
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("cannot read", &folder)(error.into())),
+            };
+            for entry in entries {
+                let path = entry.map_err(|error| failed("cannot read", &folder)(error.into()))?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "yaml" || end == "yml") {
+                    read_file(&path, &mut objects)?;
+                }
+            }
+        }
+        Ok(Self { root: root.to_owned(), objects: Mutex::new(objects) })
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<Key, Held>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file_of(&self, kind: &Kind, object: &Value) -> Result<PathBuf, ClusterError> {
+        let group = if kind.group.is_empty() { CORE } else { &kind.group };
+        let name = format!("{}.yaml", name_of(object));
+        let parts = [group, &kind.directory, namespace_of(object).unwrap_or(CLUSTER_SCOPED), &name];
+        // Names come from elsewhere: none may lead out of the folder.
+        let path = parts.iter().try_fold(TreePath::root(), |path, part| path.join(part.as_bytes()));
+        let path = path.map_err(|error| failed("cannot name", Path::new(&name))(error.into()))?;
+        let text = std::str::from_utf8(path.as_bytes()).unwrap_or_default();
+        Ok(self.root.join(MANIFESTS).join(text))
+    }
+
+    fn write(file: &Path, object: &Value) -> Result<(), ClusterError> {
+        let put = || -> std::io::Result<()> {
+            let folder = file.parent().unwrap_or(file);
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            let part = file.with_extension("yaml.part");
+            let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            out.write_all(manifest::write(object).as_bytes())?;
+            out.sync_all()?;
+            fs::rename(&part, file)
+        };
+        put().map_err(|error| failed("cannot write", file)(error.into()))
+    }
+
+    fn change(&self, key: &Key, change: impl FnOnce(&mut Value)) -> Result<Value, ClusterError> {
+        let mut all = self.held();
+        let Some(held) = all.get_mut(key) else {
+            let message = format!("there is no {} {}", key.1, key.3);
+            return Err(ClusterError::Refused { request: self.root.display().to_string(), status: 404, message });
+        };
+        if !held.alone {
+            return Err(failed("cannot change", &held.file)("the file has several documents".into()));
+        }
+        let mut object = held.object.clone();
+        change(&mut object);
+        Self::write(&held.file, &object)?;
+        held.object = object.clone();
+        Ok(object)
+    }
+}
+
+fn read_file(path: &Path, objects: &mut BTreeMap<Key, Held>) -> Result<(), ClusterError> {
+    let size = fs::metadata(path).map_err(|error| failed("cannot read", path)(error.into()))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(failed("cannot read", path)(format!("it has {size} bytes, which no manifest has").into()));
+    }
+    let whole = fs::read_to_string(path).map_err(|error| failed("cannot read", path)(error.into()))?;
+    let documents = documents(&whole);
+    for document in &documents {
+        let object = manifest::read(document).map_err(|error| failed("cannot understand", path)(error.into()))?;
+        let is_list = text(&object, &["kind"]).ends_with("List") && object.get("items").is_some_and(Value::is_array);
+        let inside: Vec<Value> = if is_list { items(&object, &["items"]).to_vec() } else { vec![object] };
+        let alone = documents.len() == 1 && !is_list;
+        for object in inside {
+            if name_of(&object).is_empty() || text(&object, &["kind"]).is_empty() {
+                return Err(failed("cannot understand", path)("a document in it has no kind or no name".into()));
+            }
+            let (key, held) = (key_of(&object), Held { file: path.to_owned(), alone, object });
+            if let Some(other) = objects.insert(key, held) {
+                let why = format!("an object in it is in {} too", other.file.display());
+                return Err(failed("cannot understand", path)(why.into()));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Cluster for Folder {
+    fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    async fn version(&self) -> Result<String, ClusterError> {
+        Ok("a folder".to_owned())
+    }
+
+    async fn kinds(&self) -> Result<Kinds, ClusterError> {
+        let held = self.held();
+        let definitions: BTreeMap<(&str, &str), &str> = held
+            .values()
+            .filter(|held| text(&held.object, &["kind"]) == "CustomResourceDefinition")
+            .map(|held| {
+                let spec = |path: &[&str]| text(&held.object, &[&["spec"], path].concat());
+                ((spec(&["group"]), spec(&["names", "kind"])), spec(&["names", "plural"]))
+            })
+            .collect();
+        let mut kinds: Vec<Kind> = Vec::new();
+        for Held { object, .. } in held.values() {
+            let (group, name) = (group_of(object), text(object, &["kind"]));
+            let version = text(object, &["apiVersion"]).rsplit('/').next().unwrap_or_default();
+            match kinds.iter_mut().find(|kind| kind.is(group, name)) {
+                Some(kind) => kind.namespaced |= namespace_of(object).is_some(),
+                None => kinds.push(Kind {
+                    group: group.to_owned(),
+                    resource: definitions.get(&(group, name)).map_or_else(|| plural(name), |&plural| plural.to_owned()),
+                    version: version.to_owned(),
+                    name: name.to_owned(),
+                    namespaced: namespace_of(object).is_some(),
+                    directory: name.to_owned(),
+                }),
+            }
+        }
+        kinds.sort();
+        Ok(Kinds { kinds, silent: Vec::new() })
+    }
+
+    async fn list(&self, kind: &Kind, _: Option<&str>) -> Result<Page, ClusterError> {
+        let held = self.held();
+        let objects = held.iter().filter(|(key, _)| key.0 == kind.group && key.1 == kind.name);
+        Ok(Page { objects: objects.map(|(_, held)| held.object.clone()).collect(), next: None })
+    }
+
+    fn lives(&self) -> bool {
+        false
+    }
+
+    async fn serves(&self, _: &Kind) -> Result<bool, ClusterError> {
+        Ok(true)
+    }
+
+    async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>, ClusterError> {
+        let found = self.held().get(&key(&kind.group, &kind.name, namespace, name)).map(|held| held.object.clone());
+        Ok(found)
+    }
+
+    async fn create(&self, kind: &Kind, object: &Value, how: How) -> Result<Created, ClusterError> {
+        let mut all = self.held();
+        let key = key_of(object);
+        if let Some(held) = all.get(&key) {
+            return Ok(Created::Found(held.object.clone()));
+        }
+        let mut object = object.clone();
+        if uid_of(&object).is_empty()
+            && let Some(metadata) = fields_mut(&mut object, &["metadata"])
+        {
+            metadata.insert("uid".to_owned(), json!(new_uid()));
+        }
+        if how == How::Really {
+            let file = self.file_of(kind, &object)?;
+            Self::write(&file, &object)?;
+            all.insert(key, Held { file, alone: true, object: object.clone() });
+        }
+        Ok(Created::New(object))
+    }
+
+    async fn replace(&self, _: &Kind, object: &Value, how: How) -> Result<Value, ClusterError> {
+        if how == How::Trial {
+            return Ok(object.clone());
+        }
+        self.change(&key_of(object), |held| object.clone_into(held))
+    }
+
+    async fn patch(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, ClusterError> {
+        self.change(&key(&kind.group, &kind.name, namespace, name), |held| merge(held, patch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(group: &str, name: &str) -> Kind {
+        Kind {
+            group: group.into(),
+            resource: plural(name),
+            version: "v1".into(),
+            name: name.into(),
+            namespaced: true,
+            directory: name.into(),
+        }
+    }
+
+    fn map(name: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "media"}, "data": {"a": "1"}})
+    }
+
+    #[tokio::test]
+    async fn what_is_put_there_is_found_again_and_nobody_else_may_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(dir.path()).expect("an empty folder");
+        let maps = kind("", "ConfigMap");
+        let Created::New(made) = folder.create(&maps, &map("app"), How::Really).await.expect("made") else {
+            unreachable!("it was empty")
+        };
+        assert!(matches!(folder.create(&maps, &map("app"), How::Really).await, Ok(Created::Found(_))));
+        folder.create(&maps, &map("trial"), How::Trial).await.expect("tried");
+        let patch = json!({"metadata": {"labels": {"x": "y"}}, "data": {"a": null, "b": "2"}});
+        folder.patch(&maps, Some("media"), "app", &patch).await.expect("patched");
+        let again = Folder::open(dir.path()).expect("a folder with a manifest");
+        let found = again.get(&maps, Some("media"), "app").await.expect("read").expect("there");
+        assert_eq!((&found["data"], &found["metadata"]["uid"]), (&json!({"b": "2"}), &made["metadata"]["uid"]));
+        assert!(again.get(&maps, Some("media"), "trial").await.expect("read").is_none());
+        let file = dir.path().join("manifests/core/ConfigMap/media/app.yaml");
+        assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+        let missing = again.patch(&maps, Some("media"), "nope", &patch).await.expect_err("nothing to patch");
+        assert!(missing.is_missing(), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn files_of_several_documents_are_read_and_not_changed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let sub = dir.path().join("manifests/mine");
+        fs::create_dir_all(&sub).expect("made");
+        let text = "# a comment\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: media}\n---\n\
+                    apiVersion: acme.example/v1\nkind: Policy\nmetadata: {name: b}\n---\n";
+        fs::write(sub.join("all.yml"), text).expect("written");
+        let folder = Folder::open(dir.path()).expect("read");
+        let kinds: Vec<String> = folder.kinds().await.expect("kinds").kinds.iter().map(ToString::to_string).collect();
+        assert_eq!(kinds, ["configmaps", "policies.acme.example"]);
+        let maps = kind("", "ConfigMap");
+        assert_eq!(folder.list(&maps, None).await.expect("a page").objects.len(), 1);
+        assert!(folder.patch(&maps, Some("media"), "a", &json!({})).await.is_err());
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_told_with_its_file() {
+        for text in ["{", "kind: X", "apiVersion: v1\nkind: X\nmetadata: {}\n"] {
+            let dir = tempfile::tempdir().expect("a folder");
+            fs::create_dir_all(dir.path().join("manifests")).expect("made");
+            fs::write(dir.path().join("manifests/x.yaml"), text).expect("written");
+            let error = Folder::open(dir.path()).err().expect("no manifest");
+            assert!(error.to_string().contains("x.yaml"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_leads_nowhere_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(dir.path()).expect("empty");
+        let mut object = map("x");
+        object["metadata"]["namespace"] = "../..".into();
+        assert!(folder.create(&kind("", "ConfigMap"), &object, How::Really).await.is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! Restoring into namespaces of other names: the objects themselves, and the references of which Kubernetes knows that they name a namespace.
+//!
+//! What only a person knows to be one (a host name in an environment variable, a field of a custom resource) is left alone.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::metadata::NAMESPACE_LABEL;
+use crate::cluster::Kind;
+use crate::cluster::object::{at_mut, change_text, items_mut, text};
+
+/// Which namespace becomes which.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Namespaces(BTreeMap<String, String>);
+
+impl FromIterator<(String, String)> for Namespaces {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl Namespaces {
+    /// The name of a namespace where it is restored.
+    #[must_use]
+    pub fn of<'a>(&'a self, namespace: &'a str) -> &'a str {
+        self.0.get(namespace).map_or(namespace, String::as_str)
+    }
+
+    /// The pairs, by the old name.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(from, to)| (from.as_str(), to.as_str()))
+    }
+
+    fn change(&self, object: &mut Value, path: &[&str]) {
+        change_text(object, path, |name| self.0.get(name).cloned());
+    }
+
+    pub(super) fn apply(&self, kind: &Kind, object: &mut Value) {
+        if self.0.is_empty() {
+            return;
+        }
+        self.change(object, &["metadata", "namespace"]);
+        match (kind.group.as_str(), kind.name.as_str()) {
+            ("", "Namespace") => self.change(object, &["metadata", "name"]),
+            ("", "PersistentVolume") => self.change(object, &["spec", "claimRef", "namespace"]),
+            ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => self.subjects(object),
+            ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration") => {
+                for hook in items_mut(object, &["webhooks"]) {
+                    self.change(hook, &["clientConfig", "service", "namespace"]);
+                    self.selector(hook, &["namespaceSelector"]);
+                }
+            }
+            ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+                self.change(object, &["spec", "conversion", "webhook", "clientConfig", "service", "namespace"]);
+            }
+            ("apiregistration.k8s.io", "APIService") => self.change(object, &["spec", "service", "namespace"]),
+            ("networking.k8s.io", "NetworkPolicy") => {
+                for (side, peers) in [("ingress", "from"), ("egress", "to")] {
+                    for rule in items_mut(object, &["spec", side]) {
+                        for peer in items_mut(rule, &[peers]) {
+                            self.selector(peer, &["namespaceSelector"]);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Service accounts by namespace, by the user name that they have, and all those of a namespace.
+    fn subjects(&self, binding: &mut Value) {
+        const USER: &str = "system:serviceaccount:";
+        const GROUP: &str = "system:serviceaccounts:";
+        for subject in items_mut(binding, &["subjects"]) {
+            self.change(subject, &["namespace"]);
+            match text(subject, &["kind"]) {
+                "User" => change_text(subject, &["name"], |name| {
+                    let (namespace, account) = name.strip_prefix(USER)?.split_once(':')?;
+                    Some(format!("{USER}{}:{account}", self.0.get(namespace)?))
+                }),
+                "Group" => change_text(subject, &["name"], |name| {
+                    Some(format!("{GROUP}{}", self.0.get(name.strip_prefix(GROUP)?)?))
+                }),
+                _ => {}
+            }
+        }
+    }
+
+    /// A selector by the label that holds a namespace's name.
+    fn selector(&self, object: &mut Value, path: &[&str]) {
+        let Some(selector) = at_mut(object, path) else { return };
+        self.change(selector, &["matchLabels", NAMESPACE_LABEL]);
+        for expression in items_mut(selector, &["matchExpressions"]) {
+            if text(expression, &["key"]) == NAMESPACE_LABEL {
+                for value in items_mut(expression, &["values"]) {
+                    self.change(value, &[]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn mapped(group: &str, name: &str, mut object: Value) -> Value {
+        let kind = Kind {
+            group: group.into(),
+            resource: String::new(),
+            version: "v1".into(),
+            name: name.into(),
+            namespaced: true,
+            directory: name.into(),
+        };
+        let namespaces: Namespaces = [("media".to_owned(), "copy".to_owned())].into_iter().collect();
+        namespaces.apply(&kind, &mut object);
+        object
+    }
+
+    #[test]
+    fn objects_and_the_namespace_itself_get_the_new_name() {
+        let object = json!({"metadata": {"name": "media", "namespace": "media"}});
+        assert_eq!(mapped("", "Secret", object), json!({"metadata": {"name": "media", "namespace": "copy"}}));
+        assert_eq!(
+            mapped("", "Namespace", json!({"metadata": {"name": "media"}})),
+            json!({"metadata": {"name": "copy"}})
+        );
+        let other = json!({"metadata": {"name": "x", "namespace": "other"}});
+        assert_eq!(mapped("", "Secret", other.clone()), other);
+    }
+
+    #[test]
+    fn subjects_of_bindings_follow_their_namespace() {
+        let subjects = json!([
+            {"kind": "ServiceAccount", "name": "app", "namespace": "media"}, {"kind": "ServiceAccount", "name": "app", "namespace": "x"},
+            {"kind": "User", "name": "system:serviceaccount:media:app"}, {"kind": "Group", "name": "system:serviceaccounts:media"},
+            {"kind": "Group", "name": "system:serviceaccounts"}, {"kind": "User", "name": "media"},
+        ]);
+        let expected = json!([
+            {"kind": "ServiceAccount", "name": "app", "namespace": "copy"}, {"kind": "ServiceAccount", "name": "app", "namespace": "x"},
+            {"kind": "User", "name": "system:serviceaccount:copy:app"}, {"kind": "Group", "name": "system:serviceaccounts:copy"},
+            {"kind": "Group", "name": "system:serviceaccounts"}, {"kind": "User", "name": "media"},
+        ]);
+        for kind in ["RoleBinding", "ClusterRoleBinding"] {
+            let object = mapped("rbac.authorization.k8s.io", kind, json!({"subjects": subjects}));
+            assert_eq!(object["subjects"], expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn webhooks_conversions_and_api_services_find_their_service() {
+        let client = |namespace: &str| json!({"service": {"namespace": namespace, "name": "hook"}});
+        let select = |namespace: &str| json!({"matchExpressions": [{"key": NAMESPACE_LABEL, "operator": "NotIn", "values": [namespace, "x"]}]});
+        let hook = |namespace| json!({"webhooks": [{"clientConfig": client(namespace), "namespaceSelector": select(namespace)}]});
+        for kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"] {
+            assert_eq!(mapped("admissionregistration.k8s.io", kind, hook("media")), hook("copy"));
+        }
+        let definition = |namespace| json!({"spec": {"conversion": {"webhook": {"clientConfig": client(namespace)}}}});
+        assert_eq!(mapped("apiextensions.k8s.io", "CustomResourceDefinition", definition("media")), definition("copy"));
+        let service = |namespace| json!({"spec": client(namespace)});
+        assert_eq!(mapped("apiregistration.k8s.io", "APIService", service("media")), service("copy"));
+    }
+
+    #[test]
+    fn volumes_wait_for_the_claim_in_the_new_namespace_and_policies_let_it_in() {
+        let volume = |namespace: &str| json!({"spec": {"claimRef": {"namespace": namespace, "name": "media"}}});
+        assert_eq!(mapped("", "PersistentVolume", volume("media")), volume("copy"));
+        let policy = |namespace: &str| {
+            let peer = json!({"namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: namespace, "a": "media"}}});
+            json!({"spec": {"ingress": [{"from": [peer]}], "egress": [{"to": [peer]}]}})
+        };
+        assert_eq!(mapped("networking.k8s.io", "NetworkPolicy", policy("media")), policy("copy"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Restoring the objects of a cluster: one chain, one page.
+//!
+//! ```text
+//! snapshot ─ manifests ─ choose ─ skip, rewrite ─ order ─ look at the target (fate) ─ plan      (nothing is written)
+//! plan ─ create or replace, stage by stage ─ give field owners back ─ link to owners ─ read everything back ─ report
+//! ```
+//! The plan names every object and what is done with it; the run does exactly that, looks again before each object, and stops where something else
+//! would have to be done. An object counts as restored only when it was read back and was equal. Volumes are not restored here: a claim that is created is
+//! empty, and says so.
+
+mod act;
+pub mod fate;
+mod link;
+pub mod manifests;
+pub mod plan;
+mod reach;
+pub mod report;
+pub mod run;
+pub mod select;
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cluster::ClusterError;
+use crate::cluster::object::{name_of, namespace_of};
+use crate::cluster::{Kind, rewrite};
+use crate::repo::RepoError;
+
+/// Which object, where it is restored to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Identity {
+    /// As `kubectl` names it: `deployments.apps`.
+    pub kind: String,
+    /// Where it is restored to; none for objects of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl Identity {
+    fn of(kind: &Kind, object: &Value) -> Self {
+        let namespace = namespace_of(object).map(str::to_owned);
+        Self { kind: kind.to_string(), namespace, name: name_of(object).to_owned() }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        f.write_str(" ")?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}/")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// What to do with objects that are there and differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Existing {
+    /// Leave them.
+    #[default]
+    Skip,
+    /// Replace them.
+    Update,
+}
+
+/// What is restored, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which objects, by their names in the snapshot.
+    pub selection: select::Selection,
+    /// Which namespace becomes which.
+    pub namespaces: rewrite::namespaces::Namespaces,
+    /// What to do with what is there.
+    pub existing: Existing,
+}
+
+/// Why nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The repository cannot be read.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+    /// The target cannot be looked at.
+    #[error("cannot look at the cluster to restore into")]
+    Cluster(#[from] ClusterError),
+    /// The snapshot holds no objects of a cluster.
+    #[error("snapshot {snapshot} holds no objects of a cluster")]
+    NoCluster {
+        /// The start of its id.
+        snapshot: String,
+    },
+    /// Claims would be created, and there is no data for them.
+    #[error("{} would be created EMPTY: the snapshot has no data of volumes: {}", counted(claims), claims.join(", "))]
+    EmptyVolumes {
+        /// The claims, and the stateful sets that would make some.
+        claims: Vec<String>,
+    },
+}
+
+fn counted(claims: &[String]) -> String {
+    if claims.len() == 1 { "1 volume".to_owned() } else { format!("{} volumes", claims.len()) }
+}

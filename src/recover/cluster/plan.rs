@@ -1,0 +1,184 @@
+//! The plan: every object by name, and what is done with it. Nothing is written while it is made; a server-side dry run asks for an opinion only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::fate::{Fate, Looking};
+use super::manifests::{Captured, Manifests, Unreadable};
+use super::reach::Reach;
+use super::{Identity, Options};
+use crate::cluster::object::{at, items, name_of, namespace_of, text};
+use crate::cluster::order::{self, Stage};
+use crate::cluster::rewrite::skip::{Facts, Skip, skip};
+use crate::cluster::rewrite::{Rewritten, rewrite};
+use crate::cluster::{Cluster, ClusterError, Kind};
+
+/// Objects that the target is asked about at once.
+const LOOKED_AT_ONCE: usize = 8;
+
+/// One object of the plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// Which.
+    pub object: Identity,
+    /// When.
+    pub stage: Stage,
+    /// What is done.
+    #[serde(flatten)]
+    pub fate: Fate,
+    /// A claim, for whose volume there is no data.
+    pub empty: bool,
+    /// Not chosen by itself: the namespace of something chosen.
+    pub needed: bool,
+    #[serde(skip)]
+    pub(super) kind: Kind,
+    #[serde(skip)]
+    pub(super) rewritten: Rewritten,
+    /// What was there when it was looked.
+    #[serde(skip)]
+    pub(super) live: Option<Value>,
+}
+
+/// One object that is not restored.
+#[derive(Debug, Clone, Serialize)]
+pub struct Skipped {
+    /// Which.
+    pub object: Identity,
+    /// Why.
+    #[serde(flatten)]
+    pub why: Skip,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClusterPlan {
+    /// The target, for people.
+    pub target: String,
+    /// What is done, in this order.
+    pub steps: Vec<Step>,
+    /// What is chosen and yet not restored.
+    pub skipped: Vec<Skipped>,
+    /// Manifests that cannot be used.
+    pub unreadable: Vec<Unreadable>,
+    /// What the capture could not read.
+    pub missing: Vec<String>,
+    /// Claims that would be created without data, and stateful sets that would make such claims.
+    pub empty_volumes: Vec<String>,
+    /// Whether anything acts in the target.
+    #[serde(skip)]
+    pub(super) lives: bool,
+}
+
+/// An object on its way into the plan.
+struct Draft {
+    kind: Kind,
+    captured: Value,
+    needed: bool,
+}
+
+/// Decides. Asks the target about every object, and changes nothing.
+pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, ClusterError> {
+    let Manifests { objects, unreadable, missing, .. } = manifests;
+    let (drafts, facts) = choose(objects, options);
+    let mut skipped = Vec::new();
+    let mut steps = Vec::new();
+    let converted: BTreeSet<(String, String)> = drafts
+        .iter()
+        .filter(|draft| draft.kind.name == "CustomResourceDefinition" && order::is_converted(&draft.captured))
+        .map(|draft| {
+            let spec = |path: &[&str]| text(&draft.captured, &[&["spec"], path].concat()).to_owned();
+            (spec(&["group"]), spec(&["names", "kind"]))
+        })
+        .collect();
+    let is_converted = |kind: &Kind| converted.contains(&(kind.group.clone(), kind.name.clone()));
+    for Draft { kind, captured, needed } in drafts {
+        let rewritten = rewrite(&kind, &captured, &options.namespaces);
+        let object = Identity::of(&kind, &rewritten.object);
+        if let Some(why) = skip(&kind, &captured, &facts) {
+            skipped.push(Skipped { object, why });
+            continue;
+        }
+        let (stage, rank) = order::place(&kind, &captured, &is_converted);
+        let empty = kind.is("", "PersistentVolumeClaim");
+        let step = Step { object, stage, fate: Fate::Undecided, empty, needed, kind, rewritten, live: None };
+        steps.push((rank, step));
+    }
+    steps.sort_by(|(a_rank, a), (b_rank, b)| (a.stage, a_rank, &a.object).cmp(&(b.stage, b_rank, &b.object)));
+    let mut steps: Vec<Step> = steps.into_iter().map(|(_, step)| step).collect();
+    let reach = Reach::look(cluster, &steps).await?;
+    // A namespace that nobody asked for is there already.
+    steps.retain(|step| !(step.needed && reach.has_namespace(&step.object.name)));
+    let looking = Looking { cluster, reach: &reach, existing: options.existing };
+    let steps: Vec<Step> =
+        stream::iter(steps).map(|step| looking.decide(step)).buffered(LOOKED_AT_ONCE).try_collect().await?;
+    let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
+    let target = cluster.name();
+    Ok(ClusterPlan { target, steps, skipped, unreadable, missing, empty_volumes, lives: cluster.lives() })
+}
+
+/// What is chosen, with the namespaces that it is in.
+fn choose(objects: Vec<Captured>, options: &Options) -> (Vec<Draft>, Facts) {
+    let mut facts = Facts::default();
+    let mut drafts = Vec::new();
+    let mut spare: BTreeMap<String, (Kind, Value)> = BTreeMap::new();
+    for Captured { kind, object } in objects {
+        let (namespace, name) = (namespace_of(&object).map(str::to_owned), name_of(&object).to_owned());
+        let key = || (namespace.clone().unwrap_or_default(), name.clone());
+        if kind.is("", "Service") && at(&object, &["spec", "selector"]).is_object() {
+            facts.selecting_services.insert(key());
+        }
+        let namespace = namespace.as_deref();
+        if options.selection.takes(&kind, namespace, &name) {
+            if kind.is("", "PersistentVolumeClaim") {
+                facts.claims.insert(key());
+            }
+            drafts.push(Draft { kind, captured: object, needed: false });
+        } else if kind.is("", "Namespace") && !options.selection.excludes(&kind, namespace, &name) {
+            spare.insert(name, (kind, object));
+        }
+    }
+    let needed: BTreeSet<String> = drafts
+        .iter()
+        .filter(|draft| skip(&draft.kind, &draft.captured, &facts).is_none())
+        .filter_map(|draft| namespace_of(&draft.captured).map(str::to_owned))
+        .collect();
+    for name in needed {
+        if let Some((kind, captured)) = spare.remove(&name) {
+            drafts.push(Draft { kind, captured, needed: true });
+        }
+    }
+    (drafts, facts)
+}
+
+/// What would be without data: claims that are created, and those that a stateful set would make for want of them.
+async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Vec<String>, ClusterError> {
+    let mut empty: Vec<String> =
+        steps.iter().filter(|step| step.empty && step.fate.creates()).map(|step| step.object.to_string()).collect();
+    let claims = Kind {
+        group: String::new(),
+        resource: "persistentvolumeclaims".to_owned(),
+        version: "v1".to_owned(),
+        name: "PersistentVolumeClaim".to_owned(),
+        namespaced: true,
+        directory: "PersistentVolumeClaim".to_owned(),
+    };
+    for step in steps.iter().filter(|step| step.kind.is("apps", "StatefulSet") && step.fate.creates()) {
+        let object = &step.rewritten.object;
+        let namespace = step.object.namespace.as_deref();
+        for template in items(object, &["spec", "volumeClaimTemplates"]) {
+            // The first stands for all: whoever lacks it lacks the rest.
+            let name = format!("{}-{}-0", name_of(template), step.object.name);
+            let planned = steps.iter().any(|other| {
+                other.empty && other.object.namespace.as_deref() == namespace && other.object.name == name
+            });
+            let idle = at(object, &["spec", "replicas"]) == 0;
+            if !planned && !idle && cluster.get(&claims, namespace, &name).await?.is_none() {
+                empty.push(format!("{} (its claim {name})", step.object));
+            }
+        }
+    }
+    Ok(empty)
+}

@@ -1,0 +1,138 @@
+//! What of the target objects can be put into: which kinds it serves, which namespaces it has, and which of both the plan itself brings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::plan::Step;
+use crate::cluster::object::{is_dying, items, text};
+use crate::cluster::{Cluster, ClusterError, Kind};
+
+/// Whether something can be asked for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum There {
+    /// Yes.
+    Now,
+    /// When an object of the plan is there.
+    Later,
+    /// No, and why.
+    Never(String),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    /// In a folder everything can be put.
+    everything: bool,
+    /// Group, resource and version that are served.
+    served: BTreeSet<(String, String, String)>,
+    /// Group and resource, and the version that the target prefers.
+    preferred: BTreeMap<(String, String), String>,
+    /// The same, defined by the plan.
+    defined: BTreeSet<(String, String, String)>,
+    /// Namespaces that were asked for: whether they are there, and are not going.
+    namespaces: BTreeMap<String, Option<bool>>,
+    /// Namespaces that the plan makes.
+    made: BTreeSet<String>,
+    /// Groups that did not answer.
+    silent: BTreeMap<String, String>,
+}
+
+fn key(kind: &Kind) -> (String, String, String) {
+    (kind.group.clone(), kind.resource.clone(), kind.version.clone())
+}
+
+impl Reach {
+    pub(super) async fn look(cluster: &dyn Cluster, steps: &[Step]) -> Result<Self, ClusterError> {
+        let mut reach = Self { everything: !cluster.lives(), ..Self::default() };
+        for step in steps {
+            if step.kind.name == "CustomResourceDefinition" {
+                reach.defined.extend(versions_of(&step.rewritten.object));
+            }
+            if step.kind.is("", "Namespace") {
+                reach.made.insert(step.object.name.clone());
+            }
+        }
+        if reach.everything {
+            return Ok(reach);
+        }
+        let found = cluster.kinds().await?;
+        for kind in found.kinds {
+            reach.preferred.insert((kind.group.clone(), kind.resource.clone()), kind.version.clone());
+            reach.served.insert(key(&kind));
+        }
+        for (version, why) in found.silent {
+            reach.silent.insert(version, why);
+        }
+        let mut asked: BTreeSet<(String, String, String)> = BTreeSet::new();
+        for step in steps {
+            let (group, resource, version) = key(&step.kind);
+            let other = reach.preferred.get(&(group, resource)).is_some_and(|preferred| *preferred != version);
+            if other && asked.insert(key(&step.kind)) && cluster.serves(&step.kind).await? {
+                reach.served.insert(key(&step.kind));
+            }
+        }
+        let wanted: BTreeSet<&str> = steps.iter().filter_map(|step| step.object.namespace.as_deref()).collect();
+        let made: Vec<String> = reach.made.iter().cloned().collect();
+        for name in wanted.into_iter().chain(made.iter().map(String::as_str)) {
+            if !reach.namespaces.contains_key(name) {
+                let live = cluster.get(&namespaces(), None, name).await?;
+                reach.namespaces.insert(name.to_owned(), live.map(|live| !is_dying(&live)));
+            }
+        }
+        Ok(reach)
+    }
+
+    /// Whether objects of this kind can be asked for.
+    pub(super) fn kind(&self, kind: &Kind) -> There {
+        if self.everything || self.served.contains(&key(kind)) {
+            return There::Now;
+        }
+        if self.defined.contains(&key(kind)) {
+            return There::Later;
+        }
+        if let Some(why) = self.silent.get(&kind.api_version()) {
+            return There::Never(format!("{} does not answer: {why}", kind.api_version()));
+        }
+        There::Never(match self.preferred.get(&(kind.group.clone(), kind.resource.clone())) {
+            Some(version) => format!("the cluster has {kind} in {version}, and no longer in {}", kind.version),
+            None => format!("the cluster has no {kind}, and no chosen definition brings it"),
+        })
+    }
+
+    /// Whether objects can be put into this namespace.
+    pub(super) fn namespace(&self, namespace: Option<&str>) -> There {
+        let Some(namespace) = namespace.filter(|_| !self.everything) else { return There::Now };
+        match self.namespaces.get(namespace).copied().flatten() {
+            Some(true) => There::Now,
+            Some(false) => There::Never(format!("namespace {namespace} is being deleted")),
+            None if self.made.contains(namespace) => There::Later,
+            None => There::Never(format!("there is no namespace {namespace}, and it is not among the chosen")),
+        }
+    }
+
+    /// Whether a namespace is there.
+    pub(super) fn has_namespace(&self, name: &str) -> bool {
+        self.namespaces.get(name).copied().flatten().is_some()
+    }
+}
+
+/// Kubernetes has had them in this version since its first release.
+pub(super) fn namespaces() -> Kind {
+    Kind {
+        group: String::new(),
+        resource: "namespaces".to_owned(),
+        version: "v1".to_owned(),
+        name: "Namespace".to_owned(),
+        namespaced: false,
+        directory: "Namespace".to_owned(),
+    }
+}
+
+/// What a definition defines.
+fn versions_of(definition: &Value) -> Vec<(String, String, String)> {
+    let spec = |path: &[&str]| text(definition, &[&["spec"], path].concat()).to_owned();
+    let served = items(definition, &["spec", "versions"]).iter();
+    let served = served.filter(|version| version.get("served").is_some_and(|served| *served == true));
+    served.map(|version| (spec(&["group"]), spec(&["names", "plural"]), text(version, &["name"]).to_owned())).collect()
+}

@@ -1,0 +1,124 @@
+//! Which objects are restored: patterns of `namespace/kind/name`, or of a kind alone.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::cluster::Kind;
+use crate::cluster::kind::CLUSTER_SCOPED;
+
+/// A pattern that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Neither a kind nor all three parts.
+    #[error("the pattern {0:?} is neither a kind nor namespace/kind/name")]
+    Parts(String),
+    /// Wrong syntax of a glob.
+    #[error("the pattern {pattern:?} cannot be understood")]
+    Glob {
+        /// As it was given.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        cause: globset::Error,
+    },
+}
+
+#[derive(Debug, Clone, Default)]
+struct Patterns {
+    kinds: GlobSet,
+    objects: GlobSet,
+}
+
+impl Patterns {
+    fn new(globs: &[String]) -> Result<Self, PatternError> {
+        let (mut kinds, mut objects) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        for pattern in globs {
+            let fail = |cause| PatternError::Glob { pattern: pattern.clone(), cause };
+            let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(fail)?;
+            match pattern.split('/').count() {
+                1 => kinds.add(glob),
+                3 => objects.add(glob),
+                _ => return Err(PatternError::Parts(pattern.clone())),
+            };
+        }
+        let fail = |cause| PatternError::Glob { pattern: globs.join(" "), cause };
+        Ok(Self { kinds: kinds.build().map_err(fail)?, objects: objects.build().map_err(fail)? })
+    }
+
+    fn mean(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> bool {
+        let text = kind.to_string();
+        self.kinds.is_match(&text)
+            || self.objects.is_match(format!("{}/{text}/{name}", namespace.unwrap_or(CLUSTER_SCOPED)))
+    }
+}
+
+/// Patterns; without `include` everything is taken that is not excluded.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    include: Option<Patterns>,
+    exclude: Patterns,
+}
+
+impl Selection {
+    /// Understands patterns such as `media/*/*`, `_cluster/clusterroles.rbac.authorization.k8s.io/acme*`, `secrets`, `*.cert-manager.io`.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
+        let include = if include.is_empty() { None } else { Some(Patterns::new(include)?) };
+        Ok(Self { include, exclude: Patterns::new(exclude)? })
+    }
+
+    /// Whether an object is chosen, by its namespace and name in the snapshot.
+    #[must_use]
+    pub fn takes(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> bool {
+        let included = self.include.as_ref().is_none_or(|patterns| patterns.mean(kind, namespace, name));
+        included && !self.excludes(kind, namespace, name)
+    }
+
+    /// Whether an object is left out by name.
+    #[must_use]
+    pub fn excludes(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> bool {
+        self.exclude.mean(kind, namespace, name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(group: &str, resource: &str) -> Kind {
+        Kind {
+            group: group.into(),
+            resource: resource.into(),
+            version: "v1".into(),
+            name: "X".into(),
+            namespaced: true,
+            directory: "X".into(),
+        }
+    }
+
+    #[test]
+    fn patterns_mean_kinds_or_whole_names() {
+        let takes = |include: &[&str], exclude: &[&str], kind: &Kind, namespace: Option<&str>, name: &str| {
+            let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            Selection::new(&owned(include), &owned(exclude)).expect("patterns").takes(kind, namespace, name)
+        };
+        let (secret, deployment, role) =
+            (kind("", "secrets"), kind("apps", "deployments"), kind("rbac.authorization.k8s.io", "clusterroles"));
+        assert!(takes(&[], &[], &secret, Some("media"), "x"));
+        assert!(takes(&["secrets"], &[], &secret, Some("media"), "x"));
+        assert!(!takes(&["secrets"], &[], &deployment, Some("media"), "x"));
+        assert!(takes(&["deployments.apps"], &[], &deployment, Some("media"), "x"));
+        assert!(!takes(&["deployments"], &[], &deployment, Some("media"), "x"), "a kind alone is of the core group");
+        assert!(takes(&["*.apps"], &[], &deployment, Some("media"), "x"));
+        assert!(takes(&["media/*/*"], &[], &deployment, Some("media"), "x"));
+        assert!(!takes(&["media/*/*"], &[], &deployment, Some("other"), "x"));
+        assert!(takes(&["_cluster/clusterroles.*/acme:*"], &[], &role, None, "acme:reader"));
+        assert!(!takes(&["media/*/*"], &["*/secrets/login*"], &secret, Some("media"), "login2"));
+        assert!(!takes(&[], &["secrets"], &secret, Some("media"), "x"));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_told() {
+        for wrong in ["media/secrets", "a/b/c/d", "{a", "[x"] {
+            assert!(Selection::new(&[wrong.to_owned()], &[]).is_err(), "{wrong}");
+        }
+    }
+}

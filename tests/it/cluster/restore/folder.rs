@@ -1,0 +1,28 @@
+//! A folder in the place of a cluster.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_unpacks_into_manifests_that_kubectl_takes() {
+    let old = disaster::homelab().await;
+    old.make("media", claim("data"));
+    let home = between(&old, &old);
+    run(&home, &["backup"]).await.exits(0);
+    let args = ["restore", "latest:cluster", "--cluster", "--into-folder", "out", "--yes", "--json"];
+    let document = run(&home, &args).await.exits(0).json();
+    assert_eq!(outcome(&document, "media/deployments.apps/web"), "restored");
+    let read = |path: &str| -> Value {
+        let text = std::fs::read_to_string(home.path("out/manifests").join(path))
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    };
+    let web = read("apps/Deployment/media/web.yaml");
+    assert_eq!(web["spec"], old.object("deployments.apps", "media", "web").unwrap()["spec"]);
+    assert_eq!(web.get("status"), None);
+    let (anvil, made) =
+        (read("acme.example/Anvil/media/big.yaml"), read("core/ConfigMap/media/made-by-the-anvil.yaml"));
+    assert_eq!(made["metadata"]["ownerReferences"][0]["uid"], anvil["metadata"]["uid"]);
+    assert_eq!(read("core/PersistentVolumeClaim/media/data.yaml")["spec"].get("volumeName"), None);
+    let again = run(&home, &args).await.exits(0).json();
+    assert!(outcomes(&again).iter().all(|(_, outcome)| outcome == "same"), "{again}");
+}
