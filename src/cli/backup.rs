@@ -23,9 +23,10 @@ use crate::config::is_source_name;
 use crate::format::entry::{TreePath, escape};
 use crate::format::record::Statistics;
 use crate::repo::layout;
+use crate::store::file::FILE_TIME_MAX;
 use crate::store::url::StoreUrl;
 use crate::tree::problem::{Cause, Problem, Severity};
-use crate::tree::walk::WalkOptions;
+use crate::tree::walk::{InodeKey, WalkOptions, directory_key};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,7 +106,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         return configured::run(&args, context).await;
     }
     let began = Instant::now();
-    let options = options(&args, own_folder(&args.paths, context)?)?;
+    let options = options(&args, own_folder(&args.paths, context).await?)?;
     let name = args.name.as_deref().map(file_name).transpose()?;
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
     let operation = context.operation(repository);
@@ -121,17 +122,28 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 }
 
 /// The repository's folder, if it is one: skipped where it lies below a source, refused where a source is it or lies in it.
-fn own_folder(paths: &[PathBuf], context: &Context) -> Result<Option<PathBuf>, Failure> {
-    let StoreUrl::File { path, .. } = open::address(context)? else { return Ok(None) };
-    let own = real_path(&path);
-    if let Some(within) = paths.iter().find(|path| real_path(path).starts_with(&own)) {
-        let what = format!("{} is the repository itself, or lies in it", within.display());
-        return Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"));
+async fn own_folder(paths: &[PathBuf], context: &Context) -> Result<Option<InodeKey>, Failure> {
+    let StoreUrl::File { path, wait } = open::address(context)? else { return Ok(None) };
+    let (paths, shown, limit) = (paths.to_vec(), path.display().to_string(), wait.unwrap_or(FILE_TIME_MAX));
+    let look = tokio::task::spawn_blocking(move || {
+        let own = real_path(&path);
+        let within = paths.into_iter().find(|path| real_path(path).starts_with(&own));
+        (within, directory_key(&own))
+    });
+    let Ok(Ok((within, key))) = tokio::time::timeout(limit, look).await else {
+        let what = format!("{shown} did not answer for {} s", limit.as_secs());
+        return Err(Failure::new(Exit::Unreachable, what, "is the server of this mount up?"));
+    };
+    match within {
+        Some(within) => {
+            let what = format!("{} is the repository itself, or lies in it", within.display());
+            Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"))
+        }
+        None => Ok(key),
     }
-    Ok(Some(own))
 }
 
-fn options(args: &Args, repository: Option<PathBuf>) -> Result<BackupOptions, Failure> {
+fn options(args: &Args, repository: Option<InodeKey>) -> Result<BackupOptions, Failure> {
     let Some(source) = &args.source else {
         return Err(Failure::usage(
             "no name was given for what is backed up",

@@ -48,7 +48,7 @@ impl Inode {
 }
 
 /// Names an inode on this machine: device and number.
-pub(crate) type InodeKey = ((u32, u32), u64);
+pub type InodeKey = ((u32, u32), u64);
 
 impl From<&Statx> for Inode {
     fn from(raw: &Statx) -> Self {

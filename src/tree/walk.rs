@@ -6,13 +6,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, OFlags, readlinkat};
 use rustix::io::Errno;
 
 use super::exclude::Excludes;
 use super::found::{self, Found, FoundKind};
-use super::inode::{Inode, InodeKey};
+use super::inode::Inode;
+pub use super::inode::InodeKey;
 use super::listing::Names;
 use super::problem::{Cause, Problem};
 use super::source::{Source, open_reading};
@@ -29,8 +31,17 @@ pub struct WalkOptions {
     pub exclude: Excludes,
     /// Keep mount points below the source as empty directories.
     pub one_file_system: bool,
-    /// A directory that is skipped wherever it is met, by its inode: the repository itself.
-    pub repository: Option<std::path::PathBuf>,
+    /// A directory that is skipped wherever it is met: the repository itself. See [`directory_key`].
+    pub repository: Option<InodeKey>,
+}
+
+/// What tells a directory from all others on this machine; `None` if it is not there. Waits as long as its file system does, for ever on a mount whose
+/// server is away: a walk must not ask for it.
+#[must_use]
+pub fn directory_key(path: &Path) -> Option<InodeKey> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(rustix::fs::CWD, path, flags, rustix::fs::Mode::empty()).ok()?;
+    Inode::of(&directory).ok().map(|inode| inode.key())
 }
 
 /// Iterates over a source, see [`Source::walk`]. A problem with one entry is an item, and the walk goes on.
@@ -47,8 +58,6 @@ pub struct Walk {
     /// Files with several names: the first one, and how many are still to come.
     links: HashMap<InodeKey, (TreePath, u32)>,
     xattrs: xattrs::Reader,
-    /// The inode of [`WalkOptions::repository`].
-    repository: Option<InodeKey>,
 }
 
 struct Frame {
@@ -69,14 +78,7 @@ struct Enter {
 
 impl Walk {
     pub(super) fn new(source: Source, options: WalkOptions) -> Self {
-        // One that is not there is not met.
-        let repository = options.repository.as_deref().and_then(|path| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let directory = rustix::fs::openat(rustix::fs::CWD, path, flags, rustix::fs::Mode::empty()).ok()?;
-            Inode::of(&directory).ok().map(|inode| inode.key())
-        });
         Self {
-            repository,
             source,
             options,
             roots_seen: 0,
@@ -183,7 +185,7 @@ impl Walk {
         if !is_root && self.options.exclude.excludes(&path, is_directory) {
             return;
         }
-        if !is_root && is_directory && self.repository == Some(inode.key()) {
+        if !is_root && is_directory && self.options.repository == Some(inode.key()) {
             return self.ready.push_back(Err(Problem::new(path, "skipping", Cause::Repository)));
         }
         let device = device.unwrap_or(inode.device);

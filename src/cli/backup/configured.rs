@@ -171,7 +171,7 @@ async fn one(
     let report = match &source.kind {
         SourceKind::Path(path) => {
             options.paths.clone_from(&path.paths);
-            options.walk.repository = own_folder(&path.paths, context)?;
+            options.walk.repository = own_folder(&path.paths, context).await?;
             options.walk.exclude = Excludes::new(&path.exclude)?.with_caches(path.exclude_caches);
             options.walk.one_file_system = path.one_file_system;
             let display = progress::show(context);

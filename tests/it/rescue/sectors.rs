@@ -19,7 +19,7 @@ use homelab_dr::store::{Key, Store};
 use super::{Scene, Sectors};
 use crate::support::files::{noise, scratch};
 
-const DIRECTORIES: usize = 6;
+const DIRECTORIES: usize = 10;
 const FILES: usize = 400;
 
 fn long_ago() -> SystemTime {
