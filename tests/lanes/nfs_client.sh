@@ -11,7 +11,7 @@
 set -euo pipefail
 
 # What a test with the server gone may take, its own time limits included.
-readonly FROZEN_LIMIT_S=90
+readonly FROZEN_LIMIT_S=240
 
 cd "$REPO"
 # shellcheck source=tests/lanes/lib.sh
