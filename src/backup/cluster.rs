@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::spawn_blocking;
 
-use crate::backup::storing::ShowStoring;
+use crate::backup::assemble::Assembled;
 use crate::backup::{
-    BackupError, BackupOptions, BackupReport, Context, give_up, join, previous_snapshot, snapshot_record,
+    BackupError, BackupOptions, BackupReport, Begun, Context, finish, give_up, join, previous_snapshot,
 };
 use crate::base::progress::Progress;
 use crate::chunker::CHUNK_BYTES_MAX;
@@ -21,7 +21,7 @@ use crate::format::record::{Statistics, TreeRoot};
 use crate::repo::RepoError;
 use crate::repo::Repository;
 use crate::repo::checkpoint::Checkpointer;
-use crate::repo::commit::{self, Committed};
+use crate::repo::commit;
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::tree_read::TreeReader;
@@ -166,19 +166,14 @@ pub async fn run_cluster(
         }
         (Ok(_), Err(error)) => return Err(give_up(writer, vec![error]).await.into()),
     };
-    let storing = ShowStoring::begin(&progress, &writer);
     let missing = captured.missing.iter();
     let problems: Vec<Problem> = missing
         .map(|missing| Problem::new(missing.path.clone(), missing.operation, Cause::Told(missing.why.clone())))
         .collect();
     statistics.problems = problems.len() as u64;
-    statistics.bytes_new = writer.new_bytes();
-    let record = snapshot_record(options, started, clock.now(), root, statistics, &problems, None);
-    let Committed { id, record, .. } = commit::commit(writer, record, &clock).await?;
-    drop(storing);
-    checkpoints.committed().await;
-    let broken_packs = index.broken_packs();
-    Ok((BackupReport { snapshot: Some(id), record, problems, broken_packs, before }, captured))
+    let begun = Begun { started, index, before, checkpoints };
+    let report = finish(context, options, begun, writer, Assembled { root, statistics, problems }, None).await?;
+    Ok((report, captured))
 }
 
 #[cfg(test)]

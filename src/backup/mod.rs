@@ -42,7 +42,7 @@ use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
 use crate::cluster::ClusterError;
 use crate::format::record::{Link, PROBLEMS_MAX, ProblemRecord, SnapshotRecord, Statistics, TreeRoot};
-use crate::repo::checkpoint::Checkpointer;
+use crate::repo::checkpoint::{Checkpointer, Checkpoints};
 use crate::repo::commit::{self, Committed};
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
@@ -240,15 +240,37 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
         return Err(give_up(writer, failures).await.into());
     };
 
-    let storing = ShowStoring::begin(progress, &writer);
+    let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
+    let begun = Begun { started, index, before: before_it, checkpoints };
+    Ok(finish(context, options, begun, writer, assembled, based_on).await?)
+}
+
+/// What every run has from its beginning for its end.
+struct Begun {
+    started: Time,
+    index: Arc<Index>,
+    before: Option<Statistics>,
+    checkpoints: Checkpoints,
+}
+
+/// The end of every run: the rest is stored, the snapshot is committed, and what kept the run safe until then is removed.
+async fn finish(
+    context: &Context,
+    options: &BackupOptions,
+    begun: Begun,
+    writer: Writer,
+    assembled: Assembled,
+    based_on: Option<ObjectId>,
+) -> Result<BackupReport, RepoError> {
+    let Begun { started, index, before, checkpoints } = begun;
+    let storing = ShowStoring::begin(&context.progress, &writer);
     let Assembled { root, mut statistics, problems } = assembled;
     statistics.bytes_new = writer.new_bytes();
-    let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
-    let record = snapshot_record(options, started, clock.now(), root, statistics, &problems, based_on);
-    let Committed { id, record, .. } = commit::commit(writer, record, clock).await?;
+    let record = snapshot_record(options, started, context.clock.now(), root, statistics, &problems, based_on);
+    let Committed { id, record, .. } = commit::commit(writer, record, &context.clock).await?;
     drop(storing);
     checkpoints.committed().await;
-    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs: index.broken_packs(), before: before_it })
+    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs: index.broken_packs(), before })
 }
 
 /// Stores and indexes what was sealed so far, so that the next run finds it, and says why this one failed.

@@ -7,21 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::spawn_blocking;
 
+use crate::backup::assemble::Assembled;
 use crate::backup::file::{Opened, Parts, Storing};
 use crate::backup::queue::Queue;
 use crate::backup::slot::{Outcome, Slot};
-use crate::backup::storing::ShowStoring;
 use crate::backup::{
-    BackupError, BackupOptions, BackupReport, Context, give_up, join, previous_snapshot, snapshot_record,
+    BackupError, BackupOptions, BackupReport, Begun, Context, finish, give_up, join, previous_snapshot,
 };
 use crate::base::clock::Time;
 use crate::format::entry::{Entry, FileTime, Identity, Kind, Piece, TreePath};
 use crate::format::record::{Statistics, TreeRoot};
+use crate::repo::RepoError;
 use crate::repo::checkpoint::Checkpointer;
 use crate::repo::commit;
 use crate::repo::tree_write::TreeBuilder;
 use crate::repo::write::Writer;
-use crate::repo::{RepoError, commit::Committed};
 use crate::tree::problem::{Cause, Problem};
 use crate::tree::read::Part;
 
@@ -122,7 +122,7 @@ pub async fn run_stdin(
     };
     let built = join(built, "reading standard input").await;
     let writer = Arc::try_unwrap(writer).map_err(|_| RepoError::Worker { what: "the pipeline" })?;
-    let (root, mut statistics) = match built {
+    let (root, statistics) = match built {
         Ok(built) => built,
         Err(error) => {
             let error = give_up(writer, vec![error]).await;
@@ -133,12 +133,7 @@ pub async fn run_stdin(
             });
         }
     };
-    let storing = ShowStoring::begin(&progress, &writer);
-    statistics.bytes_new = writer.new_bytes();
-    let record = snapshot_record(options, started, clock.now(), root, statistics, &[], None);
-    let Committed { id, record, .. } = commit::commit(writer, record, &clock).await?;
-    drop(storing);
-    checkpoints.committed().await;
-    let broken_packs = index.broken_packs();
-    Ok(BackupReport { snapshot: Some(id), record, problems: Vec::new(), broken_packs, before })
+    let assembled = Assembled { root, statistics, problems: Vec::new() };
+    let begun = Begun { started, index, before, checkpoints };
+    Ok(finish(context, options, begun, writer, assembled, None).await?)
 }

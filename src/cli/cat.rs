@@ -14,7 +14,7 @@ use crate::format::entry::{Content, Entry, Kind, Piece, TreePath, escape};
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::tree_read::{lookup, pieces};
+use crate::repo::tree_read::{lookup, part_of, pieces};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,12 +63,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     while let Some((piece, chunk)) = parts.try_next().await? {
         match (piece, chunk) {
             (Piece::Data { skip, length, .. }, Some(chunk)) => {
-                let (start, length) = (skip as usize, length as usize);
-                let bytes = chunk.get(start..start.saturating_add(length)).ok_or_else(|| RepoError::Tree {
-                    at: path.display(),
-                    reason: "a piece reaches beyond its chunk".to_owned(),
-                })?;
-                context.out.bytes(bytes)?;
+                context.out.bytes(part_of(&chunk, skip, length, || path.display())?)?;
             }
             (piece, _) => hole(context, piece.length())?,
         }

@@ -16,7 +16,7 @@ use crate::format::entry::{Content as Stored, Entry, Kind, Piece, escape};
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::tree_diff::{Change, Diff};
-use crate::repo::tree_read::pieces;
+use crate::repo::tree_read::whole;
 
 use text::{Difference, TEXT_BYTES_MAX};
 
@@ -158,26 +158,10 @@ fn may_share(size: u64, content: &Stored) -> bool {
 /// Reads both. What cannot be read is not known, and `check` is who tells of damage.
 async fn compare(reader: &Reader, a: &Entry, b: &Entry) -> Content {
     match (bytes_of(reader, a).await, bytes_of(reader, b).await) {
-        (Some(a), Some(b)) if a == b => Content::Same,
-        (Some(_), Some(_)) => Content::Other,
+        (Ok(a), Ok(b)) if a == b => Content::Same,
+        (Ok(_), Ok(_)) => Content::Other,
         _ => Content::Unknown,
     }
-}
-
-/// The bytes of a file that [`may_share`].
-async fn bytes_of(reader: &Reader, entry: &Entry) -> Option<Vec<u8>> {
-    let Kind::File { size, content: Stored::Inline(pieces) } = &entry.kind else { return None };
-    let mut bytes = Vec::with_capacity(usize::try_from(*size).ok()?.min(4 << 20));
-    for piece in pieces {
-        match *piece {
-            Piece::Data { blob, skip, length } => {
-                let (skip, length) = (skip as usize, length as usize);
-                bytes.extend_from_slice(reader.data(&blob).await.ok()?.get(skip..skip.checked_add(length)?)?);
-            }
-            Piece::Hole { length } => bytes.resize(bytes.len().checked_add(usize::try_from(length).ok()?)?, 0),
-        }
-    }
-    Some(bytes)
 }
 
 /// How the text of a file differs; `None` for what is no file, or too long.
@@ -186,31 +170,15 @@ async fn changed_text(reader: &Reader, a: &Entry, b: &Entry) -> Result<Option<Di
     if !fits(a) || !fits(b) {
         return Ok(None);
     }
-    Ok(Some(text::compare(&b.path, &read(reader, a).await?, &read(reader, b).await?)))
+    Ok(Some(text::compare(&b.path, &bytes_of(reader, a).await?, &bytes_of(reader, b).await?)))
 }
 
-/// The bytes of a file of [`TEXT_BYTES_MAX`] at most.
-async fn read(reader: &Reader, entry: &Entry) -> Result<Vec<u8>, Failure> {
-    let Kind::File { size, content } = &entry.kind else { return Ok(Vec::new()) };
-    let mut bytes = Vec::new();
-    for piece in pieces(reader, content, *size).await? {
-        match piece {
-            Piece::Data { blob, skip, length } => {
-                let chunk = reader.data(&blob).await?;
-                let (start, length) = (skip as usize, length as usize);
-                let part = chunk.get(start..start.saturating_add(length)).ok_or_else(|| RepoError::Tree {
-                    at: entry.path.display(),
-                    reason: "a piece reaches beyond its chunk".to_owned(),
-                })?;
-                bytes.extend_from_slice(part);
-            }
-            Piece::Hole { length } => {
-                let length = usize::try_from(length.min(TEXT_BYTES_MAX)).unwrap_or_default();
-                bytes.resize(bytes.len() + length, 0);
-            }
-        }
+/// The bytes of a file that [`may_share`], or of [`TEXT_BYTES_MAX`] at most.
+async fn bytes_of(reader: &Reader, entry: &Entry) -> Result<Vec<u8>, RepoError> {
+    match &entry.kind {
+        Kind::File { size, content } => whole(reader, &entry.path, content, *size).await,
+        _ => Ok(Vec::new()),
     }
-    Ok(bytes)
 }
 
 fn print(

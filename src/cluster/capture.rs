@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
 
 use super::choice::Choice;
+use super::error::told;
+use super::object::{name_of, namespace_of, text};
 use super::{Cluster, ClusterError, Kind, manifest};
 use crate::base::cancel::Cancel;
 use crate::format::entry::TreePath;
@@ -203,13 +205,12 @@ impl Reading<'_> {
 
     /// Where an object's manifest lies; `None` for what is left out.
     fn document(&self, object: &Value) -> Result<Option<TreePath>, Missing> {
-        let text = |field: &str| object.pointer(field).and_then(Value::as_str);
         let folder = || self.kind.folder().unwrap_or_else(|_| TreePath::root());
-        let Some(name) = text("/metadata/name") else {
+        let (name, namespace) = (name_of(object), namespace_of(object));
+        if name.is_empty() {
             let why = "an object in the list has no name".to_owned();
             return Err(Missing { path: folder(), operation: "listing", why });
-        };
-        let namespace = text("/metadata/namespace");
+        }
         let is_namespace = self.kind.group.is_empty() && self.kind.resource == "namespaces";
         if namespace.or(is_namespace.then_some(name)).is_some_and(|namespace| !self.choice.takes_namespace(namespace)) {
             return Ok(None);
@@ -227,21 +228,6 @@ impl Reading<'_> {
 }
 
 fn created(object: &Value) -> i64 {
-    let time = object.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
-    time.and_then(|text| DateTime::parse_from_rfc3339(text).ok()).map_or(0, |time| time.timestamp())
-}
-
-/// An error with its causes, in one line.
-fn told(error: &ClusterError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
+    let time = text(object, &["metadata", "creationTimestamp"]);
+    DateTime::parse_from_rfc3339(time).map_or(0, |time| time.timestamp())
 }

@@ -79,17 +79,10 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::kind::example;
 
     fn kind(group: &str, resource: &str) -> Kind {
-        let text = |text: &str| text.to_owned();
-        Kind {
-            group: text(group),
-            resource: text(resource),
-            version: text("v1"),
-            name: text("X"),
-            namespaced: true,
-            directory: text("X"),
-        }
+        example(group, resource, "X")
     }
 
     #[test]

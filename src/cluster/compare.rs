@@ -64,16 +64,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::kind::example;
 
     fn kind(group: &str, name: &str) -> Kind {
-        Kind {
-            group: group.into(),
-            resource: String::new(),
-            version: "v1".into(),
-            name: name.into(),
-            namespaced: true,
-            directory: name.into(),
-        }
+        example(group, "", name)
     }
 
     #[test]

@@ -316,16 +316,10 @@ impl Cluster for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::kind::example;
 
     fn kind(group: &str, name: &str) -> Kind {
-        Kind {
-            group: group.into(),
-            resource: plural(name),
-            version: "v1".into(),
-            name: name.into(),
-            namespaced: true,
-            directory: name.into(),
-        }
+        example(group, &plural(name), name)
     }
 
     fn map(name: &str) -> Value {

@@ -84,6 +84,19 @@ impl Kind {
     }
 }
 
+/// A kind for tests, of version `v1` and in namespaces.
+#[cfg(test)]
+pub(crate) fn example(group: &str, resource: &str, name: &str) -> Kind {
+    Kind {
+        group: group.into(),
+        resource: resource.into(),
+        version: "v1".into(),
+        name: name.into(),
+        namespaced: true,
+        directory: name.into(),
+    }
+}
+
 /// As `kubectl` names it: `deployments.apps`, `pods`.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,21 +109,9 @@ impl fmt::Display for Kind {
 mod tests {
     use super::*;
 
-    fn kind(group: &str) -> Kind {
-        let text = |text: &str| text.to_owned();
-        Kind {
-            group: text(group),
-            resource: text("things"),
-            version: text("v1"),
-            name: text("Thing"),
-            namespaced: true,
-            directory: text("Thing"),
-        }
-    }
-
     #[test]
     fn addresses_and_folders_of_the_core_group_and_of_others() {
-        let (core, other) = (kind(""), kind("example.org"));
+        let [core, other] = ["", "example.org"].map(|group| example(group, "things", "Thing"));
         assert_eq!((core.collection(), core.to_string()), ("/api/v1/things".into(), "things".into()));
         assert_eq!(other.address(Some("media"), Some("x")), "/apis/example.org/v1/namespaces/media/things/x");
         assert_eq!(core.address(None, None), "/api/v1/things");

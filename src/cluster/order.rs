@@ -150,17 +150,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::kind::example;
 
     fn stage(group: &str, name: &str, object: &Value) -> (Stage, u8) {
-        let kind = Kind {
-            group: group.into(),
-            resource: String::new(),
-            version: "v1".into(),
-            name: name.into(),
-            namespaced: true,
-            directory: name.into(),
-        };
-        place(&kind, object, &|kind| kind.group == "converted.example")
+        place(&example(group, "", name), object, &|kind| kind.group == "converted.example")
     }
 
     #[test]

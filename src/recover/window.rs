@@ -15,6 +15,7 @@ use crate::recover::RestoreProblem;
 use crate::recover::files::OpenFile;
 use crate::repo::RepoError;
 use crate::repo::fetch::{FETCH_AT_ONCE, Reader, Run, plan_runs};
+use crate::repo::tree_read::part_of;
 
 /// Bytes of a file that come from a blob.
 pub struct Write {
@@ -186,14 +187,12 @@ fn write_run(
 
 fn write_blob(progress: &crate::base::progress::Progress, plain: &[u8], writes: Vec<Write>) {
     for write in writes {
-        let (start, length) = (write.skip as usize, write.length as usize);
-        if let Some(bytes) = plain.get(start..start.saturating_add(length)) {
-            write.file.write(write.offset, bytes);
-            progress.add_bytes(u64::from(write.length));
-        } else {
-            let reason = "a piece reaches beyond its chunk".to_owned();
-            let source = RepoError::Tree { at: format!("blob {}", write.blob.short()), reason };
-            write.file.fail(RestoreProblem::Damaged { path: write.file.path().clone(), source });
+        match part_of(plain, write.skip, write.length, || format!("blob {}", write.blob.short())) {
+            Ok(bytes) => {
+                write.file.write(write.offset, bytes);
+                progress.add_bytes(u64::from(write.length));
+            }
+            Err(source) => write.file.fail(RestoreProblem::Damaged { path: write.file.path().clone(), source }),
         }
         write.file.done();
     }

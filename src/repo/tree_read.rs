@@ -340,6 +340,31 @@ pub async fn lookup(reader: &Reader, root: TreeRoot, path: &TreePath) -> Result<
     Ok(entries.into_iter().find(|entry| entry.path == *path))
 }
 
+/// The bytes of a chunk that a piece means. `at` says whose they are, should they not be there.
+pub fn part_of(chunk: &[u8], skip: u32, length: u32, at: impl FnOnce() -> String) -> Result<&[u8], RepoError> {
+    let (start, length) = (skip as usize, length as usize);
+    let part = chunk.get(start..start.saturating_add(length));
+    part.ok_or_else(|| RepoError::Tree { at: at(), reason: "a piece reaches beyond its chunk".to_owned() })
+}
+
+/// The whole content of a file in memory: the caller has looked at its `size`.
+pub async fn whole(reader: &Reader, path: &TreePath, content: &Content, size: u64) -> Result<Vec<u8>, RepoError> {
+    let mut bytes = Vec::new();
+    for piece in pieces(reader, content, size).await? {
+        match piece {
+            Piece::Data { blob, skip, length } => {
+                let chunk = reader.data(&blob).await?;
+                bytes.extend_from_slice(part_of(&chunk, skip, length, || path.display())?);
+            }
+            Piece::Hole { length } => {
+                let length = usize::try_from(length).map_err(|_| bad(&path.display(), "a hole without end"))?;
+                bytes.resize(bytes.len().saturating_add(length), 0);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
 /// The pieces of a file, its lists fetched and checked against `size`.
 pub async fn pieces(reader: &Reader, content: &Content, size: u64) -> Result<Vec<Piece>, RepoError> {
     let lists = match content {

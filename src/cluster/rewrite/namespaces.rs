@@ -106,19 +106,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::kind::example;
 
     #[track_caller]
     fn mapped(group: &str, name: &str, mut object: Value) -> Value {
-        let kind = Kind {
-            group: group.into(),
-            resource: String::new(),
-            version: "v1".into(),
-            name: name.into(),
-            namespaced: true,
-            directory: name.into(),
-        };
         let namespaces: Namespaces = [("media".to_owned(), "copy".to_owned())].into_iter().collect();
-        namespaces.apply(&kind, &mut object);
+        namespaces.apply(&example(group, "", name), &mut object);
         object
     }
 

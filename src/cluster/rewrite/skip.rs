@@ -216,6 +216,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::kind::example;
 
     fn kind(group: &str, name: &str) -> Kind {
         let plural = if name.ends_with('s') {
@@ -223,14 +224,7 @@ mod tests {
         } else {
             format!("{}s", name.to_lowercase())
         };
-        Kind {
-            group: group.into(),
-            resource: plural.replace("endpointses", "endpoints"),
-            version: "v1".into(),
-            name: name.into(),
-            namespaced: true,
-            directory: name.into(),
-        }
+        example(group, &plural.replace("endpointses", "endpoints"), name)
     }
 
     #[track_caller]

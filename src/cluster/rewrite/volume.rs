@@ -61,6 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::kind::example;
 
     fn bound() -> Value {
         json!({
@@ -100,14 +101,7 @@ mod tests {
 
     #[test]
     fn a_pod_never_owns_a_restored_claim() {
-        let kind = |name: &str| Kind {
-            group: String::new(),
-            resource: String::new(),
-            version: "v1".into(),
-            name: name.into(),
-            namespaced: true,
-            directory: name.into(),
-        };
+        let kind = |name: &str| example("", "", name);
         let owner = |kind: &str| json!({"kind": kind, "name": "web-0"});
         assert!(is_owner_of_the_moment(&kind("PersistentVolumeClaim"), &owner("Pod")));
         assert!(!is_owner_of_the_moment(&kind("PersistentVolumeClaim"), &owner("StatefulSet")));

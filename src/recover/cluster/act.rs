@@ -10,6 +10,7 @@ use super::link::{Resolved, field_owners};
 use super::plan::Step;
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
+use crate::cluster::error::told;
 use crate::cluster::object::{at, fields_mut, is_dying, items, text};
 use crate::cluster::rewrite::{as_restored, is_untouched_account, replacement};
 use crate::cluster::{Cluster, ClusterError, Created, How};
@@ -39,21 +40,6 @@ impl From<ClusterError> for Failed {
             error => Self::Away(error),
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Writes objects.

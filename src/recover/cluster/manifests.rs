@@ -12,11 +12,11 @@ use crate::cluster::capture::ABOUT;
 use crate::cluster::kind::RESOURCES;
 use crate::cluster::object::{at, items, name_of, text};
 use crate::cluster::{Kind, manifest};
-use crate::format::entry::{self, Content, Piece, TreePath};
+use crate::format::entry::{self, Content, TreePath};
 use crate::format::record::TreeRoot;
 use crate::repo::RepoError;
 use crate::repo::fetch::{FETCH_AT_ONCE, Reader};
-use crate::repo::tree_read::{TreeReader, pieces};
+use crate::repo::tree_read::{TreeReader, whole};
 
 /// Largest manifest that is read; the API takes objects of 3 MiB at most, and YAML makes them a little longer.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -62,21 +62,7 @@ struct File {
 }
 
 async fn read_file(reader: &Reader, file: File) -> (TreePath, Result<Vec<u8>, RepoError>) {
-    let read = async {
-        let mut bytes = Vec::new();
-        for piece in pieces(reader, &file.content, file.size).await? {
-            let Piece::Data { blob, skip, length } = piece else { continue };
-            let chunk = reader.data(&blob).await?;
-            let (start, length) = (skip as usize, length as usize);
-            let part = chunk.get(start..start.saturating_add(length));
-            bytes.extend_from_slice(part.ok_or_else(|| RepoError::Tree {
-                at: file.path.display(),
-                reason: "a piece reaches beyond its chunk".to_owned(),
-            })?);
-        }
-        Ok(bytes)
-    };
-    let read = read.await;
+    let read = whole(reader, &file.path, &file.content, file.size).await;
     (file.path, read)
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::act::{Acting, Failed, told};
+use super::act::{Acting, Failed};
 use super::fate::Fate;
 use super::link::Owners;
 use super::plan::{ClusterPlan, Step};
@@ -14,6 +14,7 @@ use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
+use crate::cluster::error::told;
 use crate::cluster::object::{at, items, text};
 use crate::cluster::order::Stage;
 use crate::cluster::{Cluster, ClusterError};

@@ -82,16 +82,10 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::kind::example;
 
     fn kind(group: &str, resource: &str) -> Kind {
-        Kind {
-            group: group.into(),
-            resource: resource.into(),
-            version: "v1".into(),
-            name: "X".into(),
-            namespaced: true,
-            directory: "X".into(),
-        }
+        example(group, resource, "X")
     }
 
     #[test]
