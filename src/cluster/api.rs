@@ -1,5 +1,6 @@
 //! A real cluster, by its API server.
 
+mod discovery;
 pub mod objects;
 
 use std::path::Path;
@@ -7,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, StreamExt as _};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Cluster, ClusterError, Created, How, Kind, Kinds, Page};
+use super::{Cluster, ClusterError, Created, Deleted, How, Kind, Kinds, Page};
 
 /// How long an API server is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -45,52 +45,12 @@ const WAIT_MAX: Duration = Duration::from_secs(15);
 const PAGE_OBJECTS: u32 = 200;
 /// Largest answer that is taken: a page of the largest objects.
 const ANSWER_BYTES_MAX: usize = 320 << 20;
-/// Groups and versions that are looked at at once.
-const DISCOVERED_AT_ONCE: usize = 8;
 
 /// The API server of a cluster, and the right to talk to it.
 pub struct Api {
     client: kube::Client,
     server: String,
     limits: Limits,
-}
-
-/// What an API server can be asked for at all, for its name and version.
-#[derive(Deserialize)]
-struct ApiVersions {
-    versions: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct ApiGroups {
-    groups: Vec<ApiGroup>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ApiGroup {
-    name: String,
-    versions: Vec<GroupVersion>,
-    preferred_version: Option<GroupVersion>,
-}
-
-#[derive(Deserialize, PartialEq)]
-struct GroupVersion {
-    version: String,
-}
-
-#[derive(Deserialize)]
-struct ApiResources {
-    resources: Vec<ApiResource>,
-}
-
-#[derive(Deserialize)]
-struct ApiResource {
-    name: String,
-    kind: String,
-    namespaced: bool,
-    #[serde(default)]
-    verbs: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -259,28 +219,6 @@ impl Api {
             what: error.to_string(),
         })
     }
-
-    /// Kinds of one group and version that can be read and listed.
-    async fn kinds_of(&self, group: String, version: String) -> (String, Result<Vec<Kind>, ClusterError>) {
-        let name = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
-        let prefix = if group.is_empty() { "/api" } else { "/apis" };
-        let found = self.read::<ApiResources>(&format!("{prefix}/{name}")).await.map(|found| {
-            let whole = found.resources.into_iter().filter(|resource| {
-                !resource.name.contains('/')
-                    && ["get", "list"].iter().all(|verb| resource.verbs.iter().any(|v| v == verb))
-            });
-            let kind = |resource: ApiResource| Kind {
-                group: group.clone(),
-                resource: resource.name,
-                version: version.clone(),
-                directory: resource.kind.clone(),
-                name: resource.kind,
-                namespaced: resource.namespaced,
-            };
-            whole.map(kind).collect()
-        });
-        (name, found)
-    }
 }
 
 /// The address of a page.
@@ -310,43 +248,7 @@ impl Cluster for Api {
     }
 
     async fn kinds(&self) -> Result<Kinds, ClusterError> {
-        let core: ApiVersions = self.read("/api").await?;
-        let groups: ApiGroups = self.read("/apis").await?;
-        let mut versions: Vec<(String, String)> =
-            core.versions.into_iter().map(|version| (String::new(), version)).collect();
-        for group in groups.groups {
-            // The preferred one first: what it has is taken from it.
-            let (first, rest): (Vec<_>, Vec<_>) =
-                group.versions.into_iter().partition(|version| Some(version) == group.preferred_version.as_ref());
-            versions.extend(first.into_iter().chain(rest).map(|version| (group.name.clone(), version.version)));
-        }
-        let asked = versions.into_iter().map(|(group, version)| self.kinds_of(group, version));
-        let answers: Vec<_> = stream::iter(asked).buffered(DISCOVERED_AT_ONCE).collect().await;
-        let mut found = Kinds::default();
-        for (name, answer) in answers {
-            match answer {
-                Ok(kinds) => {
-                    for kind in kinds {
-                        let known = |other: &Kind| other.group == kind.group && other.resource == kind.resource;
-                        if !found.kinds.iter().any(known) {
-                            found.kinds.push(kind);
-                        }
-                    }
-                }
-                Err(error) if error.is_denied() => return Err(error),
-                Err(error) => found.silent.push((name, error.to_string())),
-            }
-        }
-        found.kinds.sort();
-        let names: Vec<(String, String)> =
-            found.kinds.iter().map(|kind| (kind.group.clone(), kind.name.clone())).collect();
-        for kind in &mut found.kinds {
-            let same = names.iter().filter(|(group, name)| *group == kind.group && *name == kind.name).count();
-            if same > 1 {
-                kind.directory = format!("{}.{}", kind.name, kind.resource);
-            }
-        }
-        Ok(found)
+        self.discover().await
     }
 
     async fn list(&self, kind: &Kind, next: Option<&str>) -> Result<Page, ClusterError> {
@@ -389,5 +291,15 @@ impl Cluster for Api {
         patch: &Value,
     ) -> Result<Value, ClusterError> {
         self.patch_object(kind, namespace, name, patch).await
+    }
+
+    async fn delete(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+    ) -> Result<Deleted, ClusterError> {
+        self.delete_object(kind, namespace, name, uid).await
     }
 }

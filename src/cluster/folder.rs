@@ -3,10 +3,10 @@
 //! Nothing acts in it: what is put there stays as it is put. New objects get a uid, so that owners can be told apart, and a file of their own, which only
 //! its owner may read, since secrets are among them. Files are small and on this machine: they are read and written where the caller waits.
 
+mod files;
+
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,70 +14,18 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::kind::{CLUSTER_SCOPED, CORE};
-use super::object::{fields_mut, items, name_of, namespace_of, text, uid_of};
-use super::{Cluster, ClusterError, Created, How, Kind, Kinds, Page, manifest};
+use super::object::{fields_mut, name_of, namespace_of, text, uid_of};
+use super::{Cluster, ClusterError, Created, Deleted, How, Kind, Kinds, Page};
 use crate::format::entry::TreePath;
+use files::{Held, Key, failed, group_of, key, key_of, read_file};
 
 /// The directory that holds the manifests.
 const MANIFESTS: &str = "manifests";
-/// Largest file that is read: the largest object as text, many times over.
-const FILE_BYTES_MAX: u64 = 64 << 20;
-
-/// Group, kind, namespace (or the empty text), name.
-type Key = (String, String, String, String);
-
-/// An object and where it lies.
-struct Held {
-    file: PathBuf,
-    /// It has the file for itself.
-    alone: bool,
-    object: Value,
-}
 
 /// See the module.
 pub struct Folder {
     root: PathBuf,
     objects: Mutex<BTreeMap<Key, Held>>,
-}
-
-fn failed(
-    operation: &'static str,
-    path: &Path,
-) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> ClusterError {
-    let path = path.display().to_string();
-    move |source| ClusterError::Folder { operation, path, source }
-}
-
-fn group_of(object: &Value) -> &str {
-    text(object, &["apiVersion"]).split_once('/').map_or("", |(group, _)| group)
-}
-
-fn key(group: &str, kind: &str, namespace: Option<&str>, name: &str) -> Key {
-    (group.to_owned(), kind.to_owned(), namespace.unwrap_or_default().to_owned(), name.to_owned())
-}
-
-fn key_of(object: &Value) -> Key {
-    key(group_of(object), text(object, &["kind"]), namespace_of(object), name_of(object))
-}
-
-/// The documents of a text. A line of three dashes ends one wherever it stands, also in a block of text.
-fn documents(text: &str) -> Vec<String> {
-    let mut all = vec![String::new()];
-    for line in text.lines() {
-        if line == "---" || line.starts_with("--- ") {
-            all.push(line.strip_prefix("---").unwrap_or_default().to_owned());
-        } else if let Some(last) = all.last_mut() {
-            last.push_str(line);
-        }
-        if let Some(last) = all.last_mut() {
-            last.push('\n');
-        }
-    }
-    let is_empty = |text: &str| {
-        text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#') || line.starts_with('%'))
-    };
-    all.retain(|document| !is_empty(document));
-    all
 }
 
 /// As `kubectl` guesses it; a definition in the folder knows better.
@@ -160,19 +108,6 @@ impl Folder {
         Ok(self.root.join(MANIFESTS).join(text))
     }
 
-    fn write(file: &Path, object: &Value) -> Result<(), ClusterError> {
-        let put = || -> std::io::Result<()> {
-            let folder = file.parent().unwrap_or(file);
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            let part = file.with_extension("yaml.part");
-            let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-            out.write_all(manifest::write(object).as_bytes())?;
-            out.sync_all()?;
-            fs::rename(&part, file)
-        };
-        put().map_err(|error| failed("cannot write", file)(error.into()))
-    }
-
     fn change(&self, key: &Key, change: impl FnOnce(&mut Value)) -> Result<Value, ClusterError> {
         let mut all = self.held();
         let Some(held) = all.get_mut(key) else {
@@ -184,36 +119,10 @@ impl Folder {
         }
         let mut object = held.object.clone();
         change(&mut object);
-        Self::write(&held.file, &object)?;
+        files::write(&held.file, &object)?;
         held.object = object.clone();
         Ok(object)
     }
-}
-
-fn read_file(path: &Path, objects: &mut BTreeMap<Key, Held>) -> Result<(), ClusterError> {
-    let size = fs::metadata(path).map_err(|error| failed("cannot read", path)(error.into()))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(failed("cannot read", path)(format!("it has {size} bytes, which no manifest has").into()));
-    }
-    let whole = fs::read_to_string(path).map_err(|error| failed("cannot read", path)(error.into()))?;
-    let documents = documents(&whole);
-    for document in &documents {
-        let object = manifest::read(document).map_err(|error| failed("cannot understand", path)(error.into()))?;
-        let is_list = text(&object, &["kind"]).ends_with("List") && object.get("items").is_some_and(Value::is_array);
-        let inside: Vec<Value> = if is_list { items(&object, &["items"]).to_vec() } else { vec![object] };
-        let alone = documents.len() == 1 && !is_list;
-        for object in inside {
-            if name_of(&object).is_empty() || text(&object, &["kind"]).is_empty() {
-                return Err(failed("cannot understand", path)("a document in it has no kind or no name".into()));
-            }
-            let (key, held) = (key_of(&object), Held { file: path.to_owned(), alone, object });
-            if let Some(other) = objects.insert(key, held) {
-                let why = format!("an object in it is in {} too", other.file.display());
-                return Err(failed("cannot understand", path)(why.into()));
-            }
-        }
-    }
-    Ok(())
 }
 
 #[async_trait]
@@ -289,7 +198,7 @@ impl Cluster for Folder {
         }
         if how == How::Really {
             let file = self.file_of(kind, &object)?;
-            Self::write(&file, &object)?;
+            files::write(&file, &object)?;
             all.insert(key, Held { file, alone: true, object: object.clone() });
         }
         Ok(Created::New(object))
@@ -310,6 +219,24 @@ impl Cluster for Folder {
         patch: &Value,
     ) -> Result<Value, ClusterError> {
         self.change(&key(&kind.group, &kind.name, namespace, name), |held| merge(held, patch))
+    }
+
+    async fn delete(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+    ) -> Result<Deleted, ClusterError> {
+        let mut all = self.held();
+        let key = key(&kind.group, &kind.name, namespace, name);
+        let Some(held) = all.get(&key).filter(|held| uid_of(&held.object) == uid) else { return Ok(Deleted::Gone) };
+        if !held.alone {
+            return Err(failed("cannot delete", &held.file)("the file has several documents".into()));
+        }
+        fs::remove_file(&held.file).map_err(|error| failed("cannot delete", &held.file)(error.into()))?;
+        all.remove(&key);
+        Ok(Deleted::Gone)
     }
 }
 
@@ -347,6 +274,23 @@ mod tests {
         assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
         let missing = again.patch(&maps, Some("media"), "nope", &patch).await.expect_err("nothing to patch");
         assert!(missing.is_missing(), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn only_the_object_that_is_meant_is_deleted() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(dir.path()).expect("an empty folder");
+        let maps = kind("", "ConfigMap");
+        let Ok(Created::New(made)) = folder.create(&maps, &map("app"), How::Really).await else {
+            unreachable!("it was empty")
+        };
+        let there = async || folder.get(&maps, Some("media"), "app").await.expect("read").is_some();
+        folder.delete(&maps, Some("media"), "app", "another").await.expect("left alone");
+        assert!(there().await, "it has another uid");
+        folder.delete(&maps, Some("media"), "app", uid_of(&made)).await.expect("deleted");
+        assert!(!there().await);
+        let again = Folder::open(dir.path()).expect("a folder");
+        assert!(again.get(&maps, Some("media"), "app").await.expect("read").is_none(), "its file is gone too");
     }
 
     #[tokio::test]

@@ -60,6 +60,15 @@ pub enum Created {
     Found(Value),
 }
 
+/// What a deletion came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// There is no object of that uid any more.
+    Gone,
+    /// It is marked for deletion: a finalizer, or a process that ends, keeps it for a while.
+    Going,
+}
+
 /// A cluster: read, and written one object at a time.
 #[async_trait]
 pub trait Cluster: Send + Sync {
@@ -100,4 +109,13 @@ pub trait Cluster: Send + Sync {
         name: &str,
         patch: &Value,
     ) -> Result<Value, ClusterError>;
+
+    /// Deletes an object, if it is still the one of this `uid`; what belongs to it follows later. An object of that name with another uid is left alone.
+    async fn delete(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+    ) -> Result<Deleted, ClusterError>;
 }

@@ -1,13 +1,13 @@
 //! One object of a real cluster: read, created, replaced, patched. Which requests are repeated is decided here: reading always; a replacement and a patch too,
-//! since both name the version of the object that they change; a creation only after a look at whether it happened.
+//! since both name the version of the object that they change; a deletion, since it names the uid; a creation only after a look at whether it happened.
 
 use bytes::Bytes;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Api, Asked};
-use crate::cluster::object::{name_of, namespace_of};
-use crate::cluster::{ClusterError, Created, How, Kind};
+use crate::cluster::object::{name_of, namespace_of, uid_of};
+use crate::cluster::{ClusterError, Created, Deleted, How, Kind};
 
 /// Who the server says a field belongs to until it has its owners back.
 pub const MANAGER: &str = "homelab-dr";
@@ -80,5 +80,33 @@ impl Api {
         let address = with_query(&kind.address(namespace, Some(name)), How::Really);
         let asked = Asked { method: Method::PATCH, path: address, content: Some((MERGE_PATCH, bytes(patch))) };
         parse(&asked, &self.patiently(&asked).await?)
+    }
+
+    pub(super) async fn delete_object(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+    ) -> Result<Deleted, ClusterError> {
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions",
+            "preconditions": {"uid": uid}, "propagationPolicy": "Background",
+        });
+        let path = kind.address(namespace, Some(name));
+        let asked = Asked { method: Method::DELETE, path, content: Some((JSON, bytes(&options))) };
+        let refused = match self.patiently(&asked).await {
+            Ok(_) => None,
+            Err(error) if error.is_missing() => return Ok(Deleted::Gone),
+            // Another object has its name by now; or else the server had another reason.
+            Err(error) if error.is_conflict() => Some(error),
+            Err(error) => return Err(error),
+        };
+        let left = self.object(kind, namespace, name).await?.filter(|object| uid_of(object) == uid);
+        match (left, refused) {
+            (None, _) => Ok(Deleted::Gone),
+            (Some(_), Some(error)) => Err(error),
+            (Some(_), None) => Ok(Deleted::Going),
+        }
     }
 }
