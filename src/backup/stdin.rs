@@ -62,17 +62,18 @@ fn file_time(time: Time) -> FileTime {
     }
 }
 
-/// Stores everything that `input` gives as the file `name`.
-pub async fn run_stdin(
+/// Stores as the file `name` everything that comes from what `open` gives; it is called when the repository is ready.
+pub async fn run_stdin<R: Read + Send + 'static>(
     context: &Context,
     options: &BackupOptions,
     name: &TreePath,
-    input: impl Read + Send + 'static,
+    open: impl FnOnce() -> Result<R, BackupError>,
 ) -> Result<BackupReport, BackupError> {
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
     let index = commit::prepare(&repository).await?;
     let (_, before) = previous_snapshot(&repository, options).await?;
+    let input = open()?;
     progress.begin("backing up", "file");
     let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
@@ -133,6 +134,12 @@ pub async fn run_stdin(
             });
         }
     };
+    if statistics.bytes == 0 {
+        return Err(match writer.finish().await {
+            Ok(_) => BackupError::Empty,
+            Err(error) => error.into(),
+        });
+    }
     let assembled = Assembled { root, statistics, problems: Vec::new() };
     let begun = Begun { started, index, before, checkpoints };
     Ok(finish(context, options, begun, writer, assembled, None).await?)

@@ -15,11 +15,11 @@ use crate::base::units;
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
-use crate::cli::guard::real_path;
+use crate::cli::guard::{real_path, silent, within};
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::{patterns, progress, tags};
-use crate::config::is_source_name;
+use crate::config::{is_file_name, is_source_name};
 use crate::format::entry::{TreePath, escape};
 use crate::format::record::Statistics;
 use crate::repo::layout;
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let operation = context.operation(repository);
     let display = progress::show(context);
     let report = match name {
-        Some(name) => run_stdin(&operation, &options, &name, std::io::stdin()).await,
+        Some(name) => run_stdin(&operation, &options, &name, || Ok(std::io::stdin())).await,
         None if args.dry_run => plan_backup(&operation, &options).await,
         None => run_backup(&operation, &options).await,
     };
@@ -124,23 +124,23 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 /// The repository's folder, if it is one: skipped where it lies below a source, refused where a source is it or lies in it.
 async fn own_folder(paths: &[PathBuf], context: &Context) -> Result<Option<InodeKey>, Failure> {
     let StoreUrl::File { path, wait } = open::address(context)? else { return Ok(None) };
-    let (paths, shown, limit) = (paths.to_vec(), path.display().to_string(), wait.unwrap_or(FILE_TIME_MAX));
-    let look = tokio::task::spawn_blocking(move || {
-        let own = real_path(&path);
-        let within = paths.into_iter().find(|path| real_path(path).starts_with(&own));
-        (within, directory_key(&own))
-    });
-    let Ok(Ok((within, key))) = tokio::time::timeout(limit, look).await else {
-        let what = format!("{shown} did not answer for {} s", limit.as_secs());
-        return Err(Failure::new(Exit::Unreachable, what, "is the server of this mount up?"));
-    };
-    match within {
-        Some(within) => {
-            let what = format!("{} is the repository itself, or lies in it", within.display());
-            Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"))
+    let limit = wait.unwrap_or(FILE_TIME_MAX);
+    let shown = path.display().to_string();
+    let look = move || (directory_key(&real_path(&path)), real_path(&path));
+    let Some((key, own)) = within(limit, look).await else { return Err(silent(Exit::Unreachable, &shown, limit)) };
+    for path in paths {
+        let look = path.clone();
+        // A source that hangs is its own trouble: the repository is well, and other sources may be.
+        match within(limit, move || real_path(&look)).await {
+            None => return Err(silent(Exit::Error, &path.display().to_string(), limit)),
+            Some(real) if real.starts_with(&own) => {
+                let what = format!("{} is the repository itself, or lies in it", path.display());
+                return Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"));
+            }
+            Some(_) => {}
         }
-        None => Ok(key),
     }
+    Ok(key)
 }
 
 fn options(args: &Args, repository: Option<InodeKey>) -> Result<BackupOptions, Failure> {
@@ -168,15 +168,11 @@ fn options(args: &Args, repository: Option<InodeKey>) -> Result<BackupOptions, F
     })
 }
 
-/// Longest name that file systems take.
-const NAME_BYTES_MAX: usize = 255;
-
 /// The name of the one file in a snapshot of standard input, under which it must be possible to restore it.
 fn file_name(name: &str) -> Result<TreePath, Failure> {
-    let is_name = !matches!(name, "" | "." | "..") && !name.contains('/') && name.len() <= NAME_BYTES_MAX;
-    TreePath::new(name.as_bytes()).ok().filter(|_| is_name).ok_or_else(|| {
+    TreePath::new(name.as_bytes()).ok().filter(|_| is_file_name(name)).ok_or_else(|| {
         let what = format!("{name:?} cannot name a file");
-        Failure::usage(what, format!("give a plain name of at most {NAME_BYTES_MAX} bytes, such as app.sql"))
+        Failure::usage(what, "give a plain name of at most 255 bytes, such as app.sql")
     })
 }
 

@@ -22,6 +22,16 @@ pub enum Color {
     Never,
 }
 
+/// For a shell: in single quotes unless it is plain.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Standard output: the result.
 pub struct Out {
     stdout: BufWriter<Stdout>,
@@ -238,6 +248,14 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_shell_would_change_is_quoted() {
+        assert_eq!(quoted("/srv/demo-1"), "/srv/demo-1");
+        assert_eq!(quoted("/srv/my demo"), "'/srv/my demo'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 
     #[test]
     fn one_thing_is_not_many() {

@@ -52,7 +52,7 @@ impl Judging<'_> {
             (Shape::List(scalar, _), value) => {
                 let what = format!("{at}: a list is expected here, and this is {}", value.kind());
                 let help = match value {
-                    Value::Text(text) if scalar.judge_text(text, self.judges).is_none() => format!("write [{text:?}]"),
+                    Value::Text(text) if scalar.judge_text(text, self.judges).is_none() => list_of(text),
                     _ => "write [one, two], or a line with - before each".to_owned(),
                 };
                 self.error(node, what, help);
@@ -270,5 +270,13 @@ fn fill_in(node: &mut Node, shape: &Shape) {
                 }
             }
         }
+    }
+}
+/// One text as the list that was probably meant: a command's words, or the one element.
+fn list_of(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match words.as_slice() {
+        [] | [_] => format!("write [{text:?}]"),
+        words => format!("write [{}], each word for itself, or [{text:?}] for one with blanks", words.join(", ")),
     }
 }

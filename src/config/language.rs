@@ -97,7 +97,12 @@ const SOURCE: Shape = Record(&[
         &RESOURCES,
         "All objects of a Kubernetes cluster, as manifests; not the data of its volumes.",
     ),
-    field("tags", Optional, &Named(Scalar::TagName, &One(Scalar::Line)), "Tags of its snapshots."),
+    field(
+        "tags",
+        Optional,
+        &Named(Scalar::TagName, &One(Scalar::Line)),
+        "Tags of its snapshots. `forget` counts snapshots with other tags apart: a change begins a new history.",
+    ),
 ]);
 
 const PATH: Shape = Record(&[

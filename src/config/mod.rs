@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use finding::{Complaint, Finding, Place, Severity};
 pub use language::table;
 pub use node::TEXT_BYTES_MAX;
-pub use scalar::is_source_name;
+pub use scalar::{is_file_name, is_source_name};
 pub use schema::schema;
 
 use crate::crypto::fingerprint::Fingerprint;

@@ -60,6 +60,15 @@ pub fn is_source_name(text: &str) -> bool {
     plain && !text.is_empty() && !text.starts_with('/') && text.chars().count() <= NAME_CHARS_MAX
 }
 
+/// Longest name that file systems take.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// Whether a text can name a file in a directory: what comes from a pipe must be restorable under it.
+#[must_use]
+pub fn is_file_name(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.contains(['/', '\0', '\n']) && text.len() <= FILE_NAME_BYTES_MAX
+}
+
 fn is_short_name(text: &str) -> bool {
     let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     begins
@@ -173,8 +182,11 @@ impl Scalar {
                 text.parse::<Fingerprint>().is_err().then(|| wrong(help)).flatten()
             }
             Self::FileName => {
-                let plain = !text.is_empty() && text != "." && text != ".." && !text.contains(['/', '\0', '\n']);
-                if plain { None } else { wrong("write a name such as app.sql") }
+                if is_file_name(text) {
+                    None
+                } else {
+                    wrong("write a plain name of at most 255 bytes, such as app.sql")
+                }
             }
             Self::Word => {
                 if text.contains('\0') {

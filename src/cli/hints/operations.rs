@@ -16,6 +16,9 @@ impl Advise for SourceError {
         let help = match self {
             Self::Nothing => "name at least one directory or file",
             Self::Open { .. } => "see the path, and whether you may read it",
+            Self::Kind { .. } => {
+                "what is on it is backed up from a pipe: `homelab-dr backup --stdin --name disk.img --source NAME < DEVICE`"
+            }
             Self::NoName { .. } => "back it up by itself, or by a path that ends in a name",
             Self::SameName { .. } => "back them up as two sources, or name the directory above them",
         };
@@ -40,6 +43,10 @@ impl Advise for BackupError {
             Self::Repository(error) => error.advice(),
             Self::Command(error) => error.advice(),
             Self::Cluster(error) => error.advice(),
+            Self::Empty => Some(Advice::new(
+                Exit::Error,
+                "nothing was kept as a snapshot; see why the program that should have written it did not",
+            )),
             Self::Stdin { .. } => Some(Advice::new(
                 Exit::Error,
                 "nothing was kept as a snapshot; see why the program that writes it broke off",
