@@ -41,6 +41,8 @@ use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
 use crate::cluster::ClusterError;
+use crate::format::entry::TreePath;
+use crate::format::live::How;
 use crate::format::record::{Link, PROBLEMS_MAX, ProblemRecord, SnapshotRecord, Statistics, TreeRoot};
 use crate::repo::checkpoint::{Checkpointer, Checkpoints};
 use crate::repo::commit::{self, Committed};
@@ -50,6 +52,7 @@ use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::write::{Lane, Writer};
 use crate::repo::{RepoError, Repository};
 use crate::tree::found::Found;
+use crate::tree::live::{Live, LiveOptions};
 use crate::tree::problem::{Problem, Severity};
 use crate::tree::source::{Source, SourceError};
 use crate::tree::walk::WalkOptions;
@@ -76,6 +79,20 @@ pub struct BackupOptions {
     pub level: Option<i32>,
     /// Worker threads; `None` for one a processor.
     pub threads: Option<usize>,
+    /// The files are in use: capture databases; `None` to read all as they are.
+    pub live: Option<LiveOptions>,
+}
+
+impl BackupOptions {
+    /// How to walk.
+    fn walk(&self) -> WalkOptions {
+        WalkOptions { live: self.live.as_ref().map(|live| live.postgres.clone()), ..self.walk.clone() }
+    }
+
+    fn live(&self, source: &Source, context: &Context) -> Option<Arc<Live>> {
+        let new = |options| Live::new(source.clone(), options, context.clock.clone(), context.cancel.clone());
+        self.live.as_ref().map(new).map(Arc::new)
+    }
 }
 
 /// What a backup came to.
@@ -89,6 +106,8 @@ pub struct BackupReport {
     pub problems: Vec<Problem>,
     /// Packs with metadata that did not open; nothing of this snapshot rests on them.
     pub broken_packs: Vec<ObjectId>,
+    /// Databases of a source in use, and how they were taken; not all if they are very many.
+    pub databases: Vec<(TreePath, How)>,
     /// Of the newest earlier snapshot of the source that held anything: its statistics.
     pub before: Option<Statistics>,
 }
@@ -177,9 +196,11 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     let queue = Arc::new(Queue::default());
     let (mut sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Pending>>(ENTRIES_MAX / ENTRIES_AT_ONCE);
 
+    let live = options.live(&source, context);
     let worker = Worker {
         writer: writer.clone(),
         source: source.clone(),
+        live: live.clone(),
         queue: queue.clone(),
         progress: progress.clone(),
         cancel: cancel.clone(),
@@ -192,13 +213,14 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
         })
         .collect();
     let scan = {
-        let (writer, queue, walk) = (writer.clone(), queue.clone(), options.walk.clone());
+        let (writer, queue, walk) = (writer.clone(), queue.clone(), options.walk());
         let (progress, cancel, handle) = (progress.clone(), cancel.clone(), Handle::current());
         spawn_blocking(move || {
             let scan = Scan {
                 repository: &writer.repository,
                 source,
                 options: walk,
+                live: live.as_deref(),
                 previous: before,
                 relies_on: &|id| writer.relies_on(id),
                 queue: Some(&queue),
@@ -264,13 +286,14 @@ async fn finish(
 ) -> Result<BackupReport, RepoError> {
     let Begun { started, index, before, checkpoints } = begun;
     let storing = ShowStoring::begin(&context.progress, &writer);
-    let Assembled { root, mut statistics, problems } = assembled;
+    let Assembled { root, mut statistics, problems, databases } = assembled;
     statistics.bytes_new = writer.new_bytes();
     let record = snapshot_record(options, started, context.clock.now(), root, statistics, &problems, based_on);
     let Committed { id, record, .. } = commit::commit(writer, record, &context.clock).await?;
     drop(storing);
     checkpoints.committed().await;
-    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs: index.broken_packs(), before })
+    let broken_packs = index.broken_packs();
+    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs, databases, before })
 }
 
 /// Stores and indexes what was sealed so far, so that the next run finds it, and says why this one failed.
