@@ -19,7 +19,7 @@ use crate::tree::problem::{Problem, Severity};
 
 /// Problems that are kept word for word; all are counted.
 const PROBLEMS_KEPT_MAX: usize = 10_000;
-/// Databases that are named in the report; each has its mark in the tree.
+/// Databases that are named in the report; each has its way in the tree.
 const DATABASES_KEPT_MAX: usize = 10_000;
 
 /// What came of it.

@@ -63,8 +63,7 @@ fn is_as(then: Option<&Trace>, now: Option<&Trace>, is_copy: bool) -> bool {
     match (then, now) {
         (None, None) => true,
         (Some(then), Some(now)) => {
-            let same_file = (then.inode, then.ctime) == (now.inode, now.ctime);
-            (then.size, then.mtime) == (now.size, now.mtime) && (same_file || is_copy)
+            (then.size, then.mtime) == (now.size, now.mtime) && (then.inode == now.inode || is_copy)
         }
         _ => false,
     }

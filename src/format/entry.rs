@@ -429,7 +429,7 @@ mod tests {
             identity: Some(Identity { inode: 42, ctime: FileTime::default(), racy: true }),
             live: Some(Box::new(Live {
                 size: Some(4096),
-                wal: Some(Trace { size: 32, mtime: FileTime::default(), inode: 43, ctime: FileTime::default() }),
+                wal: Some(Trace { size: 32, mtime: FileTime::default(), inode: 43 }),
                 racy: true,
                 ..Live::new(How::BACKUP)
             })),

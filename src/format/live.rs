@@ -44,7 +44,7 @@ impl How {
     }
 }
 
-/// What told of a file when a database was captured.
+/// What told of a journal when a database was captured. Not its time of last status change: SQLite, run by root, gives it its owner anew when it opens it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Trace {
     /// Bytes.
@@ -56,9 +56,6 @@ pub struct Trace {
     /// Inode number.
     #[n(2)]
     pub inode: u64,
-    /// Time of last status change.
-    #[n(3)]
-    pub ctime: FileTime,
 }
 
 /// See the module.

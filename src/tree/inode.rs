@@ -45,7 +45,7 @@ impl Inode {
 
     /// What tells whether it was written to.
     pub(crate) const fn trace(&self) -> Trace {
-        Trace { size: self.size, mtime: self.mtime, inode: self.number, ctime: self.ctime }
+        Trace { size: self.size, mtime: self.mtime, inode: self.number }
     }
 
     pub(crate) const fn key(&self) -> InodeKey {

@@ -242,8 +242,9 @@ impl Walk {
                 let (live, trouble) = policy.decide(in_use);
                 stopped = live.how == How::POSTGRES_STOPPED;
                 enter = live.how != How::POSTGRES_LEFT_OUT;
-                problems
-                    .extend(trouble.map(|trouble| Problem::new(found.path.clone(), "backing up", Cause::Postgres(trouble))));
+                problems.extend(
+                    trouble.map(|trouble| Problem::new(found.path.clone(), "backing up", Cause::Postgres(trouble))),
+                );
                 found.signs = Some(Box::new(Signs::Postgres(live)));
             } else if beside.contains(&true) && matches!(found.kind, FoundKind::File | FoundKind::HardLink { .. }) {
                 let beside = Beside::look(directory, name.to_bytes(), beside);

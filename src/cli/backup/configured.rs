@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    Args, DatabaseDocument, ProblemDocument, broken_packs, databases, file_name, is_whole, own_folder, problem_document, say_databases,
-    tell_problem, warn_of,
+    Args, DatabaseDocument, ProblemDocument, broken_packs, databases, file_name, is_whole, own_folder,
+    problem_document, say_databases, tell_problem, warn_of,
 };
 use crate::backup::cluster::run_cluster;
 use crate::backup::command::{CommandError, run_command};

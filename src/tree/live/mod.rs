@@ -41,7 +41,7 @@ use super::source::Source;
 use super::xattrs::proc_path;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
-use crate::format::live::{How, Live as Mark};
+use crate::format::live::{How, Live as Way};
 
 /// How long a locked database is waited for, if nothing is said.
 pub const LOCKED_TIME_MAX: Duration = Duration::from_secs(60);
@@ -104,7 +104,7 @@ pub struct Taken {
     /// Reads it; times and inode are those of the file in the source.
     pub reader: FileReader,
     /// How it was taken, if it is a database.
-    pub live: Option<Box<Mark>>,
+    pub live: Option<Box<Way>>,
     /// Why it was not captured, if it is a database and was not.
     pub trouble: Option<Box<Problem>>,
     _hold: (Option<Room>, Option<Alone>),
@@ -211,8 +211,8 @@ impl Live {
                 // Before SQLite takes its locks, which closing it later would take away.
                 drop(reader);
                 match self.capture(found) {
-                    Ok((reader, mark, room)) => {
-                        let (live, hold) = (Some(Box::new(mark)), (Some(room), Some(alone)));
+                    Ok((reader, way, room)) => {
+                        let (live, hold) = (Some(Box::new(way)), (Some(room), Some(alone)));
                         return Ok(Taken { reader, live, trouble: None, _hold: hold });
                     }
                     Err(Miss::Gone(cause)) => return Err(Problem::new(found.path.clone(), "capturing", cause)),
@@ -222,11 +222,11 @@ impl Live {
         };
         let reader = self.source.open(found)?;
         let trouble = Problem::new(found.path.clone(), "capturing the database", Cause::Database(trouble));
-        let mark = Some(Box::new(Mark::new(How::AS_FOUND)));
-        Ok(Taken { reader, live: mark, trouble: Some(Box::new(trouble)), _hold: (None, Some(alone)) })
+        let way = Some(Box::new(Way::new(How::AS_FOUND)));
+        Ok(Taken { reader, live: way, trouble: Some(Box::new(trouble)), _hold: (None, Some(alone)) })
     }
 
-    fn capture(&self, found: &Found) -> Result<(FileReader, Mark, Room), Miss> {
+    fn capture(&self, found: &Found) -> Result<(FileReader, Way, Room), Miss> {
         let place = self.place(found)?;
         let (began, mut copies, mut is_second) = (Instant::now(), 0, false);
         loop {
@@ -306,12 +306,12 @@ impl Live {
         !writable && !(same(b"", before.file.trace()) && same(b"-wal", wal))
     }
 
-    fn taken(&self, found: &Found, before: State, mut room: Room, how: How) -> Result<(FileReader, Mark, Room), Miss> {
+    fn taken(&self, found: &Found, before: State, mut room: Room, how: How) -> Result<(FileReader, Way, Room), Miss> {
         let fd = room.take(sqlite::COPY)?;
         let copy = Inode::of(&fd).map_err(|errno| self.scratch.failed(errno))?;
         let State { file, beside, .. } = before;
-        let mark = Mark { size: Some(file.size), wal: beside.wal, journal: beside.journal, ..Mark::new(how) };
-        Ok((FileReader::standing_in(fd, copy, found.path.clone(), file), mark, room))
+        let way = Way { size: Some(file.size), wal: beside.wal, journal: beside.journal, ..Way::new(how) };
+        Ok((FileReader::standing_in(fd, copy, found.path.clone(), file), way, room))
     }
 }
 

@@ -45,7 +45,9 @@ pub enum PostgresTrouble {
         dump: String,
     },
     /// It was stopped at first.
-    #[error("a PostgreSQL server was started in it while it was backed up, so its files may not fit together: back it up again")]
+    #[error(
+        "a PostgreSQL server was started in it while it was backed up, so its files may not fit together: back it up again"
+    )]
     Started,
 }
 

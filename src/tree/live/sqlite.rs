@@ -54,7 +54,9 @@ fn of_source(error: &rusqlite::Error) -> Failure {
     match (failure.extended_code, failure.code) {
         (ffi::SQLITE_READONLY_ROLLBACK, _) => Failure::Hot,
         (ffi::SQLITE_READONLY_CANTINIT | ffi::SQLITE_READONLY_RECOVERY, _) => Failure::NoShm,
-        (_, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => Failure::Busy,
+        (_, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+            Failure::Busy
+        }
         (_, ErrorCode::NotADatabase) => Trouble::UnknownPages.into(),
         (_, ErrorCode::DatabaseCorrupt) => Trouble::Corrupt(said).into(),
         _ => Trouble::Sqlite(said).into(),
@@ -75,7 +77,12 @@ fn of_copy(error: &rusqlite::Error, room: &Room) -> Failure {
 fn is_open(key: InodeKey) -> bool {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return false };
     entries.flatten().any(|entry| {
-        let fd = rustix::fs::openat(rustix::fs::CWD, entry.path(), OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+        let fd = rustix::fs::openat(
+            rustix::fs::CWD,
+            entry.path(),
+            OFlags::PATH | OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        );
         fd.and_then(|fd| Inode::of(fd.as_fd())).is_ok_and(|inode| inode.key() == key)
     })
 }

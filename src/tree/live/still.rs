@@ -78,7 +78,9 @@ impl State {
 
     /// Whether nothing was written in between; the shared memory says nothing.
     fn is_as(&self, other: &Self) -> bool {
-        let of = |state: &Self| (state.file.key(), state.file.trace(), state.beside.wal, state.beside.journal);
+        let of = |state: &Self| {
+            (state.file.key(), state.file.trace(), state.file.ctime, state.beside.wal, state.beside.journal)
+        };
         of(self) == of(other)
     }
 }

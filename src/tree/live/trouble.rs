@@ -32,7 +32,9 @@ pub enum Trouble {
     #[error("SQLite does not know its pages: it is encrypted, or of a later version; have its application make a copy")]
     UnknownPages,
     /// What was copied has errors.
-    #[error("it is damaged ({0}): repair it now, while it still answers (`sqlite3 FILE .recover`), and keep earlier snapshots")]
+    #[error(
+        "it is damaged ({0}): repair it now, while it still answers (`sqlite3 FILE .recover`), and keep earlier snapshots"
+    )]
     Corrupt(String),
     /// The path that SQLite would have to open.
     #[error("SQLite opens no path of more than 511 bytes: mount what it lies in somewhere higher up")]

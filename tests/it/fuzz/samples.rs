@@ -61,8 +61,13 @@ pub(super) fn entries() -> Vec<Entry> {
             },
             identity: (at == 1).then_some(Identity { inode: 42, ctime: FileTime::default(), racy: true }),
             live: (at == 1).then(|| {
-                let wal = Trace { size: 32, mtime: FileTime::default(), inode: 43, ctime: FileTime::default() };
-                Box::new(Live { size: Some(4096), wal: Some(wal), dump: Some("pg/app".into()), ..Live::new(How::BACKUP) })
+                let wal = Trace { size: 32, mtime: FileTime::default(), inode: 43 };
+                Box::new(Live {
+                    size: Some(4096),
+                    wal: Some(wal),
+                    dump: Some("pg/app".into()),
+                    ..Live::new(How::BACKUP)
+                })
             }),
         })
         .collect();

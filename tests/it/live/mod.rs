@@ -117,7 +117,8 @@ fn assert_whole(path: &Path) -> i64 {
     let db = Connection::open(path).unwrap();
     let checked: String = db.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
     assert_eq!(checked, "ok", "{}", path.display());
-    let sum: i64 = db.query_row("SELECT (SELECT sum(v) FROM a) + (SELECT sum(v) FROM b)", (), |row| row.get(0)).unwrap();
+    let sum: i64 =
+        db.query_row("SELECT (SELECT sum(v) FROM a) + (SELECT sum(v) FROM b)", (), |row| row.get(0)).unwrap();
     assert_eq!(sum, SUM, "{}: half a transaction", path.display());
     db.query_row("SELECT sum(v) FROM b", (), |row| row.get(0)).unwrap()
 }

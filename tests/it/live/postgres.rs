@@ -41,7 +41,9 @@ async fn is_stored(lab: &Lab, report: &BackupReport) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_server_that_was_shut_down_is_stored() {
-    for (state, pid, stored) in [(1, false, true), (2, false, true), (6, false, false), (1, true, false), (4, false, false)] {
+    for (state, pid, stored) in
+        [(1, false, true), (2, false, true), (6, false, false), (1, true, false), (4, false, false)]
+    {
         let lab = Lab::new().await;
         data_directory(&lab.path("pg/data"), state, pid);
         fs::write(lab.path("pg/other"), "beside it").unwrap();
@@ -53,7 +55,11 @@ async fn only_a_server_that_was_shut_down_is_stored() {
         }
         assert_eq!(how(&report), [("pg/data".to_owned(), "postgres-left-out")]);
         assert_eq!(report.record.statistics.problems, 1);
-        assert!(told(&report)[0].contains("was not shut down") && told(&report)[0].contains("Dump it"), "{:?}", told(&report));
+        assert!(
+            told(&report)[0].contains("was not shut down") && told(&report)[0].contains("Dump it"),
+            "{:?}",
+            told(&report)
+        );
         let restored = lab.restored(&report).await;
         assert_eq!(fs::read_dir(restored.path().join("pg/data")).unwrap().count(), 0);
         assert!(restored.path().join("pg/other").is_file());
@@ -99,7 +105,11 @@ fn a_dump_above_takes_the_place_of_the_files_only_if_it_was_made() {
     let listed = run(&home, &["ls", "latest:volumes", "--json"]).exits(0).out;
     assert!(listed.contains(r#""live":"postgres-left-out","dump":"pg/app""#), "{listed}");
     let alone = run(&home, &["backup", "--source", "volumes"]).exits(3);
-    assert!(alone.err.contains("pg/app, which should have a dump of it, made no snapshot in this run"), "{}", alone.err);
-    super::super::cli::config::write(&home, &config("false"));
+    assert!(
+        alone.err.contains("pg/app, which should have a dump of it, made no snapshot in this run"),
+        "{}",
+        alone.err
+    );
+    super::super::cli::config::write(&home, &config("/bin/false"));
     run(&home, &["backup"]).exits(1);
 }

@@ -15,10 +15,11 @@ async fn a_database_stands_in_the_tree_with_its_own_metadata_and_without_its_jou
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let lab = Lab::new().await;
     fs::create_dir(lab.path("sub")).unwrap();
-    let open: Vec<Connection> = [("sub/app.db", "wal"), ("rollback", "delete"), ("kept", "persist"), ("cut", "truncate")]
-        .map(|(name, mode)| create(&lab.path(name), mode))
-        .into_iter()
-        .collect();
+    let open: Vec<Connection> =
+        [("sub/app.db", "wal"), ("rollback", "delete"), ("kept", "persist"), ("cut", "truncate")]
+            .map(|(name, mode)| create(&lab.path(name), mode))
+            .into_iter()
+            .collect();
     transfer(&open[0], 3);
     fs::set_permissions(lab.path("sub/app.db"), fs::Permissions::from_mode(0o640)).unwrap();
     // Names that look as if they belonged to a database, and do not.
@@ -31,11 +32,12 @@ async fn a_database_stands_in_the_tree_with_its_own_metadata_and_without_its_jou
     let expected = ["cut", "kept", "rollback", "sub/app.db"].map(|path| (path.to_owned(), "sqlite-backup"));
     assert_eq!(how(&report), expected);
     let restored = lab.restored(&report).await;
-    assert_eq!(assert_whole(&restored.path().join("sub/app.db")), 71);
+    assert_eq!(assert_whole(&restored.path().join("sub/app.db")), 72);
     for name in ["rollback", "kept", "cut"] {
         assert_eq!(assert_whole(&restored.path().join(name)), 0);
     }
-    let (was, is) = (fs::metadata(lab.path("sub/app.db")).unwrap(), fs::metadata(restored.path().join("sub/app.db")).unwrap());
+    let (was, is) =
+        (fs::metadata(lab.path("sub/app.db")).unwrap(), fs::metadata(restored.path().join("sub/app.db")).unwrap());
     assert_eq!((is.mode(), is.uid(), is.gid()), (was.mode(), was.uid(), was.gid()));
     for name in ["notes", "notes-journal", "alone-wal", "rollback-x"] {
         assert_eq!(fs::read_to_string(restored.path().join(name)).unwrap(), name);
@@ -55,7 +57,7 @@ async fn what_nobody_has_open_is_captured_and_nothing_is_made_beside_it() {
     let report = lab.backup().await;
     assert_eq!((how(&report), told(&report)), (vec![("app.db".to_owned(), "sqlite-still")], Vec::new()));
     assert!(picture(lab.source.path()) == before, "the source was written to");
-    assert_eq!(assert_whole(&lab.restored(&report).await.path().join("app.db")), 71);
+    assert_eq!(assert_whole(&lab.restored(&report).await.path().join("app.db")), 72);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +72,7 @@ async fn a_log_without_shared_memory_is_applied_to_the_copy() {
     let report = lab.backup().await;
     assert_eq!((how(&report), told(&report)), (vec![("app.db".to_owned(), "sqlite-still")], Vec::new()));
     assert!(picture(lab.source.path()) == before, "the source was written to");
-    assert_eq!(assert_whole(&lab.restored(&report).await.path().join("app.db")), 71);
+    assert_eq!(assert_whole(&lab.restored(&report).await.path().join("app.db")), 72);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +116,7 @@ async fn unchanged_is_what_has_the_same_file_and_the_same_log() {
     let third = lab.backup().await;
     assert_eq!(third.record.statistics.files_read, 1, "a log of the same age and another inode's time was passed over");
     let restored = lab.restored(&third).await;
-    assert_eq!(assert_whole(&restored.path().join("app.db")), 71);
+    assert_eq!(assert_whole(&restored.path().join("app.db")), 72);
     // Without the option the files are read as they are: a copy is not taken for the file.
     let mut plain = lab.options();
     plain.live = None;
@@ -142,20 +144,27 @@ async fn a_second_capture_adds_little_more_than_what_changed() {
     let size = first.record.statistics.bytes;
     assert!(size > 62 << 20, "{size} bytes are no 64 MiB");
     // One page a row; as applications do, in a few places.
-    db.execute_batch("UPDATE t SET x = randomblob(3900) WHERE id BETWEEN 2000 AND 2160 OR id BETWEEN 9000 AND 9160").unwrap();
+    db.execute_batch("UPDATE t SET x = randomblob(3900) WHERE id BETWEEN 2000 AND 2160 OR id BETWEEN 9000 AND 9160")
+        .unwrap();
     let second = lab.backup().await;
     let new = second.record.statistics.bytes_new;
     println!("{size} bytes, 2 % of the pages changed: {new} new");
     assert!(new < size / 10 && new > size / 100, "{new} of {size} bytes are new");
     let same = lab.backup().await;
-    assert_eq!(same.record.statistics.bytes_new, 0, "the same database gives the same bytes");
+    assert!(same.record.statistics.bytes_new < 64 << 10, "the same database gives the same blocks");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_small_databases_are_captured_and_then_recognised() {
-    const COUNT: usize = 2000;
+    const COUNT: u32 = 2000;
     let lab = Lab::new().await;
-    create(&lab.path("0000.db"), "delete").close().unwrap();
+    let db = create(&lab.path("0000.db"), "delete");
+    db.execute_batch(&format!(
+        "DELETE FROM a WHERE id > 5; DELETE FROM b WHERE id > 5; UPDATE a SET v = {} WHERE id = 1; UPDATE a SET v = 0 WHERE id > 1; VACUUM",
+        super::SUM
+    ))
+    .unwrap();
+    db.close().unwrap();
     for n in 0..COUNT {
         let name = lab.path(&format!("{n:04}.db"));
         if n > 0 {
@@ -167,13 +176,13 @@ async fn thousands_of_small_databases_are_captured_and_then_recognised() {
     let begun = std::time::Instant::now();
     let report = lab.backup().await;
     println!("{COUNT} databases in {:?}", begun.elapsed());
-    assert_eq!((told(&report), report.databases.len()), (Vec::new(), COUNT));
+    assert_eq!((told(&report), report.databases.len()), (Vec::new(), COUNT as usize));
     assert!(report.databases.iter().all(|(_, how)| how.is_capture()));
     let restored = lab.restored(&report).await;
     for n in [0, 1, COUNT / 2, COUNT - 1] {
         let path = restored.path().join(format!("{n:04}.db"));
         assert_whole(&path);
-        let version: usize =
+        let version: u32 =
             Connection::open(path).unwrap().query_row("PRAGMA user_version", (), |row| row.get(0)).unwrap();
         assert_eq!(version, n);
     }
@@ -196,7 +205,7 @@ async fn names_of_all_kinds_and_several_roots() {
     assert!(how(&report).iter().all(|(_, how)| *how == "sqlite-backup"));
     let restored = lab.restored(&report).await;
     for path in [&odd, &deep] {
-        assert_eq!(assert_whole(&restored.path().join(path.strip_prefix(lab.source.path()).unwrap())), 71);
+        assert_eq!(assert_whole(&restored.path().join(path.strip_prefix(lab.source.path()).unwrap())), 72);
     }
     assert_eq!(fs::read_link(restored.path().join("link")).unwrap(), odd, "a link to a database is a link");
     assert!(fs::symlink_metadata(restored.path().join("link-wal")).unwrap().is_symlink());
@@ -206,7 +215,7 @@ async fn names_of_all_kinds_and_several_roots() {
     options.paths = vec![deep.clone()];
     let alone = lab.backup_with(&options).await;
     assert_eq!(how(&alone), [("file:x".to_owned(), "sqlite-backup")]);
-    assert_eq!(assert_whole(&lab.restored(&alone).await.path().join("file:x")), 71);
+    assert_eq!(assert_whole(&lab.restored(&alone).await.path().join("file:x")), 72);
     options.paths = vec![lab.source.path().to_owned(), inside.clone(), deep];
     let overlapping = lab.backup_with(&options).await;
     assert_eq!((told(&overlapping), overlapping.databases.len()), (Vec::new(), 4));

@@ -78,7 +78,8 @@ fn every_snapshot_is_whole(mode: &'static str, how: &str) {
         home.read(&["restore", "latest:plain", "--target", &target]).exits(0);
         let db = rusqlite::Connection::open(home.path(&target).join("app.db")).unwrap();
         let checked = db.query_row("PRAGMA integrity_check", (), |row| row.get::<_, String>(0));
-        let sum = db.query_row("SELECT (SELECT sum(v) FROM a) + (SELECT sum(v) FROM b)", (), |row| row.get::<_, i64>(0));
+        let sum =
+            db.query_row("SELECT (SELECT sum(v) FROM a) + (SELECT sum(v) FROM b)", (), |row| row.get::<_, i64>(0));
         torn += usize::from(checked.as_deref() != Ok("ok") || sum != Ok(SUM));
     }
     println!("{mode}: {} transactions; without --live {torn} of {BACKUPS} copies were torn", writer.rounds());
@@ -116,7 +117,8 @@ fn a_killed_run_leaves_nothing_after_the_next() {
     let mut command = home.command(&args);
     let command = command.env("HOMELAB_DR_WRITER_KEY_FILE", "writer").stderr(std::process::Stdio::null());
     let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
-    let copy = || left_in(copies.path()).first().is_some_and(|run| run.join("0/db").metadata().is_ok_and(|db| db.len() > 0));
+    let copy =
+        || left_in(copies.path()).first().is_some_and(|run| run.join("0/db").metadata().is_ok_and(|db| db.len() > 0));
     while !copy() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before a copy was seen");
     }
