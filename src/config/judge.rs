@@ -181,7 +181,8 @@ impl Judging<'_> {
         let at = format!("sources.{}.path", short(source));
         let is_live = matches!(path.field("live").map(|live| &live.value), Some(Value::Bool(true)));
         for name in ["scratch", "postgres", "postgres-dump"] {
-            if let Some(node) = path.field(name).filter(|_| !is_live) {
+            // The default may be written out.
+            if let Some(node) = path.field(name).filter(|node| !is_live && node.text() != Some("refuse")) {
                 self.error(node, format!("{at}.{name} means nothing without live"), "add live: true, or leave it out");
             }
         }

@@ -80,14 +80,22 @@ fn told(report: &BackupReport) -> Vec<String> {
 
 /// A database with two tables whose sum is [`SUM`].
 fn create(path: &Path, mode: &str) -> Connection {
+    create_with(path, mode, 0)
+}
+
+/// The same with so many pages of something else between the two tables.
+fn create_with(path: &Path, mode: &str, pages_between: u32) -> Connection {
     let db = Connection::open(path).unwrap();
     db.busy_timeout(Duration::from_secs(20)).unwrap();
     db.pragma_update(None, "journal_mode", mode).unwrap();
     db.execute_batch(&format!(
         "CREATE TABLE a(id INTEGER PRIMARY KEY, v INTEGER, pad BLOB); CREATE TABLE b(id INTEGER PRIMARY KEY, v INTEGER, pad BLOB);
+         CREATE TABLE filler(x BLOB); BEGIN;
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
          INSERT INTO a SELECT i, {each}, randomblob(300) FROM n;
-         INSERT INTO b SELECT id, 0, randomblob(300) FROM a;",
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= {pages_between})
+         INSERT INTO filler SELECT randomblob(3900) FROM n LIMIT {pages_between};
+         INSERT INTO b SELECT id, 0, randomblob(300) FROM a; COMMIT;",
         each = SUM / ROWS,
     ))
     .unwrap();

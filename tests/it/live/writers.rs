@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use crate::cli::Home;
 use crate::support::files::scratch;
 
-use super::{SUM, assert_whole, create, left_in, transfer};
+use super::{SUM, assert_whole, create, create_with, left_in, transfer};
+
+/// Pages between the two tables, so that a copy file by file meets them at different times.
+const PAGES_BETWEEN: u32 = 3000;
 
 /// Writes until it is stopped; panics in the thread are failures of the test.
 struct Writer {
@@ -19,7 +22,7 @@ struct Writer {
 impl Writer {
     fn start(path: &Path, mode: &'static str) -> Self {
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
-        let db = create(path, mode);
+        let db = create_with(path, mode, PAGES_BETWEEN);
         let (stopped, counted) = (stop.clone(), rounds.clone());
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
