@@ -116,6 +116,7 @@ impl SourceKind {
 
 /// Folders and files.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a configuration")]
 pub struct PathSource {
     /// Absolute paths, at least one.
     pub paths: Vec<PathBuf>,

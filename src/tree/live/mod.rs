@@ -10,6 +10,7 @@
 pub(crate) mod beside;
 mod header;
 pub mod postgres;
+mod readable;
 mod scratch;
 mod sqlite;
 mod still;
@@ -23,12 +24,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, AtFlags, accessat, fstatfs};
 use rustix::io::Errno;
 
 pub use self::beside::base;
 use self::header::{DATABASE_BYTES_MIN, HEAD_BYTES};
 use self::postgres::Postgres;
+use self::readable::{is_other, may_be_torn, why_still};
 use self::scratch::{Room, Scratch};
 use self::sqlite::Failure;
 use self::still::{Place, State};
@@ -44,7 +45,7 @@ use crate::base::clock::Clock;
 use crate::format::live::{How, Live as Way};
 
 /// How long a locked database is waited for, if nothing is said.
-pub const LOCKED_TIME_MAX: Duration = Duration::from_secs(60);
+pub const LOCKED_TIME_MAX: Duration = Duration::from_mins(1);
 /// How often a database is copied that is written to each time.
 const COPIES_MAX: usize = 5;
 /// Longest path that SQLite opens.
@@ -183,7 +184,7 @@ impl Live {
         if header::judge(head.get(..length).unwrap_or_default()).is_some() {
             return (Peek::Database, "");
         }
-        let place = || Some(self.place(found).ok()?);
+        let place = || self.place(found).ok();
         match found.beside().map(|beside| (beside.wal.is_some(), beside.journal.is_some())) {
             Some((true, _)) if place().is_some_and(|place| header::is_wal(&place.head_of("-wal"))) => {
                 (Peek::Foreign, "the write-ahead log")
@@ -244,20 +245,24 @@ impl Live {
                 None => (self.backup(&place, &before, &mut room), Some("and another cannot read along")),
             };
             let reason = match tried {
-                Ok(()) if !is_second && self.may_be_torn(&place, &before) => {
+                Ok(()) if !is_second && may_be_torn(&place, &before) => {
                     is_second = true;
                     continue;
                 }
                 Ok(()) => return self.taken(found, before, room, How::BACKUP),
+                // The last who had it open may have closed it just now, and taken the log away.
+                Err(Failure::Trouble(Trouble::Sqlite(_))) if copies < COPIES_MAX && is_other(&place, &before) => {
+                    copies += 1;
+                    continue;
+                }
                 Err(Failure::Trouble(trouble)) => return Err(trouble.into()),
                 Err(Failure::Replaced) => return Err(Miss::Gone(Cause::Replaced)),
                 Err(Failure::Busy) => None,
                 Err(Failure::Hot | Failure::NoShm) => wait,
             };
-            let room = match self.empty(room, &before) {
-                Ok(room) => room,
-                Err(trouble) => return Err(trouble.into()),
-            };
+            // Without what the failed copy left in it.
+            drop(room);
+            let room = self.scratch.room(before.bytes())?;
             match still::take(&place, &before, &room, reason.is_some(), &*self.clock, &self.cancel) {
                 Ok(true) => return self.taken(found, before, room, How::STILL),
                 Ok(false) => {}
@@ -279,12 +284,6 @@ impl Live {
         }
     }
 
-    /// A room without what a failed copy left in it.
-    fn empty(&self, room: Room, before: &State) -> Result<Room, Trouble> {
-        drop(room);
-        self.scratch.room(before.bytes())
-    }
-
     fn backup(&self, place: &Place, before: &State, room: &mut Room) -> Result<(), Failure> {
         let directory = proc_path(place.directory.as_fd());
         let real = std::fs::read_link(&directory).map_err(|error| Trouble::Sqlite(error.to_string()))?;
@@ -295,17 +294,6 @@ impl Live {
         sqlite::backup(&path, before.file.key(), room, &self.cancel)
     }
 
-    /// Where its shared memory cannot be written (a mount for reading only), a reader cannot say that it reads, and whoever opens the database just then does
-    /// not know of it. If nothing was written meanwhile, that did not happen; if something was, somebody who holds the locks is there by now.
-    fn may_be_torn(&self, place: &Place, before: &State) -> bool {
-        let Some(wal) = before.beside.wal else { return false };
-        let shm = [&place.name, &b"-shm"[..]].concat();
-        let writable = accessat(&place.directory, shm.as_slice(), Access::WRITE_OK, AtFlags::EACCESS).is_ok();
-        let after = |ending: &[u8]| Inode::at(&place.directory, [&place.name, ending].concat().as_slice());
-        let same = |ending: &[u8], then| after(ending).is_ok_and(|inode| inode.trace() == then);
-        !writable && !(same(b"", before.file.trace()) && same(b"-wal", wal))
-    }
-
     fn taken(&self, found: &Found, before: State, mut room: Room, how: How) -> Result<(FileReader, Way, Room), Miss> {
         let fd = room.take(sqlite::COPY)?;
         let copy = Inode::of(&fd).map_err(|errno| self.scratch.failed(errno))?;
@@ -313,39 +301,4 @@ impl Live {
         let way = Way { size: Some(file.size), wal: beside.wal, journal: beside.journal, ..Way::new(how) };
         Ok((FileReader::standing_in(fd, copy, found.path.clone(), file), way, room))
     }
-}
-
-/// Why the files have to stand still, and SQLite cannot just read along; `None` if it can.
-fn why_still(place: &Place, is_wal: bool, before: &State) -> Result<Option<&'static str>, Trouble> {
-    if !is_wal {
-        return Ok(None);
-    }
-    // SQLite would make the files that are not there, in a directory that is only to be read.
-    match (before.beside.wal, before.beside.shm) {
-        (None, _) => return Ok(Some("without a log (-wal) as yet")),
-        (Some(wal), false) if wal.size == 0 => return Ok(Some("without a log (-wal) as yet")),
-        _ => {}
-    }
-    if let Some(name) = foreign(place) {
-        return Err(Trouble::FileSystem(name));
-    }
-    Ok((!before.beside.shm).then_some("without the shared memory (-shm) by which others read along"))
-}
-
-/// A file system on which processes do not share memory, or not all that have the file open: by the numbers of `statfs(2)`.
-fn foreign(place: &Place) -> Option<&'static str> {
-    let kind = u64::try_from(fstatfs(&place.directory).ok()?.f_type).ok()? & 0xffff_ffff;
-    Some(match kind {
-        0x6969 => "NFS",
-        0x0102_1997 => "9p",
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
-        0x6573_5546 => "FUSE",
-        0x794c_7630 => "overlayfs",
-        0x00c3_6400 => "CephFS",
-        0x7461_636f => "OCFS2",
-        0x0116_1970 => "GFS2",
-        0x0bd0_0bd0 => "Lustre",
-        0x5346_414f => "AFS",
-        _ => return None,
-    })
 }

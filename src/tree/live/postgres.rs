@@ -104,8 +104,6 @@ impl Postgres {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn only_a_server_that_was_shut_down_is_stopped() {
         let control = |version: u32, state: u32| {

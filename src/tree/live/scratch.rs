@@ -43,7 +43,7 @@ struct State {
 #[derive(Debug)]
 struct Own {
     path: PathBuf,
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 impl Drop for Own {
@@ -72,7 +72,7 @@ impl Scratch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn failed(&self, why: impl ToString) -> Trouble {
+    pub fn failed(&self, why: impl std::fmt::Display) -> Trouble {
         Trouble::Scratch { dir: self.dir.clone(), why: why.to_string() }
     }
 
@@ -146,7 +146,7 @@ impl Room {
         Ok(fd)
     }
 
-    pub fn failed(&self, why: impl ToString) -> Trouble {
+    pub fn failed(&self, why: impl std::fmt::Display) -> Trouble {
         self.scratch.failed(why)
     }
 }
@@ -172,9 +172,9 @@ fn own(dir: &Path) -> std::io::Result<Own> {
         let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(dir)?.keep();
         let lock = open_dir(&path)?;
         let held = flock(&lock, FlockOperation::NonBlockingLockExclusive);
-        let own = Own { path, _lock: lock };
+        let own = Own { path, lock };
         match held {
-            Ok(()) if open_dir(&own.path).and_then(Inode::of)?.key() == Inode::of(&own._lock)?.key() => return Ok(own),
+            Ok(()) if open_dir(&own.path).and_then(Inode::of)?.key() == Inode::of(&own.lock)?.key() => return Ok(own),
             // No such locks there: then nobody sweeps there either.
             Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => return Ok(own),
             _ => {}
