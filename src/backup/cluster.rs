@@ -122,6 +122,7 @@ fn entry(path: TreePath, kind: Kind, seconds: i64) -> Entry {
         mtime: FileTime { seconds, nanos: 0 },
         xattrs: Vec::new(),
         identity: None,
+        live: None,
     }
 }
 
@@ -172,7 +173,8 @@ pub async fn run_cluster(
         .collect();
     statistics.problems = problems.len() as u64;
     let begun = Begun { started, index, before, checkpoints };
-    let report = finish(context, options, begun, writer, Assembled { root, statistics, problems }, None).await?;
+    let assembled = Assembled { root, statistics, problems, databases: Vec::new() };
+    let report = finish(context, options, begun, writer, assembled, None).await?;
     Ok((report, captured))
 }
 

@@ -39,6 +39,8 @@ use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
 use crate::cluster::ClusterError;
+use crate::format::entry::TreePath;
+use crate::format::live::How;
 use crate::format::record::{Link, PROBLEMS_MAX, ProblemRecord, SnapshotRecord, Statistics, TreeRoot};
 use crate::repo::checkpoint::{Checkpointer, Checkpoints};
 use crate::repo::commit::{self, Committed};
@@ -47,6 +49,7 @@ use crate::repo::index::Index;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::write::Writer;
 use crate::repo::{RepoError, Repository};
+use crate::tree::live::{Live, LiveOptions};
 use crate::tree::problem::{Problem, Severity};
 use crate::tree::source::{Source, SourceError};
 use crate::tree::walk::WalkOptions;
@@ -70,6 +73,20 @@ pub struct BackupOptions {
     pub level: Option<i32>,
     /// Worker threads; `None` for one a processor.
     pub threads: Option<usize>,
+    /// The files are in use: capture databases; `None` to read all as they are.
+    pub live: Option<LiveOptions>,
+}
+
+impl BackupOptions {
+    /// How to walk.
+    fn walk(&self) -> WalkOptions {
+        WalkOptions { live: self.live.as_ref().map(|live| live.postgres.clone()), ..self.walk.clone() }
+    }
+
+    fn live(&self, source: &Source, context: &Context) -> Option<Arc<Live>> {
+        let new = |options| Live::new(source.clone(), options, context.clock.clone(), context.cancel.clone());
+        self.live.as_ref().map(new).map(Arc::new)
+    }
 }
 
 /// What a backup came to.
@@ -83,6 +100,8 @@ pub struct BackupReport {
     pub problems: Vec<Problem>,
     /// Packs with metadata that did not open; nothing of this snapshot rests on them.
     pub broken_packs: Vec<ObjectId>,
+    /// Databases of a source in use, and how they were taken; not all if they are very many.
+    pub databases: Vec<(TreePath, How)>,
     /// Of the newest earlier snapshot of the source that held anything: its statistics.
     pub before: Option<Statistics>,
 }
@@ -203,13 +222,14 @@ async fn finish(
 ) -> Result<BackupReport, RepoError> {
     let Begun { started, index, before, checkpoints } = begun;
     let storing = ShowStoring::begin(&context.progress, &writer);
-    let Assembled { root, mut statistics, problems } = assembled;
+    let Assembled { root, mut statistics, problems, databases } = assembled;
     statistics.bytes_new = writer.new_bytes();
     let record = snapshot_record(options, started, context.clock.now(), root, statistics, &problems, based_on);
     let Committed { id, record, .. } = commit::commit(writer, record, &context.clock).await?;
     drop(storing);
     checkpoints.committed().await;
-    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs: index.broken_packs(), before })
+    let broken_packs = index.broken_packs();
+    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs, databases, before })
 }
 
 /// Stores and indexes what was sealed so far, so that the next run finds it, and says why this one failed.

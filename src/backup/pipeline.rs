@@ -17,6 +17,7 @@ use crate::base::clock::Time;
 use crate::repo::RepoError;
 use crate::repo::write::{Lane, Writer};
 use crate::tree::found::Found;
+use crate::tree::live::Live;
 use crate::tree::source::Source;
 use crate::tree::walk::WalkOptions;
 
@@ -39,10 +40,12 @@ impl Pipeline {
         previous: Previous,
         started: Time,
     ) -> Result<Assembled, Vec<RepoError>> {
+        let live = options.live(&self.source, &self.context);
         let (sender, receiver) = sync_channel(ENTRIES_MAX / ENTRIES_AT_ONCE);
         let worker = Worker {
             writer: self.writer.clone(),
             source: self.source.clone(),
+            live: live.clone(),
             queue: self.queue.clone(),
             progress: self.context.progress.clone(),
             cancel: self.context.cancel.clone(),
@@ -56,7 +59,7 @@ impl Pipeline {
             })
             .collect();
         let tree = self.assemble(worker, receiver, started);
-        let scan = self.scan(options.walk.clone(), previous, sender);
+        let scan = self.scan(options.walk(), live, previous, sender);
 
         let mut failures = Vec::new();
         failures.extend(join(scan, "the scan").await.err());
@@ -76,6 +79,7 @@ impl Pipeline {
     fn scan(
         self,
         options: WalkOptions,
+        live: Option<Arc<Live>>,
         previous: Previous,
         mut sender: SyncSender<Vec<Pending>>,
     ) -> JoinHandle<Result<(), RepoError>> {
@@ -85,6 +89,7 @@ impl Pipeline {
                 repository: &self.writer.repository,
                 source: self.source,
                 options,
+                live: live.as_deref(),
                 previous,
                 relies_on: &|id| self.writer.relies_on(id),
                 queue: Some(&self.queue),

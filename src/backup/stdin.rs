@@ -87,7 +87,7 @@ pub async fn run_stdin<R: Read + Send + 'static>(
             let mut buffer = Vec::new();
             let (writer_ref, queue_ref, progress_ref, cancel_ref) = (&*writer, &queue, &*progress, &*cancel);
             let identity = Identity { inode: 0, ctime: FileTime::default(), racy: true };
-            let opened = Opened { size: u64::MAX, mtime: file_time(started), identity };
+            let opened = Opened::plain(u64::MAX, file_time(started), identity);
             let pipe = Pipe { input, bytes: 0, failure, path: name.clone() };
             Storing {
                 writer: writer_ref,
@@ -113,6 +113,7 @@ pub async fn run_stdin<R: Read + Send + 'static>(
                 mtime: file_time(started),
                 xattrs: Vec::new(),
                 identity: None,
+                live: None,
             };
             let mut tree = TreeBuilder::default();
             tree.add(&writer, &mut lane, &entry)?;
@@ -140,7 +141,7 @@ pub async fn run_stdin<R: Read + Send + 'static>(
             Err(error) => error.into(),
         });
     }
-    let assembled = Assembled { root, statistics, problems: Vec::new() };
+    let assembled = Assembled { root, statistics, problems: Vec::new(), databases: Vec::new() };
     let begun = Begun { started, index, before, checkpoints };
     Ok(finish(context, options, begun, writer, assembled, None).await?)
 }

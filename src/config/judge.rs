@@ -146,8 +146,11 @@ impl Judging<'_> {
     fn sources(&mut self, root: &Node) {
         let Some(sources) = root.field("sources") else { return };
         for (name, source) in sources.entries() {
-            if let Some(paths) = source.field("path").and_then(|path| path.field("paths")) {
-                self.paths(&name.text, paths);
+            if let Some(path) = source.field("path") {
+                if let Some(paths) = path.field("paths") {
+                    self.paths(&name.text, paths);
+                }
+                self.live(&name.text, path, sources);
             }
             if let Some(argv) = source.field("command").and_then(|command| command.field("argv")) {
                 self.argv(&name.text, argv);
@@ -170,6 +173,31 @@ impl Judging<'_> {
                 let what = format!("sources.{source}: {other} and {path} have the same last name");
                 self.error(node, what, "make two sources of them, or name the folder above them");
             }
+        }
+    }
+
+    /// What is said of databases has a meaning in a source that is in use, and a dump is made before.
+    fn live(&mut self, source: &str, path: &Node, sources: &Node) {
+        let at = format!("sources.{}.path", short(source));
+        let is_live = matches!(path.field("live").map(|live| &live.value), Some(Value::Bool(true)));
+        for name in ["scratch", "postgres", "postgres-dump"] {
+            // The default may be written out.
+            if let Some(node) = path.field(name).filter(|node| !is_live && node.text() != Some("refuse")) {
+                self.error(node, format!("{at}.{name} means nothing without live"), "add live: true, or leave it out");
+            }
+        }
+        let Some(dump) = path.field("postgres-dump") else { return };
+        if path.field("postgres").and_then(Node::text) == Some("crash-consistent") {
+            let what = format!("{at}: the data of PostgreSQL is stored and left out at once");
+            self.error(dump, what, "postgres: crash-consistent is for snapshots, postgres-dump for a server that runs");
+        }
+        let Some(text) = dump.text() else { return };
+        let above = sources.entries().iter().take_while(|(name, _)| name.text != source);
+        let commands = above.filter(|(_, node)| node.field("command").is_some());
+        let commands: Vec<&str> = commands.map(|(name, _)| name.text.as_str()).collect();
+        if !commands.contains(&text) {
+            let what = format!("{at}.postgres-dump: no command source above this one is called {:?}", short(text));
+            self.error(dump, what, suggest::help(text, &commands, "command sources above are"));
         }
     }
 

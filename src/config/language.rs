@@ -120,6 +120,30 @@ const PATH: Shape = Record(&[
         "Leave out what is in folders marked by a CACHEDIR.TAG.",
     ),
     field("one-file-system", Default("false"), &One(Scalar::Bool), "Stay out of what is mounted below."),
+    field(
+        "live",
+        Default("false"),
+        &One(Scalar::Bool),
+        "The files are in use: SQLite databases are captured whole (live-databases.md).",
+    ),
+    field(
+        "scratch",
+        Optional,
+        &One(Scalar::Path),
+        "A folder on a disk, with room for the largest database; without it `TMPDIR`, else `/var/tmp`. Needs `live`.",
+    ),
+    field(
+        "postgres",
+        Default("refuse"),
+        &One(Scalar::Postgres),
+        "What to do with the data of a PostgreSQL server that was not shut down: leave it out as a problem, or store it because the paths lie in a snapshot. Needs `live`.",
+    ),
+    field(
+        "postgres-dump",
+        Optional,
+        &One(Scalar::SourceName),
+        "The command source, above this one, that dumps that server: then its data is left out, which is no problem. Needs `live`.",
+    ),
 ]);
 
 const COMMAND: Shape = Record(&[

@@ -116,6 +116,7 @@ impl SourceKind {
 
 /// Folders and files.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a configuration")]
 pub struct PathSource {
     /// Absolute paths, at least one.
     pub paths: Vec<PathBuf>,
@@ -125,6 +126,14 @@ pub struct PathSource {
     pub exclude_caches: bool,
     /// Stay in the file system.
     pub one_file_system: bool,
+    /// The files are in use.
+    pub live: bool,
+    /// Where databases are copied to.
+    pub scratch: Option<PathBuf>,
+    /// Data of a PostgreSQL server that was not shut down is stored as what a crash would leave.
+    pub postgres_crash_consistent: bool,
+    /// The source that dumps that server.
+    pub postgres_dump: Option<String>,
 }
 
 /// What a program writes to its standard output.

@@ -51,6 +51,8 @@ pub(super) enum Scalar {
     KindPattern,
     /// A namespace of a cluster.
     Namespace,
+    /// What to do with data of PostgreSQL.
+    Postgres,
 }
 
 /// Whether a text can name a source: not empty, no colon, no control character, does not begin with `/`.
@@ -114,6 +116,7 @@ impl Scalar {
             Self::Line => "text on one line",
             Self::KindPattern => "kinds of a cluster, such as pods, pods.metrics.k8s.io or '*.example.org'",
             Self::Namespace => "the name of a namespace",
+            Self::Postgres => "refuse or crash-consistent",
         }
     }
 
@@ -209,6 +212,8 @@ impl Scalar {
             ),
             Self::Namespace if is_dns_name(text) => None,
             Self::Namespace => wrong("small letters, digits and -, at most 63"),
+            Self::Postgres if matches!(text, "refuse" | "crash-consistent") => None,
+            Self::Postgres => wrong("crash-consistent is for snapshots of a file system; everything else is refused"),
             Self::Line if text.contains(['\n', '\0']) => wrong("write it on one line"),
             Self::Path | Self::Line => None,
         }
@@ -234,6 +239,7 @@ impl Scalar {
             Self::Line => text("^[^\\n]*$"),
             Self::KindPattern => text("^(\\*\\.)?[a-z0-9][a-z0-9.-]*$"),
             Self::Namespace => text("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+            Self::Postgres => json!({ "enum": ["refuse", "crash-consistent"] }),
         }
     }
 }

@@ -84,7 +84,14 @@ fn defaults_are_filled_in_and_what_is_shown_reads_back_to_the_same() {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     assert_eq!(config.json()["sources"]["a"]["path"]["one-file-system"], false);
-    for text in [short, FULL] {
+    let live = "sources:\n  pg: {command: {argv: [x], file: y}}\n  a: {path: {paths: [/a], live: true, scratch: /s, postgres-dump: pg}}\n";
+    let SourceKind::Path(path) = &good(live).sources[1].kind else { panic!("it is a path") };
+    assert!(path.live && !path.postgres_crash_consistent);
+    assert_eq!(
+        (path.scratch.as_deref(), path.postgres_dump.as_deref()),
+        (Some(std::path::Path::new("/s")), Some("pg"))
+    );
+    for text in [short, live, FULL] {
         let (first, again) = (good(text), good(&good(text).yaml()));
         assert_eq!((first.yaml(), first.json()), (again.yaml(), again.json()));
         assert_eq!(
@@ -147,6 +154,14 @@ fn sources_that_are_wrong() {
     source("{path: {paths: [\"/a\\0\"]}}", "a path has no NUL");
     source("{path: {paths: [/x/a, /y/a]}}", "/x/a and /y/a have the same last name");
     source("{path: {paths: [/, /a]}}", "/ has no name of its own to lie under beside other paths");
+    source("{path: {paths: [/a], scratch: /b}}", "sources.a.path.scratch means nothing without live | add live: true");
+    source("{path: {paths: [/a], postgres: crash-consistent}}", "sources.a.path.postgres means nothing without live");
+    source("{path: {paths: [/a], live: true, postgres: torn}}", "\"torn\" is not refuse or crash-consistent");
+    source("{path: {paths: [/a], live: true, postgres-dump: pg}}", "no command source above this one is called \"pg\"");
+    source(
+        "{path: {paths: [/a], live: true, postgres: crash-consistent, postgres-dump: pg}}",
+        "stored and left out at once",
+    );
     source("{path: {paths: [/a], exclude: ['a[']}}", "sources.a.path.exclude: no pattern | write one");
     source("{command: {argv: [x]}}", "sources.a.command lacks file");
     source("{command: {argv: [], file: y}}", "sources.a.command.argv is empty");

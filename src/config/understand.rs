@@ -81,6 +81,10 @@ fn source(name: &str, node: &Node) -> Option<Source> {
             exclude: texts(path, "exclude")?,
             exclude_caches: truth(path, "exclude-caches")?,
             one_file_system: truth(path, "one-file-system")?,
+            live: truth(path, "live")?,
+            scratch: optional(path, "scratch", |text| Some(PathBuf::from(text))).ok()?,
+            postgres_crash_consistent: text(path, "postgres")? == "crash-consistent",
+            postgres_dump: text(path, "postgres-dump"),
         }),
         (None, Some(command), None) => SourceKind::Command(CommandSource {
             argv: texts(command, "argv").filter(|argv| !argv.is_empty())?,

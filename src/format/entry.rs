@@ -6,6 +6,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::base::id::BlobId;
+use crate::format::live::Live;
 
 /// Longest path in a tree, in bytes. Linux allows 4096 in one call; trees may nest deeper.
 pub const PATH_BYTES_MAX: usize = 64 * 1024;
@@ -192,6 +193,9 @@ pub struct Entry {
     /// For recognising an unchanged file; never restored.
     #[n(7)]
     pub identity: Option<Identity>,
+    /// How a database that may have been in use was taken; `None` for everything else.
+    #[n(8)]
+    pub live: Option<Box<Live>>,
 }
 
 /// What an entry is.
@@ -340,6 +344,7 @@ pub struct Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::live::{How, Trace};
 
     fn path(text: &str) -> TreePath {
         TreePath::new(text).expect(text)
@@ -422,6 +427,12 @@ mod tests {
             mtime: FileTime { seconds: -5, nanos: 999_999_999 },
             xattrs: vec![Xattr { name: b"user.x".to_vec().into(), value: b"\0\xff".to_vec().into() }],
             identity: Some(Identity { inode: 42, ctime: FileTime::default(), racy: true }),
+            live: Some(Box::new(Live {
+                size: Some(4096),
+                wal: Some(Trace { size: 32, mtime: FileTime::default(), inode: 43 }),
+                racy: true,
+                ..Live::new(How::BACKUP)
+            })),
         };
         let raw = minicbor::to_vec(&entry).expect("writing to memory");
         assert_eq!(minicbor::decode::<Entry>(&raw).expect("what was written"), entry);

@@ -118,6 +118,16 @@ impl Source {
         Ok(FileReader::new(fd, inode, found.path.clone()))
     }
 
+    /// The directory that holds an entry, opened, and the entry's name in it.
+    pub(super) fn directory_of(&self, path: &TreePath) -> rustix::io::Result<(OwnedFd, CString)> {
+        let (root, rest) = self.locate(path).ok_or(Errno::NOENT)?;
+        let at = rest.iter().rposition(|byte| *byte == b'/');
+        let (above, name) = (rest.get(..at.unwrap_or(0)), rest.get(at.map_or(0, |at| at + 1)..));
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = beneath::open(root.directory.as_fd(), above.unwrap_or_default(), flags)?;
+        Ok((directory, CString::new(name.unwrap_or_default()).map_err(|_| Errno::INVAL)?))
+    }
+
     /// What lies at a path of the tree now: size, mtime and identity; `None` if that cannot be told.
     #[must_use]
     pub fn look(&self, path: &TreePath) -> Option<(u64, FileTime, Identity)> {

@@ -25,6 +25,7 @@ mod kill;
 mod kube;
 mod layers;
 mod links;
+mod live;
 mod properties;
 mod prune;
 mod recipients;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    Args, ProblemDocument, broken_packs, file_name, is_whole, own_folder, problem_document, tell_problem, warn_of,
+    Args, DatabaseDocument, ProblemDocument, broken_packs, databases, file_name, is_whole, own_folder,
+    problem_document, say_databases, tell_problem, warn_of,
 };
 use crate::backup::cluster::run_cluster;
 use crate::backup::command::{CommandError, run_command};
@@ -23,10 +24,12 @@ use crate::cli::progress;
 use crate::cluster::api::Api;
 use crate::cluster::capture::Captured;
 use crate::cluster::choice::Choice;
-use crate::config::{ResourcesSource, Source, SourceKind};
+use crate::config::{PathSource, ResourcesSource, Source, SourceKind};
 use crate::format::entry::escape;
 use crate::format::record::Statistics;
 use crate::tree::exclude::Excludes;
+use crate::tree::live::LiveOptions;
+use crate::tree::live::postgres::Postgres;
 use crate::tree::walk::WalkOptions;
 
 /// Lines of what a program said that are repeated; the end tells why it failed.
@@ -70,6 +73,7 @@ struct Row {
     /// It holds nothing, and an earlier snapshot of the source did.
     emptied: bool,
     problems: Vec<ProblemDocument>,
+    databases: Vec<DatabaseDocument>,
     broken_packs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorDocument>,
@@ -87,9 +91,9 @@ fn chosen(args: &Args, context: &Context) -> Result<Vec<Source>, Failure> {
     let Some(loaded) = context.configuration.clone() else {
         return Err(configuration::needed("no path was given to back up", "PATH and --source NAME, or --stdin"));
     };
-    if !args.exclude.is_empty() || args.one_file_system {
+    if !args.exclude.is_empty() || args.one_file_system || args.live {
         return Err(Failure::usage(
-            "--exclude, --exclude-file, --exclude-caches and --one-file-system belong to a PATH, and none was given",
+            "--exclude, --exclude-file, --exclude-caches, --one-file-system and --live belong to a PATH, and none was given",
             format!("write them under the source in {}, or give the PATH too", loaded.path.display()),
         ));
     }
@@ -125,7 +129,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         }
         context.say(&format!("source {}", escape(source.name.as_bytes())))?;
         let begun = context.clock.now();
-        let result = one(source, args, context, &operation).await;
+        let result = one(source, args, context, &operation, &rows).await;
         let took = context.clock.now().since(begun);
         let row = match result {
             Ok(report) => Row::of(source, report.as_ref(), took, context),
@@ -156,6 +160,7 @@ async fn one(
     args: &Args,
     context: &mut Context,
     operation: &backup::Context,
+    done: &[Row],
 ) -> Result<Option<BackupReport>, Failure> {
     let mut options = BackupOptions {
         source: source.name.clone(),
@@ -166,6 +171,7 @@ async fn one(
         reread: args.reread,
         level: None,
         threads: None,
+        live: None,
     };
     options.tags.extend(args.tag.iter().cloned());
     let report = match &source.kind {
@@ -174,6 +180,7 @@ async fn one(
             options.walk.repository = own_folder(&path.paths, context).await?;
             options.walk.exclude = Excludes::new(&path.exclude)?.with_caches(path.exclude_caches);
             options.walk.one_file_system = path.one_file_system;
+            options.live = path.live.then(|| live(path, done, args.dry_run));
             let display = progress::show(context);
             let report = if args.dry_run {
                 plan_backup(operation, &options).await
@@ -181,7 +188,9 @@ async fn one(
                 run_backup(operation, &options).await
             };
             display.finish();
-            report?
+            let report = report?;
+            say_databases(&report, context)?;
+            report
         }
         SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(None),
         SourceKind::Resources(resources) => {
@@ -204,6 +213,19 @@ async fn one(
         }
     };
     Ok(Some(report))
+}
+
+/// How to back up what is in use; `done` are the sources before this one.
+fn live(path: &PathSource, done: &[Row], dry_run: bool) -> LiveOptions {
+    let postgres = match &path.postgres_dump {
+        Some(dump) if dry_run || done.iter().any(|row| row.source == *dump && row.result == Outcome::Done) => {
+            Postgres::Dumped(dump.clone())
+        }
+        Some(dump) => Postgres::NotDumped(dump.clone()),
+        None if path.postgres_crash_consistent => Postgres::CrashConsistent,
+        None => Postgres::Refuse,
+    };
+    LiveOptions { scratch: path.scratch.clone(), postgres, ..LiveOptions::default() }
 }
 
 async fn cluster(
@@ -243,6 +265,7 @@ impl Row {
             statistics: None,
             emptied: false,
             problems: Vec::new(),
+            databases: Vec::new(),
             broken_packs: Vec::new(),
             error: None,
         }
@@ -262,6 +285,7 @@ impl Row {
         row.emptied = report.emptied().is_some();
         row.broken_packs = broken_packs(report);
         row.problems = report.problems.iter().map(problem_document).collect();
+        row.databases = databases(report);
         row
     }
 

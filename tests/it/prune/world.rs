@@ -244,6 +244,7 @@ pub fn add(writer: &Writer, files: Files<'_>) -> Result<TreeRoot, RepoError> {
             mtime: FileTime::default(),
             xattrs: Vec::new(),
             identity: None,
+            live: None,
         };
         tree.add(writer, &mut lane, &entry)?;
     }
