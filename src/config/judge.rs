@@ -264,6 +264,7 @@ fn fill_in(node: &mut Node, shape: &Shape) {
                     let value = match (field.shape, text) {
                         (Shape::List(..), _) => Value::List(Vec::new()),
                         (_, "false") => Value::Bool(false),
+                        (_, text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Value::Number(text.to_owned()),
                         (_, text) => Value::Text(text.to_owned()),
                     };
                     entries.push((Name { place, text: field.name.to_owned() }, Node { place, value }));

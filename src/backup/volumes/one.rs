@@ -1,0 +1,130 @@
+//! One mover, from its policy to its end. Whatever happens in between, pod and policy are taken away.
+
+use serde_json::Value;
+
+use super::claims::{Claim, Live, kind};
+use super::start::{pods, started};
+use super::{MoverError, Movers, Share, expires, listen, talk};
+use crate::cluster::object::{name_of, namespace_of, uid_of};
+use crate::cluster::{Cluster, Created, How, Kind};
+use crate::crypto::secret::random;
+use crate::volumes::pod::PodPlan;
+use crate::volumes::policy;
+use crate::volumes::protocol::{Credential, Job};
+use crate::volumes::said::{ProblemLine, Summary};
+
+/// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
+const ALWAYS_LEFT_OUT: &str = "/lost+found/";
+
+pub(super) type Result = std::result::Result<(Summary, Vec<ProblemLine>), MoverError>;
+
+/// What was made, or may have been, to be taken away.
+#[derive(Default)]
+struct Made(Vec<(Kind, String, String)>);
+
+impl Made {
+    async fn create(
+        &mut self,
+        cluster: &dyn Cluster,
+        what: &'static str,
+        kind: Kind,
+        object: &Value,
+    ) -> std::result::Result<(), MoverError> {
+        let namespace = namespace_of(object).unwrap_or_default().to_owned();
+        // Before it is made: whoever is stopped in between has made it perhaps.
+        self.0.push((kind.clone(), namespace, name_of(object).to_owned()));
+        // Its name is random: one that is there is ours, made by a request whose answer got lost.
+        match cluster.create(&kind, object, How::Really).await {
+            Ok(Created::New(_) | Created::Found(_)) => Ok(()),
+            Err(source) => Err(MoverError::Create { what, source }),
+        }
+    }
+
+    /// The pod before its policy, or its last words would not get out. What stays is named.
+    async fn remove(self, cluster: &dyn Cluster) -> Vec<String> {
+        let mut left = Vec::new();
+        for (kind, namespace, name) in self.0.iter().rev() {
+            let removed = match cluster.get(kind, Some(namespace), name).await {
+                Ok(None) => Ok(()),
+                Ok(Some(object)) => cluster.delete(kind, Some(namespace), name, uid_of(&object)).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                left.push(format!("{kind} {namespace}/{name}: {error}"));
+            }
+        }
+        left
+    }
+}
+
+/// Backs up one claim. Also what could not be taken away afterwards.
+pub(super) async fn capture(
+    movers: &Movers<'_>,
+    run: &str,
+    number: usize,
+    claim: &Claim,
+    live: &Live,
+) -> (Result, Vec<String>) {
+    let mut made = Made::default();
+    let result = tokio::select! {
+        result = attempt(movers, run, number, claim, live, &mut made) => result,
+        () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
+    };
+    let left = made.remove(movers.cluster).await;
+    (result, left)
+}
+
+async fn attempt(movers: &Movers<'_>, run: &str, number: usize, claim: &Claim, live: &Live, made: &mut Made) -> Result {
+    let name = format!("homelab-dr-{run}-{number}");
+    let expires = expires(movers.clock.now(), movers.source.start_timeout + movers.limits.expiry);
+    let policy = policy::manifest(&claim.namespace, &name, run, &expires, &movers.handed.reach);
+    let policies = kind("networking.k8s.io", "networkpolicies", "NetworkPolicy", true);
+    made.create(movers.cluster, "network policy", policies, &policy).await?;
+    let plan = PodPlan {
+        name: name.clone(),
+        namespace: claim.namespace.clone(),
+        claim: claim.name.clone(),
+        run: run.to_owned(),
+        expires,
+        image: movers.source.image.clone(),
+        rights: live.rights.clone(),
+        node: live.node.clone(),
+        tolerations: live.tolerations.clone(),
+        pull_secrets: live.pull_secrets.clone(),
+        deadline: movers.source.start_timeout + movers.source.timeout,
+        silence: movers.limits.silence,
+    };
+    made.create(movers.cluster, "pod", pods(), &plan.manifest()).await?;
+    started(movers, &claim.namespace, &name).await?;
+    let job = job(movers, &name, claim, live)?;
+    let talk = talk::Talk::new(movers, &claim.namespace, &name, &job)?;
+    let limit = movers.source.timeout;
+    let mut share = Share::default();
+    tokio::select! {
+        result = listen::listen(movers, &claim.namespace, &name, talk.heard(), &mut share) => result,
+        error = talk.run() => Err(error),
+        () = tokio::time::sleep(limit) => Err(MoverError::TimedOut { limit }),
+    }
+}
+
+fn job(movers: &Movers<'_>, name: &str, claim: &Claim, live: &Live) -> std::result::Result<Job, MoverError> {
+    let handed = movers.handed;
+    let credential = |(name, value): &(String, crate::volumes::protocol::SecretText)| Credential {
+        name: name.clone(),
+        value: value.duplicate(),
+    };
+    Ok(Job {
+        salt: random()?,
+        run: name.to_owned(),
+        address: handed.address.clone(),
+        credentials: handed.credentials.iter().map(credential).collect(),
+        writer_key: handed.writer_key.duplicate(),
+        source: claim.source(),
+        host: live.node.clone().unwrap_or_else(|| movers.wanted.host.clone()),
+        tags: movers.wanted.tags.clone(),
+        exclude: vec![ALWAYS_LEFT_OUT.to_owned()],
+        reread: movers.wanted.reread,
+        limit_upload: handed.limit_upload,
+        limit_download: handed.limit_download,
+    })
+}
