@@ -140,13 +140,12 @@ impl Ears {
                     Ok(Message::Job(new)) if new.run == run => {
                         self.heard_something();
                         let of_new = new.receipt();
-                        if let Some(job) = job.take() {
-                            receipt = Some(of_new.clone());
-                            let _ = job.send(new);
-                        }
                         // The same one again: its receipt got lost. Another one is nobody's who is known here.
-                        if receipt.as_ref() == Some(&of_new) {
+                        if receipt.get_or_insert_with(|| of_new.clone()) == &of_new {
                             voice.say(Said::Accepted { receipt: of_new });
+                        }
+                        if let Some(job) = job.take() {
+                            let _ = job.send(new);
                         }
                     }
                     Ok(Message::Job(_)) => {}

@@ -87,21 +87,19 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         }
         Err(failure) => failure,
     };
-    let exit = failure.exit();
-    voice.say(Said::Failed(match failure {
-        Failure::Told(told) => {
-            Failed::new(&told.error.to_string(), &causes(&*told.error), &told.help, told.exit.code())
-        }
-        Failure::Interrupted | Failure::OutputClosed if ears.were_silent() => Failed::new(
-            &format!("the mover heard nothing for {} s, and ended", args.silence),
-            &[],
+    let exit = if ears.were_silent() { Exit::Error } else { failure.exit() };
+    let (error, causes, help) = match &failure {
+        Failure::Told(told) => (told.error.to_string(), causes(&*told.error), told.help.as_str()),
+        Failure::Interrupted | Failure::OutputClosed if ears.were_silent() => (
+            format!("the mover heard nothing for {} s, and ended", args.silence),
+            Vec::new(),
             "the run that started it is gone, or could not reach it; what was stored is found by the next one",
-            Exit::Error.code(),
         ),
         Failure::Interrupted | Failure::OutputClosed => {
-            Failed::new("the mover was stopped", &[], "what was stored is found by the next run", exit.code())
+            ("the mover was stopped".to_owned(), Vec::new(), "what was stored is found by the next run")
         }
-    }));
+    };
+    voice.say(Said::Failed(Failed::new(&error, &causes, help, exit.code())));
     Ok(exit)
 }
 

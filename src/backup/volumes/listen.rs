@@ -99,7 +99,8 @@ pub(super) async fn listen(
                     }
                 }
             }
-            Err(error) if error.is_denied() => return Err(MoverError::Unreachable(error)),
+            // Once it was heard, rights are there: a server that is coming up may refuse for a while what it permitted before.
+            Err(error) if error.is_denied() && ear.next == 0 => return Err(MoverError::Unreachable(error)),
             Err(_) => {}
         }
         // It had ended before the log was read to its end, and there was no result in it.
@@ -118,7 +119,7 @@ pub(super) async fn listen(
                 ended = has_ended(&pod);
             }
             Ok(None) => return Err(MoverError::Vanished),
-            Err(error) if error.is_denied() || reached.elapsed() >= movers.limits.away => {
+            Err(error) if reached.elapsed() >= movers.limits.away => {
                 return Err(MoverError::Unreachable(error));
             }
             Err(_) => {}

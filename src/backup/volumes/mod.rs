@@ -150,6 +150,17 @@ pub enum MoverError {
     Cancelled,
 }
 
+/// Why nothing was begun.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumesError {
+    /// The cluster cannot be read.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Nothing can be named without.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
 /// What became of a claim.
 #[derive(Debug)]
 pub enum Outcome {
@@ -259,21 +270,14 @@ pub async fn plan(
 }
 
 /// Backs up every claim that the source takes, and says what became of all. `warn` is told at once what has to be known.
-pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Vec<Row>, ClusterError> {
+pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Vec<Row>, VolumesError> {
+    let run = new_run()?;
     movers.progress.begin("asking the cluster", "");
     match sweep::sweep(movers.cluster, movers.clock.now()).await {
         Ok(swept) => swept.tell(warn),
         Err(error) => warn(&format!("what earlier runs left could not be looked for: {error}")),
     }
     let claims = plan(movers.cluster, movers.source, movers.others).await?;
-    let run = match new_run() {
-        Ok(run) => run,
-        Err(error) => {
-            // Nothing can be named, so nothing is begun; every claim says why.
-            warn(&error.to_string());
-            String::new()
-        }
-    };
     movers.progress.begin("backing up volumes", "file");
     let rows = claims.into_iter().enumerate().map(|(number, claim)| {
         let run = run.as_str();

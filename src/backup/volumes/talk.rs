@@ -121,7 +121,9 @@ impl<'a> Talk<'a> {
                     // Whatever ended it, another connection is the answer.
                     self.talk(&mut *input).await;
                 }
-                Err(error) if error.is_denied() => return MoverError::Unreachable(error),
+                Err(error) if error.is_denied() && !self.heard.is_accepted() => {
+                    return MoverError::Unreachable(error);
+                }
                 // Not running yet, gone, or the API server is away: whoever listens knows.
                 Err(_) => {}
             }

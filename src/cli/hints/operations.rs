@@ -2,7 +2,7 @@
 
 use crate::backup::BackupError;
 use crate::backup::command::CommandError;
-use crate::backup::volumes::MoverError;
+use crate::backup::volumes::{MoverError, VolumesError};
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
@@ -72,6 +72,19 @@ impl Advise for ClusterError {
         };
         // Not `Unreachable`, which is the store: other sources can be backed up all the same.
         Some(Advice::new(Exit::Error, help))
+    }
+}
+
+impl Advise for VolumesError {
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Cluster(ClusterError::Refused { status: 403, .. }) => Some(Advice::new(
+                Exit::Error,
+                "no volume was backed up; grant what docs/volumes.md lists: get and list on claims, volumes, pods, namespaces and nodes, and more",
+            )),
+            Self::Cluster(error) => error.advice(),
+            Self::NoRandomness(_) => Some(Advice::new(Exit::Error, "see the system's random numbers (getrandom)")),
+        }
     }
 }
 
