@@ -105,7 +105,7 @@ fn volumes_have_their_defaults() {
     let rules = "sources: {a: {volumes: {image: x}}}\nretention: {sources: {pvc/media/data: {daily: 7}}}\n";
     assert!(reading(rules).findings.is_empty(), "claims have names that only the cluster knows");
     let again = good(&config.yaml());
-    assert_eq!((again.sources, again.json()), (config.sources.clone(), config.json()));
+    assert_eq!((again.json(), again.sources), (config.json(), config.sources.clone()));
     assert_eq!(config.json()["sources"]["a"]["volumes"]["movers"], 2);
 }
 

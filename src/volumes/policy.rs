@@ -1,4 +1,4 @@
-//! The mover's own NetworkPolicy, in the application's namespace for as long as the mover runs: out to DNS and to the store, in from nowhere. Where nothing is
+//! The mover's own `NetworkPolicy`, in the application's namespace for as long as the mover runs: out to DNS and to the store, in from nowhere. Where nothing is
 //! denied it narrows the mover; where everything is, it lets it out. (A Cilium `egressDeny` beats it, as it beats every allowance.)
 
 use serde_json::{Value, json};

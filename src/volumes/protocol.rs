@@ -145,13 +145,13 @@ impl Decoder {
         let (kind, length) = head.split_first()?;
         let (kind, length) = (*kind, u32::from_le_bytes(length.try_into().ok()?) as usize);
         if length > PAYLOAD_BYTES_MAX {
-            return Some(self.broken(ProtocolError::Long));
+            return Some(Some(Err(self.broken(ProtocolError::Long))));
         }
         let end = HEAD_BYTES + length;
         let sum = self.buffer.get(end..end + CHECK_BYTES)?;
         let payload = self.buffer.get(HEAD_BYTES..end)?;
         if check(&self.run, kind, payload) != sum {
-            return Some(self.broken(ProtocolError::Check));
+            return Some(Some(Err(self.broken(ProtocolError::Check))));
         }
         let message = match kind {
             KIND_JOB => Job::decode(payload).map(|job| Message::Job(Box::new(job))).ok_or(ProtocolError::Job),
@@ -164,11 +164,10 @@ impl Decoder {
     }
 
     /// Only the first byte goes: a message that begins in what was taken for a payload is found.
-    #[expect(clippy::option_option, reason = "as `next`")]
-    fn broken(&mut self, error: ProtocolError) -> Option<Result<Message, ProtocolError>> {
+    fn broken(&mut self, error: ProtocolError) -> ProtocolError {
         self.drop_first(1);
         self.skipping = true;
-        Some(Err(error))
+        error
     }
 
     fn drop_first(&mut self, count: usize) {

@@ -10,7 +10,7 @@ pub const LINE_BYTES_MAX: usize = 16 << 10;
 /// Longest text within one: six of them as JSON writes them, where every byte is a quote, stay below.
 const TEXT_BYTES_MAX: usize = 1 << 10;
 /// Problems that are told one by one; the result has their number.
-pub const PROBLEMS_TOLD_MAX: usize = 1000;
+pub const PROBLEMS_TOLD_MAX: usize = 200;
 /// Causes of a failure that are told.
 const CAUSES_MAX: usize = 4;
 

@@ -320,15 +320,15 @@ impl Facts {
 fn rights(claim: &Value, mode: MoverMode, used: Option<&Use>, space: &Namespace) -> Option<Rights> {
     let groups = used.map(|used| used.groups.clone()).unwrap_or_default();
     let said = annotation(claim, MOVER_USER);
-    let (user, group) = match said.split_once(':') {
-        Some((user, group)) => (user.parse().ok(), group.parse().ok()),
+    let (uid, gid) = match said.split_once(':') {
+        Some((uid, gid)) => (uid.parse().ok(), gid.parse().ok()),
         None => (said.parse().ok(), None),
     };
-    match (mode, user.or_else(|| used?.user)) {
+    match (mode, uid.or_else(|| used?.user)) {
         (MoverMode::Privileged, _) => space.privileged_movers.then_some(Rights::Privileged),
         (MoverMode::Root, _) => Some(Rights::Root),
-        (MoverMode::App, Some(user)) if user > 0 => {
-            Some(Rights::Application { user, group: group.or_else(|| used?.group), groups })
+        (MoverMode::App, Some(uid)) if uid > 0 => {
+            Some(Rights::Application { user: uid, group: gid.or_else(|| used?.group), groups })
         }
         // The image decides as whom the application runs. Where root may run it is taken for root, which reads everything.
         (MoverMode::App, _) if !space.restricted && used.is_none_or(|used| !used.non_root) => Some(Rights::Root),

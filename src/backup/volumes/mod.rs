@@ -81,6 +81,8 @@ pub struct Limits {
     pub expiry: Duration,
     /// Between two times that we say so.
     pub renew: Duration,
+    /// For a pod that was deleted to be gone: it stores what it has read, and its policy lets it until then.
+    pub gone: Duration,
 }
 
 impl Default for Limits {
@@ -94,6 +96,7 @@ impl Default for Limits {
             silence: Duration::from_mins(10),
             expiry: Duration::from_hours(1),
             renew: Duration::from_mins(5),
+            gone: Duration::from_secs(75),
         }
     }
 }
@@ -281,10 +284,12 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Ve
     movers.progress.begin("backing up volumes", "file");
     let rows = claims.into_iter().enumerate().map(|(number, claim)| {
         let run = run.as_str();
-        async move { row(movers, run, number, claim).await }
+        async move { (number, row(movers, run, number, claim).await) }
     });
-    // In the order of the claims, whichever is done first.
-    Ok(stream::iter(rows).buffered(movers.source.movers.max(1)).collect().await)
+    // Whichever is done makes room for the next; told in the order of the claims.
+    let mut rows: Vec<(usize, Row)> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
+    rows.sort_by_key(|(number, _)| *number);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 async fn row(movers: &Movers<'_>, run: &str, number: usize, claim: Claim) -> Row {

@@ -1,12 +1,13 @@
 //! One mover, from its policy to its end. Whatever happens in between, pod and policy are taken away.
 
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use super::claims::{Claim, Live, kind};
 use super::start::{pods, started};
 use super::{MoverError, Movers, Share, expires, listen, talk};
 use crate::cluster::object::{name_of, namespace_of, uid_of};
-use crate::cluster::{Cluster, Created, How, Kind};
+use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind};
 use crate::crypto::secret::random;
 use crate::volumes::pod::PodPlan;
 use crate::volumes::policy;
@@ -40,21 +41,36 @@ impl Made {
         }
     }
 
-    /// The pod before its policy, or its last words would not get out. What stays is named.
-    async fn remove(self, cluster: &dyn Cluster) -> Vec<String> {
+    /// The pod first, and its policy when it is gone, since a pod that is told to end stores what it has read. What stays is named.
+    async fn remove(self, movers: &Movers<'_>) -> Vec<String> {
         let mut left = Vec::new();
         for (kind, namespace, name) in self.0.iter().rev() {
-            let removed = match cluster.get(kind, Some(namespace), name).await {
-                Ok(None) => Ok(()),
-                Ok(Some(object)) => cluster.delete(kind, Some(namespace), name, uid_of(&object)).await.map(drop),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = removed {
+            if let Err(error) = remove(movers, kind, namespace, name).await {
                 left.push(format!("{kind} {namespace}/{name}: {error}"));
             }
         }
         left
     }
+}
+
+async fn remove(
+    movers: &Movers<'_>,
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+) -> std::result::Result<(), ClusterError> {
+    let Some(object) = movers.cluster.get(kind, Some(namespace), name).await? else { return Ok(()) };
+    let begun = Instant::now();
+    let mut deleted = movers.cluster.delete(kind, Some(namespace), name, uid_of(&object)).await?;
+    // One that does not go is on its way all the same; nobody waits for a node that is dead.
+    while deleted == Deleted::Going && begun.elapsed() < movers.limits.gone {
+        sleep(movers.limits.poll).await;
+        let there = movers.cluster.get(kind, Some(namespace), name).await?;
+        if there.is_none_or(|there| uid_of(&there) != uid_of(&object)) {
+            deleted = Deleted::Gone;
+        }
+    }
+    Ok(())
 }
 
 /// Backs up one claim. Also what could not be taken away afterwards.
@@ -70,7 +86,7 @@ pub(super) async fn capture(
         result = attempt(movers, run, number, claim, live, &mut made) => result,
         () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
     };
-    let left = made.remove(movers.cluster).await;
+    let left = made.remove(movers).await;
     (result, left)
 }
 
@@ -103,7 +119,7 @@ async fn attempt(movers: &Movers<'_>, run: &str, number: usize, claim: &Claim, l
     tokio::select! {
         result = listen::listen(movers, &claim.namespace, &name, talk.heard(), &mut share) => result,
         error = talk.run() => Err(error),
-        () = tokio::time::sleep(limit) => Err(MoverError::TimedOut { limit }),
+        () = sleep(limit) => Err(MoverError::TimedOut { limit }),
     }
 }
 

@@ -113,13 +113,13 @@ impl<'a> Talk<'a> {
 
     /// Talks until it is dropped; returns only with what no other attempt would mend.
     pub(super) async fn run(&self) -> MoverError {
-        let mut wait = WAIT_FIRST;
+        let (mut wait, mut renewed) = (WAIT_FIRST, Instant::now());
         loop {
             match self.movers.streams.attach(self.namespace, self.name, CONTAINER).await {
                 Ok(mut input) => {
                     wait = WAIT_FIRST;
                     // Whatever ended it, another connection is the answer.
-                    self.talk(&mut *input).await;
+                    self.talk(&mut *input, &mut renewed).await;
                 }
                 Err(error) if error.is_denied() && !self.heard.is_accepted() => {
                     return MoverError::Unreachable(error);
@@ -133,9 +133,8 @@ impl<'a> Talk<'a> {
     }
 
     /// By one connection, until it is broken or seems so.
-    async fn talk(&self, input: &mut dyn Input) {
-        let limits = self.movers.limits;
-        let (begun, mut renewed) = (Instant::now(), Instant::now());
+    async fn talk(&self, input: &mut dyn Input, renewed: &mut Instant) {
+        let (limits, begun) = (self.movers.limits, Instant::now());
         if !self.heard.is_accepted() {
             self.heard.state().rejected = false;
             if send(input, &self.job, limits.receipt).await.is_none() {
@@ -163,7 +162,7 @@ impl<'a> Talk<'a> {
             }
             if renewed.elapsed() >= limits.renew {
                 self.renew().await;
-                renewed = Instant::now();
+                *renewed = Instant::now();
             }
         }
     }

@@ -114,8 +114,8 @@ fn a_wrong_key_is_told_with_its_own_exit_code_and_never_repeated() {
     let (home, other) = (Home::new(), Home::new());
     for (key, exit, says) in [
         (key(&other), 6, "the key belongs to another repository"),
-        ("homelab-dr-writer-1-hunter2hunter2".to_owned(), 6, "checksum"),
-        ("hunter2hunter2".to_owned(), 6, "no writer key"),
+        ("homelab-dr-writer-1-hunter2hunter2".to_owned(), 2, "checksum"),
+        ("hunter2hunter2".to_owned(), 2, "no writer key"),
     ] {
         let mut mover = Mover::start(&home, "60");
         mover.send(&protocol::job(RUN, &job(&home, &key)).unwrap());

@@ -16,6 +16,8 @@ const FILL: &str = "mkdir -p /data/a/b; echo hello > /data/a/b/hello; head -c 30
 async fn a_claim_that_its_application_has_filled_comes_back_bit_for_bit() {
     let world = World::new("").await;
     world.application("media", "data", FILL).await;
+    // What was written less than two seconds before it is read is read again the next time.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let ran = world.backup(&[]).await.exits(0);
     assert!(ran.out.contains("pvc/media/data  pvc, live") && ran.out.trim_end().ends_with("done"), "{}", ran.out);
     assert!(world.restored("media/data").await == picture(&world.folder("media", "data")));

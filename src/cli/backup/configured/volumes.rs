@@ -104,6 +104,9 @@ pub(super) async fn rows(
 fn judged(rows: Vec<(Row, Exit)>, context: &Context) -> (Vec<Row>, Exit) {
     let exit = rows.iter().fold(Exit::Done, |exit, (_, of_row)| exit.graver(*of_row));
     let rows: Vec<Row> = rows.into_iter().map(|(row, _)| row).collect();
+    if rows.is_empty() {
+        context.talk.warn("the cluster has no PersistentVolumeClaim: nothing was backed up");
+    }
     let uncovered: Vec<String> =
         rows.iter().filter(|row| row.result == Outcome::Failed).map(|row| escape(row.source.as_bytes())).collect();
     if !uncovered.is_empty() {
