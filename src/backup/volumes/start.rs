@@ -50,8 +50,15 @@ pub(super) fn ending(pod: &Value) -> String {
 pub(super) async fn started(movers: &Movers<'_>, namespace: &str, name: &str) -> Result<(), MoverError> {
     let (limit, begun) = (movers.source.start_timeout, Instant::now());
     loop {
-        let pod = movers.cluster.get(&pods(), Some(namespace), name).await.map_err(MoverError::Unreachable)?;
-        let pod = pod.ok_or(MoverError::Vanished)?;
+        let pod = match movers.cluster.get(&pods(), Some(namespace), name).await {
+            Ok(pod) => pod.ok_or(MoverError::Vanished)?,
+            // The API server is away, and the pod may well be starting.
+            Err(error) if !error.is_denied() && begun.elapsed() < limit => {
+                sleep(movers.limits.poll).await;
+                continue;
+            }
+            Err(error) => return Err(MoverError::Unreachable(error)),
+        };
         if has_begun(&pod) {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! What goes wrong with movers, and what is left of it: a clear word, no snapshot that is none, and nothing in the cluster.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -280,11 +281,23 @@ async fn connections_that_bring_nothing_are_recognised() {
     let deaf = Deaf { real: &real, attached: AtomicUsize::new(0) };
     let key = std::fs::read_to_string(world.lab.path("writer")).unwrap();
     let second = Duration::from_secs(1);
-    let limits =
-        Limits { heartbeat: second, receipt: 2 * second, silence: 14 * second, poll: second / 10, ..Limits::default() };
+    // It goes on saying that its pod is its own.
+    let expiries = world.watch(|state, seen: &mut BTreeSet<String>| {
+        let ours = state.objects("pods").into_iter().filter(|pod| super::is_ours(pod));
+        seen.extend(ours.map(|pod| text(&pod["metadata"]["annotations"]["homelab-dr.io/expires"]).to_owned()));
+    });
+    let limits = Limits {
+        heartbeat: second,
+        renew: second,
+        receipt: 2 * second,
+        silence: 14 * second,
+        poll: second / 10,
+        ..Limits::default()
+    };
     let (rows, warnings) = within(&world, Some(&deaf), &key, limits).await;
     let Outcome::Captured { summary, .. } = &rows[0].outcome else { panic!("{rows:?}") };
     assert!(summary.seconds > 14.0, "it took longer than it would have lived: {}", summary.seconds);
+    assert!(expiries.lock().unwrap().len() >= 3, "{expiries:?}");
     assert_eq!((deaf.attached.load(Ordering::SeqCst), warnings), (3, Vec::new()));
     assert!(world.restored("media/data").await == picture(&world.folder("media", "data")));
     world.is_clean().await;

@@ -169,7 +169,8 @@ async fn the_rights_are_the_least_that_read_everything() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_refused_with_a_reason() {
-    let cases: [(&str, fn(&mut Value, &mut Value)); 7] = [
+    type Change = fn(&mut Value, &mut Value);
+    let cases: [(&str, Change); 7] = [
         ("no volume yet", |claim, _| claim["status"]["phase"] = "Pending".into()),
         ("volume is gone", |claim, _| claim["status"]["phase"] = "Lost".into()),
         ("being deleted", |claim, _| claim["metadata"]["deletionTimestamp"] = "2026-11-01T00:00:00Z".into()),
