@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::one;
-use super::start::{ending, has_ended, pods};
+use super::start::{Pod, ending, has_ended};
 use super::talk::Heard;
 use super::{MoverError, Movers, Share};
 use crate::volumes::pod::CONTAINER;
@@ -79,17 +79,11 @@ impl Ear<'_> {
 }
 
 /// Listens until there is a result, or can be none any more.
-pub(super) async fn listen(
-    movers: &Movers<'_>,
-    namespace: &str,
-    name: &str,
-    heard: Arc<Heard>,
-    share: &mut Share,
-) -> one::Result {
-    let mut ear = Ear { name, heard, next: 0, since: None, problems: Vec::new(), stray: Vec::new() };
+pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>, share: &mut Share) -> one::Result {
+    let mut ear = Ear { name: pod.name, heard, next: 0, since: None, problems: Vec::new(), stray: Vec::new() };
     let (mut wait, mut reached, mut ended) = (WAIT_FIRST, Instant::now(), false);
     loop {
-        let followed = movers.streams.follow(namespace, name, CONTAINER, ear.since.as_deref()).await;
+        let followed = movers.streams.follow(pod.namespace, pod.name, CONTAINER, ear.since.as_deref()).await;
         match followed {
             Ok(mut lines) => {
                 while let Ok(Ok(Some(line))) = timeout(movers.limits.log_silence, lines.next()).await {
@@ -105,18 +99,18 @@ pub(super) async fn listen(
         }
         // It had ended before the log was read to its end, and there was no result in it.
         if ended {
-            let pod = movers.cluster.get(&pods(), Some(namespace), name).await.ok().flatten();
-            let mut why = pod.as_ref().map_or_else(|| "its pod is gone".to_owned(), ending);
+            let last = pod.look(movers.cluster).await.ok().flatten();
+            let mut why = last.as_ref().map_or_else(|| "its pod is gone".to_owned(), ending);
             for stray in &ear.stray {
                 why.push_str(" | ");
                 why.push_str(stray);
             }
             return Err(MoverError::Ended { why });
         }
-        match movers.cluster.get(&pods(), Some(namespace), name).await {
-            Ok(Some(pod)) => {
+        match pod.look(movers.cluster).await {
+            Ok(Some(now)) => {
                 reached = Instant::now();
-                ended = has_ended(&pod);
+                ended = has_ended(&now);
             }
             Ok(None) => return Err(MoverError::Vanished),
             Err(error) if reached.elapsed() >= movers.limits.away => {

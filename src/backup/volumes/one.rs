@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::claims::{Claim, Live, kind};
-use super::start::{pods, started};
+use super::start::{Pod, pods, started};
 use super::{MoverError, Movers, Share, expires, listen, talk};
 use crate::cluster::object::{name_of, namespace_of, uid_of};
 use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind};
@@ -21,7 +21,15 @@ pub(super) type Result = std::result::Result<(Summary, Vec<ProblemLine>), MoverE
 
 /// What was made, or may have been, to be taken away.
 #[derive(Default)]
-struct Made(Vec<(Kind, String, String)>);
+struct Made(Vec<Thing>);
+
+struct Thing {
+    kind: Kind,
+    namespace: String,
+    name: String,
+    /// Empty until the answer came: then whatever has the random name is ours.
+    uid: String,
+}
 
 impl Made {
     async fn create(
@@ -30,13 +38,20 @@ impl Made {
         what: &'static str,
         kind: Kind,
         object: &Value,
-    ) -> std::result::Result<(), MoverError> {
+    ) -> std::result::Result<String, MoverError> {
         let namespace = namespace_of(object).unwrap_or_default().to_owned();
         // Before it is made: whoever is stopped in between has made it perhaps.
-        self.0.push((kind.clone(), namespace, name_of(object).to_owned()));
+        let name = name_of(object).to_owned();
+        self.0.push(Thing { kind: kind.clone(), namespace, name, uid: String::new() });
         // Its name is random: one that is there is ours, made by a request whose answer got lost.
         match cluster.create(&kind, object, How::Really).await {
-            Ok(Created::New(_) | Created::Found(_)) => Ok(()),
+            Ok(Created::New(made) | Created::Found(made)) => {
+                let uid = uid_of(&made).to_owned();
+                if let Some(thing) = self.0.last_mut() {
+                    thing.uid.clone_from(&uid);
+                }
+                Ok(uid)
+            }
             Err(source) => Err(MoverError::Create { what, source }),
         }
     }
@@ -44,29 +59,26 @@ impl Made {
     /// The pod first, and its policy when it is gone, since a pod that is told to end stores what it has read. What stays is named.
     async fn remove(self, movers: &Movers<'_>) -> Vec<String> {
         let mut left = Vec::new();
-        for (kind, namespace, name) in self.0.iter().rev() {
-            if let Err(error) = remove(movers, kind, namespace, name).await {
-                left.push(format!("{kind} {namespace}/{name}: {error}"));
+        for thing in self.0.iter().rev() {
+            if let Err(error) = remove(movers, thing).await {
+                left.push(format!("{} {}/{}: {error}", thing.kind, thing.namespace, thing.name));
             }
         }
         left
     }
 }
 
-async fn remove(
-    movers: &Movers<'_>,
-    kind: &Kind,
-    namespace: &str,
-    name: &str,
-) -> std::result::Result<(), ClusterError> {
-    let Some(object) = movers.cluster.get(kind, Some(namespace), name).await? else { return Ok(()) };
+async fn remove(movers: &Movers<'_>, thing: &Thing) -> std::result::Result<(), ClusterError> {
+    let Thing { kind, namespace, name, uid } = thing;
+    let look = || movers.cluster.get(kind, Some(namespace), name);
+    let ours = |object: &Value| uid.is_empty() || uid_of(object) == uid;
+    let Some(object) = look().await?.filter(ours) else { return Ok(()) };
     let begun = Instant::now();
     let mut deleted = movers.cluster.delete(kind, Some(namespace), name, uid_of(&object)).await?;
     // One that does not go is on its way all the same; nobody waits for a node that is dead.
     while deleted == Deleted::Going && begun.elapsed() < movers.limits.gone {
         sleep(movers.limits.poll).await;
-        let there = movers.cluster.get(kind, Some(namespace), name).await?;
-        if there.is_none_or(|there| uid_of(&there) != uid_of(&object)) {
+        if look().await?.is_none_or(|there| uid_of(&there) != uid_of(&object)) {
             deleted = Deleted::Gone;
         }
     }
@@ -110,14 +122,15 @@ async fn attempt(movers: &Movers<'_>, run: &str, number: usize, claim: &Claim, l
         deadline: movers.source.start_timeout + movers.source.timeout,
         silence: movers.limits.silence,
     };
-    made.create(movers.cluster, "pod", pods(), &plan.manifest()).await?;
-    started(movers, &claim.namespace, &name).await?;
+    let uid = made.create(movers.cluster, "pod", pods(), &plan.manifest()).await?;
+    let pod = Pod { namespace: &claim.namespace, name: &name, uid: &uid };
+    started(movers, pod).await?;
     let job = job(movers, &name, claim, live)?;
-    let talk = talk::Talk::new(movers, &claim.namespace, &name, &job)?;
+    let talk = talk::Talk::new(movers, pod, &job)?;
     let limit = movers.source.timeout;
     let mut share = Share::default();
     tokio::select! {
-        result = listen::listen(movers, &claim.namespace, &name, talk.heard(), &mut share) => result,
+        result = listen::listen(movers, pod, talk.heard(), &mut share) => result,
         error = talk.run() => Err(error),
         () = sleep(limit) => Err(MoverError::TimedOut { limit }),
     }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use super::claims::{collect, kind};
 use super::{MoverError, Movers};
 use crate::cluster::object::{at, items, text, uid_of};
-use crate::cluster::{Cluster, Kind};
+use crate::cluster::{Cluster, ClusterError, Kind};
 
 /// Events that are told, the last ones.
 const EVENTS_TOLD: usize = 4;
@@ -46,11 +46,27 @@ pub(super) fn ending(pod: &Value) -> String {
     if parts.is_empty() { "the cluster says nothing of it".to_owned() } else { parts.join(", ") }
 }
 
+/// A mover's pod. By its uid too: another pod that somebody gave its name is told nothing, least of all credentials.
+#[derive(Clone, Copy)]
+pub(super) struct Pod<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) uid: &'a str,
+}
+
+impl Pod<'_> {
+    /// As it is now; `None` when it is gone, or another has its name.
+    pub(super) async fn look(self, cluster: &dyn Cluster) -> Result<Option<Value>, ClusterError> {
+        let found = cluster.get(&pods(), Some(self.namespace), self.name).await?;
+        Ok(found.filter(|pod| uid_of(pod) == self.uid))
+    }
+}
+
 /// Waits until the container runs, or has run.
-pub(super) async fn started(movers: &Movers<'_>, namespace: &str, name: &str) -> Result<(), MoverError> {
+pub(super) async fn started(movers: &Movers<'_>, pod: Pod<'_>) -> Result<(), MoverError> {
     let (limit, begun) = (movers.source.start_timeout, Instant::now());
     loop {
-        let pod = match movers.cluster.get(&pods(), Some(namespace), name).await {
+        let pod = match pod.look(movers.cluster).await {
             Ok(pod) => pod.ok_or(MoverError::Vanished)?,
             // The API server is away, and the pod may well be starting.
             Err(error) if !error.is_denied() && begun.elapsed() < limit => {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
-use super::start::pods;
+use super::start::{Pod, pods};
 use super::{MoverError, Movers, expires};
 use crate::cluster::streams::Input;
 use crate::volumes::labels::EXPIRES;
@@ -88,23 +88,17 @@ impl Heard {
 /// See the module.
 pub(super) struct Talk<'a> {
     movers: &'a Movers<'a>,
-    namespace: &'a str,
-    name: &'a str,
+    pod: Pod<'a>,
     job: Zeroizing<Vec<u8>>,
     heard: Arc<Heard>,
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn new(
-        movers: &'a Movers<'a>,
-        namespace: &'a str,
-        name: &'a str,
-        job: &Job,
-    ) -> Result<Self, ProtocolError> {
+    pub(super) fn new(movers: &'a Movers<'a>, pod: Pod<'a>, job: &Job) -> Result<Self, ProtocolError> {
         let now = Instant::now();
         let state = State { accepted: false, rejected: false, heartbeats: 0, grown: now, line: now };
         let heard = Heard { state: Mutex::new(state), rings: Notify::new(), receipt: job.receipt() };
-        Ok(Self { movers, namespace, name, job: protocol::job(name, job)?, heard: Arc::new(heard) })
+        Ok(Self { movers, pod, job: protocol::job(pod.name, job)?, heard: Arc::new(heard) })
     }
 
     pub(super) fn heard(&self) -> Arc<Heard> {
@@ -115,17 +109,20 @@ impl<'a> Talk<'a> {
     pub(super) async fn run(&self) -> MoverError {
         let (mut wait, mut renewed) = (WAIT_FIRST, Instant::now());
         loop {
-            match self.movers.streams.attach(self.namespace, self.name, CONTAINER).await {
-                Ok(mut input) => {
-                    wait = WAIT_FIRST;
-                    // Whatever ended it, another connection is the answer.
-                    self.talk(&mut *input, &mut renewed).await;
+            // A name can change hands between this look and the next step, but not by chance. What it means that it is gone, whoever listens knows.
+            if matches!(self.pod.look(self.movers.cluster).await, Ok(Some(_))) {
+                match self.movers.streams.attach(self.pod.namespace, self.pod.name, CONTAINER).await {
+                    Ok(mut input) => {
+                        wait = WAIT_FIRST;
+                        // Whatever ended it, another connection is the answer.
+                        self.talk(&mut *input, &mut renewed).await;
+                    }
+                    Err(error) if error.is_denied() && !self.heard.is_accepted() => {
+                        return MoverError::Unreachable(error);
+                    }
+                    // Not running any more, or the API server is away.
+                    Err(_) => {}
                 }
-                Err(error) if error.is_denied() && !self.heard.is_accepted() => {
-                    return MoverError::Unreachable(error);
-                }
-                // Not running yet, gone, or the API server is away: whoever listens knows.
-                Err(_) => {}
             }
             sleep(wait).await;
             wait = (wait * 2).min(WAIT_MAX);
@@ -150,7 +147,7 @@ impl<'a> Talk<'a> {
             }
         }
         loop {
-            if send(input, &protocol::heartbeat(self.name), limits.heartbeat).await.is_none() {
+            if send(input, &protocol::heartbeat(self.pod.name), limits.heartbeat).await.is_none() {
                 return;
             }
             tokio::select! {
@@ -171,7 +168,7 @@ impl<'a> Talk<'a> {
     async fn renew(&self) {
         let expires = expires(self.movers.clock.now(), self.movers.limits.expiry);
         let patch = json!({"metadata": {"annotations": {EXPIRES: expires}}});
-        let _ = self.movers.cluster.patch(&pods(), Some(self.namespace), self.name, &patch).await;
+        let _ = self.movers.cluster.patch(&pods(), Some(self.pod.namespace), self.pod.name, &patch).await;
     }
 }
 

@@ -361,3 +361,27 @@ async fn the_rights_in_the_documents_suffice_and_are_needed() {
     world.backup(&[]).await.exits(0);
     world.is_clean().await;
 }
+
+/// Somebody deletes the mover and gives its name to a pod that listens: it hears nothing, and is nobody's to delete.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pod_of_the_same_name_is_told_nothing() {
+    let world = slow("").await;
+    let backup = world.begin(&SLOW);
+    let pod = world.until_at_work(1).await.remove(0);
+    let name = text(&pod["metadata"]["name"]).to_owned();
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
+        kube::Api::namespaced(crate::kube::client(&world.kube), "media");
+    let now = kube::api::DeleteParams { grace_period_seconds: Some(0), ..Default::default() };
+    pods.delete(&name, &now).await.unwrap();
+    world.kube.until("it is gone", |state| state.object("pods", "media", &name).is_none()).await;
+    let mut other = super::application("data", "cat > /data/heard");
+    other["metadata"]["name"] = name.as_str().into();
+    other["spec"]["containers"][0]["name"] = "mover".into();
+    other["spec"]["containers"][0]["stdin"] = true.into();
+    world.kube.make("media", other);
+    let ran = world.end(backup).await.exits(1);
+    assert!(error(&ran.json()).contains("deleted by somebody else"), "{}", ran.out);
+    let heard = world.folder("media", "data").join("heard");
+    assert_eq!(std::fs::metadata(&heard).map(|file| file.len()).ok(), Some(0), "it listened and heard nothing");
+    assert!(world.kube.object("pods", "media", &name).is_some(), "it is left alone");
+}
