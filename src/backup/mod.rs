@@ -12,6 +12,7 @@ pub mod assemble;
 pub mod cluster;
 pub mod command;
 pub mod file;
+pub mod mover;
 mod pipeline;
 pub mod plan;
 pub mod queue;
@@ -20,6 +21,7 @@ pub mod slot;
 pub mod stdin;
 pub mod storing;
 pub mod unchanged;
+pub mod volumes;
 pub mod worker;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ mod init;
 mod interrupt;
 mod keys;
 mod ls;
+mod mover;
 mod open;
 mod output;
 mod patterns;
@@ -87,17 +88,22 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     Demo(demo::Args),
+    #[command(hide = true)]
+    Mover(mover::Args),
 }
 
 impl Command {
     /// Whether it has to do with a repository, which the configuration may name.
     const fn has_repository(&self) -> bool {
-        !matches!(self, Self::Config(_) | Self::Demo(_) | Self::Keys(keys::Command::New(_)))
+        !matches!(self, Self::Config(_) | Self::Demo(_) | Self::Mover(_) | Self::Keys(keys::Command::New(_)))
     }
 
     /// Whether it stops by itself when it is cancelled; the others change nothing and are dropped where they are.
     const fn stops_by_itself(&self) -> bool {
-        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Demo(_) | Self::Replicate(_))
+        matches!(
+            self,
+            Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Demo(_) | Self::Replicate(_) | Self::Mover(_)
+        )
     }
 }
 
@@ -216,5 +222,6 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Prune(args) => prune::run(args, context).await,
         Command::Config(command) => config::run(command, context),
         Command::Demo(args) => demo::run(args, context).await,
+        Command::Mover(args) => mover::run(args, context).await,
     }
 }

@@ -2,6 +2,7 @@
 
 mod discovery;
 pub mod objects;
+mod streams;
 
 use std::path::Path;
 use std::time::Duration;

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod object;
 pub mod order;
 pub mod rewrite;
+pub mod streams;
 
 use async_trait::async_trait;
 use serde_json::Value;

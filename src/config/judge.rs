@@ -231,13 +231,20 @@ impl Judging<'_> {
         let known = named(root, "sources");
         let rules = root.field("retention").and_then(|retention| retention.field("sources"));
         for (name, _) in rules.map(Node::entries).unwrap_or_default() {
-            if !known.contains(&name.text.as_str()) {
+            // A source of volumes makes snapshots of names that only the cluster knows.
+            let of_volume = name.text.starts_with("pvc/") && has_volumes(root);
+            if !known.contains(&name.text.as_str()) && !of_volume {
                 let what = format!("retention.sources: no source here is called {:?}", short(&name.text));
                 let help = suggest::help(&name.text, &known, "right if another machine writes it; sources here are");
                 self.findings.push(Finding::warning(name.place, what, help));
             }
         }
     }
+}
+
+fn has_volumes(root: &Node) -> bool {
+    let sources = root.field("sources").map(Node::entries).unwrap_or_default();
+    sources.iter().any(|(_, source)| source.field("volumes").is_some())
 }
 
 fn names(fields: &[Field]) -> Vec<&'static str> {
@@ -292,6 +299,7 @@ fn fill_in(node: &mut Node, shape: &Shape) {
                     let value = match (field.shape, text) {
                         (Shape::List(..), _) => Value::List(Vec::new()),
                         (_, "false") => Value::Bool(false),
+                        (_, text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Value::Number(text.to_owned()),
                         (_, text) => Value::Text(text.to_owned()),
                     };
                     entries.push((Name { place, text: field.name.to_owned() }, Node { place, value }));

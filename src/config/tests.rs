@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Complaint, Config, Finding, Judges, Read, Severity, SourceKind, read};
+use super::{Complaint, Config, Finding, Judges, MoverMode, Read, Severity, SourceKind, read};
 
 fn url(text: &str) -> Result<(), Complaint> {
     if text.contains("://") || text.starts_with('/') { Ok(()) } else { Err(Complaint::new("no address", "write one")) }
@@ -103,6 +103,20 @@ fn defaults_are_filled_in_and_what_is_shown_reads_back_to_the_same() {
 }
 
 #[test]
+fn volumes_have_their_defaults() {
+    let config = good("sources:\n  a: {volumes: {image: 'x@sha256:ab', labels: {app: y}, exclude: ['*/cache']}}\n");
+    let SourceKind::Volumes(volumes) = &config.sources[0].kind else { panic!("{:?}", config.sources[0]) };
+    assert_eq!((volumes.movers, volumes.mode), (2, MoverMode::App));
+    assert_eq!((volumes.timeout, volumes.start_timeout), (Duration::from_hours(24), Duration::from_mins(10)));
+    assert_eq!((volumes.labels["app"].as_str(), volumes.exclude.as_slice()), ("y", &["*/cache".to_owned()][..]));
+    let rules = "sources: {a: {volumes: {image: x}}}\nretention: {sources: {pvc/media/data: {daily: 7}}}\n";
+    assert!(reading(rules).findings.is_empty(), "claims have names that only the cluster knows");
+    let again = good(&config.yaml());
+    assert_eq!((again.json(), again.sources), (config.json(), config.sources.clone()));
+    assert_eq!(config.json()["sources"]["a"]["volumes"]["movers"], 2);
+}
+
+#[test]
 fn all_findings_come_at_once_in_the_order_of_the_file() {
     let text = "\
 repositories:
@@ -140,8 +154,22 @@ fn sources_that_are_wrong() {
     source("{path: {paths: [/a]}, command: {argv: [x], file: y}}", "sources.a is path and command at once");
     source(
         "{pvc: {namespace: media}}",
-        "unknown field \"pvc\" in sources.a | fields here are: path, command, resources, tags",
+        "unknown field \"pvc\" in sources.a | fields here are: path, command, resources, volumes, tags",
     );
+    for (volumes, says) in [
+        ("{}", "sources.a.volumes lacks image"),
+        ("{image: 'a b'}", "is not an image"),
+        ("{image: x, movers: 0}", "0 is not a number from 1 to 64"),
+        ("{image: x, movers: 65}", "65 is not a number from 1 to 64"),
+        ("{image: x, movers: two}", "a number from 1 to 64 is expected here"),
+        ("{image: x, mode: god}", "write app, root or privileged"),
+        ("{image: x, exclude: [data]}", "one slash between the namespace and the claim"),
+        ("{image: x, exclude: [a/b/c]}", "one slash"),
+        ("{image: x, namespaces: [A]}", "small letters"),
+        ("{image: x, timeout: 0s}", "a time of zero"),
+    ] {
+        source(&format!("{{volumes: {volumes}}}"), says);
+    }
     source("{comand: {}}", "did you mean \"command\"?");
     source("/srv", "sources.a: fields are expected here, and this is text");
     source("", "sources.a: fields are expected here, and this is nothing | write them below, indented");

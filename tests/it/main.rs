@@ -33,3 +33,4 @@ mod rescue;
 mod store;
 mod support;
 mod tree;
+mod volumes_backup;

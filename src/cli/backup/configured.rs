@@ -1,6 +1,8 @@
 //! `backup` without paths: what the configuration says, one snapshot for each source. One that fails does not stop the others, unless no other could
 //! succeed either.
 
+mod volumes;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -45,6 +47,8 @@ enum Outcome {
     Problems,
     /// No snapshot.
     Failed,
+    /// No snapshot, on purpose.
+    LeftOut,
     /// Not begun.
     NotRun,
 }
@@ -56,6 +60,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Problems => "PROBLEMS",
             Self::Failed => "FAILED",
+            Self::LeftOut => "left out",
             Self::NotRun => "not run",
         }
     }
@@ -77,6 +82,9 @@ struct Row {
     broken_packs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorDocument>,
+    /// By whom it was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out_by: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -128,6 +136,22 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
             continue;
         }
         context.say(&format!("source {}", escape(source.name.as_bytes())))?;
+        if let SourceKind::Volumes(volumes) = &source.kind {
+            match volumes::rows(source, volumes, args, context).await {
+                Ok((of_volumes, graver)) => {
+                    rows.extend(of_volumes);
+                    exit = exit.graver(graver);
+                }
+                Err(Failure::Told(told)) => {
+                    context.talk.error(&*told.error, &told.help);
+                    exit = exit.graver(told.exit);
+                    rows.push(Row::failed(source, &told, Duration::ZERO));
+                }
+                Err(Failure::Interrupted) => rows.push(Row::new(source, Outcome::NotRun)),
+                Err(closed @ Failure::OutputClosed) => return Err(closed),
+            }
+            continue;
+        }
         let begun = context.clock.now();
         let result = one(source, args, context, &operation, &rows).await;
         let took = context.clock.now().since(begun);
@@ -193,6 +217,8 @@ async fn one(
             report
         }
         SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(None),
+        // They make several rows, each of its own.
+        SourceKind::Volumes(_) => return Ok(None),
         SourceKind::Resources(resources) => {
             let display = progress::show(context);
             let result = cluster(operation, &options, resources).await;
@@ -268,6 +294,7 @@ impl Row {
             databases: Vec::new(),
             broken_packs: Vec::new(),
             error: None,
+            left_out_by: None,
         }
     }
 
@@ -296,7 +323,7 @@ impl Row {
 
     fn cells(&self, dry_run: bool) -> Vec<String> {
         let number = |of: &dyn Fn(Statistics) -> String| self.statistics.map_or_else(|| "–".to_owned(), of);
-        let time = if matches!(self.result, Outcome::NotRun) || dry_run {
+        let time = if matches!(self.result, Outcome::NotRun | Outcome::LeftOut) || dry_run {
             "–".to_owned()
         } else {
             progress::left(Duration::from_secs_f64(self.seconds))

@@ -2,6 +2,7 @@
 
 use crate::backup::BackupError;
 use crate::backup::command::CommandError;
+use crate::backup::volumes::{MoverError, VolumesError};
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
@@ -77,6 +78,55 @@ impl Advise for ClusterError {
             }
         };
         // Not `Unreachable`, which is the store: other sources can be backed up all the same.
+        Some(Advice::new(Exit::Error, help))
+    }
+}
+
+impl Advise for VolumesError {
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Cluster(ClusterError::Refused { status: 403, .. }) => Some(Advice::new(
+                Exit::Error,
+                "no volume was backed up; grant what docs/volumes.md lists: get and list on claims, volumes, pods, namespaces and nodes, and more",
+            )),
+            Self::Cluster(error) => error.advice(),
+            Self::NoRandomness(_) => Some(Advice::new(Exit::Error, "see the system's random numbers (getrandom)")),
+        }
+    }
+}
+
+impl Advise for MoverError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Create { source: ClusterError::Refused { status: 403, .. }, .. } => {
+                "see what the API server says: rights that are missing (docs/volumes.md has them), Pod Security or a policy that refuses the pod (another mode may pass), or a quota that is full"
+            }
+            Self::Create { .. } => "see what the API server says",
+            Self::Unreachable(error) if error.is_denied() => {
+                "grant get and create on pods/attach, and get on pods/log (docs/volumes.md has the ClusterRole)"
+            }
+            Self::Unreachable(_) => "is the API server up? What was stored is found by the next run",
+            Self::NeverStarted { .. } => {
+                "mend what the cluster says, such as an image that cannot be pulled, or a node without room; if it only needs longer, set start-timeout"
+            }
+            Self::Vanished => "who deleted it? What was stored is found by the next run",
+            Self::Ended { .. } => {
+                "OOMKilled: the limit of 512 MiB was too low; DeadlineExceeded: set timeout; otherwise see its node. What was stored is found by the next run"
+            }
+            Self::TimedOut { .. } => {
+                "what was stored is found by the next run; if it needs longer, set the source's timeout"
+            }
+            Self::Failed(failed) => {
+                let exit = Exit::ALL.into_iter().find(|exit| exit.code() == failed.exit && *exit != Exit::Done);
+                // What a mover calls wrong usage is nothing that this command line did wrong.
+                let exit =
+                    exit.filter(|exit| *exit != Exit::Usage && *exit != Exit::Interrupted).unwrap_or(Exit::Error);
+                return Some(Advice::new(exit, failed.help.clone()));
+            }
+            Self::Job(_) => "the tags or patterns of this source are too long for it",
+            Self::NoRandomness(_) => "see the system's random numbers (getrandom)",
+            Self::Cancelled => return None,
+        };
         Some(Advice::new(Exit::Error, help))
     }
 }
