@@ -35,9 +35,9 @@ pub(super) enum Failed {
 impl From<ClusterError> for Failed {
     fn from(error: ClusterError) -> Self {
         match error {
-            ClusterError::Refused { status, message, .. } if status != 401 => Self::Refused(message),
-            ClusterError::Folder { .. } | ClusterError::Answer { .. } => Self::Refused(told(&error)),
-            error => Self::Away(error),
+            error if error.is_of_the_cluster() => Self::Away(error),
+            ClusterError::Refused { message, .. } => Self::Refused(message),
+            error => Self::Refused(told(&error)),
         }
     }
 }
