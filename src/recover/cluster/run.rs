@@ -18,7 +18,7 @@ use crate::base::progress::Progress;
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
 use crate::cluster::error::told;
-use crate::cluster::object::{at, items, text};
+use crate::cluster::object::{at, is_dying, items, text};
 use crate::cluster::order::Stage;
 use crate::cluster::{Cluster, ClusterError};
 
@@ -68,9 +68,6 @@ pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, Re
     let mut run = Run { plan, running, owners: Owners::default(), away: None, report: Report::default() };
     for step in &plan.steps {
         run.owners.know_kind(&step.kind);
-        if let Some(live) = &step.live {
-            run.owners.know(&step.rewritten.uid, live);
-        }
     }
     let mut states = run.write().await;
     run.link(&mut states).await;
@@ -141,6 +138,10 @@ impl Run<'_> {
 
     async fn step(&mut self, step: &Step) -> Result<State, Failed> {
         let acting = Acting { cluster: self.running.cluster };
+        if step.fate.acts() {
+            let namespace = step.object.namespace.as_deref();
+            self.owners.look(self.running.cluster, &step.rewritten.owners, namespace).await?;
+        }
         let owners = self.owners.resolve(&step.rewritten.owners);
         let live = match &step.fate {
             Fate::Create { .. } => acting.create(step, &owners).await?,
@@ -281,6 +282,9 @@ impl Run<'_> {
             Err(error) => return Ok(Outcome::Unknown { why: unread(&error) }),
         };
         let mut differs = differences(&step.kind, &step.rewritten.object, &live);
+        if is_dying(&live) {
+            differs.push("metadata.deletionTimestamp".to_owned());
+        }
         let named = items(&live, &["metadata", "ownerReferences"]);
         let owners = self.owners.resolve(&step.rewritten.owners).there;
         if owners.iter().any(|owner| !named.iter().any(|other| at(other, &["uid"]) == at(owner, &["uid"]))) {

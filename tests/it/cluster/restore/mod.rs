@@ -5,6 +5,7 @@ mod disaster;
 mod existing;
 mod folder;
 mod mapping;
+mod owners;
 mod plan;
 mod trouble;
 
