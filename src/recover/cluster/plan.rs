@@ -175,8 +175,14 @@ async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Vec<Stri
                 other.empty && other.object.namespace.as_deref() == namespace && other.object.name == name
             });
             let idle = at(object, &["spec", "replicas"]) == 0;
-            if !planned && !idle && cluster.get(&claims, namespace, &name).await?.is_none() {
-                empty.push(format!("{} (its claim {name})", step.object));
+            if planned || idle {
+                continue;
+            }
+            match cluster.get(&claims, namespace, &name).await {
+                Ok(Some(_)) => {}
+                Err(error) if error.is_of_the_cluster() => return Err(error),
+                // One that may not be looked at is perhaps not there.
+                Ok(None) | Err(_) => empty.push(format!("{} (its claim {name})", step.object)),
             }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::plan::Step;
+use crate::cluster::error::told;
 use crate::cluster::object::{is_dying, items, text};
 use crate::cluster::{Cluster, ClusterError, Kind};
 
@@ -34,7 +35,7 @@ pub(super) struct Reach {
     namespaces: BTreeMap<String, Option<bool>>,
     /// Namespaces that the plan makes.
     made: BTreeSet<String>,
-    /// Groups that did not answer.
+    /// Groups and versions that did not answer, or may not be asked for, and why.
     silent: BTreeMap<String, String>,
 }
 
@@ -68,16 +69,26 @@ impl Reach {
         for step in steps {
             let (group, resource, version) = key(&step.kind);
             let other = reach.preferred.get(&(group, resource)).is_some_and(|preferred| *preferred != version);
-            if other && asked.insert(key(&step.kind)) && cluster.serves(&step.kind).await? {
-                reach.served.insert(key(&step.kind));
+            if !other || !asked.insert(key(&step.kind)) {
+                continue;
+            }
+            match cluster.serves(&step.kind).await {
+                Ok(true) => drop(reach.served.insert(key(&step.kind))),
+                Ok(false) => {}
+                Err(error) => drop(reach.silent.insert(step.kind.api_version(), told(&error))),
             }
         }
         let wanted: BTreeSet<&str> = steps.iter().filter_map(|step| step.object.namespace.as_deref()).collect();
         let made: Vec<String> = reach.made.iter().cloned().collect();
         for name in wanted.into_iter().chain(made.iter().map(String::as_str)) {
             if !reach.namespaces.contains_key(name) {
-                let live = cluster.get(&namespaces(), None, name).await?;
-                reach.namespaces.insert(name.to_owned(), live.map(|live| !is_dying(&live)));
+                let is_up = match cluster.get(&namespaces(), None, name).await {
+                    Ok(live) => live.map(|live| !is_dying(&live)),
+                    Err(error) if error.is_of_the_cluster() => return Err(error),
+                    // Whoever has rights in one namespace alone may not look at namespaces: the objects themselves will tell.
+                    Err(_) => Some(true),
+                };
+                reach.namespaces.insert(name.to_owned(), is_up);
             }
         }
         Ok(reach)
