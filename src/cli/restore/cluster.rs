@@ -16,6 +16,7 @@ use crate::cli::{progress, select};
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::folder::Folder;
+use crate::cluster::rewrite::namespaces::Namespaces;
 use crate::recover::cluster::plan::{ClusterPlan, plan};
 use crate::recover::cluster::report::Report;
 use crate::recover::cluster::run::{Running, Waits, run as run_plan};
@@ -72,6 +73,18 @@ fn mapping(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// All of them, each namespace once.
+fn mappings(given: &[(String, String)]) -> Result<Namespaces, Failure> {
+    for (number, (from, to)) in given.iter().enumerate() {
+        let earlier = given.iter().take(number).find(|(other, before)| other == from && before != to);
+        if let Some((_, before)) = earlier {
+            let what = format!("namespace {from} is to become {before} and {to}");
+            return Err(Failure::usage(what, "nothing was written; restore it twice, once under each name"));
+        }
+    }
+    Ok(given.iter().cloned().collect())
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     snapshot: String,
@@ -84,7 +97,7 @@ struct Document<'a> {
 pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let options = Options {
         selection: Selection::new(&args.include, args.exclude.globs())?,
-        namespaces: args.cluster.namespace.iter().cloned().collect(),
+        namespaces: mappings(&args.cluster.namespace)?,
         existing: match args.cluster.existing {
             Some(WhatIsThere::Update) => Existing::Update,
             _ => Existing::Skip,
@@ -181,7 +194,7 @@ async fn look(
         () = context.cancel.cancelled() => return Err(Failure::Interrupted),
     };
     display.finish();
-    Ok(planned.map_err(RecoverError::from)?)
+    Ok(planned?)
 }
 
 fn exit_of_plan(plan: &ClusterPlan) -> Exit {

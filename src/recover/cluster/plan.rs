@@ -1,6 +1,6 @@
 //! The plan: every object by name, and what is done with it. Nothing is written while it is made; a server-side dry run asks for an opinion only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
-use super::{Identity, Options};
+use super::{Identity, Options, RecoverError};
 use crate::cluster::object::{at, items, name_of, namespace_of, text};
 use crate::cluster::order::{self, Stage};
+use crate::cluster::rewrite::namespaces::Namespaces;
 use crate::cluster::rewrite::skip::{Facts, Skip, skip};
 use crate::cluster::rewrite::{Rewritten, rewrite};
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -80,11 +81,13 @@ struct Draft {
 }
 
 /// Decides. Asks the target about every object, and changes nothing.
-pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, ClusterError> {
+pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, RecoverError> {
     let Manifests { objects, unreadable, missing, .. } = manifests;
     let (drafts, facts) = choose(objects, options);
+    refuse_mappings(&options.namespaces, &drafts)?;
     let mut skipped = Vec::new();
     let mut steps = Vec::new();
+    let mut becoming: HashMap<Identity, Identity> = HashMap::new();
     let converted: BTreeSet<(String, String)> = drafts
         .iter()
         .filter(|draft| draft.kind.name == "CustomResourceDefinition" && order::is_converted(&draft.captured))
@@ -100,6 +103,11 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         if let Some(why) = skip(&kind, &captured, &facts) {
             skipped.push(Skipped { object, why });
             continue;
+        }
+        let before = Identity::of(&kind, &captured);
+        if let Some(other) = becoming.insert(object.clone(), before.clone()) {
+            let [one, other, becomes] = [other, before, object].map(Box::new);
+            return Err(RecoverError::OneObjectOfTwo { one, other, becomes });
         }
         let (stage, rank) = order::place(&kind, &captured, &is_converted);
         let empty = kind.is("", "PersistentVolumeClaim");
@@ -117,6 +125,25 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
     let target = cluster.name();
     Ok(ClusterPlan { target, steps, skipped, unreadable, missing, empty_volumes, lives: cluster.lives() })
+}
+
+/// A mapping that maps nothing is a slip of the pen, and its objects would go where nobody wants them; two namespaces in one would be told apart no more.
+fn refuse_mappings(namespaces: &Namespaces, drafts: &[Draft]) -> Result<(), RecoverError> {
+    let mut targets: HashMap<&str, &str> = HashMap::new();
+    for (from, to) in namespaces.pairs() {
+        if let Some(other) = targets.insert(to, from) {
+            let [one, other, to] = [other, from, to].map(str::to_owned);
+            return Err(RecoverError::OneNamespaceOfTwo { one, other, to });
+        }
+        let is_in = |draft: &Draft| {
+            namespace_of(&draft.captured) == Some(from)
+                || (draft.kind.is("", "Namespace") && name_of(&draft.captured) == from)
+        };
+        if !drafts.iter().any(is_in) {
+            return Err(RecoverError::NothingToMap { from: from.to_owned(), to: to.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// What is chosen, with the namespaces that it is in.
