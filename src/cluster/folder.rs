@@ -29,7 +29,7 @@ pub struct Folder {
 }
 
 /// As `kubectl` guesses it; a definition in the folder knows better.
-fn plural(kind: &str) -> String {
+pub(crate) fn plural(kind: &str) -> String {
     let lower = kind.to_lowercase();
     if kind == "Endpoints" {
         lower

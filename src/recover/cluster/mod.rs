@@ -17,6 +17,7 @@ mod reach;
 pub mod report;
 pub mod run;
 pub mod select;
+mod strangers;
 
 use std::fmt;
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
+use super::strangers::introduce;
 use super::{Identity, Options, RecoverError};
 use crate::cluster::object::{at, items, name_of, namespace_of, text};
 use crate::cluster::order::{self, Stage};
@@ -82,7 +83,8 @@ struct Draft {
 
 /// Decides. Asks the target about every object, and changes nothing.
 pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, RecoverError> {
-    let Manifests { objects, unreadable, missing, .. } = manifests;
+    let Manifests { mut objects, strangers, unreadable, missing, .. } = manifests;
+    objects.extend(introduce(strangers, cluster).await?);
     let (drafts, facts) = choose(objects, options);
     refuse_mappings(&options.namespaces, &drafts)?;
     let mut skipped = Vec::new();

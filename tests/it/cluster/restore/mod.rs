@@ -1,6 +1,7 @@
 //! The restore of a cluster's objects, against test API servers: one that is captured, and another that is restored into.
 
 mod away;
+mod damage;
 mod denied;
 mod disaster;
 mod existing;
