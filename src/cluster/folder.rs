@@ -20,7 +20,7 @@ use crate::format::entry::TreePath;
 use files::{Held, Key, failed, group_of, key, key_of, read_file};
 
 /// The directory that holds the manifests.
-const MANIFESTS: &str = "manifests";
+pub const MANIFESTS: &str = "manifests";
 
 /// See the module.
 pub struct Folder {

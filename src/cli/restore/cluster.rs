@@ -10,12 +10,13 @@ use super::Args;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
 use crate::cli::prompt::confirm;
 use crate::cli::{progress, select};
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
-use crate::cluster::folder::Folder;
+use crate::cluster::folder::{Folder, MANIFESTS};
 use crate::cluster::rewrite::namespaces::Namespaces;
 use crate::recover::cluster::plan::{ClusterPlan, plan};
 use crate::recover::cluster::report::Report;
@@ -50,6 +51,28 @@ pub(super) struct ClusterArgs {
     /// Write manifests into a folder, DIR/manifests, and not into a cluster
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with_all = ["kubeconfig", "context"])]
     into_folder: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    /// Refuses what has a meaning for a cluster only. `requires` alone does not: clap drops it as soon as an option is given that `--cluster` excludes,
+    /// such as `--target`, without which nothing else can be restored.
+    pub(super) fn refuse_without_cluster(&self) -> Result<(), Failure> {
+        let given = [
+            ("--kubeconfig", self.kubeconfig.is_some()),
+            ("--context", self.context.is_some()),
+            ("--namespace", !self.namespace.is_empty()),
+            ("--existing", self.existing.is_some()),
+            ("--empty-volumes", self.empty_volumes),
+            ("--into-folder", self.into_folder.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given && !self.cluster) {
+            Some((option, _)) => Err(Failure::usage(
+                format!("{option} was given without --cluster"),
+                "nothing was done; add --cluster to restore objects of a cluster, or leave the option out to restore files",
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is done with objects that are there.
@@ -104,6 +127,9 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         },
     };
     let repository = open::with_identity(context, Access::Read).await?;
+    if let Some(folder) = &args.cluster.into_folder {
+        InUse::of(context)?.refuse_manifests(&folder.join(MANIFESTS))?;
+    }
     let chain = open::chain(context, &repository).await?;
     let snapshot = match &args.snapshot {
         Some(given) => select::snapshot_path(context, &chain, given)?,
