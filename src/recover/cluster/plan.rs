@@ -31,7 +31,7 @@ pub struct Step {
     /// What is done.
     #[serde(flatten)]
     pub fate: Fate,
-    /// A claim, for whose volume there is no data.
+    /// A claim, for whose volume there is no data. In a folder it is a manifest like others.
     pub empty: bool,
     /// Not chosen by itself: the namespace of something chosen.
     pub needed: bool,
@@ -69,6 +69,9 @@ pub struct ClusterPlan {
     pub missing: Vec<String>,
     /// Claims that would be created without data, and stateful sets that would make such claims.
     pub empty_volumes: Vec<String>,
+    /// In a folder, which gets manifests only: the claims among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims_only: Vec<String>,
     /// Whether anything acts in the target.
     #[serde(skip)]
     pub(super) lives: bool,
@@ -112,7 +115,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
             return Err(RecoverError::OneObjectOfTwo { one, other, becomes });
         }
         let (stage, rank) = order::place(&kind, &captured, &is_converted);
-        let empty = kind.is("", "PersistentVolumeClaim");
+        let empty = cluster.lives() && kind.is("", "PersistentVolumeClaim");
         let step = Step { object, stage, fate: Fate::Undecided, empty, needed, kind, rewritten, live: None };
         steps.push((rank, step));
     }
@@ -125,8 +128,10 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     let steps: Vec<Step> =
         stream::iter(steps).map(|step| looking.decide(step)).buffered(LOOKED_AT_ONCE).try_collect().await?;
     let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
-    let target = cluster.name();
-    Ok(ClusterPlan { target, steps, skipped, unreadable, missing, empty_volumes, lives: cluster.lives() })
+    let (target, lives) = (cluster.name(), cluster.lives());
+    let claims = steps.iter().filter(|step| !lives && step.kind.is("", "PersistentVolumeClaim"));
+    let claims_only = claims.map(|step| step.object.to_string()).collect();
+    Ok(ClusterPlan { target, steps, skipped, unreadable, missing, empty_volumes, claims_only, lives })
 }
 
 /// A mapping that maps nothing is a slip of the pen, and its objects would go where nobody wants them; two namespaces in one would be told apart no more.

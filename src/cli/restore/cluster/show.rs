@@ -95,7 +95,21 @@ pub(super) fn plan(plan: &ClusterPlan, snapshot: &Snapshot, context: &mut Contex
     for claim in &plan.empty_volumes {
         context.out.line(&format!("  {}", escape(claim.as_bytes())))?;
     }
-    context.out.line(&counts(plan))
+    context.out.line(&counts(plan))?;
+    note_of_claims(plan, context)
+}
+
+/// A manifest of a claim is no volume.
+fn note_of_claims(plan: &ClusterPlan, context: &mut Context) -> Result<(), Failure> {
+    if plan.claims_only.is_empty() {
+        return Ok(());
+    }
+    let mut names: Vec<String> = plan.claims_only.iter().take(SHOWN).map(|claim| escape(claim.as_bytes())).collect();
+    if plan.claims_only.len() > SHOWN {
+        names.push(format!("and {} more", plan.claims_only.len() - SHOWN));
+    }
+    let number = count(plan.claims_only.len() as u64, "volume");
+    context.say(&format!("note: a folder gets manifests only; the data of {number} is not in it: {}", names.join(", ")))
 }
 
 fn counts(plan: &ClusterPlan) -> String {
@@ -208,5 +222,6 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
     for (what, number) in rest.into_iter().filter(|(_, number)| *number > 0) {
         let _ = write!(text, "; {number} {what}");
     }
-    context.summary(!report.is_well(), &text)
+    context.summary(!report.is_well(), &text)?;
+    note_of_claims(plan, context)
 }

@@ -26,3 +26,25 @@ async fn a_snapshot_unpacks_into_manifests_that_kubectl_takes() {
     let again = run(&home, &args).await.exits(0).json();
     assert!(outcomes(&again).iter().all(|(_, outcome)| outcome == "same"), "{again}");
 }
+
+/// What is unpacked is manifests: no volume is empty, since there is none, and nobody has to agree to that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_in_a_folder_is_a_manifest_and_it_says_that_the_data_is_not_there() {
+    let old = server().await;
+    old.make("", namespace("media"));
+    old.make("media", claim("data"));
+    let home = between(&old, &old);
+    run(&home, &["backup"]).await.exits(0);
+    let args = ["restore", "latest:cluster", "--cluster", "--include", "media/*/*", "--into-folder", "out", "--yes"];
+    let note =
+        "note: a folder gets manifests only; the data of 1 volume is not in it: persistentvolumeclaims media/data";
+    let planned = run(&home, &[&args[..], &["--plan"]].concat()).await.exits(0);
+    assert!(planned.err.contains(note) && !planned.out.contains("EMPTY"), "{} {}", planned.out, planned.err);
+    let first = run(&home, &args).await.exits(0);
+    assert!(first.err.contains(note) && !first.out.contains("EMPTY"), "{} {}", first.out, first.err);
+    let row = first.out.lines().find(|line| line.starts_with("persistentvolumeclaims")).expect("a row");
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["persistentvolumeclaims", "1", "-", "-", "-", "-", "-"]);
+    let second = run(&home, &args).await.exits(0);
+    assert!(second.err.contains(note), "{}", second.err);
+    assert!(home.path("out/manifests/core/PersistentVolumeClaim/media/data.yaml").exists());
+}
