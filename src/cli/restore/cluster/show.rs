@@ -12,8 +12,10 @@ use crate::recover::cluster::plan::{ClusterPlan, Step};
 use crate::recover::cluster::report::{Outcome, Report, Row};
 use crate::repo::snapshots::Snapshot;
 
-/// Lines of one kind that a question shows.
+/// Names that a note shows.
 const SHOWN: usize = 20;
+/// Objects that a question shows: as many as a screen has lines.
+const LINES: usize = 40;
 
 /// What has to be known whatever is done.
 pub(super) fn warn_of(plan: &ClusterPlan, context: &Context) {
@@ -132,13 +134,15 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
     let source = escape(record.source.as_bytes());
     let talk = &context.talk;
     talk.put(&format!("restore {source} of {} into {}", local(record.started), plan.target));
-    let telling = |step: &&Step| matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || step.empty;
-    let telling: Vec<&Step> = plan.steps.iter().filter(telling).collect();
-    for step in telling.iter().take(SHOWN) {
+    // What has to be looked at first, then what else is written.
+    let has_to_be_seen = |step: &Step| matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || step.empty;
+    let mut steps: Vec<&Step> = plan.steps.iter().filter(|step| step.fate.acts() || has_to_be_seen(step)).collect();
+    steps.sort_by_key(|step| !has_to_be_seen(step));
+    for step in steps.iter().take(LINES) {
         talk.put(&line(step));
     }
-    if telling.len() > SHOWN {
-        talk.put(&format!("  … and {} more (--plan shows all)", telling.len() - SHOWN));
+    if steps.len() > LINES {
+        talk.put(&format!("  … and {} more (--plan shows all)", steps.len() - LINES));
     }
     talk.put(&counts(plan));
 }

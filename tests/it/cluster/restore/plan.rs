@@ -78,8 +78,24 @@ async fn without_a_terminal_and_yes_nothing_is_written() {
     run(&home, &["backup"]).await.exits(0);
     let args = ["restore", "latest:cluster", "--cluster", "--kubeconfig", "new"];
     let ran = run(&home, &args).await.exits(2).says(&["needs a confirmation"]);
-    assert!(ran.err.contains("create"), "it showed what it would do: {}", ran.err);
+    assert!(ran.err.contains("create    namespaces media\n"), "it showed what it would do: {}", ran.err);
+    assert!(!ran.err.contains("--plan shows all"), "{}", ran.err);
     assert!(new.object("namespaces", "", "media").is_none());
+    // Many objects, and a claim that would be empty: that one first.
+    for number in 0..45 {
+        old.make("media", map(&format!("m{number:02}"), &json!({"n": "1"})));
+    }
+    old.make("media", claim("data"));
+    run(&home, &["backup"]).await.exits(0);
+    let ran = run(&home, &[&args[..], &["--include", "media/*/*", "--empty-volumes"]].concat()).await.exits(2);
+    let lines: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("  ")).collect();
+    assert!(lines[0].contains("persistentvolumeclaims media/data: EMPTY"), "{}", ran.err);
+    assert!(lines[1].contains("create    namespaces media"), "{}", ran.err);
+    assert_eq!(lines.iter().filter(|line| line.contains("create ")).count(), 40, "{}", ran.err);
+    let planned = run(&home, &[&args[..], &["--include", "media/*/*", "--plan"]].concat()).await.exits(0).out;
+    let all = planned.lines().filter(|line| line.starts_with("  create")).count();
+    let more = format!("  … and {} more (--plan shows all)", all - 40);
+    assert!(ran.err.contains(&more), "{more}: {}", ran.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]
