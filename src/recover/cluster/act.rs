@@ -26,6 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub(super) enum Failed {
     /// The cluster refused this one.
     Refused(String),
+    /// Its kind or namespace is not there, also after a wait if there was to be one.
+    Missing(String),
     /// Something else would have to be done than the plan says.
     Otherwise(String),
     /// The cluster cannot be talked to any more.
@@ -45,6 +47,8 @@ impl From<ClusterError> for Failed {
 /// Writes objects.
 pub(super) struct Acting<'a> {
     pub(super) cluster: &'a dyn Cluster,
+    /// Whether kind and namespace may still come up, so that it is worth the wait.
+    pub(super) may_come: bool,
 }
 
 fn with(object: &Value, field: &str, value: Value) -> Value {
@@ -66,7 +70,10 @@ impl Acting<'_> {
         let begun = Instant::now();
         let created = loop {
             match self.cluster.create(&step.kind, &object, How::Really).await {
-                Err(error) if error.is_missing() && begun.elapsed() < NEW_UNKNOWN_MAX => {
+                Err(ClusterError::Refused { status: 404, message, .. }) => {
+                    if !self.may_come || begun.elapsed() >= NEW_UNKNOWN_MAX {
+                        return Err(Failed::Missing(message));
+                    }
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 created => break created?,

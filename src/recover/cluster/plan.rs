@@ -125,8 +125,9 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     // A namespace that nobody asked for is there already.
     steps.retain(|step| !(step.needed && reach.has_namespace(&step.object.name)));
     let looking = Looking { cluster, reach: &reach, existing: options.existing };
-    let steps: Vec<Step> =
+    let mut steps: Vec<Step> =
         stream::iter(steps).map(|step| looking.decide(step)).buffered(LOOKED_AT_ONCE).try_collect().await?;
+    reach.settle(&mut steps);
     let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
     let (target, lives) = (cluster.name(), cluster.lives());
     let claims = steps.iter().filter(|step| !lives && step.kind.is("", "PersistentVolumeClaim"));

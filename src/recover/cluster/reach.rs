@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::fate::{Fate, Trial};
 use super::plan::Step;
 use crate::cluster::error::told;
 use crate::cluster::object::{is_dying, items, text};
@@ -26,11 +27,11 @@ pub(super) struct Reach {
     /// In a folder everything can be put.
     everything: bool,
     /// Group, resource and version that are served.
-    served: BTreeSet<(String, String, String)>,
+    served: BTreeSet<Served>,
     /// Group and resource, and the version that the target prefers.
     preferred: BTreeMap<(String, String), String>,
     /// The same, defined by the plan.
-    defined: BTreeSet<(String, String, String)>,
+    defined: BTreeSet<Served>,
     /// Namespaces that were asked for: whether they are there, and are not going.
     namespaces: BTreeMap<String, Option<bool>>,
     /// Namespaces that the plan makes.
@@ -39,7 +40,10 @@ pub(super) struct Reach {
     silent: BTreeMap<String, String>,
 }
 
-fn key(kind: &Kind) -> (String, String, String) {
+/// Group, resource and version.
+pub(super) type Served = (String, String, String);
+
+pub(super) fn key(kind: &Kind) -> Served {
     (kind.group.clone(), kind.resource.clone(), kind.version.clone())
 }
 
@@ -65,7 +69,7 @@ impl Reach {
         for (version, why) in found.silent {
             reach.silent.insert(version, why);
         }
-        let mut asked: BTreeSet<(String, String, String)> = BTreeSet::new();
+        let mut asked: BTreeSet<Served> = BTreeSet::new();
         for step in steps {
             let (group, resource, version) = key(&step.kind);
             let other = reach.preferred.get(&(group, resource)).is_some_and(|preferred| *preferred != version);
@@ -122,6 +126,35 @@ impl Reach {
         }
     }
 
+    /// What rests on a definition or namespace of the plan that does not come cannot come either.
+    pub(super) fn settle(&self, steps: &mut [Step]) {
+        let mut kinds: BTreeMap<Served, String> = BTreeMap::new();
+        let mut namespaces: BTreeMap<String, String> = BTreeMap::new();
+        for step in steps.iter() {
+            let why = match &step.fate {
+                Fate::Conflict { .. } => format!("{}, which it needs, cannot be restored", step.object),
+                Fate::Keep { .. } => {
+                    format!("{}, which it needs, is left as it is, and does not bring it", step.object)
+                }
+                _ => continue,
+            };
+            if step.kind.name == "CustomResourceDefinition" {
+                kinds.extend(versions_of(&step.rewritten.object).into_iter().map(|version| (version, why.clone())));
+            } else if step.kind.is("", "Namespace") {
+                namespaces.insert(step.object.name.clone(), why);
+            }
+        }
+        for step in steps.iter_mut().filter(|step| matches!(step.fate, Fate::Create { trial: Trial::Later(_) })) {
+            let namespace = step.object.namespace.as_deref();
+            let of_kind = kinds.get(&key(&step.kind)).filter(|_| self.kind(&step.kind) == There::Later);
+            let of_namespace = namespace.and_then(|name| namespaces.get(name));
+            let of_namespace = of_namespace.filter(|_| self.namespace(namespace) == There::Later);
+            if let Some(why) = of_kind.or(of_namespace) {
+                step.fate = Fate::Conflict { why: why.clone() };
+            }
+        }
+    }
+
     /// Whether a namespace is there.
     pub(super) fn has_namespace(&self, name: &str) -> bool {
         self.namespaces.get(name).copied().flatten().is_some()
@@ -141,7 +174,7 @@ pub(super) fn namespaces() -> Kind {
 }
 
 /// What a definition defines.
-fn versions_of(definition: &Value) -> Vec<(String, String, String)> {
+pub(super) fn versions_of(definition: &Value) -> Vec<Served> {
     let spec = |path: &[&str]| text(definition, &[&["spec"], path].concat()).to_owned();
     let served = items(definition, &["spec", "versions"]).iter();
     let served = served.filter(|version| version.get("served").is_some_and(|served| *served == true));

@@ -3,6 +3,7 @@
 //! A cluster that goes away in the middle ends the run: nothing more is asked, or each object would be waited for anew. What was written until then is
 //! unknown, and so it is when somebody wants the run to stop.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use super::act::{Acting, Failed};
 use super::fate::Fate;
 use super::link::Owners;
 use super::plan::{ClusterPlan, Step};
+use super::reach::{Served, key, versions_of};
 use super::report::{Outcome, Report, Row, Stopped};
 use super::{RecoverError, reach};
 use crate::base::cancel::Cancel;
@@ -60,12 +62,44 @@ enum State {
     Over(Outcome),
 }
 
+/// What does not come, and is waited for no more: once for each of them is enough.
+#[derive(Debug, Default)]
+struct Lost {
+    kinds: BTreeSet<Served>,
+    namespaces: BTreeSet<String>,
+}
+
+impl Lost {
+    /// An object that others rest on was refused, or did not come up.
+    fn with(&mut self, step: &Step) {
+        if step.kind.is("", "Namespace") {
+            self.namespaces.insert(step.object.name.clone());
+        } else if step.kind.name == "CustomResourceDefinition" {
+            self.kinds.extend(versions_of(&step.rewritten.object));
+        }
+    }
+
+    /// The server says that there is no such thing; of namespaces it says so by name.
+    fn missing(&mut self, step: &Step, message: &str) {
+        match step.object.namespace.as_ref().filter(|_| message.contains("namespaces \"")) {
+            Some(namespace) => drop(self.namespaces.insert(namespace.clone())),
+            None => drop(self.kinds.insert(key(&step.kind))),
+        }
+    }
+
+    fn has(&self, step: &Step) -> bool {
+        let namespace = step.object.namespace.as_ref();
+        self.kinds.contains(&key(&step.kind)) || namespace.is_some_and(|name| self.namespaces.contains(name))
+    }
+}
+
 /// Carries out a plan. Refuses before anything is written if claims would come to be without data and nobody agreed to that.
 pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, RecoverError> {
     if !plan.empty_volumes.is_empty() && !running.empty_volumes {
         return Err(RecoverError::EmptyVolumes { claims: plan.empty_volumes.clone() });
     }
-    let mut run = Run { plan, running, owners: Owners::default(), away: None, report: Report::default() };
+    let mut run =
+        Run { plan, running, owners: Owners::default(), lost: Lost::default(), away: None, report: Report::default() };
     for step in &plan.steps {
         run.owners.know_kind(&step.kind);
     }
@@ -79,6 +113,7 @@ struct Run<'a> {
     plan: &'a ClusterPlan,
     running: &'a Running<'a>,
     owners: Owners,
+    lost: Lost,
     /// Why the cluster cannot be talked to any more.
     away: Option<String>,
     report: Report,
@@ -105,7 +140,14 @@ impl Run<'_> {
             }
             match self.step(step).await {
                 Ok(done) => states.push(done),
-                Err(Failed::Refused(why)) => states.push(State::Over(Outcome::Refused { why })),
+                Err(Failed::Refused(why)) => {
+                    self.lost.with(step);
+                    states.push(State::Over(Outcome::Refused { why }));
+                }
+                Err(Failed::Missing(why)) => {
+                    self.lost.missing(step, &why);
+                    states.push(State::Over(Outcome::Refused { why }));
+                }
                 Err(Failed::Otherwise(why)) => {
                     self.stop(step, why);
                     break;
@@ -137,7 +179,7 @@ impl Run<'_> {
     }
 
     async fn step(&mut self, step: &Step) -> Result<State, Failed> {
-        let acting = Acting { cluster: self.running.cluster };
+        let acting = Acting { cluster: self.running.cluster, may_come: !self.lost.has(step) };
         if step.fate.acts() {
             let namespace = step.object.namespace.as_deref();
             self.owners.look(self.running.cluster, &step.rewritten.owners, namespace).await?;
@@ -175,7 +217,10 @@ impl Run<'_> {
         for step in waited.collect::<Vec<_>>() {
             match self.wait_until_up(step, end).await {
                 Ok(()) => {}
-                Err(Failed::Refused(why) | Failed::Otherwise(why)) => {
+                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why)) => {
+                    if done == Stage::Definitions {
+                        self.lost.with(step);
+                    }
                     self.report.waited_in_vain.push(format!("{}: {why}", step.object));
                 }
                 Err(Failed::Away(error)) => return self.goes_away(step, &error),
@@ -211,7 +256,7 @@ impl Run<'_> {
 
     /// The second pass: owners that came after what they own.
     async fn link(&mut self, states: &mut [State]) {
-        let acting = Acting { cluster: self.running.cluster };
+        let acting = Acting { cluster: self.running.cluster, may_come: false };
         for (step, state) in self.plan.steps.iter().zip(states) {
             let State::Written { without_owners, linked } = state else { continue };
             if *linked {
@@ -233,7 +278,7 @@ impl Run<'_> {
                     *linked = owners.missing.is_empty();
                     continue;
                 }
-                Err(Failed::Refused(why) | Failed::Otherwise(why)) => why,
+                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why)) => why,
                 // What is not linked yet is not read back either.
                 Err(Failed::Away(error)) => return self.goes_away(step, &error),
             };

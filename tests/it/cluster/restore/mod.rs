@@ -9,6 +9,7 @@ mod folder;
 mod mapping;
 mod owners;
 mod plan;
+mod rests;
 mod trouble;
 
 use std::time::Duration;
