@@ -11,11 +11,11 @@ fn packs(home: &Home) -> BTreeSet<PathBuf> {
     files.collect()
 }
 
-/// A backup, and another whose content, `cluster.yaml` and one map, is damaged.
+/// A backup, and another whose content, `cluster.yaml` and one secret, is damaged.
 async fn damaged(old: &KubeServer, home: &Home) {
     run(home, &["backup"]).await.exits(0);
     let before = packs(home);
-    old.make("media", map("late", &json!({"a": "1"})));
+    old.make("media", secret("late", "x"));
     run(home, &["backup"]).await.exits(0);
     let content: Vec<PathBuf> =
         packs(home).difference(&before).filter(|path| std::fs::read(path).unwrap()[1] == 1).cloned().collect();
