@@ -1,4 +1,5 @@
-//! The plan and the report as text.
+//! The plan and the report as text. Names, fields and the words of servers and webhooks are other people's: each line is escaped as a whole, so that it stays
+//! one line and means nothing to a terminal.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,10 +24,12 @@ pub(super) fn warn_of(plan: &ClusterPlan, context: &Context) {
         return;
     }
     for missing in &plan.missing {
+        let missing = escape(missing.as_bytes());
         context.talk.warn(&format!("the snapshot lacks what could not be read when it was made: {missing}"));
     }
     for unreadable in &plan.unreadable {
-        context.talk.warn(&format!("{} cannot be restored: {}", escape(unreadable.path.as_bytes()), unreadable.why));
+        let why = escape(unreadable.why.as_bytes());
+        context.talk.warn(&format!("{} cannot be restored: {why}", escape(unreadable.path.as_bytes())));
     }
 }
 
@@ -62,7 +65,7 @@ fn note(step: &Step) -> String {
 }
 
 fn line(step: &Step) -> String {
-    let note = note(step);
+    let note = escape(note(step).as_bytes());
     let text = format!("  {:<9} {}", word(&step.fate), escape(step.object.to_string().as_bytes()));
     if note.is_empty() { text } else { format!("{text}: {note}") }
 }
@@ -75,7 +78,7 @@ pub(super) fn plan(plan: &ClusterPlan, snapshot: &Snapshot, context: &mut Contex
         snapshot.id.short(),
         escape(record.source.as_bytes()),
         local(record.started),
-        plan.target
+        escape(plan.target.as_bytes())
     ))?;
     let mut stage = None;
     for step in &plan.steps {
@@ -89,7 +92,11 @@ pub(super) fn plan(plan: &ClusterPlan, snapshot: &Snapshot, context: &mut Contex
         context.out.line("not restored")?;
     }
     for skipped in &plan.skipped {
-        context.out.line(&format!("  {}: {}", escape(skipped.object.to_string().as_bytes()), skipped.why))?;
+        context.out.line(&format!(
+            "  {}: {}",
+            escape(skipped.object.to_string().as_bytes()),
+            escape(skipped.why.to_string().as_bytes())
+        ))?;
     }
     if !plan.empty_volumes.is_empty() {
         context.out.line("without data (a run needs --empty-volumes)")?;
@@ -174,7 +181,7 @@ fn told(row: &Row) -> Option<String> {
         Outcome::Refused { why } => format!("REFUSED: {why}"),
         Outcome::Conflict { why } => format!("CONFLICT: {why}"),
     };
-    Some(format!("{}: {text}", escape(row.object.to_string().as_bytes())))
+    Some(format!("{}: {}", escape(row.object.to_string().as_bytes()), escape(text.as_bytes())))
 }
 
 /// A table by kinds, then every object of which something is to be said.
@@ -190,7 +197,7 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
         .iter()
         .map(|(kind, counts)| {
             let numbers = counts.iter().map(|number| if *number == 0 { "-".to_owned() } else { number.to_string() });
-            std::iter::once((*kind).to_owned()).chain(numbers).collect()
+            std::iter::once(escape(kind.as_bytes())).chain(numbers).collect()
         })
         .collect();
     for line in table(&COLUMNS, &cells, &[1, 2, 3, 4, 5, 6]) {
@@ -201,13 +208,13 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
     }
     context.out.flush()?;
     for waited in &report.waited_in_vain {
-        context.talk.warn(waited);
+        context.talk.warn(&escape(waited.as_bytes()));
     }
     if let Some(stopped) = &report.stopped {
         context.talk.warn(&format!(
             "STOPPED at {}: {}. What was done stays; run it again, with a new plan",
             escape(stopped.at.to_string().as_bytes()),
-            stopped.why
+            escape(stopped.why.as_bytes())
         ));
     }
     if report.interrupted {

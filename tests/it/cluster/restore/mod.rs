@@ -4,6 +4,7 @@ mod away;
 mod damage;
 mod denied;
 mod disaster;
+mod escapes;
 mod existing;
 mod folder;
 mod mapping;
