@@ -62,11 +62,15 @@ fn with(object: &Value, field: &str, value: Value) -> Value {
 impl Acting<'_> {
     /// Creates an object, with those of its owners that are there. Returns it as it is now.
     pub(super) async fn create(&self, step: &Step, owners: &Resolved) -> Result<Value, Failed> {
-        let object = if owners.there.is_empty() {
+        let mut object = if owners.there.is_empty() {
             step.rewritten.object.clone()
         } else {
             with(&step.rewritten.object, "ownerReferences", owners.there.clone().into())
         };
+        // Where nothing gives out uids, none is invented.
+        if !self.cluster.lives() && !step.rewritten.uid.is_empty() {
+            object = with(&object, "uid", step.rewritten.uid.clone().into());
+        }
         let begun = Instant::now();
         let created = loop {
             match self.cluster.create(&step.kind, &object, How::Really).await {
