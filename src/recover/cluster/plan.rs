@@ -35,6 +35,9 @@ pub struct Step {
     pub empty: bool,
     /// Not chosen by itself: the namespace of something chosen.
     pub needed: bool,
+    /// What somebody chose, and the object will not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
     #[serde(skip)]
     pub(super) kind: Kind,
     #[serde(skip)]
@@ -116,7 +119,8 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         }
         let (stage, rank) = order::place(&kind, &captured, &is_converted);
         let empty = cluster.lives() && kind.is("", "PersistentVolumeClaim");
-        let step = Step { object, stage, fate: Fate::Undecided, empty, needed, kind, rewritten, live: None };
+        let (fate, lost) = (Fate::Undecided, rewritten.lost.clone());
+        let step = Step { object, stage, fate, empty, needed, lost, kind, rewritten, live: None };
         steps.push((rank, step));
     }
     steps.sort_by(|(a_rank, a), (b_rank, b)| (a.stage, a_rank, &a.object).cmp(&(b.stage, b_rank, &b.object)));

@@ -51,6 +51,9 @@ fn note(step: &Step) -> String {
     if step.empty && step.fate.creates() {
         notes.push("EMPTY: there is no data for its volume".to_owned());
     }
+    if step.fate.creates() {
+        notes.extend(step.lost.iter().cloned());
+    }
     if step.needed {
         notes.push("needed by what was chosen".to_owned());
     }
@@ -142,7 +145,9 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
     let talk = &context.talk;
     talk.put(&format!("restore {source} of {} into {}", local(record.started), plan.target));
     // What has to be looked at first, then what else is written.
-    let has_to_be_seen = |step: &Step| matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || step.empty;
+    let has_to_be_seen = |step: &Step| {
+        matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || step.empty || !step.lost.is_empty()
+    };
     let mut steps: Vec<&Step> = plan.steps.iter().filter(|step| step.fate.acts() || has_to_be_seen(step)).collect();
     steps.sort_by_key(|step| !has_to_be_seen(step));
     for step in steps.iter().take(LINES) {

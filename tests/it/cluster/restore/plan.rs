@@ -110,3 +110,22 @@ async fn what_the_cluster_has_no_kind_for_is_a_conflict_and_its_definition_is_th
     let with = ["--include", "*.acme.example", "--include", "_cluster/customresourcedefinitions.*/anvils.*", "--plan"];
     restore(&home, "new", &with).await.exits(0);
 }
+
+/// A DNS service that the router of the house knows by its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_address_that_somebody_chose_is_told_as_lost() {
+    let (old, new) = (server().await, server().await);
+    old.make("", namespace("dns"));
+    let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+    let free = old.make("dns", service("free", json!({"ports": [{"port": 53}]})));
+    let address = free["spec"]["clusterIP"].as_str().unwrap();
+    let (start, _) = address.rsplit_once('.').unwrap();
+    let chosen = format!("{start}.253");
+    old.make("dns", service("resolver", json!({"clusterIP": chosen, "ports": [{"port": 53}]})));
+    let home = between(&old, &new);
+    run(&home, &["backup"]).await.exits(0);
+    let planned = restore(&home, "new", &["--include", "dns/services/*", "--plan"]).await.exits(0).out;
+    let told = format!("services dns/resolver: its cluster address {chosen}, which somebody chose, is given out anew");
+    assert!(planned.contains(&told), "{planned}");
+    assert_eq!(planned.matches("which somebody chose").count(), 1, "{planned}");
+}
