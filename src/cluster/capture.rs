@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 use super::choice::Choice;
 use super::error::told;
 use super::object::{name_of, namespace_of, text};
-use super::{Cluster, ClusterError, Kind, manifest};
+use super::{Cluster, ClusterError, Kind, Page, manifest};
 use crate::base::cancel::Cancel;
 use crate::format::entry::TreePath;
 
@@ -183,8 +183,8 @@ impl Reading<'_> {
             if self.cancel.is_cancelled() {
                 return Err(CaptureError::Unwanted);
             }
-            let page = self.cluster.list(self.kind, next.as_deref()).await?;
-            for object in page.objects {
+            let Page { objects, next: following, held } = self.cluster.list(self.kind, next.as_deref()).await?;
+            for object in objects {
                 match self.document(&object) {
                     Ok(None) => {}
                     Ok(Some(path)) => {
@@ -196,7 +196,8 @@ impl Reading<'_> {
                     Err(problem) => missing.push(problem),
                 }
             }
-            next = page.next;
+            drop(held);
+            next = following;
             if next.is_none() {
                 return Ok(());
             }

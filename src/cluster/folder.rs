@@ -168,7 +168,7 @@ impl Cluster for Folder {
     async fn list(&self, kind: &Kind, _: Option<&str>) -> Result<Page, ClusterError> {
         let held = self.held();
         let objects = held.iter().filter(|(key, _)| key.0 == kind.group && key.1 == kind.name);
-        Ok(Page { objects: objects.map(|(_, held)| held.object.clone()).collect(), next: None })
+        Ok(Page { objects: objects.map(|(_, held)| held.object.clone()).collect(), next: None, held: None })
     }
 
     fn lives(&self) -> bool {

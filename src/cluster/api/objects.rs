@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Api, Asked};
+use super::{Api, Asked, parse};
 use crate::cluster::object::{name_of, namespace_of, uid_of};
 use crate::cluster::{ClusterError, Created, Deleted, How, Kind};
 
@@ -21,11 +21,6 @@ fn with_query(address: &str, how: How) -> String {
 
 fn bytes(object: &Value) -> Bytes {
     Bytes::from(object.to_string())
-}
-
-fn parse(asked: &Asked, answer: &[u8]) -> Result<Value, ClusterError> {
-    serde_json::from_slice(answer)
-        .map_err(|error| ClusterError::Answer { request: asked.name(), what: error.to_string() })
 }
 
 impl Api {

@@ -68,3 +68,32 @@ async fn many_objects_take_little_memory() {
     println!("{OBJECTS} objects: {} MiB, {cpu:?} of processor time, {:?}", peak >> 20, begun.elapsed());
     assert!(peak >> 20 <= PEAK_MIB, "{} MiB", peak >> 20);
 }
+
+/// 300 objects of 1 MiB, as some keep pictures and models in: two hundred of them in one answer would be 200 MiB as text, and more as objects.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_objects_take_little_memory() {
+    const OBJECTS: usize = 300;
+    const PEAK_MIB: u64 = 200;
+    let server = KubeServer::start(Options { still: true, ..Options::default() }).await;
+    server.make("", namespace("many"));
+    let noise = "0123456789abcdef".repeat(1 << 16);
+    for number in 0..OBJECTS {
+        server.make("many", map(&format!("m{number:05}"), &json!({"text": format!("{number}{noise}")})));
+    }
+    for number in 0..500 {
+        server.make("many", map(&format!("n{number:05}"), &json!({"a": "1"})));
+    }
+    let home = home(&server, "");
+    let mut command = program();
+    command.current_dir(home.dir()).args(["backup", "--json"]);
+    let begun = Instant::now();
+    let (ran, peak, cpu) =
+        tokio::task::spawn_blocking(move || crate::support::usage::measured(&mut command)).await.unwrap();
+    let told = ran.exits(0).json();
+    assert!(told["sources"][0]["statistics"]["files"].as_u64().unwrap() > (OBJECTS + 500) as u64, "{told}");
+    println!("{OBJECTS} objects of 1 MiB: {} MiB, {cpu:?} of processor time, {:?}", peak >> 20, begun.elapsed());
+    assert!(peak >> 20 <= PEAK_MIB, "{} MiB", peak >> 20);
+    // Small objects after large ones are asked for in large pages again.
+    let lists = server.seen().into_iter().filter(|seen| seen.contains("/api/v1/configmaps?limit=")).count();
+    assert!(lists < 120, "{lists} requests");
+}
