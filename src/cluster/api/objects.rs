@@ -1,5 +1,6 @@
-//! One object of a real cluster: read, created, replaced, patched. Which requests are repeated is decided here: reading always; a replacement and a patch too,
-//! since both name the version of the object that they change; a deletion, since it names the uid; a creation only after a look at whether it happened.
+//! One object of a real cluster: read, created, replaced, patched, deleted. Which requests are repeated is decided here: reading always; a replacement and a
+//! patch too, since both name the version of the object that they change; a deletion, since it names the uid; a creation only after a look at whether it
+//! happened.
 
 use bytes::Bytes;
 use http::Method;
