@@ -1,7 +1,8 @@
 //! A folder as a cluster: `manifests/<group>/<Kind>/<namespace>/<name>.yaml`, and any other `.yaml` below `manifests`, also with several documents.
 //!
 //! Nothing acts in it: what is put there stays as it is put. An object without a uid gets one, so that owners can be told apart, and each gets a file of its
-//! own, which only its owner may read, since secrets are among them. Uids and owners are no fields in that file: they are in a comment at its head. Files are small and on this machine: they are read and written where the caller waits.
+//! own, which only its owner may read, since secrets are among them. Uids and owners are no fields in that file: they are in a comment at its head. Files are
+//! small and on this machine: they are read and written where the caller waits.
 
 mod files;
 
