@@ -286,7 +286,8 @@ fn is_whole(report: &BackupReport) -> bool {
 }
 
 fn tell_problem(problem: &Problem, context: &Context) {
-    let text = format!("{problem}: {}", causes_of(problem));
+    // In one line: the words of a server or webhook are among the causes, and must not look like another problem.
+    let text = escape(format!("{problem}: {}", causes_of(problem)).as_bytes());
     match problem.severity {
         Severity::Problem => context.talk.warn(&text),
         Severity::Note if matches!(problem.cause, Cause::Repository | Cause::Identity | Cause::WriterKey) => {

@@ -85,6 +85,21 @@ impl InUse {
         self.repository.iter().chain(self.keys.iter().map(|(path, _)| path)).cloned().collect()
     }
 
+    /// Refuses to write manifests below a folder that is, holds or lies in the repository, or holds a key: all of it is read as manifests, and written over.
+    pub(crate) fn refuse_manifests(&self, folder: &Path) -> Result<(), Failure> {
+        self.refuse_target(folder, false)?;
+        let (real, shown) = (real_path(folder), folder.display());
+        let used = self.repository.iter().map(|repository| (repository, "the repository"));
+        let used = used.chain(self.keys.iter().map(|(key, holds)| (key, *holds)));
+        match used.into_iter().find(|(place, _)| lies_in(place, &real)) {
+            Some((place, what)) => {
+                let what = format!("{what} {} lies in {shown}, where manifests are written", place.display());
+                Err(Failure::usage(what, "nothing was done; unpack into a folder that is empty or not there"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Refuses to restore into the repository, and with `delete` into what holds it or a key.
     pub(crate) fn refuse_target(&self, target: &Path, delete: bool) -> Result<(), Failure> {
         let (real, shown) = (real_path(target), target.display());

@@ -142,6 +142,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if args.cluster.cluster {
         return cluster::run(&args, context).await;
     }
+    args.cluster.refuse_without_cluster()?;
     let repository = open::with_identity(context, Access::Verify).await?;
     // Opened, its place answers: one on a dead mount is told as such, and nobody waits here without end.
     let in_use = InUse::of(context)?;

@@ -19,8 +19,11 @@ pub mod order;
 pub mod rewrite;
 pub mod streams;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use error::ClusterError;
 pub use kind::Kind;
@@ -41,6 +44,8 @@ pub struct Page {
     pub objects: Vec<Value>,
     /// Asks for the next page.
     pub next: Option<String>,
+    /// The room that it takes; the next pages of other lists wait for it.
+    pub held: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Whether a write is meant.

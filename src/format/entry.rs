@@ -316,6 +316,12 @@ pub struct FileTime {
     pub nanos: u32,
 }
 
+/// Names of attributes that are our own, in entries that are no files of a disk. No file system has names without a namespace before the dot that it knows;
+/// they are never restored.
+const OWN_ATTRIBUTES: &[u8] = b"homelab-dr.";
+/// Which object, in which version, a manifest shows: its API version, uid and resource version, with a space between.
+pub const OBJECT_VERSION: &[u8] = b"homelab-dr.object-version";
+
 /// One extended attribute.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 pub struct Xattr {
@@ -325,6 +331,14 @@ pub struct Xattr {
     /// Its value.
     #[n(1)]
     pub value: ByteVec,
+}
+
+impl Xattr {
+    /// Whether it is a note of ours, and none of a file.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.name.starts_with(OWN_ATTRIBUTES)
+    }
 }
 
 /// What tells that a file was touched although size and mtime are the same. A clone of the volume changes both fields at once.

@@ -192,6 +192,17 @@ impl Advise for RecoverError {
                 Exit::Usage,
                 "name one of a source of the kind resources, such as latest:cluster; `homelab-dr snapshots` lists them",
             ),
+            Self::NothingToMap { .. } => Advice::new(
+                Exit::Usage,
+                "nothing was written; see the name: `homelab-dr ls -R SNAPSHOT` has the namespaces as folders",
+            ),
+            Self::OneNamespaceOfTwo { .. } => {
+                Advice::new(Exit::Usage, "nothing was written; give each a name of its own, or restore them one by one")
+            }
+            Self::OneObjectOfTwo { .. } => Advice::new(
+                Exit::Usage,
+                "nothing was written; leave out one of them with --exclude, or map the namespace to another name",
+            ),
             Self::EmptyVolumes { .. } => Advice::new(
                 Exit::Refused,
                 "nothing was written. Give --empty-volumes to have them empty, or leave them out with --exclude persistentvolumeclaims, and what needs them",

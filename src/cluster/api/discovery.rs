@@ -1,9 +1,10 @@
-//! What kinds of objects a real cluster has: group by group, several at once. One that does not answer hides no other.
+//! What kinds of objects a real cluster has: group by group, several at once. One that does not answer, or may not be asked for, hides no other.
 
 use futures::stream::{self, StreamExt as _};
 use serde::Deserialize;
 
 use super::Api;
+use crate::cluster::error::told;
 use crate::cluster::{ClusterError, Kind, Kinds};
 
 /// Groups and versions that are looked at at once.
@@ -73,8 +74,8 @@ impl Api {
                         }
                     }
                 }
-                Err(error) if error.is_denied() => return Err(error),
-                Err(error) => found.silent.push((name, error.to_string())),
+                // Also one that denies it: what the server has at all was read with the same credentials.
+                Err(error) => found.silent.push((name, told(&error))),
             }
         }
         found.kinds.sort();

@@ -21,12 +21,6 @@ impl FromIterator<(String, String)> for Namespaces {
 }
 
 impl Namespaces {
-    /// The name of a namespace where it is restored.
-    #[must_use]
-    pub fn of<'a>(&'a self, namespace: &'a str) -> &'a str {
-        self.0.get(namespace).map_or(namespace, String::as_str)
-    }
-
     /// The pairs, by the old name.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(from, to)| (from.as_str(), to.as_str()))

@@ -3,6 +3,7 @@
 mod capture;
 mod limits;
 mod restore;
+mod salt;
 
 use serde_json::{Value, json};
 

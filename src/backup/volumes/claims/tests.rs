@@ -19,7 +19,7 @@ impl Cluster for Given {
     }
     async fn list(&self, kind: &Kind, _: Option<&str>) -> Result<Page, ClusterError> {
         let objects = self.0.iter().filter(|object| object["kind"] == kind.name.as_str()).cloned().collect();
-        Ok(Page { objects, next: None })
+        Ok(Page { objects, next: None, held: None })
     }
     async fn serves(&self, _: &Kind) -> Result<bool, ClusterError> {
         unreachable!("not asked")
