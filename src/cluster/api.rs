@@ -213,12 +213,21 @@ impl Api {
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClusterError> {
-        let bytes = self.get(path).await?;
-        serde_json::from_slice(&bytes).map_err(|error| ClusterError::Answer {
-            request: format!("GET {}", path.split('?').next().unwrap_or(path)),
-            what: error.to_string(),
-        })
+        understand(path, &self.get(path).await?)
     }
+
+    /// The same with one try: for what is not worth waiting for.
+    async fn read_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClusterError> {
+        let bytes = self.once(&Asked::get(path)).await.map_err(|(error, _)| error)?;
+        understand(path, &bytes)
+    }
+}
+
+fn understand<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, ClusterError> {
+    serde_json::from_slice(bytes).map_err(|error| ClusterError::Answer {
+        request: format!("GET {}", path.split('?').next().unwrap_or(path)),
+        what: error.to_string(),
+    })
 }
 
 /// The address of a page.

@@ -10,8 +10,9 @@ use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
 use super::{Identity, Options};
-use crate::cluster::object::{at, items, name_of, namespace_of, text};
+use crate::cluster::object::{at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::order::{self, Stage};
+use crate::cluster::rewrite::operators::is_fetcher;
 use crate::cluster::rewrite::skip::{Facts, Skip, skip};
 use crate::cluster::rewrite::{Rewritten, rewrite};
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -82,7 +83,7 @@ struct Draft {
 /// Decides. Asks the target about every object, and changes nothing.
 pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, ClusterError> {
     let Manifests { objects, unreadable, missing, .. } = manifests;
-    let (drafts, facts) = choose(objects, options);
+    let (drafts, facts) = choose(objects, options, cluster.lives());
     let mut skipped = Vec::new();
     let mut steps = Vec::new();
     let converted: BTreeSet<(String, String)> = drafts
@@ -120,8 +121,8 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
 }
 
 /// What is chosen, with the namespaces that it is in.
-fn choose(objects: Vec<Captured>, options: &Options) -> (Vec<Draft>, Facts) {
-    let mut facts = Facts::default();
+fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>, Facts) {
+    let mut facts = Facts { alive, with_derived: options.derived_secrets, ..Facts::default() };
     let mut drafts = Vec::new();
     let mut spare: BTreeMap<String, (Kind, Value)> = BTreeMap::new();
     for Captured { kind, object } in objects {
@@ -134,6 +135,9 @@ fn choose(objects: Vec<Captured>, options: &Options) -> (Vec<Draft>, Facts) {
         if options.selection.takes(&kind, namespace, &name) {
             if kind.is("", "PersistentVolumeClaim") {
                 facts.claims.insert(key());
+            }
+            if is_fetcher(&kind) && !is_dying(&object) {
+                facts.fetchers.insert(uid_of(&object).to_owned());
             }
             drafts.push(Draft { kind, captured: object, needed: false });
         } else if kind.is("", "Namespace") && !options.selection.excludes(&kind, namespace, &name) {

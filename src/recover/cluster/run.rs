@@ -1,5 +1,6 @@
 //! Carrying a plan out: stage by stage, exactly as it says, and everything read back at the end.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -62,7 +63,7 @@ pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, Re
     if !plan.empty_volumes.is_empty() && !running.empty_volumes {
         return Err(RecoverError::EmptyVolumes { claims: plan.empty_volumes.clone() });
     }
-    let mut run = Run { plan, running, owners: Owners::default(), report: Report::default() };
+    let mut run = Run { plan, running, owners: Owners::default(), report: Report::default(), lost: BTreeSet::new() };
     for step in &plan.steps {
         run.owners.know_kind(&step.kind);
         if let Some(live) = &step.live {
@@ -80,6 +81,8 @@ struct Run<'a> {
     running: &'a Running<'a>,
     owners: Owners,
     report: Report,
+    /// Namespaces and definitions that were not made, by their names.
+    lost: BTreeSet<(Stage, String)>,
 }
 
 impl Run<'_> {
@@ -104,7 +107,12 @@ impl Run<'_> {
             }
             match self.step(step).await {
                 Ok(done) => states.push(done),
-                Err(Failed::Refused(why)) => states.push(State::Over(Outcome::Refused { why })),
+                Err(Failed::Refused(why)) => {
+                    if matches!(step.stage, Stage::Definitions | Stage::Namespaces) {
+                        self.lost.insert((step.stage, step.object.name.clone()));
+                    }
+                    states.push(State::Over(Outcome::Refused { why }));
+                }
                 Err(Failed::Otherwise(why)) => {
                     self.stop(step, why);
                     break;
@@ -123,7 +131,20 @@ impl Run<'_> {
         self.report.stopped = Some(Stopped { at: step.object.clone(), why });
     }
 
+    /// What it would have been put into was not made: asking for it would only take time.
+    fn has_no_place(&self, step: &Step) -> Option<String> {
+        let lost = |stage, name: &str| self.lost.contains(&(stage, name.to_owned()));
+        let (kind, namespace) = (step.kind.to_string(), step.object.namespace.as_deref().unwrap_or_default());
+        if lost(Stage::Namespaces, namespace) {
+            return Some(format!("its namespace {namespace} was not created"));
+        }
+        lost(Stage::Definitions, &kind).then(|| format!("its definition {kind} was not created"))
+    }
+
     async fn step(&mut self, step: &Step) -> Result<State, Failed> {
+        if let Some(why) = self.has_no_place(step).filter(|_| step.fate.creates()) {
+            return Err(Failed::Refused(why));
+        }
         let acting = Acting { cluster: self.running.cluster };
         let owners = self.owners.resolve(&step.rewritten.owners);
         let live = match &step.fate {
