@@ -94,7 +94,8 @@ fn uncount(value: &mut Value) {
                 let of_a_field = key.strip_prefix("f:");
                 let is_counted = COUNTED.contains(&of_a_field.unwrap_or(key));
                 let is_bound = of_a_field.is_some_and(|name| BINDING.contains(&name) || BOUND.contains(&name));
-                !is_counted && !is_bound && !(is_empty && matches!(key.as_str(), "annotations" | "f:annotations"))
+                let is_left_empty = is_empty && matches!(key.as_str(), "annotations" | "f:annotations");
+                !(is_counted || is_bound || is_left_empty)
             });
         }
         Value::Array(list) => list.iter_mut().for_each(uncount),
