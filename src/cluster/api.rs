@@ -273,6 +273,12 @@ impl Api {
         let held = self.pages.clone().acquire_many_owned(permits).await.map(Arc::new);
         held.map_err(|error| ClusterError::Unreachable { server: self.server.clone(), source: error.into() })
     }
+
+    /// The same with one try: for what is not worth waiting for.
+    async fn read_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClusterError> {
+        let bytes = self.once(&Asked::get(path)).await.map_err(|(error, _)| error)?;
+        parse(&Asked::get(path), &bytes)
+    }
 }
 
 fn too_long(asked: &Asked) -> ClusterError {

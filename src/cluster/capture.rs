@@ -220,6 +220,9 @@ impl Reading<'_> {
         if namespace.or(is_namespace.then_some(name)).is_some_and(|namespace| !self.choice.takes_namespace(namespace)) {
             return Ok(None);
         }
+        if !self.choice.takes_object(self.kind, object) {
+            return Ok(None);
+        }
         self.kind.document(namespace, name).map(Some).map_err(|error| Missing {
             path: folder(),
             operation: "naming an object in",

@@ -48,6 +48,9 @@ pub(super) struct ClusterArgs {
     /// Create claims although there is no data for their volumes: they will be empty
     #[arg(long, requires = "cluster")]
     empty_volumes: bool,
+    /// Also restore secrets that External Secrets, 1Password or Bitwarden would fetch again: for when their store is lost too
+    #[arg(long, requires = "cluster")]
+    with_derived_secrets: bool,
     /// Write manifests into a folder, DIR/manifests, and not into a cluster
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with_all = ["kubeconfig", "context"])]
     into_folder: Option<PathBuf>,
@@ -125,6 +128,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
             Some(WhatIsThere::Update) => Existing::Update,
             _ => Existing::Skip,
         },
+        derived_secrets: args.cluster.with_derived_secrets,
     };
     let repository = open::with_identity(context, Access::Read).await?;
     if let Some(folder) = &args.cluster.into_folder {

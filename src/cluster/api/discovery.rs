@@ -4,6 +4,7 @@ use futures::stream::{self, StreamExt as _};
 use serde::Deserialize;
 
 use super::Api;
+use crate::cluster::choice::Choice;
 use crate::cluster::error::told;
 use crate::cluster::{ClusterError, Kind, Kinds};
 
@@ -94,7 +95,11 @@ impl Api {
     pub(super) async fn kinds_of(&self, group: String, version: String) -> (String, Result<Vec<Kind>, ClusterError>) {
         let name = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
         let prefix = if group.is_empty() { "/api" } else { "/apis" };
-        let found = self.read::<ApiResources>(&format!("{prefix}/{name}")).await.map(|found| {
+        let path = format!("{prefix}/{name}");
+        // Metrics are away whenever their server is, above all in a cluster that was just restored; nobody needs them here.
+        let is_wanted = Choice::default().takes_group(&group);
+        let found = if is_wanted { self.read(&path).await } else { self.read_once(&path).await };
+        let found = found.map(|found: ApiResources| {
             let whole = found.resources.into_iter().filter(|resource| {
                 !resource.name.contains('/')
                     && ["get", "list"].iter().all(|verb| resource.verbs.iter().any(|v| v == verb))

@@ -79,6 +79,8 @@ pub struct Options {
     pub namespaces: rewrite::namespaces::Namespaces,
     /// What to do with what is there.
     pub existing: Existing,
+    /// Also restore secrets that an operator would fetch from a store outside the cluster.
+    pub derived_secrets: bool,
 }
 
 /// Why nothing was restored.

@@ -11,9 +11,10 @@ use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
 use super::strangers::introduce;
 use super::{Identity, Options, RecoverError};
-use crate::cluster::object::{at, items, name_of, namespace_of, text};
+use crate::cluster::object::{at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::order::{self, Stage};
 use crate::cluster::rewrite::namespaces::Namespaces;
+use crate::cluster::rewrite::operators::is_fetcher;
 use crate::cluster::rewrite::skip::{Facts, Skip, skip};
 use crate::cluster::rewrite::{Rewritten, rewrite};
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -91,7 +92,7 @@ struct Draft {
 pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, RecoverError> {
     let Manifests { mut objects, strangers, unreadable, missing, .. } = manifests;
     objects.extend(introduce(strangers, cluster).await?);
-    let (drafts, facts) = choose(objects, options);
+    let (drafts, facts) = choose(objects, options, cluster.lives());
     refuse_mappings(&options.namespaces, &drafts)?;
     let mut skipped = Vec::new();
     let mut steps = Vec::new();
@@ -159,8 +160,8 @@ fn refuse_mappings(namespaces: &Namespaces, drafts: &[Draft]) -> Result<(), Reco
 }
 
 /// What is chosen, with the namespaces that it is in.
-fn choose(objects: Vec<Captured>, options: &Options) -> (Vec<Draft>, Facts) {
-    let mut facts = Facts::default();
+fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>, Facts) {
+    let mut facts = Facts { alive, with_derived: options.derived_secrets, ..Facts::default() };
     let mut drafts = Vec::new();
     let mut spare: BTreeMap<String, (Kind, Value)> = BTreeMap::new();
     for Captured { kind, object } in objects {
@@ -173,6 +174,9 @@ fn choose(objects: Vec<Captured>, options: &Options) -> (Vec<Draft>, Facts) {
         if options.selection.takes(&kind, namespace, &name) {
             if kind.is("", "PersistentVolumeClaim") {
                 facts.claims.insert(key());
+            }
+            if is_fetcher(&kind) && !is_dying(&object) {
+                facts.fetchers.insert(uid_of(&object).to_owned());
             }
             drafts.push(Draft { kind, captured: object, needed: false });
         } else if kind.is("", "Namespace") && !options.selection.excludes(&kind, namespace, &name) {

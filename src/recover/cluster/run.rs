@@ -67,6 +67,8 @@ enum State {
 struct Lost {
     kinds: BTreeSet<Served>,
     namespaces: BTreeSet<String>,
+    /// Of both those that were refused: asking for what rests on them would only take time.
+    refused: (BTreeSet<Served>, BTreeSet<String>),
 }
 
 impl Lost {
@@ -74,9 +76,19 @@ impl Lost {
     fn with(&mut self, step: &Step) {
         if step.kind.is("", "Namespace") {
             self.namespaces.insert(step.object.name.clone());
+            self.refused.1.insert(step.object.name.clone());
         } else if step.kind.name == "CustomResourceDefinition" {
             self.kinds.extend(versions_of(&step.rewritten.object));
+            self.refused.0.extend(versions_of(&step.rewritten.object));
         }
+    }
+
+    /// Why there is no place for an object: what it would have been put into was refused.
+    fn no_place(&self, step: &Step) -> Option<String> {
+        if let Some(namespace) = step.object.namespace.as_ref().filter(|name| self.refused.1.contains(*name)) {
+            return Some(format!("its namespace {namespace} was not created"));
+        }
+        self.refused.0.contains(&key(&step.kind)).then(|| format!("its definition {} was not created", step.kind))
     }
 
     /// The server says that there is no such thing; of namespaces it says so by name.
@@ -179,6 +191,9 @@ impl Run<'_> {
     }
 
     async fn step(&mut self, step: &Step) -> Result<State, Failed> {
+        if let Some(why) = self.lost.no_place(step).filter(|_| step.fate.creates()) {
+            return Err(Failed::Refused(why));
+        }
         let acting = Acting { cluster: self.running.cluster, may_come: !self.lost.has(step) };
         if step.fate.acts() {
             let namespace = step.object.namespace.as_deref();

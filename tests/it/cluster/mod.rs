@@ -1,6 +1,7 @@
 //! The cluster part: what is captured of a cluster, against the test API server.
 
 mod capture;
+mod homelabs;
 mod limits;
 mod restore;
 mod salt;

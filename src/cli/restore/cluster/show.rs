@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use crate::cli::context::{Context, local};
 use crate::cli::failure::Failure;
 use crate::cli::output::{count, table};
+use crate::cluster::rewrite::skip::Skip;
 use crate::format::entry::escape;
 use crate::recover::cluster::fate::{Fate, Trial};
 use crate::recover::cluster::plan::{ClusterPlan, Step};
@@ -26,6 +27,10 @@ pub(super) fn warn_of(plan: &ClusterPlan, context: &Context) {
     for missing in &plan.missing {
         let missing = escape(missing.as_bytes());
         context.talk.warn(&format!("the snapshot lacks what could not be read when it was made: {missing}"));
+    }
+    for skipped in plan.skipped.iter().filter(|skipped| skipped.why == Skip::RecoveredByItsOperator) {
+        let object = escape(skipped.object.to_string().as_bytes());
+        context.talk.warn(&format!("the database {object} is not restored: {}", skipped.why));
     }
     for unreadable in &plan.unreadable {
         let why = escape(unreadable.why.as_bytes());
@@ -159,6 +164,10 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
     talk.put(&counts(plan));
 }
 
+/// What an API server says when nobody answers for a webhook that fails closed.
+const WEBHOOK_AWAY: &str = "failed calling webhook";
+const WEBHOOK_ADVICE: &str = "a webhook of the cluster refuses what it cannot look at, and nobody answers for it: bring up what runs it, or delete its \
+     configuration (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), and run this again";
 /// The columns of the table.
 const COLUMNS: [&str; 7] = ["KIND", "RESTORED", "EMPTY", "SAME", "KEPT", "PROBLEMS", "NOT REACHED"];
 
@@ -212,6 +221,10 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
         context.out.line(&line)?;
     }
     context.out.flush()?;
+    let is_webhook = |row: &&Row| matches!(&row.outcome, Outcome::Refused { why } if why.contains(WEBHOOK_AWAY));
+    if report.rows.iter().any(|row| is_webhook(&row)) {
+        context.talk.warn(WEBHOOK_ADVICE);
+    }
     for waited in &report.waited_in_vain {
         context.talk.warn(&escape(waited.as_bytes()));
     }

@@ -31,14 +31,14 @@ use crate::cli::{Home, Ran};
 use crate::support::kube::server::{KubeServer, Options};
 
 /// A home that backs up `old`, and whose file `new` is the kubeconfig of `new`.
-fn between(old: &KubeServer, new: &KubeServer) -> Home {
+pub(super) fn between(old: &KubeServer, new: &KubeServer) -> Home {
     let home = home(old, "");
     std::fs::write(home.path("new"), new.kubeconfig()).unwrap();
     home
 }
 
 /// `restore --cluster` of the newest snapshot of the cluster into the file's cluster, without a question.
-async fn restore(home: &Home, kubeconfig: &str, more: &[&str]) -> Ran {
+pub(super) async fn restore(home: &Home, kubeconfig: &str, more: &[&str]) -> Ran {
     let args = ["restore", "latest:cluster", "--cluster", "--kubeconfig", kubeconfig, "--yes"];
     run(home, &[&args[..], more].concat()).await
 }
@@ -77,7 +77,7 @@ fn claim(name: &str) -> Value {
 }
 
 /// The outcomes of a run by object, as `--json` tells them.
-fn outcomes(document: &Value) -> Vec<(String, String)> {
+pub(super) fn outcomes(document: &Value) -> Vec<(String, String)> {
     let rows = document["report"]["rows"].as_array().unwrap_or_else(|| panic!("{document}")).iter();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     rows.map(|row| {
@@ -89,7 +89,7 @@ fn outcomes(document: &Value) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-fn outcome(document: &Value, object: &str) -> String {
+pub(super) fn outcome(document: &Value, object: &str) -> String {
     let found = outcomes(document).into_iter().find(|(place, _)| place == object);
     found.unwrap_or_else(|| panic!("no {object} in {document}")).1
 }
