@@ -234,6 +234,7 @@ mod tests {
         assert!(matches!(room.grow(u64::MAX / 2), Err(Trouble::Full { .. })));
         room.grow(100).expect("there is room");
         drop(room);
-        assert_eq!((scratch.lock().promised, scratch.lock().rooms), (0, 0));
+        let state = scratch.lock();
+        assert_eq!((state.promised, state.rooms), (0, 0));
     }
 }
