@@ -8,8 +8,10 @@
 
 pub mod api;
 pub mod capture;
+pub mod change;
 pub mod choice;
 pub mod compare;
+pub mod edit;
 pub mod error;
 pub mod folder;
 pub mod kind;

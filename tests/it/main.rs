@@ -21,6 +21,7 @@ mod format_vectors;
 mod frozen;
 mod full_disk;
 mod fuzz;
+mod gitops;
 mod kill;
 mod kube;
 mod layers;

@@ -6,6 +6,7 @@ use crate::backup::volumes::{MoverError, VolumesError};
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
+use crate::gitops::GitopsError;
 use crate::recover::RestoreError;
 use crate::recover::cluster::RecoverError;
 use crate::recover::cluster::select::PatternError;
@@ -208,6 +209,31 @@ impl Advise for RecoverError {
                 "nothing was written. Give --empty-volumes to have them empty, or leave them out with --exclude persistentvolumeclaims, and what needs them",
             ),
         })
+    }
+}
+
+impl Advise for GitopsError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Look(ClusterError::Config { .. }) => {
+                "nothing was changed; name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with"
+            }
+            Self::Look(ClusterError::Unreachable { .. } | ClusterError::Silent { .. }) => {
+                "nothing was changed; is the API server up, and does `kubectl get --raw /readyz` say ok from here?"
+            }
+            Self::Look(ClusterError::Refused { status: 401, .. }) => {
+                "nothing was changed; the credentials of the kubeconfig are wrong or have run out"
+            }
+            Self::Look(ClusterError::Refused { status: 403, .. }) => {
+                "nothing was changed; the account needs get, list and patch on these kinds (docs/gitops.md has the ClusterRole)"
+            }
+            Self::Look(_) => "nothing was changed; see what the API server says",
+            Self::Silent { .. } => {
+                "nothing was changed; what is in the group could undo a restore: see why its definition or API service does not answer"
+            }
+            Self::Randomness(_) => "nothing was changed; the system lacks a working random number generator",
+        };
+        Some(Advice::new(Exit::Error, help))
     }
 }
 
