@@ -1,7 +1,7 @@
 //! Backing up the objects of a cluster: manifests, stored as they come, put into the tree in order at the end.
 //!
 //! The blob of an object begins with a random salt that no piece shows: whoever has the writer key can test guesses of chunks against their ids, and a
-//! secret may be guessable (docs/decisions/0015). So equal text is no equal blob, and an object that did not change is known by its uid and version instead:
+//! secret may be guessable (docs/decisions/0016). So equal text is no equal blob, and an object that did not change is known by its uid and version instead:
 //! what the snapshot before has of it is taken, and nothing is sealed. As with files, a thirtieth is stored anew every day.
 
 use std::collections::BTreeMap;

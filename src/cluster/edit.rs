@@ -39,7 +39,7 @@ pub enum Edited {
 }
 
 /// Edits an object: `decide` is given it as it is, and changes it to what it should be. It is asked again after every conflict; also after a write whose
-/// answer got lost, and then finds its own work. After [`TRIES_MAX`] conflicts the last one is the error.
+/// answer got lost, and then finds its own work. After `TRIES_MAX` conflicts the last one is the error.
 pub async fn edit(
     cluster: &dyn Cluster,
     place: Place<'_>,

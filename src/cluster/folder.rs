@@ -83,10 +83,13 @@ impl Folder {
                 Err(error) => return Err(failed("cannot read", &folder)(error.into())),
             };
             for entry in entries {
-                let path = entry.map_err(|error| failed("cannot read", &folder)(error.into()))?.path();
-                if path.is_dir() {
+                let entry = entry.map_err(|error| failed("cannot read", &folder)(error.into()))?;
+                let (path, kind) = (entry.path(), entry.file_type());
+                let is_yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+                // A link to a directory may lead around in circles; a link to a file is a file, and a fifo is none.
+                if kind.is_ok_and(|kind| kind.is_dir()) {
                     folders.push(path);
-                } else if path.extension().is_some_and(|end| end == "yaml" || end == "yml") {
+                } else if is_yaml && path.is_file() {
                     read_file(&path, &mut objects)?;
                 }
             }
@@ -319,6 +322,26 @@ mod tests {
             let error = Folder::open(dir.path()).err().expect("no manifest");
             assert!(error.to_string().contains("x.yaml"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn links_and_fifos_laid_in_it_do_no_harm() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let sub = dir.path().join("manifests/core/ConfigMap/media");
+        fs::create_dir_all(&sub).expect("made");
+        for name in ["a", "b"] {
+            std::os::unix::fs::symlink(".", dir.path().join("manifests").join(name)).expect("a link");
+        }
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let fifo = sub.join("x.yaml");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).expect("a fifo");
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "kept").expect("written");
+        std::os::unix::fs::symlink(&victim, sub.join("app.yaml.part")).expect("a link");
+        let folder = Folder::open(dir.path()).expect("read, and in time");
+        folder.create(&kind("", "ConfigMap"), &map("app"), How::Really).await.expect("made");
+        assert_eq!(fs::read_to_string(&victim).expect("a file"), "kept");
+        assert!(sub.join("app.yaml").symlink_metadata().expect("made").is_file());
     }
 
     #[tokio::test]

@@ -199,7 +199,7 @@ fn sources_that_are_wrong() {
     source("{command: {argv: [''], file: y}}", "the program has no name");
     source("{command: {argv: [x, \"\\0\"], file: y}}", "a word has no NUL");
     source("{command: {argv: [x], file: a/b}}", "\"a/b\" is not the name of a file, without a folder");
-    source("{command: {argv: [x], file: ..}}", "write a name such as app.sql");
+    source("{command: {argv: [x], file: ..}}", "write a plain name of at most 255 bytes, such as app.sql");
     source("{command: {argv: [x], file: y, timeout: 5}}", "a time, such as 90s");
     source("{command: {argv: [x], file: y, timeout: 0s}}", "a time of zero means nothing here");
     source("{command: {argv: [x], file: y, timeout: soon}}", "write a number and s, m, h, d, w, mo or y");

@@ -6,4 +6,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tests/lanes/lib.sh
 
 [[ ${1:-} != install ]] || exit 0
-run_tests cargo test --locked
+run_tests cargo test --locked --no-fail-fast

@@ -125,10 +125,17 @@ pub(super) fn write(file: &Path, object: &Value) -> Result<(), ClusterError> {
         let folder = file.parent().unwrap_or(file);
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let part = file.with_extension("yaml.part");
-        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        fs::rename(&part, file)
+        // What a killed run left; and what somebody laid there is not written through.
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        let put = out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).and_then(|()| fs::rename(&part, file));
+        if put.is_err() {
+            let _ = fs::remove_file(&part);
+        }
+        put
     };
     put().map_err(|error| failed("cannot write", file)(error.into()))
 }

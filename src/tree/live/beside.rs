@@ -22,7 +22,7 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Looks beside `name` for those that `there` says may be there, in the order of [`ENDINGS`]. `None` if there is nothing.
+    /// Looks beside `name` for those that `there` says may be there, in the order of `ENDINGS`. `None` if there is nothing.
     pub(crate) fn look(directory: impl AsFd, name: &[u8], there: [bool; 3]) -> Option<Self> {
         let [wal, journal, shm] = [0, 1, 2].map(|at| {
             let (may, ending) = there.get(at).copied().zip(ENDINGS.get(at))?;
@@ -34,7 +34,7 @@ impl Beside {
     }
 }
 
-/// The name of the database that a name of [`ENDINGS`] would belong to.
+/// The name of the database that a name of `ENDINGS` would belong to.
 #[must_use]
 pub fn base(path: &[u8]) -> Option<&[u8]> {
     ENDINGS.iter().find_map(|ending| path.strip_suffix(*ending))

@@ -1,11 +1,11 @@
 //! Databases that are in use while they are backed up.
 //!
-//! A SQLite database is known by its header and copied through SQLite's own backup interface into [`scratch`]; the copy takes the place of the file in the
-//! snapshot, and the journals beside it are left out. Where SQLite cannot read along, its files are copied while they stand still ([`still`]). Where that
+//! A SQLite database is known by its header and copied through SQLite's own backup interface into `scratch`; the copy takes the place of the file in the
+//! snapshot, and the journals beside it are left out. Where SQLite cannot read along, its files are copied while they stand still (`still`). Where that
 //! fails too, the file is stored as it was found, with what stands beside it, and that is a problem. docs/live-databases.md.
 //!
 //! Closing any descriptor of a file takes away all locks that the process has on it (POSIX). So a database is looked at and closed before SQLite opens it,
-//! and nobody else here opens it meanwhile ([`Live::alone`]).
+//! and nobody else here opens it meanwhile (`Live::alone`).
 
 pub(crate) mod beside;
 mod header;

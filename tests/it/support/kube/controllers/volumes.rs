@@ -1,6 +1,7 @@
 //! Volumes: their phase, their folders, their protection while in use, and what becomes of them when their claim is gone.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -20,9 +21,13 @@ pub(crate) fn step(state: &mut State) {
             state.edit(&claim, |object| drop_finalizer(object, CLAIM_PROTECTION));
         }
         let cloned = has_finalizer(&claim, CLONING) && !being_cloned(state, &claim);
-        // The provisioner looks again now and then, and when the claim changes.
-        let since = format!("cloned {}", claim["metadata"]["uid"]);
-        if cloned && (is_dying(&claim) || state.waited(since, state.pace.cloned)) {
+        // The provisioner looks again now and then, and soon when the claim changes; whoever deletes it still sees the finalizer in the answer.
+        let uid = text(&claim["metadata"]["uid"]).to_owned();
+        let soon = state.pace.cloned.min(Duration::from_millis(500));
+        if cloned
+            && ((is_dying(&claim) && state.waited(format!("cloned and dying {uid}"), soon))
+                || state.waited(format!("cloned {uid}"), state.pace.cloned))
+        {
             state.change("csi-provisioner", &claim, "", |object| drop_finalizer(object, CLONING));
         }
     }
