@@ -25,3 +25,4 @@ pub mod stats;
 pub mod store;
 pub mod tree;
 pub mod verified;
+pub mod volumes;

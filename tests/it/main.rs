@@ -32,3 +32,4 @@ mod rescue;
 mod store;
 mod support;
 mod tree;
+mod volumes;
