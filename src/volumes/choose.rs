@@ -76,7 +76,7 @@ pub enum Way {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Copy {
-    /// Its StorageClass.
+    /// Its `StorageClass`.
     pub storage_class: String,
     /// Its least size in bytes.
     pub bytes: u64,
@@ -140,9 +140,8 @@ impl<'a> Choosing<'a> {
         if let Some(yes) = self.left_out()? {
             return Ok(yes);
         }
-        let volume = match self.data()? {
-            Some(volume) => volume,
-            None => return Ok(plain(Way::Empty, "it never had a volume: there is no data")),
+        let Some(volume) = self.data()? else {
+            return Ok(plain(Way::Empty, "it never had a volume: there is no data"));
         };
         self.database()?;
         match self.mode()? {

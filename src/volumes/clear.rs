@@ -3,7 +3,7 @@
 //! ```text
 //! the copy: claim, then its volume ─ theirs: contents to Delete, VolumeSnapshot, contents ─ ours: the same ─ journal
 //! ```
-//! The copy first: some storages keep a snapshot as long as a volume depends on it. A content is set to Delete before its VolumeSnapshot goes, or
+//! The copy first: some storages keep a snapshot as long as a volume depends on it. A content is set to Delete before its `VolumeSnapshot` goes, or
 //! the storage's snapshot would stay; a snapshot that two contents name is deleted twice, which CSI drivers have to take (`DeleteSnapshot` is idempotent).
 //! The journal last: while it knows the name, another run can do the same again. Every step is "see that it is so".
 
@@ -86,7 +86,7 @@ impl Clearing<'_> {
         Ok(())
     }
 
-    /// A VolumeSnapshot and the contents that are for it, with the storage's snapshot.
+    /// A `VolumeSnapshot` and the contents that are for it, with the storage's snapshot.
     async fn pair(&self, namespace: &str, name: &str) -> Result<(), VolumesError> {
         for content in self.contents(namespace, name).await? {
             self.free(&content).await?;

@@ -79,7 +79,7 @@ pub struct Owner {
     pub name: String,
 }
 
-/// A PersistentVolumeClaim.
+/// A `PersistentVolumeClaim`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Claim {
@@ -101,9 +101,9 @@ pub struct Claim {
     pub dying: bool,
     /// What became of it.
     pub phase: Phase,
-    /// The PersistentVolume that it names.
+    /// The `PersistentVolume` that it names.
     pub volume: Option<String>,
-    /// Its StorageClass.
+    /// Its `StorageClass`.
     pub storage_class: Option<String>,
     /// How it may be mounted.
     pub access: BTreeSet<AccessMode>,
@@ -115,7 +115,7 @@ pub struct Claim {
     pub filled_from: Option<String>,
 }
 
-/// Where the bytes of a PersistentVolume are.
+/// Where the bytes of a `PersistentVolume` are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
@@ -131,7 +131,7 @@ pub enum Source {
     Other(String),
 }
 
-/// A PersistentVolume.
+/// A `PersistentVolume`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
     /// Where its bytes are.
@@ -142,7 +142,7 @@ pub struct Volume {
     pub nodes: Option<Value>,
 }
 
-/// A StorageClass.
+/// A `StorageClass`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageClass {
     /// Who makes its volumes.
@@ -164,7 +164,7 @@ pub enum Snapshots {
     Classes(BTreeMap<String, SnapshotClass>),
 }
 
-/// A VolumeSnapshotClass.
+/// A `VolumeSnapshotClass`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotClass {
     /// Whose snapshots it is for.
@@ -190,6 +190,8 @@ pub struct Pod {
     pub claims: BTreeSet<String>,
     /// Those of them that are made for it and deleted with it.
     pub ephemeral: BTreeSet<String>,
+    /// Its `RuntimeClass`, such as one of Kata or gVisor: its file locks and shared memory may not be those that others on the node see.
+    pub runtime_class: Option<String>,
     /// The taints that it bears, as in its spec: what stands beside it has to bear them too.
     pub tolerations: Vec<Value>,
 }

@@ -1,6 +1,6 @@
 //! What is made for which claim, written down before it is made and struck out when it is gone.
 //!
-//! One ConfigMap in our namespace, a key for each. A key is written by a merge patch of its own, so that runs do not write over one another. It holds names
+//! One `ConfigMap` in our namespace, a key for each. A key is written by a merge patch of its own, so that runs do not write over one another. It holds names
 //! and storage handles, no secrets.
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::base::clock::Time;
 use crate::cluster::object::at;
 use crate::cluster::{Cluster, ClusterError, Created, How};
 
-/// The ConfigMap.
+/// The `ConfigMap`.
 pub const JOURNAL: &str = "homelab-dr-volumes";
 
 /// What is made for a claim.

@@ -1,4 +1,4 @@
-//! Which nodes a volume can be mounted on, by the node affinity of its PersistentVolume.
+//! Which nodes a volume can be mounted on, by the node affinity of its `PersistentVolume`.
 
 use serde_json::Value;
 

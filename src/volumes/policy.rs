@@ -41,7 +41,7 @@ pub struct Policy {
     pub cloning: BTreeSet<String>,
     /// Claims that are left out: `namespace/claim`, or `namespace/*`.
     pub exclude: Vec<String>,
-    /// Volumes of PostgreSQL clusters that CloudNativePG runs are captured like any other. A restored one needs a person.
+    /// Volumes of `PostgreSQL` clusters that `CloudNativePG` runs are captured like any other. A restored one needs a person.
     pub cloud_native_pg: bool,
 }
 

@@ -29,7 +29,7 @@ const OF_THE_MOMENT: [&str; 2] = [
 ];
 /// Says which node's sidecar looks after the content, where there is one on each.
 const MANAGED_BY_NODE: &str = "snapshot.storage.kubernetes.io/managed-by";
-/// What is told of a VolumeSnapshot in whose status nobody writes.
+/// What is told of a `VolumeSnapshot` in whose status nobody writes.
 const SILENCE: &str = "nothing acts on it: is the controller of external-snapshotter running? k3s comes without it";
 
 /// Takes the snapshot of a claim for which [`Way::Snapshot`] was chosen. After an error nothing is left of it.
@@ -43,7 +43,7 @@ pub async fn prepare(context: &Context<'_>, choice: &Choice) -> Result<Prepared,
     making.end(made).await
 }
 
-/// A VolumeSnapshot that is ready, and its content.
+/// A `VolumeSnapshot` that is ready, and its content.
 struct Pair {
     snapshot: Value,
     content: Value,
@@ -85,7 +85,7 @@ impl Making<'_> {
         Ok(pair)
     }
 
-    /// Waits until a VolumeSnapshot is ready. `content` is the one that it was made for; its own is known only then.
+    /// Waits until a `VolumeSnapshot` is ready. `content` is the one that it was made for; its own is known only then.
     async fn ready(
         &self,
         namespace: &str,
@@ -139,7 +139,7 @@ impl Making<'_> {
         Ok(held)
     }
 
-    /// A content of ours for the same snapshot of the storage, and a VolumeSnapshot of ours for it.
+    /// A content of ours for the same snapshot of the storage, and a `VolumeSnapshot` of ours for it.
     async fn adopt(&self, theirs: &Value, class: &str, copy: &Copy) -> Result<Pair, VolumesError> {
         let Taken { driver, handle, .. } = understand(theirs)?;
         let (namespace, name) = (&self.entry.home, &self.entry.name);
@@ -166,7 +166,7 @@ impl Making<'_> {
         self.ready(namespace, name, Some(name), self.context.limits.handed).await
     }
 
-    /// Deletes their VolumeSnapshot and content, now that ours is ready. Somebody (a policy, GitOps) may have set theirs back: then the storage's snapshot
+    /// Deletes their `VolumeSnapshot` and content, now that ours is ready. Somebody (a policy, `GitOps`) may have set theirs back: then the storage's snapshot
     /// goes with it, and what is made from ours would be nothing.
     async fn let_go(&self, theirs: &Pair) -> Result<(), VolumesError> {
         is_retained(&self.still_there(&theirs.content).await?)?;

@@ -145,7 +145,7 @@ impl Trace {
     }
 }
 
-/// A content, theirs or ours, by the VolumeSnapshot that it is for: theirs has no label yet in the beginning.
+/// A content, theirs or ours, by the `VolumeSnapshot` that it is for: theirs has no label yet in the beginning.
 fn of_content(content: &Value) -> Option<Trace> {
     let reference = |field| text(content, &["spec", "volumeSnapshotRef", field]);
     Trace::new(content, reference("namespace"), reference("name"))

@@ -56,6 +56,12 @@ impl<'a> Choosing<'a> {
         } else {
             "read while its application writes: the files are not of one moment".to_owned()
         });
+        if let Some(class) = &pod.runtime_class {
+            cautions.push(format!(
+                "pod {} has the runtime class {class}: locks of its databases may not be seen from outside",
+                pod.name
+            ));
+        }
         let is_directory = matches!(volume.source, Source::HostPath(_));
         if is_directory && volume.nodes.is_none() && nodes.len() > 1 {
             if !asked {

@@ -39,18 +39,19 @@ fn unfit(class: &SnapshotClass) -> Option<String> {
     })
 }
 
-impl<'a> Choosing<'a> {
-    fn driver(&self, volume: &'a Volume) -> Result<&'a str, No> {
-        const MEND: &str = "use a StorageClass whose CSI driver takes snapshots";
-        match &volume.source {
-            Source::Csi(driver) => Ok(driver),
-            Source::HostPath(_) | Source::Local(_) => no("it is a directory of a node, not a CSI volume", MEND),
-            Source::Nfs(_) => no("it is an NFS share, not a CSI volume", MEND),
-            Source::Other(kind) => no(format!("it is a volume of kind {kind}, not a CSI volume"), MEND),
-        }
+/// The driver of a volume that has one.
+fn driver_of(volume: &Volume) -> Result<&str, No> {
+    const MEND: &str = "use a StorageClass whose CSI driver takes snapshots";
+    match &volume.source {
+        Source::Csi(driver) => Ok(driver),
+        Source::HostPath(_) | Source::Local(_) => no("it is a directory of a node, not a CSI volume", MEND),
+        Source::Nfs(_) => no("it is an NFS share, not a CSI volume", MEND),
+        Source::Other(kind) => no(format!("it is a volume of kind {kind}, not a CSI volume"), MEND),
     }
+}
 
-    /// What the claim that is made from it is like: of the same StorageClass, or, if that is gone or never was, of any of the same driver.
+impl<'a> Choosing<'a> {
+    /// What the claim that is made from it is like: of the same `StorageClass`, or, if that is gone or never was, of any of the same driver.
     fn copy(&self, driver: &str) -> Result<Copy, No> {
         let own = self.claim.storage_class.as_deref().unwrap_or_default();
         let classes = &self.facts.storage_classes;
@@ -78,7 +79,7 @@ impl<'a> Choosing<'a> {
     }
 
     pub(super) fn snapshot(&self, volume: &'a Volume) -> Result<Yes, No> {
-        let driver = self.driver(volume)?;
+        let driver = driver_of(volume)?;
         let classes = match &self.facts.snapshots {
             Snapshots::Classes(classes) => classes,
             Snapshots::Missing => {
@@ -137,7 +138,7 @@ impl<'a> Choosing<'a> {
     }
 
     pub(super) fn cloned(&self, volume: &'a Volume) -> Result<Yes, No> {
-        let driver = self.driver(volume)?;
+        let driver = driver_of(volume)?;
         let is_known = CLONING.iter().any(|pattern| means(pattern, driver));
         if !is_known && !self.policy.cloning.contains(driver) {
             let why = format!("nobody knows whether {driver} can clone");

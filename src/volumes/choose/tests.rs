@@ -55,6 +55,7 @@ fn pod(name: &str, on: &str) -> Pod {
         running: !on.is_empty(),
         claims: ["data".to_owned()].into(),
         ephemeral: std::collections::BTreeSet::new(),
+        runtime_class: None,
         tolerations: Vec::new(),
     }
 }
@@ -69,6 +70,15 @@ fn volume(facts: &mut Facts) -> &mut Volume {
 
 fn space(facts: &mut Facts) -> &mut Namespace {
     facts.namespaces.get_mut("media").expect("one namespace")
+}
+
+fn node_a(facts: &mut Facts) -> &mut Node {
+    facts.nodes.get_mut("a").expect("node a")
+}
+
+/// The claim is made for its pod and goes with it.
+fn is_ephemeral(facts: &mut Facts) {
+    facts.pods.iter_mut().for_each(|pod| drop(pod.ephemeral.replace("data".into())));
 }
 
 /// The volume and its class are of another driver, which nobody knows.
@@ -285,15 +295,11 @@ fn what_is_left_out_is_left_out_by_the_nearest_wish() {
             &|f, _| claim(f).run = Some(super::super::RunId::new([1; 8])),
             "excluded by homelab-dr: run 0101010101010101",
         ),
-        (
-            "an ephemeral volume",
-            &|f, _| drop(f.pods.first_mut().map(|p| p.ephemeral.insert("data".into()))),
-            "excluded by pod web",
-        ),
+        ("an ephemeral volume", &|f, _| is_ephemeral(f), "excluded by pod web"),
         (
             "an ephemeral volume that is wanted",
             &|f, _| {
-                drop(f.pods.first_mut().map(|p| p.ephemeral.insert("data".into())));
+                is_ephemeral(f);
                 claim(f).wishes = wish("true");
             },
             "snapshot",
@@ -406,7 +412,6 @@ fn only_live(facts: &mut Facts) {
 
 #[test]
 fn a_live_mount_is_beside_the_pod_that_uses_the_volume() {
-    let asked = |f: &mut Facts| claim(f).wishes.mode = Some("live".into());
     check(&[
         ("it runs", &|f, _| only_live(f), "live a beside web"),
         (
@@ -445,7 +450,7 @@ fn a_live_mount_is_beside_the_pod_that_uses_the_volume() {
             "the node is not ready",
             &|f, _| {
                 only_live(f);
-                drop(f.nodes.get_mut("a").map(|node| node.ready = false));
+                node_a(f).ready = false;
             },
             "refused: no snapshot: no VolumeSnapshotClass is for csi.example.org; no clone: nobody knows whether csi.example.org can clone; no live mount: its node a is not ready",
         ),
@@ -453,10 +458,17 @@ fn a_live_mount_is_beside_the_pod_that_uses_the_volume() {
             "the node is cordoned",
             &|f, _| {
                 local_path(f);
-                drop(f.nodes.get_mut("a").map(|node| node.cordoned = true));
+                node_a(f).cordoned = true;
             },
             "refused: no snapshot: it is a directory of a node, not a CSI volume; no clone: it is a directory of a node, not a CSI volume; no live mount: its node a is cordoned",
         ),
+    ]);
+}
+
+#[test]
+fn what_is_doubtful_or_stops_the_application_is_done_only_if_it_is_asked_for() {
+    let asked = |f: &mut Facts| claim(f).wishes.mode = Some("live".into());
+    check(&[
         (
             "a block device in use",
             &|f, _| {
@@ -540,7 +552,7 @@ fn a_directory_of_a_node_is_read_on_that_node() {
             &|f, _| {
                 local_path(f);
                 f.pods.clear();
-                drop(f.nodes.get_mut("a").map(|node| node.ready = false));
+                node_a(f).ready = false;
             },
             "refused: no snapshot",
         ),
@@ -611,6 +623,9 @@ fn a_live_read_says_that_it_is_not_of_one_moment_and_a_snapshot_does_not() {
     let choice = chosen(&facts, &Policy::default());
     assert!(choice.cautions.iter().any(|caution| caution.contains("not of one moment")), "{choice:?}");
     assert!(choice.reason.starts_with("pod web uses it on node a; no snapshot: "), "{}", choice.reason);
+    facts.pods.iter_mut().for_each(|pod| pod.runtime_class = Some("gvisor".into()));
+    let choice = chosen(&facts, &Policy::default());
+    assert!(choice.cautions.iter().any(|caution| caution.contains("runtime class gvisor")), "{choice:?}");
     facts.pods.clear();
     assert_eq!(chosen(&facts, &Policy::default()).cautions, Vec::<String>::new(), "nobody writes");
 }

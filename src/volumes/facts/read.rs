@@ -111,7 +111,7 @@ fn access(mode: &Value) -> Option<AccessMode> {
     }
 }
 
-/// Fields of a PersistentVolume's spec that say nothing of where its bytes are.
+/// Fields of a `PersistentVolume`'s spec that say nothing of where its bytes are.
 const NO_SOURCES: [&str; 9] = [
     "accessModes",
     "capacity",
@@ -188,6 +188,7 @@ fn pod(object: &Value) -> Option<Pod> {
         running: phase == "Running" && !is_dying(object),
         claims,
         ephemeral,
+        runtime_class: some(text(object, &["spec", "runtimeClassName"])),
         tolerations: items(object, &["spec", "tolerations"]).to_vec(),
     })
 }

@@ -13,7 +13,7 @@ use homelab_dr::volumes::sweep::sweep;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::{Lab, OURS, later, prepare, run, told};
+use super::{Lab, OURS, later, prepare, run, sendable, told};
 
 /// What happens at the n-th request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,7 @@ async fn at_every_fourth(lab: &Lab, first: usize, mode: Mode, how: Break, fewest
             Some(Ok(())) => panic!("{what}: nobody noticed"),
             None => assert_eq!(how, Break::Killed),
         }
-        let swept = sweep(&lab.api, OURS, &BTreeSet::new(), later(), &lab.limits).await.unwrap();
+        let swept = sendable(sweep(&lab.api, OURS, &BTreeSet::new(), later(), &lab.limits)).await.unwrap();
         assert!(swept.left.is_empty(), "{what}: {swept:?}");
         lab.is_as_before(&before, &what).await;
     }

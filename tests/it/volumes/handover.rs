@@ -10,7 +10,7 @@ use homelab_dr::volumes::policy::Mode;
 use homelab_dr::volumes::{Context, VolumesError, clone, snapshot};
 use serde_json::{Value, json};
 
-use super::{CLAIMS, CONTENTS, Lab, OURS, SNAPSHOTS, VOLUMES, bound, pod, prepare, run, told};
+use super::{CLAIMS, CONTENTS, Lab, OURS, SNAPSHOTS, VOLUMES, bound, pod, prepare, run, sendable, told};
 use crate::support::kube::server::Options;
 
 async fn prepared_and_released(lab: &Lab, mode: Mode) {
@@ -43,7 +43,7 @@ async fn prepared_and_released(lab: &Lab, mode: Mode) {
         }
         _ => assert_eq!(prepared.namespace, "media"),
     }
-    prepared.release(&lab.api, &lab.limits).await.unwrap();
+    sendable(prepared.release(&lab.api, &lab.limits)).await.unwrap();
     lab.is_as_before(&before, "released").await;
 }
 

@@ -120,7 +120,7 @@ impl Lab {
 
     /// What is chosen for `media/data`, of one way only.
     async fn choice(&self, mode: Mode) -> Choice {
-        let facts = facts::read(&self.api).await.unwrap();
+        let facts = sendable(facts::read(&self.api)).await.unwrap();
         let choices = choose(&facts, &Policy { mode: Some(mode), ..Policy::default() });
         let choice = choices.into_iter().find(|choice| choice.claim == "data").expect("a choice for data");
         assert!(!matches!(choice.way, Way::Refused { .. }), "{choice:?}");
@@ -196,9 +196,14 @@ async fn prepare(
 ) -> Result<Prepared, VolumesError> {
     let context = Context { cluster, namespace: OURS, run, limits: &lab.limits, cancel };
     match choice.way {
-        Way::Snapshot { .. } => snapshot::prepare(&context, choice).await,
-        _ => clone::prepare(&context, choice).await,
+        Way::Snapshot { .. } => sendable(snapshot::prepare(&context, choice)).await,
+        _ => sendable(clone::prepare(&context, choice)).await,
     }
+}
+
+/// Whoever captures many volumes does it in tasks of their own.
+fn sendable<T>(future: impl Future<Output = T> + Send) -> impl Future<Output = T> + Send {
+    future
 }
 
 /// An error and its causes in one line.
