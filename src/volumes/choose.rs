@@ -51,7 +51,8 @@ pub enum Way {
     },
     /// By mounting the claim itself, for reading.
     Live {
-        /// The node that it has to happen on, by name; any that the volume can be mounted on if there is none.
+        /// The node that it has to happen on, by name (for an affinity to `metadata.name`, never for `nodeName`: the scheduler places the mover). Without
+        /// one it is any that the volume can be mounted on, which the scheduler knows from the volume.
         node: Option<String>,
         /// The pod that uses it, in the claim's namespace, if one does.
         beside: Option<String>,

@@ -113,10 +113,10 @@ impl Making<'_> {
             if let Some(content) = content.as_ref().filter(|content| is_ready && is_held(content)) {
                 return Ok(Pair { content: content.clone(), snapshot });
             }
-            if let Some(message) = failed.clone().filter(|_| waiting.is_final(true, limits.error)) {
-                return Err(VolumesError::Failed { object: object(), message });
-            } else if failed.is_none() {
-                waiting.is_final(false, limits.error);
+            if waiting.is_final(failed.is_some(), limits.error)
+                && let Some(message) = &failed
+            {
+                return Err(VolumesError::Failed { object: object(), message: message.clone() });
             }
             if waiting.again().await? == Time::Over {
                 let last = match failed {

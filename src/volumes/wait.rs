@@ -35,7 +35,7 @@ impl Default for Limits {
             handed: Duration::from_mins(5),
             bound: Duration::from_mins(30),
             gone: Duration::from_mins(5),
-            error: Duration::from_secs(45),
+            error: Duration::from_mins(2),
         }
     }
 }

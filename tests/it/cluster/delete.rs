@@ -19,11 +19,16 @@ fn maps() -> Kind {
     }
 }
 
-/// A server and the program's own way to it.
+/// The program's own way to a server, as its administrator.
 pub(crate) async fn api(server: &KubeServer) -> Api {
+    api_by(&server.kubeconfig()).await
+}
+
+/// The same by a kubeconfig.
+pub(crate) async fn api_by(kubeconfig: &str) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
-    std::fs::write(&path, server.kubeconfig()).unwrap();
+    std::fs::write(&path, kubeconfig).unwrap();
     Api::open(Some(&path), None).await.unwrap()
 }
 

@@ -1,12 +1,19 @@
 //! Facts as a server tells them, and the ways that follow.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use homelab_dr::base::cancel::Cancel;
 use homelab_dr::cluster::folder::Folder;
 use homelab_dr::volumes::choose::{Way, choose};
 use homelab_dr::volumes::facts::{self, Facts, Phase, Snapshots, Source};
-use homelab_dr::volumes::policy::Policy;
+use homelab_dr::volumes::policy::{Mode, Policy};
+use homelab_dr::volumes::sweep::sweep;
 use serde_json::json;
 
-use super::{CSI, Lab, bound, claim, pod};
+use super::{CSI, Lab, OURS, bound, claim, later, pod, prepare, run, told};
+use crate::cluster::capture::kubeconfig_of;
+use crate::cluster::delete::api_by;
 use crate::support::kube::faults::Failure;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,4 +101,31 @@ async fn an_empty_folder_has_no_claims() {
     let dir = tempfile::tempdir().unwrap();
     let facts = facts::read(&Folder::open(dir.path()).unwrap()).await.unwrap();
     assert!(facts.claims.is_empty() && choose(&facts, &Policy::default()).is_empty());
+}
+
+/// The role in docs/volume-ways.md is enough for every step, also where classes retain, for the last event of what fails, and for the sweep.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_in_the_documents_suffice() {
+    let mut lab = Lab::that_retains().await;
+    let text = include_str!("../../../docs/volume-ways.md");
+    let (_, role) = text.split_once("```yaml rights\n").expect("the block is marked");
+    let role = serde_saphyr::from_str(role.split_once("\n```").expect("closed").0).expect("a manifest");
+    lab.api = api_by(&kubeconfig_of(&lab.server, role).await).await;
+    let before = lab.inventory();
+    for (number, mode) in [(1, Mode::Snapshot), (2, Mode::Clone)] {
+        let choice = lab.choice(mode).await;
+        let made = prepare(&lab.api, &lab, &run(number), &choice, &Cancel::default()).await;
+        made.expect("prepared").release(&lab.api, &lab.limits).await.expect("released");
+        lab.is_as_before(&before, "released").await;
+        std::mem::forget(prepare(&lab.api, &lab, &run(number), &choice, &Cancel::default()).await.expect("prepared"));
+        let swept = sweep(&lab.api, OURS, &BTreeSet::new(), later(), &lab.limits).await.expect("swept");
+        assert_eq!((swept.removed.len(), swept.left.len()), (1, 0), "{swept:?}");
+        lab.is_as_before(&before, "swept").await;
+    }
+    lab.limits.taken = Duration::from_millis(200);
+    lab.server.faults(|faults| faults.hold_snapshots("*"));
+    let choice = lab.choice(Mode::Snapshot).await;
+    let error = prepare(&lab.api, &lab, &run(3), &choice, &Cancel::default()).await.expect_err("it takes too long");
+    assert!(told(&error).contains("CreatingSnapshot"), "the last event may be read: {}", told(&error));
+    lab.is_as_before(&before, "failed").await;
 }
