@@ -6,6 +6,7 @@
 //! The first way that works is taken; a way that somebody asked for is the only one tried. Every claim gets an answer: none is passed over in silence.
 
 mod live;
+pub mod policy;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Claim, Facts, Namespace, Phase, Volume};
 use super::labels::{BACKUP, MODE};
-use super::policy::{Mode, Policy};
+use policy::{Mode, Policy};
 
 /// What is decided for one claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

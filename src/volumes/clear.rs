@@ -10,7 +10,7 @@
 use serde_json::{Value, json};
 
 use super::journal::{self, Entry};
-use super::labels::{RunId, run_of, taken};
+use super::run::{RunId, run_of, taken};
 use super::wait::{Limits, gone, named, named_object};
 use super::{VolumesError, kinds};
 use crate::cluster::object::{name_of, namespace_of, text, uid_of};

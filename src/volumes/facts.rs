@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub use read::read;
 
-use super::labels::RunId;
+use super::run::RunId;
 
 /// Everything that choosing needs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

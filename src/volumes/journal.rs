@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::labels::{MANAGED_BY, RunId, US, parse_time};
+use super::labels::{MANAGED_BY, MANAGER};
+use super::run::{RunId, parse_time};
 use super::wait::named;
 use super::{VolumesError, kinds};
 use crate::base::clock::Time;
@@ -74,7 +75,7 @@ pub(super) async fn put(cluster: &dyn Cluster, namespace: &str, entry: &Entry) -
     }
     let mut object = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": JOURNAL, "namespace": namespace, "labels": {MANAGED_BY: US}},
+        "metadata": {"name": JOURNAL, "namespace": namespace, "labels": {MANAGED_BY: MANAGER}},
     });
     if let (Some(object), Some(data)) = (object.as_object_mut(), data.as_object()) {
         object.extend(data.clone());
@@ -107,9 +108,9 @@ fn understand(journal: &Value) -> (Vec<Entry>, Vec<String>) {
     for (key, text) in at(journal, &["data"]).as_object().into_iter().flatten() {
         let entry = text.as_str().and_then(|text| serde_json::from_str::<Entry>(text).ok());
         // The name decides what is deleted: one that is not of its run is not believed.
-        match entry.filter(|entry| {
-            entry.name == *key && super::labels::parse_name(key).is_some_and(|(run, _)| run == entry.run)
-        }) {
+        match entry
+            .filter(|entry| entry.name == *key && super::run::parse_name(key).is_some_and(|(run, _)| run == entry.run))
+        {
             Some(entry) => entries.push(entry),
             None => unreadable.push(key.clone()),
         }
@@ -121,7 +122,7 @@ fn understand(journal: &Value) -> (Vec<Entry>, Vec<String>) {
 mod tests {
     use super::*;
     use crate::cluster::folder::Folder;
-    use crate::volumes::labels::name_for;
+    use crate::volumes::run::name_for;
 
     fn entry(claim: &str) -> Entry {
         let run = RunId::new([7; 8]);

@@ -17,9 +17,9 @@ pub mod journal;
 mod kinds;
 pub mod labels;
 mod placement;
-pub mod policy;
 pub mod prepared;
 mod quantity;
+pub mod run;
 pub mod snapshot;
 pub mod sweep;
 mod wait;
@@ -28,8 +28,8 @@ use crate::base::cancel::Cancel;
 use crate::cluster::Cluster;
 
 pub use error::VolumesError;
-pub use labels::{Run, RunId};
 pub use prepared::Prepared;
+pub use run::{Run, RunId};
 pub use wait::Limits;
 
 /// Who makes something in the cluster, and where.

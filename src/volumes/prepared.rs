@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::clear::{Traces, clear};
 use super::journal::{self, Entry};
-use super::labels::{name_for, run_of};
+use super::labels::EXPIRES;
+use super::run::{name_for, run_of};
 use super::wait::{Time, Waiting, last_words, named, named_object};
 use super::{Context, Limits, VolumesError, kinds};
+use crate::base::clock::Time as Moment;
 use crate::cluster::error::told;
 use crate::cluster::object::{is_dying, text, uid_of};
 use crate::cluster::{Cluster, Created, How, Kind};
@@ -25,6 +27,16 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Moves on the time from which a sweep of others may take it for abandoned. Only for a run that takes longer than it said.
+    pub async fn renew(&self, cluster: &dyn Cluster, expires: Moment) -> Result<(), VolumesError> {
+        // Every sweep lists the claims, and of all that it sees of a name the latest end counts.
+        let patch = json!({"metadata": {"annotations": {EXPIRES: expires.to_string()}}});
+        let (kind, namespace) = (kinds::claims(), Some(self.namespace.as_str()));
+        let renewed = cluster.patch(&kind, namespace, &self.claim, &patch).await;
+        let fail = |error| VolumesError::cluster("change", named(&kind, namespace, &self.claim), error);
+        renewed.map(drop).map_err(fail)
+    }
+
     /// Removes the claim, its volume and the storage's snapshot, and sees them gone. Pods that mount the claim have to be gone already. What cannot be
     /// removed is left to the next sweep, and is an error.
     pub async fn release(self, cluster: &dyn Cluster, limits: &Limits) -> Result<(), VolumesError> {

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::choose::{Choice, Copy, Way};
 use super::journal::Taken;
-use super::labels::taken;
 use super::prepared::{Making, Prepared};
+use super::run::taken;
 use super::wait::{Time, Waiting, error_of, gone, last_words, named, named_object};
 use super::{Context, VolumesError, kinds, quantity};
 use crate::cluster::Kind;
@@ -240,7 +240,8 @@ fn inherit(metadata: &mut Value, theirs: &Value) {
 mod tests {
     use super::*;
     use crate::base::clock::Time as Moment;
-    use crate::volumes::labels::{EXPIRES, Run, RunId, run_of};
+    use crate::volumes::labels::EXPIRES;
+    use crate::volumes::run::{Run, RunId, run_of};
 
     #[test]
     fn ours_inherits_the_secrets_and_the_node_and_stays_ours() {

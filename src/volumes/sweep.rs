@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::clear::{Traces, clear};
 use super::journal::{self, Entry};
-use super::labels::{RunId, expires_of, parse_name, parse_time, run_of};
+use super::run::{RunId, expires_of, parse_name, parse_time, run_of};
 use super::wait::Limits;
 use super::{VolumesError, kinds};
 use crate::base::clock::Time;

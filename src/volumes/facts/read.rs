@@ -11,7 +11,8 @@ use super::{
 use crate::cluster::error::told;
 use crate::cluster::object::{annotation, at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::{Cluster, Kind};
-use crate::volumes::labels::{BACKUP, MODE, run_of};
+use crate::volumes::labels::{BACKUP, MODE};
+use crate::volumes::run::run_of;
 use crate::volumes::{VolumesError, kinds, quantity};
 
 const DEFAULT_SNAPSHOT_CLASS: &str = "snapshot.storage.kubernetes.io/is-default-class";

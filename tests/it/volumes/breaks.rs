@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use homelab_dr::base::cancel::Cancel;
 use homelab_dr::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind, Kinds, Page};
 use homelab_dr::volumes::VolumesError;
-use homelab_dr::volumes::policy::Mode;
+use homelab_dr::volumes::choose::policy::Mode;
 use homelab_dr::volumes::sweep::sweep;
 use serde_json::Value;
 use tokio::sync::Notify;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homelab_dr::base::cancel::Cancel;
+use homelab_dr::volumes::choose::policy::Mode;
 use homelab_dr::volumes::choose::{Choice, Way};
-use homelab_dr::volumes::labels::run_of;
-use homelab_dr::volumes::policy::Mode;
+use homelab_dr::volumes::run::run_of;
 use homelab_dr::volumes::{Context, VolumesError, clone, snapshot};
 use serde_json::{Value, json};
 
@@ -134,7 +134,7 @@ async fn a_hand_over_that_never_becomes_ready_has_a_limit_and_frees_the_storage(
     let mut lab = Lab::new().await;
     lab.limits.handed = Duration::from_millis(300);
     let choice = lab.choice(Mode::Snapshot).await;
-    let name = homelab_dr::volumes::labels::name_for(&run(1).id, "media", "data");
+    let name = homelab_dr::volumes::run::name_for(&run(1).id, "media", "data");
     lab.server.faults(|faults| faults.hold_snapshots(&format!("{OURS}/{name}")));
     let (error, text) = refused(&lab, &choice).await;
     assert!(matches!(&error, VolumesError::Late { object, .. } if object.contains(OURS)), "{text}");
@@ -195,7 +195,7 @@ async fn another_claim_of_that_name_is_not_captured() {
 async fn what_has_our_name_and_not_our_label_is_left_alone() {
     let lab = Lab::new().await;
     let choice = lab.choice(Mode::Snapshot).await;
-    let name = homelab_dr::volumes::labels::name_for(&run(1).id, "media", "data");
+    let name = homelab_dr::volumes::run::name_for(&run(1).id, "media", "data");
     lab.server.make(OURS, super::claim(&name, "csi-hostpath-sc"));
     bound(&lab.server, OURS, &name).await;
     let error = prepare(&lab.api, &lab, &run(1), &choice, &Cancel::default()).await.expect_err("the name is taken");

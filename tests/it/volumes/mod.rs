@@ -13,8 +13,8 @@ use homelab_dr::base::cancel::Cancel;
 use homelab_dr::base::clock::{Clock as _, SystemClock, Time};
 use homelab_dr::cluster::Cluster;
 use homelab_dr::cluster::api::Api;
+use homelab_dr::volumes::choose::policy::{Mode, Policy};
 use homelab_dr::volumes::choose::{Choice, Way, choose};
-use homelab_dr::volumes::policy::{Mode, Policy};
 use homelab_dr::volumes::{Context, Limits, Prepared, Run, RunId, VolumesError, clone, facts, snapshot};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use homelab_dr::base::cancel::Cancel;
 use homelab_dr::base::clock::{Clock as _, SystemClock};
-use homelab_dr::volumes::policy::Mode;
+use homelab_dr::volumes::choose::policy::Mode;
 use homelab_dr::volumes::sweep::sweep;
 use serde_json::json;
 
@@ -35,6 +35,28 @@ async fn what_is_alive_or_not_over_stays_and_what_is_over_goes() {
     }
 }
 
+/// A run that takes longer than it said moves its end on, and nobody takes it for dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_renewed_is_not_over() {
+    let lab = Lab::new().await;
+    let before = lab.inventory();
+    for (number, mode) in [(1, Mode::Snapshot), (2, Mode::Clone)] {
+        let choice = lab.choice(mode).await;
+        let prepared = prepare(&lab.api, &lab, &run(number), &choice, &Cancel::default()).await.unwrap();
+        prepared.renew(&lab.api, later().after(Duration::from_secs(3600))).await.unwrap();
+        let during = lab.inventory();
+        let swept = sweep(&lab.api, OURS, &BTreeSet::new(), later(), &lab.limits).await.unwrap();
+        assert_eq!((swept.removed.len(), swept.left.len()), (0, 0), "{swept:?}");
+        assert_eq!(lab.inventory(), during);
+        let end = later().after(Duration::from_secs(7200));
+        let swept = sweep(&lab.api, OURS, &BTreeSet::new(), end, &lab.limits).await.unwrap();
+        assert_eq!(swept.removed.len(), 1, "{swept:?}");
+        lab.is_as_before(&before, "swept").await;
+        // Somebody else was faster: there is nothing to do any more.
+        prepared.release(&lab.api, &lab.limits).await.unwrap();
+    }
+}
+
 /// Somebody deleted our namespace, and the journal with it. The content is found by its label, the volume by the name of its claim.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_journal_labels_and_names_are_enough() {
@@ -57,7 +79,7 @@ async fn without_the_journal_labels_and_names_are_enough() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_others_is_touched() {
     let lab = Lab::new().await;
-    let name = homelab_dr::volumes::labels::name_for(&run(9).id, "media", "data");
+    let name = homelab_dr::volumes::run::name_for(&run(9).id, "media", "data");
     let labels = json!({"app.kubernetes.io/managed-by": "homelab-dr", "homelab-dr.io/run": run(9).id.as_str()});
     let mut labelled = super::claim("labelled-but-not-named", "csi-hostpath-sc");
     labelled["metadata"]["labels"] = labels;

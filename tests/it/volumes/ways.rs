@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use homelab_dr::base::cancel::Cancel;
 use homelab_dr::cluster::folder::Folder;
+use homelab_dr::volumes::choose::policy::{Mode, Policy};
 use homelab_dr::volumes::choose::{Way, choose};
 use homelab_dr::volumes::facts::{self, Facts, Phase, Snapshots, Source};
-use homelab_dr::volumes::policy::{Mode, Policy};
 use homelab_dr::volumes::sweep::sweep;
 use serde_json::json;
 
@@ -115,7 +115,9 @@ async fn the_rights_in_the_documents_suffice() {
     for (number, mode) in [(1, Mode::Snapshot), (2, Mode::Clone)] {
         let choice = lab.choice(mode).await;
         let made = prepare(&lab.api, &lab, &run(number), &choice, &Cancel::default()).await;
-        made.expect("prepared").release(&lab.api, &lab.limits).await.expect("released");
+        let made = made.expect("prepared");
+        made.renew(&lab.api, later()).await.expect("renewed");
+        made.release(&lab.api, &lab.limits).await.expect("released");
         lab.is_as_before(&before, "released").await;
         std::mem::forget(prepare(&lab.api, &lab, &run(number), &choice, &Cancel::default()).await.expect("prepared"));
         let swept = sweep(&lab.api, OURS, &BTreeSet::new(), later(), &lab.limits).await.expect("swept");
