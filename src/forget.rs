@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::repo::snapshots::Chain;
-use crate::repo::{RepoError, Repository, layout, tombstone};
+use crate::repo::{RepoError, Repository, layout, tombstone, witness};
 use crate::retention::Decision;
 use crate::store::StoreError;
 
@@ -77,7 +77,7 @@ pub async fn acknowledge_lost(
 ) -> Result<Forgotten, RepoError> {
     let chain = Chain::load(repository).await?;
     let unreadable = |id: &ObjectId| chain.unreadable.iter().any(|(unreadable, _)| unreadable == id);
-    let gaps = chain.gaps();
+    let gaps = witness::gaps(repository, &chain).await?;
     let lost: Vec<ObjectId> = ids.iter().copied().filter(|id| unreadable(id) || gaps.contains(id)).collect();
     let mut outcome = Forgotten::default();
     if lost.is_empty() {

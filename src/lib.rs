@@ -14,6 +14,7 @@ pub mod crypto;
 pub mod demo;
 pub mod forget;
 pub mod format;
+pub mod gitops;
 pub mod keys;
 pub mod paper;
 pub mod prune;

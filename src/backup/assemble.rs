@@ -1,14 +1,15 @@
 //! The last stage: takes entries in order, waits for each one's content, builds the tree and counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::Receiver;
 
 use crate::backup::scan::Pending;
 use crate::backup::slot::Outcome;
-use crate::backup::unchanged::is_racy;
+use crate::backup::unchanged::{Known, is_racy};
 use crate::base::clock::Time;
 use crate::base::progress::Progress;
-use crate::format::entry::{Content, Entry, Identity, Kind, Piece, TreePath};
+use crate::format::entry::{Entry, Identity, Kind, Piece, TreePath};
+use crate::format::live::{How, Live};
 use crate::format::record::{Statistics, TreeRoot};
 use crate::repo::RepoError;
 use crate::repo::tree_write::TreeBuilder;
@@ -18,6 +19,8 @@ use crate::tree::problem::{Problem, Severity};
 
 /// Problems that are kept word for word; all are counted.
 const PROBLEMS_KEPT_MAX: usize = 10_000;
+/// Databases that are named in the report; each has its way in the tree.
+const DATABASES_KEPT_MAX: usize = 10_000;
 
 /// What came of it.
 pub struct Assembled {
@@ -27,6 +30,8 @@ pub struct Assembled {
     pub statistics: Statistics,
     /// Problems and notes, at most `PROBLEMS_KEPT_MAX`.
     pub problems: Vec<Problem>,
+    /// Databases of a source in use, and how they were taken; at most `DATABASES_KEPT_MAX`.
+    pub databases: Vec<(TreePath, How)>,
 }
 
 /// Counts problems and keeps some of them.
@@ -38,6 +43,10 @@ pub struct Tally {
     pub problems: Vec<Problem>,
     /// Files that could not be read by this name, and the name by which they were read instead.
     lost: HashMap<TreePath, Option<TreePath>>,
+    /// Databases that were captured: what stands beside them is left out.
+    captured: HashSet<TreePath>,
+    /// Databases, and how they were taken.
+    databases: Vec<(TreePath, How)>,
 }
 
 impl Tally {
@@ -60,6 +69,14 @@ impl Tally {
             }
             Kind::Directory => self.statistics.directories += 1,
             _ => self.statistics.others += 1,
+        }
+        if let Some(live) = &entry.live {
+            if live.how.is_capture() {
+                self.captured.insert(entry.path.clone());
+            }
+            if self.databases.len() < DATABASES_KEPT_MAX {
+                self.databases.push((entry.path.clone(), live.how));
+            }
         }
     }
 }
@@ -86,8 +103,13 @@ pub fn assemble(
                     tally.problem(problem);
                     None
                 }
-                Pending::Ready(found, content) => match first_name(&mut tally, found) {
-                    Name::Other(found) => Some(ready(found, content, scan_began)),
+                Pending::Beside(_, database) if tally.captured.contains(&database) => None,
+                Pending::Beside(found, _) => {
+                    let outcome = read_now(&mut lane, &found)?;
+                    read(writer, &mut lane, &mut tally, found, outcome, scan_began)?
+                }
+                Pending::Ready(found, known) => match first_name(&mut tally, found) {
+                    Name::Other(found) => Some(ready(found, known, scan_began)),
                     Name::First(found, target) => {
                         let outcome = read_now(&mut lane, &found)?;
                         let path = found.path.clone();
@@ -110,7 +132,7 @@ pub fn assemble(
         progress.bytes_stored.store(writer.stored_bytes(), std::sync::atomic::Ordering::Relaxed);
     }
     let root = tree.finish(writer, &mut lane)?;
-    Ok(Assembled { root, statistics: tally.statistics, problems: tally.problems })
+    Ok(Assembled { root, statistics: tally.statistics, problems: tally.problems, databases: tally.databases })
 }
 
 /// The entry of what was read.
@@ -136,12 +158,21 @@ fn read(
     tally.statistics.bytes_read += data.map(Piece::length).sum::<u64>();
     let content = TreeBuilder::content(writer, lane, read.pieces)?;
     let racy = read.changed.is_some() || is_racy(read.mtime, scan_began);
-    for note in [read.changed, read.key.map(|key| *key)].into_iter().flatten() {
+    // What was not captured is in use: that it changed as well is no second problem.
+    let changed = read.changed.filter(|_| read.trouble.is_none());
+    for note in changed.into_iter().chain([read.key, read.trouble].into_iter().flatten().map(|note| *note)) {
         tally.problem(note);
     }
     let mut entry = found.into_entry(read.size, content);
     entry.mtime = read.mtime;
+    // Whoever does not know of captures must not take the copy for the file.
+    let racy = racy || read.live.is_some();
     entry.identity = Some(Identity { racy, ..read.identity });
+    entry.live = read.live.map(|live| {
+        let times = [Some(read.mtime), live.wal.map(|wal| wal.mtime), live.journal.map(|journal| journal.mtime)];
+        let racy = times.into_iter().flatten().any(|time| is_racy(time, scan_began));
+        Box::new(Live { racy, ..*live })
+    });
     Ok(Some(entry))
 }
 
@@ -171,13 +202,16 @@ fn first_name(tally: &mut Tally, mut found: Found) -> Name {
 }
 
 /// The entry of what was not read.
-fn ready(found: Found, content: Content, scan_began: Time) -> Entry {
-    let size = found.size;
+fn ready(found: Found, known: Known, scan_began: Time) -> Entry {
     let is_file = found.kind == FoundKind::File;
-    let mut entry = found.into_entry(size, content);
+    let mut entry = found.into_entry(known.size, known.content);
+    entry.live = known.live.or(entry.live);
     entry.identity = match entry.identity {
         // Only files are recognised as unchanged.
-        Some(identity) if is_file => Some(Identity { racy: is_racy(entry.mtime, scan_began), ..identity }),
+        Some(identity) if is_file => {
+            let racy = is_racy(entry.mtime, scan_began) || entry.live.is_some();
+            Some(Identity { racy, ..identity })
+        }
         _ => None,
     };
     entry

@@ -1,4 +1,8 @@
 //! Backing up the objects of a cluster: manifests, stored as they come, put into the tree in order at the end.
+//!
+//! The blob of an object begins with a random salt that no piece shows: whoever has the writer key can test guesses of chunks against their ids, and a
+//! secret may be guessable (docs/decisions/0015). So equal text is no equal blob, and an object that did not change is known by its uid and version instead:
+//! what the snapshot before has of it is taken, and nothing is sealed. As with files, a thirtieth is stored anew every day.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +12,17 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::spawn_blocking;
 
 use crate::backup::assemble::Assembled;
+use crate::backup::unchanged::Slots;
 use crate::backup::{
     BackupError, BackupOptions, BackupReport, Begun, Context, finish, give_up, join, previous_snapshot,
 };
 use crate::base::progress::Progress;
 use crate::chunker::CHUNK_BYTES_MAX;
 use crate::cluster::Cluster;
-use crate::cluster::capture::{CaptureError, Captured, Item, capture};
+use crate::cluster::capture::{ABOUT, CaptureError, Captured, Item, capture};
 use crate::cluster::choice::Choice;
-use crate::format::entry::{Content, Entry, FileTime, Kind, Piece, TreePath};
+use crate::crypto::secret::random;
+use crate::format::entry::{Content, Entry, FileTime, Kind, OBJECT_VERSION, Piece, TreePath, Xattr};
 use crate::format::record::{Statistics, TreeRoot};
 use crate::repo::RepoError;
 use crate::repo::Repository;
@@ -26,39 +32,108 @@ use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::tree_read::TreeReader;
 use crate::repo::tree_write::TreeBuilder;
-use crate::repo::write::Writer;
+use crate::repo::write::{Lane, Writer};
 use crate::tree::problem::{Cause, Problem};
 
 /// Manifests between the cluster and the repository; the largest have a few MiB.
 const ITEMS_MAX: usize = 16;
+
+/// Random bytes before the text of an object.
+const SALT_BYTES: usize = 32;
+const SALT_BYTES_U32: u32 = 32;
 
 /// A manifest that is stored.
 struct Stored {
     created: i64,
     size: u64,
     content: Content,
+    version: Option<String>,
+}
+
+/// What is stored already: of the snapshot before, and of a list that was begun anew.
+#[derive(Default)]
+struct Before {
+    manifests: BTreeMap<TreePath, (String, u64, Content)>,
+    /// Days whose share is stored anew.
+    due: Option<Slots>,
+}
+
+impl Before {
+    /// The content of an object that is as it was, if all of it is still there.
+    fn content_of(
+        &self,
+        writer: &Writer,
+        repository: &Repository,
+        path: &TreePath,
+        version: &str,
+        size: u64,
+    ) -> Option<Content> {
+        let (before, size_before, content) = self.manifests.get(path)?;
+        let is_due = self.due.is_some_and(|slots| slots.is_due(repository.hasher.boundary(path.as_bytes())));
+        if before != version || *size_before != size || is_due {
+            return None;
+        }
+        let Content::Inline(pieces) = content else { return None };
+        let is_there = |piece: &Piece| match piece {
+            Piece::Data { blob, skip, .. } => *skip == SALT_BYTES_U32 && writer.relies_on(blob),
+            Piece::Hole { .. } => false,
+        };
+        pieces.iter().all(is_there).then(|| content.clone())
+    }
+}
+
+/// Stores a text, each of its blobs behind a salt of its own; or without one, for what is no object.
+fn add(writer: &Writer, lane: &mut Lane, text: &str, is_salted: bool) -> Result<Content, RepoError> {
+    let mut pieces = Vec::new();
+    let mut blob = Vec::new();
+    for part in text.as_bytes().chunks(CHUNK_BYTES_MAX - SALT_BYTES) {
+        blob.clear();
+        if is_salted {
+            blob.extend_from_slice(&random::<SALT_BYTES>()?);
+        }
+        blob.extend_from_slice(part);
+        let skip = if is_salted { SALT_BYTES_U32 } else { 0 };
+        let blob = writer.add_data(lane, &blob)?;
+        pieces.push(Piece::Data { blob, skip, length: u32::try_from(part.len()).unwrap_or(u32::MAX) });
+    }
+    TreeBuilder::content(writer, lane, pieces)
 }
 
 /// Stores what comes and makes the tree of it.
-fn store(writer: &Writer, mut items: Receiver<Item>, progress: &Progress) -> Result<(TreeRoot, Statistics), RepoError> {
+fn store(
+    writer: &Writer,
+    repository: &Repository,
+    mut before: Before,
+    mut items: Receiver<Item>,
+    progress: &Progress,
+) -> Result<(TreeRoot, Statistics), RepoError> {
     let mut lane = writer.lane()?;
     let mut stored: BTreeMap<TreePath, Stored> = BTreeMap::new();
     let mut statistics = Statistics::default();
     while let Some(item) = items.blocking_recv() {
         match item {
-            Item::Again(folder) => stored.retain(|path, _| !path.is_within(&folder)),
-            Item::Document { path, text, created } => {
-                let mut pieces = Vec::new();
-                for part in text.as_bytes().chunks(CHUNK_BYTES_MAX) {
-                    let blob = writer.add_data(&mut lane, part)?;
-                    pieces.push(Piece::Data { blob, skip: 0, length: u32::try_from(part.len()).unwrap_or(u32::MAX) });
+            Item::Again(folder) => {
+                // What was stored for the first part is not stored once more.
+                for (path, old) in stored.extract_if(.., |path, _| path.is_within(&folder)) {
+                    if let Some(version) = old.version {
+                        before.manifests.insert(path, (version, old.size, old.content));
+                    }
                 }
-                let content = TreeBuilder::content(writer, &mut lane, pieces)?;
-                stored.insert(path, Stored { created, size: text.len() as u64, content });
-                statistics.files_read += 1;
-                statistics.bytes_read += text.len() as u64;
+            }
+            Item::Document { path, text, created, version } => {
+                let size = text.len() as u64;
+                let known = version.as_ref();
+                let known = known.and_then(|version| before.content_of(writer, repository, &path, version, size));
+                let content = if let Some(content) = known {
+                    content
+                } else {
+                    statistics.files_read += 1;
+                    statistics.bytes_read += size;
+                    add(writer, &mut lane, &text, path.as_bytes() != ABOUT.as_bytes())?
+                };
+                stored.insert(path, Stored { created, size, content, version });
                 progress.add_file(0);
-                progress.add_bytes(text.len() as u64);
+                progress.add_bytes(size);
                 progress.bytes_stored.store(writer.stored_bytes(), Ordering::Relaxed);
             }
         }
@@ -67,7 +142,7 @@ fn store(writer: &Writer, mut items: Receiver<Item>, progress: &Progress) -> Res
     let time_of = |folder: &TreePath| newest.get(folder).copied().unwrap_or_default();
     let mut tree = TreeBuilder::default();
     let mut inside = TreePath::root();
-    for (path, Stored { created, size, content }) in stored {
+    for (path, Stored { created, size, content, version }) in stored {
         for folder in new_folders(&path, &inside) {
             statistics.directories += 1;
             tree.add(writer, &mut lane, &entry(folder.clone(), Kind::Directory, time_of(&folder)))?;
@@ -77,7 +152,12 @@ fn store(writer: &Writer, mut items: Receiver<Item>, progress: &Progress) -> Res
         let created = if created == 0 { time_of(&inside) } else { created };
         statistics.files += 1;
         statistics.bytes += size;
-        tree.add(writer, &mut lane, &entry(path, Kind::File { size, content }, created))?;
+        let mut file = entry(path, Kind::File { size, content }, created);
+        if let Some(version) = version {
+            let (name, value) = (OBJECT_VERSION.to_vec().into(), version.into_bytes().into());
+            file.xattrs.push(Xattr { name, value });
+        }
+        tree.add(writer, &mut lane, &file)?;
     }
     Ok((tree.finish(writer, &mut lane)?, statistics))
 }
@@ -95,11 +175,20 @@ fn newest_below(stored: &BTreeMap<TreePath, Stored>) -> BTreeMap<TreePath, i64> 
 }
 
 /// Reads the tree of an earlier snapshot: what of it opens is built upon. What does not is noted in the index, and stored again.
-async fn open_tree(repository: &Arc<Repository>, index: &Arc<Index>, root: TreeRoot) {
+async fn open_tree(repository: &Arc<Repository>, index: &Arc<Index>, root: TreeRoot) -> Before {
+    let mut before = Before::default();
     let reader = Arc::new(Reader::new(repository.clone(), index.clone()));
-    if let Ok(mut tree) = TreeReader::open(reader, root, TreePath::root()) {
-        while let Ok(Some(_)) = tree.next().await {}
+    let Ok(mut tree) = TreeReader::open(reader, root, TreePath::root()) else { return before };
+    while let Ok(Some(entries)) = tree.next().await {
+        for entry in entries {
+            let version = entry.xattrs.iter().find(|xattr| *xattr.name == *OBJECT_VERSION);
+            let version = version.and_then(|xattr| String::from_utf8(xattr.value.to_vec()).ok());
+            if let (Some(version), Kind::File { size, content }) = (version, entry.kind) {
+                before.manifests.insert(entry.path, (version, size, content));
+            }
+        }
     }
+    before
 }
 
 /// The directories above `path` that are not above or at `inside`, from the top down.
@@ -122,6 +211,7 @@ fn entry(path: TreePath, kind: Kind, seconds: i64) -> Entry {
         mtime: FileTime { seconds, nanos: 0 },
         xattrs: Vec::new(),
         identity: None,
+        live: None,
     }
 }
 
@@ -139,16 +229,18 @@ pub async fn run_cluster(
     let index = commit::prepare(&repository).await?;
     let (previous, before) = previous_snapshot(&repository, options).await?;
     progress.begin("opening", "");
+    let mut earlier = Before::default();
     if let Some(previous) = previous {
-        open_tree(&repository, &index, previous.record.root).await;
+        earlier = open_tree(&repository, &index, previous.record.root).await;
+        earlier.due = Some(if options.reread { Slots::ALL } else { Slots::between(previous.record.started, started) });
     }
     progress.begin("backing up", "object");
-    let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
+    let writer = Arc::new(Writer::begin(repository.clone(), index.clone(), clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let (items, taken) = mpsc::channel(ITEMS_MAX);
     let stored = {
-        let (writer, progress) = (writer.clone(), progress.clone());
-        spawn_blocking(move || store(&writer, taken, &progress))
+        let (writer, progress, repository) = (writer.clone(), progress.clone(), repository.clone());
+        spawn_blocking(move || store(&writer, &repository, earlier, taken, &progress))
     };
     let captured = capture(cluster, &version, choice, &items, &cancel).await;
     drop(items);
@@ -172,7 +264,8 @@ pub async fn run_cluster(
         .collect();
     statistics.problems = problems.len() as u64;
     let begun = Begun { started, index, before, checkpoints };
-    let report = finish(context, options, begun, writer, Assembled { root, statistics, problems }, None).await?;
+    let assembled = Assembled { root, statistics, problems, databases: Vec::new() };
+    let report = finish(context, options, begun, writer, assembled, None).await?;
     Ok((report, captured))
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid};
 
 use crate::backup::stdin::run_stdin;
 use crate::backup::{BackupError, BackupOptions, BackupReport, Context};
@@ -135,17 +135,27 @@ pub async fn run_command(
     source: &CommandSource,
     name: &TreePath,
 ) -> Result<BackupReport, BackupError> {
-    let program = source.argv.first().cloned().unwrap_or_default();
+    let program = || source.argv.first().cloned().unwrap_or_default();
     let shared = Arc::new(Shared::default());
-    let output = Output::start(&source.argv, shared.clone())
-        .map_err(|source| CommandError::Start { program: program.clone(), source })?;
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    // Not before the repository is ready: until then a database would hold a transaction open for nothing, and the time would run.
+    let start = || {
+        let output = Output::start(&source.argv, shared.clone())
+            .map_err(|source| CommandError::Start { program: program(), source })?;
+        let _ = begun.send(());
+        Ok(output)
+    };
     let stop = async {
+        // Never told that it began: it never will.
+        if begins.await.is_err() {
+            std::future::pending::<()>().await;
+        }
         tokio::select! {
             () = tokio::time::sleep(source.timeout) => Stop::TimedOut,
             () = context.cancel.cancelled() => Stop::Cancelled,
         }
     };
-    let run = run_stdin(context, options, name, output);
+    let run = run_stdin(context, options, name, start);
     tokio::pin!(run);
     let result = tokio::select! {
         result = &mut run => result,
@@ -156,7 +166,7 @@ pub async fn run_command(
     };
     match (result, lock(&shared.ending).take()) {
         // The pipe broke because of how the program ended: that is the cause to tell.
-        (Err(BackupError::Stdin { .. }), Some((ending, said))) => Err(cause(program, ending, &said, source.timeout)),
+        (Err(BackupError::Stdin { .. }), Some((ending, said))) => Err(cause(program(), ending, &said, source.timeout)),
         (result, _) => result,
     }
 }
@@ -184,6 +194,8 @@ struct Output {
     /// Bytes of standard error so far.
     heard: u64,
     bytes: u64,
+    /// Its number names nothing of ours any more.
+    reaped: bool,
     shared: Arc<Shared>,
 }
 
@@ -200,7 +212,7 @@ impl Output {
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take();
-        Ok(Self { child, stdout, stderr, said: Vec::new(), heard: 0, bytes: 0, shared })
+        Ok(Self { child, stdout, stderr, said: Vec::new(), heard: 0, bytes: 0, reaped: false, shared })
     }
 
     /// Waits a tick for output; takes what comes on standard error meanwhile. Whether standard output can be read without waiting.
@@ -242,7 +254,9 @@ impl Output {
     }
 
     fn signal(&self, signal: Signal) {
-        // The program is not reaped as long as `child` has not told how it ended, so the number is still its own.
+        if self.reaped {
+            return;
+        }
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, signal);
         }
@@ -253,11 +267,20 @@ impl Output {
         io::Error::other("the program did not end well")
     }
 
-    /// Ends the program, politely first.
+    /// How the program ended, if it has. It is left unreaped, so that its number goes on to name the group of what it started.
+    fn look(&self) -> io::Result<Option<WaitIdStatus>> {
+        let program = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let program = program.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(program), options)?)
+    }
+
+    /// Ends the program and what it started, politely first.
     fn stop(&mut self, stop: Stop) -> io::Error {
         self.signal(Signal::TERM);
         for _ in 0..TICKS_POLITE {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            // Whoever of them still runs still holds standard error, as a rule.
+            if self.stderr.is_none() && !matches!(self.look(), Ok(None)) {
                 break;
             }
             if self.stderr.is_none() {
@@ -266,11 +289,15 @@ impl Output {
                 break;
             }
         }
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal(Signal::KILL);
-            let _ = self.child.wait();
-        }
+        self.kill();
         self.fails(Ending::Stopped(stop))
+    }
+
+    /// Ends whatever of the group still runs.
+    fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+        self.reaped = true;
     }
 
     /// The program has ended: takes what is left of its standard error.
@@ -286,13 +313,13 @@ impl Output {
 
     /// After the end of standard output: how did the program end?
     fn ended(&mut self) -> io::Result<()> {
-        let status = loop {
+        let seen = loop {
             let stop = *lock(&self.shared.stop);
             if let Some(stop) = stop {
                 return Err(self.stop(stop));
             }
-            if let Some(status) = self.child.try_wait()? {
-                break status;
+            if let Some(seen) = self.look()? {
+                break seen;
             }
             if self.stderr.is_none() {
                 std::thread::sleep(Duration::from_millis(10));
@@ -301,6 +328,12 @@ impl Output {
             }
         };
         self.last_words()?;
+        // After a good end what it started may go on: a connection that ssh keeps for others, for one.
+        if seen.exit_status() != Some(0) {
+            self.signal(Signal::KILL);
+        }
+        let status = self.child.wait()?;
+        self.reaped = true;
         if !status.success() {
             return Err(self.fails(Ending::Ended(status)));
         }
@@ -334,9 +367,8 @@ impl io::Read for Output {
 impl Drop for Output {
     /// Whatever happened, nothing is left running: not read any more, the program could only wait.
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal(Signal::KILL);
-            let _ = self.child.wait();
+        if !self.reaped {
+            self.stop(Stop::Cancelled);
         }
     }
 }

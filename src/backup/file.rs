@@ -9,6 +9,7 @@ use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
 use crate::chunker::{self, CHUNK_BYTES_MAX, Chunker, Cut};
 use crate::format::entry::{FileTime, Identity, Piece};
+use crate::format::live::Live;
 use crate::repo::RepoError;
 use crate::repo::write::{Lane, Writer};
 use crate::tree::problem::Problem;
@@ -101,7 +102,6 @@ pub struct Storing<'a> {
 }
 
 /// Metadata of an opened file.
-#[derive(Clone, Copy)]
 pub struct Opened {
     /// Its size, or a guess; decides how it is cut.
     pub size: u64,
@@ -109,6 +109,18 @@ pub struct Opened {
     pub mtime: FileTime,
     /// Its identity.
     pub identity: Identity,
+    /// How it was taken, if it is a database of a source in use.
+    pub live: Option<Box<Live>>,
+    /// Why that could not be captured.
+    pub trouble: Option<Box<Problem>>,
+}
+
+impl Opened {
+    /// Of a file that is nothing special.
+    #[must_use]
+    pub const fn plain(size: u64, mtime: FileTime, identity: Identity) -> Self {
+        Self { size, mtime, identity, live: None, trouble: None }
+    }
 }
 
 /// Makes a thread's buffer on its first use. Zeroed pages of the kernel: what is never read into takes no memory.
@@ -172,9 +184,10 @@ impl Storing<'_> {
         }
         match parts.finish() {
             Ok(changed) => {
-                let Opened { mtime, identity, .. } = opened;
+                let Opened { mtime, identity, live, trouble, .. } = opened;
+                let (pieces, size) = (Vec::new(), offset);
                 *lock(&state.ending) =
-                    Some(FileRead { pieces: Vec::new(), size: offset, mtime, identity, changed, key: None });
+                    Some(FileRead { pieces, size, mtime, identity, changed, key: None, live, trouble });
                 state.done();
             }
             Err(problem) => slot.fill(Outcome::Failed(problem)),

@@ -5,13 +5,15 @@
 //!    (scan)      └─ jobs ─ read, cut, hash, zstd, seal ─ slot ┴─ entries in order ─ tree ─ packs ─ store ─ index ─ snapshot
 //!                          (workers)                            (assemble)          (repo::write, repo::upload, repo::commit)
 //! ```
-//! Bounded everywhere: jobs (`queue`), entries in order (`ENTRIES_MAX`), packs in flight (`repo::upload`). An interrupted run reports nothing and loses
+//! Bounded everywhere: jobs (`queue`), entries in order (`pipeline`), packs in flight (`repo::upload`). An interrupted run reports nothing and loses
 //! nothing: what it stored is found by the next one.
 
 pub mod assemble;
 pub mod cluster;
 pub mod command;
 pub mod file;
+pub mod mover;
+mod pipeline;
 pub mod plan;
 pub mod queue;
 pub mod scan;
@@ -19,6 +21,7 @@ pub mod slot;
 pub mod stdin;
 pub mod storing;
 pub mod unchanged;
+pub mod volumes;
 pub mod worker;
 
 use std::collections::BTreeMap;
@@ -26,36 +29,32 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use crate::backup::assemble::Assembled;
 use crate::backup::command::CommandError;
-use crate::backup::queue::Queue;
-use crate::backup::scan::{ENTRIES_AT_ONCE, Pending, Scan};
+use crate::backup::pipeline::Pipeline;
 use crate::backup::storing::ShowStoring;
 use crate::backup::unchanged::{Previous, Slots};
-use crate::backup::worker::Worker;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
 use crate::cluster::ClusterError;
+use crate::format::entry::TreePath;
+use crate::format::live::How;
 use crate::format::record::{Link, PROBLEMS_MAX, ProblemRecord, SnapshotRecord, Statistics, TreeRoot};
 use crate::repo::checkpoint::{Checkpointer, Checkpoints};
 use crate::repo::commit::{self, Committed};
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::snapshots::{Chain, Snapshot};
-use crate::repo::write::{Lane, Writer};
+use crate::repo::write::Writer;
 use crate::repo::{RepoError, Repository};
-use crate::tree::found::Found;
+use crate::tree::live::{Live, LiveOptions};
 use crate::tree::problem::{Problem, Severity};
 use crate::tree::source::{Source, SourceError};
 use crate::tree::walk::WalkOptions;
-
-/// Entries between the scan and the tree; one of a file that is being read holds up those behind it.
-const ENTRIES_MAX: usize = 8192;
 
 /// What to back up and how.
 #[derive(Debug, Clone)]
@@ -76,6 +75,20 @@ pub struct BackupOptions {
     pub level: Option<i32>,
     /// Worker threads; `None` for one a processor.
     pub threads: Option<usize>,
+    /// The files are in use: capture databases; `None` to read all as they are.
+    pub live: Option<LiveOptions>,
+}
+
+impl BackupOptions {
+    /// How to walk.
+    fn walk(&self) -> WalkOptions {
+        WalkOptions { live: self.live.as_ref().map(|live| live.postgres.clone()), ..self.walk.clone() }
+    }
+
+    fn live(&self, source: &Source, context: &Context) -> Option<Arc<Live>> {
+        let new = |options| Live::new(source.clone(), options, context.clock.clone(), context.cancel.clone());
+        self.live.as_ref().map(new).map(Arc::new)
+    }
 }
 
 /// What a backup came to.
@@ -89,6 +102,8 @@ pub struct BackupReport {
     pub problems: Vec<Problem>,
     /// Packs with metadata that did not open; nothing of this snapshot rests on them.
     pub broken_packs: Vec<ObjectId>,
+    /// Databases of a source in use, and how they were taken; not all if they are very many.
+    pub databases: Vec<(TreePath, How)>,
     /// Of the newest earlier snapshot of the source that held anything: its statistics.
     pub before: Option<Statistics>,
 }
@@ -119,6 +134,9 @@ pub enum BackupError {
     /// The cluster whose objects are the source cannot be read.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Standard input ended before it began: whatever was to write it failed, as a rule.
+    #[error("standard input was empty, and an empty dump is no backup")]
+    Empty,
     /// Standard input broke off: what came before is no backup.
     #[error("reading standard input failed after {bytes} bytes")]
     Stdin {
@@ -159,7 +177,7 @@ fn root_cause(failures: Vec<RepoError>) -> Option<RepoError> {
 
 /// Backs up `options.paths` and returns when the snapshot is durable.
 pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<BackupReport, BackupError> {
-    let Context { repository, clock, progress, cancel } = context;
+    let Context { repository, clock, progress, .. } = context;
     let started = clock.now();
     let source = Source::new(&options.paths)?;
     progress.begin("opening", "");
@@ -174,70 +192,12 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
     }
     let writer = Arc::new(Writer::begin(repository.clone(), index.clone(), clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
-    let queue = Arc::new(Queue::default());
-    let (mut sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Pending>>(ENTRIES_MAX / ENTRIES_AT_ONCE);
-
-    let worker = Worker {
-        writer: writer.clone(),
-        source: source.clone(),
-        queue: queue.clone(),
-        progress: progress.clone(),
-        cancel: cancel.clone(),
-    };
-    let count = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)).max(1);
-    let workers: Vec<_> = (0..count)
-        .map(|_| {
-            let worker = worker.clone();
-            spawn_blocking(move || worker.run())
-        })
-        .collect();
-    let scan = {
-        let (writer, queue, walk) = (writer.clone(), queue.clone(), options.walk.clone());
-        let (progress, cancel, handle) = (progress.clone(), cancel.clone(), Handle::current());
-        spawn_blocking(move || {
-            let scan = Scan {
-                repository: &writer.repository,
-                source,
-                options: walk,
-                previous: before,
-                relies_on: &|id| writer.relies_on(id),
-                queue: Some(&queue),
-                progress: &progress,
-                cancel: &cancel,
-                handle,
-            };
-            let result = scan.run(&mut sender);
-            if result.is_err() {
-                queue.abort();
-            } else {
-                queue.close();
-            }
-            result
-        })
-    };
-    let tree = {
-        let (writer, queue, progress) = (writer.clone(), queue.clone(), progress.clone());
-        spawn_blocking(move || {
-            let read_now = |lane: &mut Lane, found: &Found| worker.read_now(lane, found);
-            let result = writer
-                .lane()
-                .and_then(|lane| assemble::assemble(&writer, lane, &receiver, started, &progress, &read_now));
-            if result.is_err() {
-                queue.abort();
-            }
-            result
-        })
-    };
-
-    let mut failures = Vec::new();
-    failures.extend(join(scan, "the scan").await.err());
-    for worker in workers {
-        failures.extend(join(worker, "a worker").await.err());
-    }
-    let assembled = join(tree, "the assembler").await.map_err(|error| failures.push(error)).ok();
+    let pipeline = Pipeline { writer: writer.clone(), source, queue: Arc::default(), context: context.clone() };
+    let assembled = pipeline.run(options, before, started).await;
     let writer = Arc::try_unwrap(writer).map_err(|_| RepoError::Worker { what: "the pipeline" })?;
-    let (Some(assembled), true) = (assembled, failures.is_empty()) else {
-        return Err(give_up(writer, failures).await.into());
+    let assembled = match assembled {
+        Ok(assembled) => assembled,
+        Err(failures) => return Err(give_up(writer, failures).await.into()),
     };
 
     let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
@@ -264,13 +224,14 @@ async fn finish(
 ) -> Result<BackupReport, RepoError> {
     let Begun { started, index, before, checkpoints } = begun;
     let storing = ShowStoring::begin(&context.progress, &writer);
-    let Assembled { root, mut statistics, problems } = assembled;
+    let Assembled { root, mut statistics, problems, databases } = assembled;
     statistics.bytes_new = writer.new_bytes();
     let record = snapshot_record(options, started, context.clock.now(), root, statistics, &problems, based_on);
     let Committed { id, record, .. } = commit::commit(writer, record, &context.clock).await?;
     drop(storing);
     checkpoints.committed().await;
-    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs: index.broken_packs(), before })
+    let broken_packs = index.broken_packs();
+    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs, databases, before })
 }
 
 /// Stores and indexes what was sealed so far, so that the next run finds it, and says why this one failed.

@@ -22,10 +22,9 @@ impl Counting {
     fn count(&mut self, pending: Pending) {
         match pending {
             Pending::Problem(problem) => self.0.problem(problem),
-            Pending::Ready(found, content) => {
-                let size = found.size;
-                self.0.count(&found.into_entry(size, content));
-            }
+            Pending::Ready(found, known) => self.0.count(&found.into_entry(known.size, known.content)),
+            // Left out if the database can be captured, which a plan does not try.
+            Pending::Beside(..) => {}
             Pending::Waiting(found, _) => {
                 let size = found.size;
                 self.0.statistics.files_read += 1;
@@ -58,12 +57,14 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let looked_at = index.clone();
     let (previous, before_it) = previous_snapshot(&repository, options).await?;
     let before = open_previous(&repository, &index, previous.as_ref(), started, options.reread);
-    let (walk, handle) = (options.walk.clone(), Handle::current());
+    let live = options.live(&source, context);
+    let (walk, handle) = (options.walk(), Handle::current());
     let counted = spawn_blocking(move || {
         let scan = Scan {
             repository: &repository,
             source,
             options: walk,
+            live: live.as_deref(),
             previous: before,
             relies_on: &|id| index.find_usable(id).is_some(),
             queue: None,
@@ -79,5 +80,6 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
     let record = snapshot_record(options, started, clock.now(), nothing, statistics, &problems, based_on);
     let broken_packs = looked_at.broken_packs();
-    Ok(BackupReport { snapshot: None, record, problems, broken_packs, before: before_it })
+    let databases = Vec::new();
+    Ok(BackupReport { snapshot: None, record, problems, broken_packs, databases, before: before_it })
 }

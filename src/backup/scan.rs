@@ -1,20 +1,23 @@
 //! The walk as the pipeline's first stage: finds, decides what must be read, hands out jobs; entries go on in order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use crate::backup::queue::{FileJob, Job, Queue};
 use crate::backup::slot::Slot;
-use crate::backup::unchanged::Previous;
+use crate::backup::unchanged::{Known, Previous, Suspect};
 use crate::base::cancel::Cancel;
 use crate::base::id::BlobId;
 use crate::base::progress::Progress;
 use crate::chunker::{BATCH_BYTES_MAX, SMALL_BYTES};
-use crate::format::entry::Content;
+use crate::format::entry::TreePath;
 use crate::repo::{RepoError, Repository};
 use crate::tree::found::{Found, FoundKind};
-use crate::tree::problem::Problem;
+use crate::tree::live::trouble::Trouble;
+use crate::tree::live::{self, Live, Peek};
+use crate::tree::problem::{Cause, Problem};
 use crate::tree::source::Source;
 use crate::tree::walk::WalkOptions;
 
@@ -26,7 +29,9 @@ pub const ENTRIES_AT_ONCE: usize = 256;
 /// An entry on its way to the tree.
 pub enum Pending {
     /// Its content is known, or it has none.
-    Ready(Found, Content),
+    Ready(Found, Known),
+    /// A journal of a database, which is left out if that was captured.
+    Beside(Found, TreePath),
     /// A file that is being read.
     Waiting(Found, Arc<Slot>),
     /// A problem with one entry.
@@ -50,6 +55,8 @@ struct Gathered {
     entries: Vec<Pending>,
     /// A job was handed out: whoever shows progress waits for its entry.
     due: bool,
+    /// Databases with journals beside them, which come later.
+    databases: HashSet<TreePath>,
 }
 
 /// What the scan needs.
@@ -60,6 +67,8 @@ pub struct Scan<'a> {
     pub source: Source,
     /// How.
     pub options: WalkOptions,
+    /// Looks at databases, if the source is in use.
+    pub live: Option<&'a Live>,
     /// What came before.
     pub previous: Previous,
     /// Whether a blob is there; notes that it is needed.
@@ -97,8 +106,18 @@ impl Scan<'_> {
             if found.kind == FoundKind::File {
                 (files, bytes) = (files + 1, bytes + found.size);
             }
-            let pending = if let Some(content) = self.known_content(&found)? {
-                Pending::Ready(found, content)
+            let (suspect, problem) = self.suspect(&found, &mut gathered.databases);
+            if let Some(problem) = problem
+                && !self.send(sink, Pending::Problem(problem), &mut gathered)
+            {
+                return Ok(());
+            }
+            let database = live::base(found.path.as_bytes()).and_then(|base| TreePath::new(base).ok());
+            let database = database.filter(|base| gathered.databases.contains(base) && found.kind == FoundKind::File);
+            let pending = if let Some(database) = database {
+                Pending::Beside(found, database)
+            } else if let Some(known) = self.known_content(&found, suspect)? {
+                Pending::Ready(found, known)
             } else {
                 let slot = Arc::new(Slot::default());
                 let job = FileJob { found: found.clone(), slot: slot.clone() };
@@ -115,14 +134,32 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// Whether a file may be a database in use. Looked at here, before a worker has it in hand, and only if something stands beside it.
+    fn suspect(&self, found: &Found, databases: &mut HashSet<TreePath>) -> (Suspect, Option<Problem>) {
+        let Some(live) = self.live else { return (Suspect::Nothing, None) };
+        let Some(beside) = found.beside() else { return (Suspect::Unsuspected, None) };
+        match (&found.kind, live.peek(found)) {
+            (FoundKind::File, Peek::Database) => {
+                databases.insert(found.path.clone());
+                (Suspect::Database, None)
+            }
+            (FoundKind::File, Peek::Foreign) => (Suspect::Database, None),
+            (_, Peek::Database) if [beside.wal, beside.journal].into_iter().flatten().any(|trace| trace.size > 0) => {
+                let cause = Cause::Database(Trouble::SeveralNames);
+                (Suspect::Unsuspected, Some(Problem::new(found.path.clone(), "capturing the database", cause)))
+            }
+            _ => (Suspect::Unsuspected, None),
+        }
+    }
+
     /// The content of what need not be read; `None` for a file that must.
-    fn known_content(&mut self, found: &Found) -> Result<Option<Content>, RepoError> {
+    fn known_content(&mut self, found: &Found, suspect: Suspect) -> Result<Option<Known>, RepoError> {
         if found.kind != FoundKind::File {
             self.handle.block_on(self.previous.pass(&found.path))?;
-            return Ok(Some(Content::Inline(Vec::new())));
+            return Ok(Some(Known::nothing(found.size)));
         }
         let hash = self.repository.hasher.boundary(found.path.as_bytes());
-        let known = self.handle.block_on(self.previous.content_of(found, hash, self.relies_on))?;
+        let known = self.handle.block_on(self.previous.content_of(found, suspect, hash, self.relies_on))?;
         if known.is_some() {
             self.progress.add_file(found.size);
             return Ok(known);

@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::format::entry::{FileTime, Identity, Piece};
+use crate::format::live::Live;
 use crate::tree::problem::Problem;
 
 /// What became of a file.
@@ -31,6 +32,10 @@ pub struct FileRead {
     pub changed: Option<Problem>,
     /// Set if it holds a key of ours.
     pub key: Option<Box<Problem>>,
+    /// Set if it is a database of a source in use.
+    pub live: Option<Box<Live>>,
+    /// Set if that could not be captured.
+    pub trouble: Option<Box<Problem>>,
 }
 
 /// See the module.

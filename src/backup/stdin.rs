@@ -62,17 +62,18 @@ fn file_time(time: Time) -> FileTime {
     }
 }
 
-/// Stores everything that `input` gives as the file `name`.
-pub async fn run_stdin(
+/// Stores as the file `name` everything that comes from what `open` gives; it is called when the repository is ready.
+pub async fn run_stdin<R: Read + Send + 'static>(
     context: &Context,
     options: &BackupOptions,
     name: &TreePath,
-    input: impl Read + Send + 'static,
+    open: impl FnOnce() -> Result<R, BackupError>,
 ) -> Result<BackupReport, BackupError> {
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
     let index = commit::prepare(&repository).await?;
     let (_, before) = previous_snapshot(&repository, options).await?;
+    let input = open()?;
     progress.begin("backing up", "file");
     let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
@@ -86,7 +87,7 @@ pub async fn run_stdin(
             let mut buffer = Vec::new();
             let (writer_ref, queue_ref, progress_ref, cancel_ref) = (&*writer, &queue, &*progress, &*cancel);
             let identity = Identity { inode: 0, ctime: FileTime::default(), racy: true };
-            let opened = Opened { size: u64::MAX, mtime: file_time(started), identity };
+            let opened = Opened::plain(u64::MAX, file_time(started), identity);
             let pipe = Pipe { input, bytes: 0, failure, path: name.clone() };
             Storing {
                 writer: writer_ref,
@@ -112,6 +113,7 @@ pub async fn run_stdin(
                 mtime: file_time(started),
                 xattrs: Vec::new(),
                 identity: None,
+                live: None,
             };
             let mut tree = TreeBuilder::default();
             tree.add(&writer, &mut lane, &entry)?;
@@ -133,7 +135,13 @@ pub async fn run_stdin(
             });
         }
     };
-    let assembled = Assembled { root, statistics, problems: Vec::new() };
+    if statistics.bytes == 0 {
+        return Err(match writer.finish().await {
+            Ok(_) => BackupError::Empty,
+            Err(error) => error.into(),
+        });
+    }
+    let assembled = Assembled { root, statistics, problems: Vec::new(), databases: Vec::new() };
     let begun = Begun { started, index, before, checkpoints };
     Ok(finish(context, options, begun, writer, assembled, None).await?)
 }

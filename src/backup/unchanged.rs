@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::base::clock::Time;
 use crate::format::entry::{Content, Entry, FileTime, Kind, Piece, TreePath};
+use crate::format::live::{Live, Trace};
 use crate::format::record::TreeRoot;
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
@@ -26,6 +27,47 @@ const SAMPLE_FILES: usize = 200;
 /// So many of them must differ in nothing but inode and ctime, and none may be the very same file. Fewer are read: one that was replaced by a rename under
 /// its old time would be missed otherwise, and reading a few files costs little.
 const CLONE_FILES_MIN: usize = 16;
+
+/// The content of a file that need not be read.
+#[derive(Debug)]
+pub struct Known {
+    /// Where its bytes are.
+    pub content: Content,
+    /// How many they are; of a database the copy's.
+    pub size: u64,
+    /// How a database was taken.
+    pub live: Option<Box<Live>>,
+}
+
+impl Known {
+    /// What has no bytes.
+    #[must_use]
+    pub const fn nothing(size: u64) -> Self {
+        Self { content: Content::Inline(Vec::new()), size, live: None }
+    }
+}
+
+/// What a source in use says of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Suspect {
+    /// Nothing: the source is not in use.
+    Nothing,
+    /// No sign that it is a database in use.
+    Unsuspected,
+    /// It is a database and has a journal: only what was captured then can be right now.
+    Database,
+}
+
+/// Whether a journal is as it was.
+fn is_as(then: Option<&Trace>, now: Option<&Trace>, is_copy: bool) -> bool {
+    match (then, now) {
+        (None, None) => true,
+        (Some(then), Some(now)) => {
+            (then.size, then.mtime) == (now.size, now.mtime) && (then.inode == now.inode || is_copy)
+        }
+        _ => false,
+    }
+}
 
 /// The entries of the previous snapshot, asked for in tree order.
 pub struct Previous {
@@ -158,9 +200,10 @@ impl Previous {
     pub async fn content_of(
         &mut self,
         found: &Found,
+        suspect: Suspect,
         hash: u64,
         relies_on: &(dyn Fn(&crate::base::id::BlobId) -> bool + Sync),
-    ) -> Result<Option<Content>, RepoError> {
+    ) -> Result<Option<Known>, RepoError> {
         let Some(before) = self.entry(&found.path).await? else { return Ok(None) };
         let Kind::File { size, content } = before.kind else { return Ok(None) };
         let (FoundKind::File, Some(identity)) = (&found.kind, before.identity) else { return Ok(None) };
@@ -169,7 +212,17 @@ impl Previous {
         self.is_clone &= !is_same; // the sample was wrong
         let is_copy = self.is_clone && identity.inode != now.inode;
         let touched = !is_same && !is_copy;
-        if size != found.size || before.mtime != found.mtime || touched || identity.racy || self.slots.is_due(hash) {
+        let (size_then, racy) = match (before.live.as_deref(), suspect) {
+            (Some(live), Suspect::Unsuspected | Suspect::Database) if live.how.is_capture() => {
+                let beside = found.beside().copied().unwrap_or_default();
+                let same = is_as(live.wal.as_ref(), beside.wal.as_ref(), is_copy)
+                    && is_as(live.journal.as_ref(), beside.journal.as_ref(), is_copy);
+                (live.size.filter(|_| same), live.racy)
+            }
+            (None, Suspect::Nothing | Suspect::Unsuspected) => (Some(size), identity.racy),
+            _ => (None, true),
+        };
+        if size_then != Some(found.size) || before.mtime != found.mtime || touched || racy || self.slots.is_due(hash) {
             return Ok(None);
         }
         let pieces = match tree_read::pieces(&self.reader, &content, size).await {
@@ -188,7 +241,7 @@ impl Previous {
             Piece::Data { blob, .. } => relies_on(blob),
             Piece::Hole { .. } => true,
         });
-        Ok(all_there.then_some(content))
+        Ok(all_there.then_some(Known { content, size, live: before.live }))
     }
 }
 

@@ -12,17 +12,19 @@ use crate::format::entry::Piece;
 use crate::repo::RepoError;
 use crate::repo::write::{Lane, Writer};
 use crate::tree::found::Found;
+use crate::tree::live::{Live, Taken};
 use crate::tree::problem::{Cause, Problem};
 use crate::tree::read::{FileReader, Part};
 use crate::tree::source::Source;
 
-impl Parts for FileReader {
+/// Borrowed: whoever lent it holds what the file needs until all of it was read.
+impl Parts for &mut FileReader {
     fn next(&mut self, buffer: &mut [u8]) -> Result<Option<Part>, Problem> {
-        Self::next(self, buffer)
+        FileReader::next(self, buffer)
     }
 
     fn finish(self) -> Result<Option<Problem>, Problem> {
-        Self::finish(self).map(|ending| ending.changed)
+        FileReader::finish(self).map(|ending| ending.changed)
     }
 }
 
@@ -33,6 +35,8 @@ pub struct Worker {
     pub writer: Arc<Writer>,
     /// Opens the files.
     pub source: Source,
+    /// Opens them, and captures databases, if the source is in use.
+    pub live: Option<Arc<Live>>,
     /// Where jobs come from.
     pub queue: Arc<Queue>,
     /// What is shown.
@@ -53,12 +57,11 @@ impl Worker {
 
     /// Reads one file here and now, with nobody's help: the queue may be closed already.
     pub fn read_now(&self, lane: &mut Lane, found: &Found) -> Result<Outcome, RepoError> {
-        let reader = match self.source.open(found) {
-            Ok(reader) => reader,
+        let taken = match self.open(found)? {
+            Ok(taken) => taken,
             Err(problem) => return Ok(Outcome::Failed(problem)),
         };
         let (slot, queue, mut buffer) = (Arc::new(Slot::default()), Queue::default(), Vec::new());
-        let opened = Opened { size: reader.size(), mtime: reader.mtime(), identity: reader.identity() };
         let mut storing = Storing {
             writer: &self.writer,
             lane,
@@ -67,8 +70,17 @@ impl Worker {
             progress: &self.progress,
             cancel: &self.cancel,
         };
-        storing.store(reader, opened, &slot)?;
+        store(&mut storing, taken, &slot)?;
         Ok(slot.wait())
+    }
+
+    fn open(&self, found: &Found) -> Result<Result<Taken, Problem>, RepoError> {
+        let opened = match &self.live {
+            Some(live) => live.open(found),
+            None => self.source.open(found).map(Taken::from),
+        };
+        // A capture that was asked to stop says so of its file, and the run has to end.
+        if self.cancel.is_cancelled() { Err(RepoError::Cancelled) } else { Ok(opened) }
     }
 
     fn work(&self, mut lane: Lane) -> Result<(), RepoError> {
@@ -87,8 +99,8 @@ impl Worker {
             };
             match job {
                 Job::Chunk { data, file, at } => file.store_chunk(&self.writer, &mut lane, &data, at)?,
-                Job::File(mut job) => match self.source.open(&job.found) {
-                    Ok(reader) => store_file(&mut storing, reader, &mut job)?,
+                Job::File(mut job) => match self.open(&job.found)? {
+                    Ok(taken) => store_file(&mut storing, taken, &mut job)?,
                     Err(problem) => job.slot.fill(Outcome::Failed(problem)),
                 },
                 Job::Batch(files) => self.batch(&mut storing, files)?,
@@ -103,24 +115,24 @@ impl Worker {
         let mut filled = 0;
         let mut waiting: Vec<(FileJob, FileRead)> = Vec::with_capacity(files.len());
         for mut job in files {
-            let reader = match self.source.open(&job.found) {
-                Ok(reader) => reader,
+            let taken = match self.open(&job.found)? {
+                Ok(taken) => taken,
                 Err(problem) => {
                     job.slot.fill(Outcome::Failed(problem));
                     continue;
                 }
             };
-            if reader.size() > 4 * SMALL_BYTES {
-                // It grew since the walk; the buffer is needed for it.
+            if taken.reader.size() > 4 * SMALL_BYTES {
+                // It grew since the walk, or is a database with a long log; the buffer is needed for it.
                 flush(storing, &mut waiting, &mut filled)?;
-                store_file(storing, reader, &mut job)?;
+                store_file(storing, taken, &mut job)?;
                 continue;
             }
-            if filled + usize::try_from(reader.size()).unwrap_or(usize::MAX) > CHUNK_BYTES_MAX {
+            if filled + usize::try_from(taken.reader.size()).unwrap_or(usize::MAX) > CHUNK_BYTES_MAX {
                 flush(storing, &mut waiting, &mut filled)?;
             }
             let before = filled;
-            match read_small(storing.buffer, &mut filled, reader) {
+            match read_small(storing.buffer, &mut filled, taken) {
                 Ok(mut read) => {
                     read.key = key_in(storing.buffer.get(before..filled).unwrap_or_default())
                         .map(|cause| Box::new(Problem::new(job.found.path.clone(), "warning of", cause)));
@@ -136,10 +148,15 @@ impl Worker {
 
 /// The file's state answers for the slot from here on: a neighbour may still be storing a chunk when the job ends, and a job that ends
 /// with its slot empty says that the file was abandoned.
-fn store_file(storing: &mut Storing<'_>, reader: FileReader, job: &mut FileJob) -> Result<(), RepoError> {
+fn store_file(storing: &mut Storing<'_>, taken: Taken, job: &mut FileJob) -> Result<(), RepoError> {
     let slot = std::mem::take(&mut job.slot);
-    let opened = Opened { size: reader.size(), mtime: reader.mtime(), identity: reader.identity() };
-    storing.store(reader, opened, &slot)
+    store(storing, taken, &slot)
+}
+
+fn store(storing: &mut Storing<'_>, mut taken: Taken, slot: &Arc<Slot>) -> Result<(), RepoError> {
+    let (live, trouble, reader) = (taken.live.take(), taken.trouble.take(), &mut taken.reader);
+    let plain = Opened::plain(reader.size(), reader.mtime(), reader.identity());
+    storing.store(reader, Opened { live, trouble, ..plain }, slot)
 }
 
 /// Where a key begins in its file at the latest: after some lines of comment.
@@ -160,7 +177,8 @@ fn key_in(bytes: &[u8]) -> Option<Cause> {
 }
 
 /// Reads a small file to the end of the batch; a file that fails leaves the batch as it was.
-fn read_small(buffer: &mut [u8], filled: &mut usize, mut reader: FileReader) -> Result<FileRead, Problem> {
+fn read_small(buffer: &mut [u8], filled: &mut usize, taken: Taken) -> Result<FileRead, Problem> {
+    let Taken { mut reader, live, trouble, .. } = taken;
     let (mtime, identity) = (reader.mtime(), reader.identity());
     let mut end = *filled;
     let mut pieces = Vec::new();
@@ -183,7 +201,8 @@ fn read_small(buffer: &mut [u8], filled: &mut usize, mut reader: FileReader) -> 
     }
     let ending = reader.finish()?;
     *filled = end;
-    Ok(FileRead { pieces, size: ending.size, mtime, identity, changed: ending.changed, key: None })
+    let (size, changed) = (ending.size, ending.changed);
+    Ok(FileRead { pieces, size, mtime, identity, changed, key: None, live, trouble })
 }
 
 /// Stores the batch and tells every file where its bytes are.

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 pub struct Cancel {
     asked: AtomicBool,
     waiting: Notify,
+    begun: AtomicBool,
 }
 
 impl Cancel {
@@ -16,6 +17,16 @@ impl Cancel {
     pub fn cancel(&self) {
         self.asked.store(true, Ordering::SeqCst);
         self.waiting.notify_waiters();
+    }
+
+    /// Says that from now on something is under way that should end in its own time.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Self::begin`] was called: else the program can be left at once.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::SeqCst)
     }
 
     /// Whether the stop was asked for.

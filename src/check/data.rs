@@ -23,7 +23,8 @@ use crate::repo::layout;
 const PACKS_AT_ONCE: usize = 3;
 const MILLISECONDS_A_DAY: i64 = 86_400_000;
 
-/// Which packs are read today: those whose ids begin in a window that moves on by its own width every day.
+/// Which packs are read today: those whose ids begin in a window. In a round of days every window comes once, in an order that is another one each round,
+/// or a check that runs every second day would meet the same half of the windows for ever.
 #[derive(Clone, Copy)]
 pub(super) struct Slice {
     start: u32,
@@ -33,9 +34,23 @@ pub(super) struct Slice {
 impl Slice {
     pub(super) fn of_day(percent: u8, now: Time) -> Self {
         let day = now.0.div_euclid(MILLISECONDS_A_DAY);
-        let hundredths = (day.rem_euclid(100) * i64::from(percent)).rem_euclid(100);
-        let start = u64::try_from(hundredths).unwrap_or(0) * (1_u64 << 32) / 100;
+        let windows = Self::days(percent);
+        let round = day.div_euclid(i64::from(windows));
+        let mut order: Vec<u32> = (0..windows).collect();
+        for last in (1..order.len()).rev() {
+            let drawn = blake3::hash(&[round.to_le_bytes(), (last as u64).to_le_bytes()].concat());
+            let drawn = drawn.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+            order.swap(last, usize::try_from(drawn % (last as u64 + 1)).unwrap_or(0));
+        }
+        let today = usize::try_from(day.rem_euclid(i64::from(windows))).unwrap_or(0);
+        let window = u64::from(order.get(today).copied().unwrap_or(0));
+        let start = window * (1_u64 << 32) / u64::from(windows);
         Self { start: u32::try_from(start).unwrap_or(0), percent }
+    }
+
+    /// Days of a round, in which everything is read by who checks every day.
+    pub(super) fn days(percent: u8) -> u32 {
+        100_u32.div_ceil(u32::from(percent.clamp(1, 100)))
     }
 
     pub(super) fn has(self, id: &ObjectId) -> bool {
@@ -142,6 +157,14 @@ mod tests {
             let today = Slice::of_day(percent, Time(20_000 * MILLISECONDS_A_DAY));
             let share = ids.iter().filter(|id| today.has(id)).count() * 100 / ids.len();
             assert!(share.abs_diff(usize::from(percent)) <= 5, "{percent} % was {share} %");
+        }
+        // Not every day: each pack still has its turn, whatever the step.
+        for (percent, step) in [(50, 2), (25, 4), (20, 5), (5, 2), (10, 7)] {
+            for id in ids.iter().take(50) {
+                let seen = |day: &i64| Slice::of_day(percent, Time(day * MILLISECONDS_A_DAY)).has(id);
+                let rounds = i64::from(Slice::days(percent)) * step * 12;
+                assert!((0..rounds / step).any(|n| seen(&(n * step))), "{percent} % every {step} days");
+            }
         }
         for edge in [[0; 32], [255; 32]] {
             assert_eq!(days_of(1, &ObjectId::new(edge), 100), 1);

@@ -2,13 +2,13 @@
 
 use futures::stream::{self, StreamExt};
 
-use crate::base::id::ObjectId;
 use crate::check::report::{Finding, Hint, Problem};
 use crate::format::kind::RecordKind;
-use crate::format::record::{ChainRecord, KeyDrill};
+use crate::format::record::ChainRecord;
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
 use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::witness::Witnesses;
 use crate::repo::{layout, sealed};
 
 /// Records fetched at once.
@@ -65,45 +65,15 @@ pub(super) async fn load(repository: &Repository, findings: &mut Vec<Finding>) -
         }
     }
     chain.settle();
+    let witnesses = Witnesses::load(repository).await?;
+    // A verified record that does not read is told with the small objects, and is no damage: nothing else is lost with it.
+    let drills = witnesses.unreadable.iter().filter(|(key, _)| key.as_str().starts_with(layout::DRILLS));
+    findings.extend(drills.map(|(key, error)| of_error(key, error)));
     let mut gone = chain.gaps();
-    for head in heads_seen(repository, findings).await? {
-        if !gone.contains(&head) && !is_known(&chain, &head) {
-            gone.push(head);
-        }
-    }
+    gone.extend(witnesses.gone(&chain).into_iter().filter(|id| !chain.gaps().contains(id)));
     findings.extend(gone.into_iter().map(|id| {
         let what = "a record of the chain of snapshots is gone, and nobody forgot it";
         Finding::damage(&layout::named(layout::SNAPSHOTS, &id), Problem::Gap, what, Hint::FindOutWho)
     }));
     Ok(chain)
-}
-
-fn is_known(chain: &Chain, id: &ObjectId) -> bool {
-    chain.snapshots.iter().any(|snapshot| snapshot.id == *id)
-        || chain.unreadable.iter().any(|(unreadable, _)| unreadable == id)
-        || chain.tombstones.contains_key(id)
-        || chain.tombstones.values().any(|tombstone| tombstone.forgotten.contains(id))
-}
-
-/// The heads that key drills saw: no record names the newest one as its parent, but a drill may remember it.
-async fn heads_seen(repository: &Repository, findings: &mut Vec<Finding>) -> Result<Vec<ObjectId>, RepoError> {
-    let listed = repository.store.list(layout::DRILLS).await?;
-    let mut reads = stream::iter(listed)
-        .map(|entry| async move {
-            let read: Result<KeyDrill, _> =
-                sealed::read(&*repository.store, &repository.meta, RecordKind::Drill, &entry.key).await;
-            (entry.key, read)
-        })
-        .buffer_unordered(FETCH_AT_ONCE);
-    let mut heads = Vec::new();
-    while let Some((key, read)) = reads.next().await {
-        match read {
-            Ok(drill) => heads.extend(drill.heads),
-            Err(_) if layout::object_id(&key).is_none() => {}
-            Err(error) => findings.push(of_error(&key, &error)),
-        }
-    }
-    heads.sort_unstable();
-    heads.dedup();
-    Ok(heads)
 }

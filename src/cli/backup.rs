@@ -15,16 +15,19 @@ use crate::base::units;
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
-use crate::cli::guard::real_path;
+use crate::cli::guard::{real_path, silent, within};
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::{patterns, progress, tags};
-use crate::config::is_source_name;
+use crate::config::{is_file_name, is_source_name};
 use crate::format::entry::{TreePath, escape};
+use crate::format::live::How;
 use crate::format::record::Statistics;
 use crate::repo::layout;
 use crate::store::file::FILE_TIME_MAX;
 use crate::store::url::StoreUrl;
+use crate::tree::live::LiveOptions;
+use crate::tree::live::postgres::Postgres;
 use crate::tree::problem::{Cause, Problem, Severity};
 use crate::tree::walk::{InodeKey, WalkOptions, directory_key};
 
@@ -36,6 +39,7 @@ Examples:
   What is given here:
     homelab-dr backup /srv/photos --source photos --exclude '*.tmp' --tag host=nas
     homelab-dr backup /etc /home --source laptop --one-file-system --exclude-caches
+    homelab-dr backup /var/lib/rancher/k3s/storage --source volumes --live
     set -o pipefail; pg_dump app | homelab-dr backup --stdin --name app.sql --source pg/app
 
 Patterns are as in .gitignore: `cache` is left out wherever it is, `/cache` only at the top,
@@ -64,6 +68,15 @@ pub(crate) struct Args {
     /// Stay out of other file systems that are mounted below
     #[arg(long)]
     one_file_system: bool,
+    /// The files are in use: capture SQLite databases whole, with a copy in a scratch directory
+    #[arg(long, requires = "paths")]
+    live: bool,
+    /// Where databases are copied to, on a disk with room for the largest [default: TMPDIR, else /var/tmp]
+    #[arg(long, value_name = "DIR", requires = "live")]
+    scratch: Option<PathBuf>,
+    /// What to do with the data of a PostgreSQL server that was not shut down: leave it out as a problem, or store it, because PATH lies in a snapshot
+    #[arg(long, value_enum, value_name = "HOW", requires = "live", default_value = "refuse")]
+    postgres: PostgresData,
     /// A tag of the snapshot; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = tags::parse)]
     tag: Vec<(String, String)>,
@@ -79,6 +92,20 @@ pub(crate) struct Args {
     /// The name of that file
     #[arg(long, value_name = "FILE", requires = "stdin")]
     name: Option<String>,
+}
+
+/// What to do with data of PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PostgresData {
+    Refuse,
+    CrashConsistent,
+}
+
+/// A database of a source in use.
+#[derive(Serialize)]
+struct DatabaseDocument {
+    path: String,
+    how: &'static str,
 }
 
 #[derive(Serialize)]
@@ -98,6 +125,7 @@ struct Document<'a> {
     /// It holds nothing, and an earlier snapshot of the source did.
     emptied: bool,
     problems: Vec<ProblemDocument>,
+    databases: Vec<DatabaseDocument>,
     broken_packs: Vec<String>,
 }
 
@@ -112,7 +140,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let operation = context.operation(repository);
     let display = progress::show(context);
     let report = match name {
-        Some(name) => run_stdin(&operation, &options, &name, std::io::stdin()).await,
+        Some(name) => run_stdin(&operation, &options, &name, || Ok(std::io::stdin())).await,
         None if args.dry_run => plan_backup(&operation, &options).await,
         None => run_backup(&operation, &options).await,
     };
@@ -124,23 +152,23 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 /// The repository's folder, if it is one: skipped where it lies below a source, refused where a source is it or lies in it.
 async fn own_folder(paths: &[PathBuf], context: &Context) -> Result<Option<InodeKey>, Failure> {
     let StoreUrl::File { path, wait } = open::address(context)? else { return Ok(None) };
-    let (paths, shown, limit) = (paths.to_vec(), path.display().to_string(), wait.unwrap_or(FILE_TIME_MAX));
-    let look = tokio::task::spawn_blocking(move || {
-        let own = real_path(&path);
-        let within = paths.into_iter().find(|path| real_path(path).starts_with(&own));
-        (within, directory_key(&own))
-    });
-    let Ok(Ok((within, key))) = tokio::time::timeout(limit, look).await else {
-        let what = format!("{shown} did not answer for {} s", limit.as_secs());
-        return Err(Failure::new(Exit::Unreachable, what, "is the server of this mount up?"));
-    };
-    match within {
-        Some(within) => {
-            let what = format!("{} is the repository itself, or lies in it", within.display());
-            Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"))
+    let limit = wait.unwrap_or(FILE_TIME_MAX);
+    let shown = path.display().to_string();
+    let look = move || (directory_key(&real_path(&path)), real_path(&path));
+    let Some((key, own)) = within(limit, look).await else { return Err(silent(Exit::Unreachable, &shown, limit)) };
+    for path in paths {
+        let look = path.clone();
+        // A source that hangs is its own trouble: the repository is well, and other sources may be.
+        match within(limit, move || real_path(&look)).await {
+            None => return Err(silent(Exit::Error, &path.display().to_string(), limit)),
+            Some(real) if real.starts_with(&own) => {
+                let what = format!("{} is the repository itself, or lies in it", path.display());
+                return Err(Failure::usage(what, "`homelab-dr replicate` makes a copy of a repository"));
+            }
+            Some(_) => {}
         }
-        None => Ok(key),
     }
+    Ok(key)
 }
 
 fn options(args: &Args, repository: Option<InodeKey>) -> Result<BackupOptions, Failure> {
@@ -156,27 +184,30 @@ fn options(args: &Args, repository: Option<InodeKey>) -> Result<BackupOptions, F
             "a name has no colon and does not begin with /, such as photos or pvc/media/jellyfin",
         ));
     }
+    let postgres = match args.postgres {
+        PostgresData::Refuse => Postgres::Refuse,
+        PostgresData::CrashConsistent => Postgres::CrashConsistent,
+    };
+    let live = LiveOptions { scratch: args.scratch.clone(), postgres, ..LiveOptions::default() };
+    let (exclude, one_file_system) = (args.exclude.excludes()?, args.one_file_system);
     Ok(BackupOptions {
         source: source.clone(),
         paths: args.paths.clone(),
-        walk: WalkOptions { exclude: args.exclude.excludes()?, one_file_system: args.one_file_system, repository },
+        walk: WalkOptions { exclude, one_file_system, repository, live: None },
         tags: args.tag.iter().cloned().collect::<BTreeMap<_, _>>(),
         host: host(),
         reread: args.reread,
         level: None,
         threads: None,
+        live: args.live.then_some(live),
     })
 }
 
-/// Longest name that file systems take.
-const NAME_BYTES_MAX: usize = 255;
-
 /// The name of the one file in a snapshot of standard input, under which it must be possible to restore it.
 fn file_name(name: &str) -> Result<TreePath, Failure> {
-    let is_name = !matches!(name, "" | "." | "..") && !name.contains('/') && name.len() <= NAME_BYTES_MAX;
-    TreePath::new(name.as_bytes()).ok().filter(|_| is_name).ok_or_else(|| {
+    TreePath::new(name.as_bytes()).ok().filter(|_| is_file_name(name)).ok_or_else(|| {
         let what = format!("{name:?} cannot name a file");
-        Failure::usage(what, format!("give a plain name of at most {NAME_BYTES_MAX} bytes, such as app.sql"))
+        Failure::usage(what, "give a plain name of at most 255 bytes, such as app.sql")
     })
 }
 
@@ -198,6 +229,7 @@ fn tell(
             statistics,
             emptied: report.emptied().is_some(),
             problems: report.problems.iter().map(problem_document).collect(),
+            databases: databases(report),
             broken_packs: broken_packs(report),
         })?;
         return Ok(exit);
@@ -221,9 +253,27 @@ fn tell(
         let files = count(statistics.files, "file");
         context.out.line(&format!("{files}, {}; {would}", units::bytes(statistics.bytes)))?;
     }
+    say_databases(report, context)?;
     context.out.flush()?;
     warn_of(report, source, context);
     Ok(exit)
+}
+
+fn databases(report: &BackupReport) -> Vec<DatabaseDocument> {
+    let document = |(path, how): &(TreePath, How)| {
+        let path = String::from_utf8_lossy(path.as_bytes()).into_owned();
+        DatabaseDocument { path, how: how.name() }
+    };
+    report.databases.iter().map(document).collect()
+}
+
+/// How many databases were captured; those that were not are problems and told as such.
+fn say_databases(report: &BackupReport, context: &mut Context) -> Result<(), Failure> {
+    let captured = report.databases.iter().filter(|(_, how)| how.is_capture()).count();
+    if captured == 0 {
+        return Ok(());
+    }
+    context.say(&format!("{} captured whole, without their journals", count(captured as u64, "database")))
 }
 
 fn broken_packs(report: &BackupReport) -> Vec<String> {
@@ -236,7 +286,8 @@ fn is_whole(report: &BackupReport) -> bool {
 }
 
 fn tell_problem(problem: &Problem, context: &Context) {
-    let text = format!("{problem}: {}", causes_of(problem));
+    // In one line: the words of a server or webhook are among the causes, and must not look like another problem.
+    let text = escape(format!("{problem}: {}", causes_of(problem)).as_bytes());
     match problem.severity {
         Severity::Problem => context.talk.warn(&text),
         Severity::Note if matches!(problem.cause, Cause::Repository | Cause::Identity | Cause::WriterKey) => {

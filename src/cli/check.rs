@@ -163,6 +163,9 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
     }
     if report.depth.read_percent == 0 {
         context.say("the data itself was not read; --read-data does")?;
+    } else if counts.bytes_read == 0 && counts.packs > 0 {
+        let percent = report.depth.read_percent;
+        context.say(&format!("today's part of {percent}% holds no pack: nothing was read; every part has its day"))?;
     }
     Ok(exit)
 }

@@ -11,6 +11,7 @@ use crate::cli::globals::Globals;
 use crate::cli::hints::Advise;
 use crate::cli::output::count;
 use crate::config::{self, Complaint, Config, Finding, Judges, Repository, Severity, TEXT_BYTES_MAX};
+use crate::format::entry::escape;
 use crate::store::url::StoreUrl;
 use crate::tree::exclude::Excludes;
 
@@ -138,8 +139,18 @@ pub(crate) fn settle(context: &mut Context) -> Result<(), Failure> {
         None => loaded.config.default_repository(),
         Some(given) => given.to_str().and_then(|name| loaded.config.repository(name)),
     };
-    if let Some(repository) = meant {
-        take(repository, &mut context.globals);
+    match (meant, &given) {
+        (Some(repository), _) => take(repository, &mut context.globals),
+        (None, Some(given)) if !gives_address(&context.globals) && !Path::new(given).exists() => {
+            let known: Vec<&str> = loaded.config.repositories.iter().map(|known| known.name.as_str()).collect();
+            context.talk.warn(&format!(
+                "{} is no repository of {} (it has {}): taken for a folder",
+                escape(given.as_encoded_bytes()),
+                loaded.path.display(),
+                known.join(", ")
+            ));
+        }
+        _ => {}
     }
     context.configuration = Some(loaded.into());
     Ok(())

@@ -48,6 +48,7 @@ impl Context {
 
     /// What operations are given.
     pub fn operation(&self, repository: Arc<Repository>) -> backup::Context {
+        self.cancel.begin();
         backup::Context {
             repository,
             clock: self.clock.clone(),

@@ -22,6 +22,12 @@ pub(crate) struct EntryDocument {
     mtime: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
+    /// How a database that was in use was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'static str>,
+    /// The source that has a dump of what was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dump: Option<String>,
 }
 
 /// One word for what an entry is.
@@ -68,6 +74,8 @@ impl EntryDocument {
             size: size(entry),
             mtime: format!("{}.{:09}", entry.mtime.seconds, entry.mtime.nanos),
             target,
+            live: entry.live.as_ref().map(|live| live.how.name()),
+            dump: entry.live.as_ref().and_then(|live| live.dump.clone()),
         }
     }
 }

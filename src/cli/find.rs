@@ -173,6 +173,7 @@ mod tests {
             mtime: FileTime::default(),
             xattrs: Vec::new(),
             identity: None,
+            live: None,
         };
         Pattern::new(pattern, false).expect("valid").matches(&entry)
     }

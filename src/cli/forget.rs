@@ -20,6 +20,7 @@ use crate::config::Retention;
 use crate::forget::{Forgotten, acknowledge_lost, run_forget};
 use crate::format::entry::escape;
 use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::witness::gaps;
 use crate::retention::{Candidate, Decision, Policy, RetentionError, Verdict, plan_retention};
 use crate::verified::{self, Verified};
 
@@ -115,12 +116,19 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         (_, true) if !args.snapshots.is_empty() => Retention::default(),
         (_, false) => Retention { default: Some(policy), sources: BTreeMap::new() },
         (Some(loaded), true) if !loaded.config.retention.is_empty() => loaded.config.retention.clone(),
-        (_, true) => return Err(RetentionError::EmptyPolicy.into()),
+        (_, true) => {
+            let help = "give at least one --keep-…, such as --keep-daily 7, or write retention into homelab-dr.yaml";
+            return Err(Failure::usage("nothing says what is to be kept", help));
+        }
     };
     let access = if args.plan.dry_run { Access::Read } else { Access::Write };
     let repository = open::repository(context, access).await?;
     // As `run_forget` reads it, or a dry run would promise what the run refuses.
     let chain = open::chain_to_write(context, &repository).await?;
+    if let Some(source) = args.source.as_ref().filter(|source| chain.newest_of(source).is_none()) {
+        let what = format!("there is no snapshot of source {source:?}");
+        return Err(Failure::usage(what, "`homelab-dr snapshots` shows the sources that there are"));
+    }
     let verified = verified::load(&repository).await?;
     for (name, _) in &verified.unreadable {
         context.talk.warn(&format!(
@@ -211,8 +219,11 @@ async fn lost(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let access = if args.plan.dry_run { Access::Read } else { Access::Write };
     let repository = open::repository(context, access).await?;
     let chain = Chain::load(&repository).await?;
-    let mut known: Vec<(ObjectId, String)> =
-        chain.gaps().into_iter().map(|id| (id, "it is missing, and nobody forgot it".to_owned())).collect();
+    let mut known: Vec<(ObjectId, String)> = gaps(&repository, &chain)
+        .await?
+        .into_iter()
+        .map(|id| (id, "it is missing, and nobody forgot it".to_owned()))
+        .collect();
     known.extend(chain.unreadable.iter().cloned());
     let mut ids = Vec::new();
     for text in &args.lost {
@@ -266,7 +277,7 @@ fn decide(rules: &Retention, candidates: Vec<Candidate>, context: &Context) -> R
     let mut decisions = Vec::new();
     let several = groups.len() > 1;
     for (source, candidates) in groups {
-        let policy = source.and_then(|source| rules.sources.get(source)).or(rules.default.as_ref());
+        let policy = source.map_or(rules.default.as_ref(), |source| rules.policy(source));
         let policy = policy.ok_or(RetentionError::EmptyPolicy)?;
         decisions.extend(plan_retention(policy, &candidates, context.clock.now(), context.zone())?);
     }
@@ -289,6 +300,7 @@ fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate>
         .filter(|snapshot| !empty(snapshot))
         .map(|snapshot| snapshot.record.source.as_str())
         .collect();
+    let lost_it = |snapshot: &Snapshot| empty(snapshot) && held.contains(snapshot.record.source.as_str());
     chain
         .snapshots
         .iter()
@@ -298,9 +310,8 @@ fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate>
             source: snapshot.record.source.clone(),
             tags: snapshot.record.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<BTreeSet<_>>(),
             time: snapshot.record.started,
-            complete: snapshot.record.statistics.problems == 0
-                && !(empty(snapshot) && held.contains(snapshot.record.source.as_str())),
-            verified: verified.at.contains_key(&snapshot.id),
+            complete: snapshot.record.statistics.problems == 0 && !lost_it(snapshot),
+            verified: verified.at.contains_key(&snapshot.id) && !lost_it(snapshot),
         })
         .collect()
 }

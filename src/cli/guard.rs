@@ -5,8 +5,10 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use crate::cli::context::Context;
+use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open;
 use crate::store::url::StoreUrl;
@@ -30,13 +32,24 @@ pub(crate) fn real_path(path: &Path) -> PathBuf {
     real
 }
 
+/// What a look at a file system finds, unless it does not answer in time.
+pub(crate) async fn within<T: Send + 'static>(limit: Duration, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::time::timeout(limit, tokio::task::spawn_blocking(look)).await.ok()?.ok()
+}
+
+/// What did not answer.
+pub(crate) fn silent(exit: Exit, path: &str, limit: Duration) -> Failure {
+    let what = format!("{path} did not answer for {} s", limit.as_secs());
+    Failure::new(exit, what, "is the server of this mount up?")
+}
+
 /// Device and inode; `None` for what is not there.
 fn inode(path: &Path) -> Option<(u64, u64)> {
     path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Whether a place is a folder or lies in it; both as [`real_path`] gives them.
-fn lies_in(place: &Path, folder: &Path) -> bool {
+pub(crate) fn lies_in(place: &Path, folder: &Path) -> bool {
     let same = |above: &Path| inode(above).is_some_and(|found| inode(folder) == Some(found));
     place.starts_with(folder) || place.ancestors().any(same)
 }
@@ -70,6 +83,21 @@ impl InUse {
     /// All of it, for whoever restores into a folder that holds some.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         self.repository.iter().chain(self.keys.iter().map(|(path, _)| path)).cloned().collect()
+    }
+
+    /// Refuses to write manifests below a folder that is, holds or lies in the repository, or holds a key: all of it is read as manifests, and written over.
+    pub(crate) fn refuse_manifests(&self, folder: &Path) -> Result<(), Failure> {
+        self.refuse_target(folder, false)?;
+        let (real, shown) = (real_path(folder), folder.display());
+        let used = self.repository.iter().map(|repository| (repository, "the repository"));
+        let used = used.chain(self.keys.iter().map(|(key, holds)| (key, *holds)));
+        match used.into_iter().find(|(place, _)| lies_in(place, &real)) {
+            Some((place, what)) => {
+                let what = format!("{what} {} lies in {shown}, where manifests are written", place.display());
+                Err(Failure::usage(what, "nothing was done; unpack into a folder that is empty or not there"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses to restore into the repository, and with `delete` into what holds it or a key.

@@ -11,6 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
+use crate::cli::output::quoted;
 use crate::cli::{guard, private_file, recipients};
 use crate::repo::create::NewRepository;
 use crate::repo::layout;
@@ -96,12 +97,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     for recipient in &recipients {
         context.out.line(&format!("recipient    {} ({})", recipient.short(), recipient.kind()))?;
     }
+    let (address, key) =
+        (context.globals.repo.as_deref().unwrap_or_default().to_string_lossy(), args.writer_key.display());
+    let address = quoted(&address);
     context.say(&format!(
-        "\nNext:\n  1. Print the recovery kit and keep it outside the house:\n       homelab-dr keys paper --out kit.html --identity FILE\n  \
-         2. Put {} where backups are made (a Secret in the cluster), the identity nowhere near.\n  \
-         3. Make a backup:\n       homelab-dr backup PATH --source NAME --writer-key-file {}",
-        args.writer_key.display(),
-        args.writer_key.display()
+        "\nNext:\n  1. Print the recovery kit and keep it outside the house:\n       homelab-dr keys paper --repo {address} --out kit.html --identity FILE\n  \
+         2. Put {key} where backups are made (a Secret in the cluster), the identity nowhere near.\n  \
+         3. Make a backup:\n       homelab-dr backup PATH --source NAME --repo {address} --writer-key-file {key}",
     ))?;
     Ok(Exit::Done)
 }
@@ -113,6 +115,11 @@ fn refuse_foreign_files(url: &StoreUrl) -> Result<(), Failure> {
     let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
     let found = entries.flatten().map(|entry| entry.file_name()).find(|name| name != "lost+found" && name != ".tmp");
     found.map_or(Ok(()), |name| {
+        if path.join("format.json").exists() {
+            let help =
+                "nothing was changed; it is used as it is, with its writer key, or take a new folder for another one";
+            return Err(Failure::new(Exit::Refused, format!("{} holds a repository already", path.display()), help));
+        }
         let what = format!("{} is not empty: it holds {}", path.display(), name.to_string_lossy().escape_debug());
         Err(Failure::new(Exit::Refused, what, "nothing was changed; take an empty or a new folder"))
     })

@@ -19,7 +19,8 @@ pub(crate) fn watch(cancel: Arc<Cancel>, talk: Arc<Talk>) {
     };
     tokio::spawn(async move {
         next(&mut interrupt, &mut terminate).await;
-        if prompt::is_asking() {
+        // Before a store was opened there is nothing to end well, and reading a key from a pipe may never end.
+        if prompt::is_asking() || !cancel.has_begun() {
             leave();
         }
         cancel.cancel();

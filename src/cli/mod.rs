@@ -15,6 +15,7 @@ mod exit;
 mod failure;
 mod find;
 mod forget;
+mod gitops;
 mod globals;
 mod guard;
 mod hints;
@@ -22,6 +23,7 @@ mod init;
 mod interrupt;
 mod keys;
 mod ls;
+mod mover;
 mod open;
 mod output;
 mod patterns;
@@ -85,19 +87,35 @@ enum Command {
     Forget(forget::Args),
     Prune(prune::Args),
     #[command(subcommand)]
+    Gitops(gitops::Command),
+    #[command(subcommand)]
     Config(config::Command),
     Demo(demo::Args),
+    #[command(hide = true)]
+    Mover(mover::Args),
 }
 
 impl Command {
     /// Whether it has to do with a repository, which the configuration may name.
     const fn has_repository(&self) -> bool {
-        !matches!(self, Self::Config(_) | Self::Demo(_) | Self::Keys(keys::Command::New(_)))
+        !matches!(
+            self,
+            Self::Config(_) | Self::Demo(_) | Self::Gitops(_) | Self::Mover(_) | Self::Keys(keys::Command::New(_))
+        )
     }
 
     /// Whether it stops by itself when it is cancelled; the others change nothing and are dropped where they are.
     const fn stops_by_itself(&self) -> bool {
-        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Demo(_) | Self::Replicate(_))
+        match self {
+            Self::Gitops(command) => command.stops_by_itself(),
+            Self::Init(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
+            | Self::Demo(_)
+            | Self::Replicate(_)
+            | Self::Mover(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -214,7 +232,9 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Stats(args) => stats::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
+        Command::Gitops(command) => gitops::run(command, context).await,
         Command::Config(command) => config::run(command, context),
         Command::Demo(args) => demo::run(args, context).await,
+        Command::Mover(args) => mover::run(args, context).await,
     }
 }

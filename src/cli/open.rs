@@ -53,6 +53,7 @@ pub fn parse_address(text: &OsStr) -> Result<StoreUrl, Failure> {
 
 /// Stacks on a store what every command wants.
 pub fn wrapped(context: &Context, store: Arc<dyn Store>, access: Access) -> Arc<dyn Store> {
+    context.cancel.begin();
     let globals = &context.globals;
     // Only spreads the waits of clients that fail together; the process id tells them apart well enough.
     let mut store: Arc<dyn Store> = Arc::new(Retry::new(store, RetryPolicy::default(), u64::from(std::process::id())));

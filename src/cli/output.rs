@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Told, causes};
+use crate::format::entry::escape;
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -20,6 +21,16 @@ pub enum Color {
     Always,
     /// Never.
     Never,
+}
+
+/// For a shell: in single quotes unless it is plain.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Standard output: the result.
@@ -93,23 +104,23 @@ impl Talk {
 
     /// Something that has to be known.
     pub fn warn(&self, text: &str) {
-        self.put(&format!("{} {text}", self.painted("33;1", "warning:")));
+        self.write(&format!("{} {}", self.painted("33;1", "warning:"), tame(text)));
     }
 
     /// An error, its causes and what to do.
     pub fn error(&self, error: &(dyn std::error::Error + 'static), help: &str) {
-        let mut text = format!("{} {error}", self.painted("31;1", "error:"));
+        let mut text = format!("{} {}", self.painted("31;1", "error:"), tame(&error.to_string()));
         for cause in causes(error) {
             text.push_str("\n  because: ");
-            text.push_str(&cause);
+            text.push_str(&tame(&cause));
         }
         if !help.is_empty() {
             text.push('\n');
             text.push_str(&self.painted("36;1", "help:"));
             text.push(' ');
-            text.push_str(help);
+            text.push_str(&tame(help));
         }
-        self.put(&text);
+        self.write(&text);
     }
 
     /// Lines that are said go above this bar from now on.
@@ -117,8 +128,13 @@ impl Talk {
         *self.bar() = bar;
     }
 
-    /// Writes even if a bar is shown. A standard error that is closed is nobody's loss.
+    /// Says it in any case.
     pub(crate) fn put(&self, text: &str) {
+        self.write(&tame(text));
+    }
+
+    /// Writes even if a bar is shown. A standard error that is closed is nobody's loss.
+    fn write(&self, text: &str) {
         let write = || {
             let _ = writeln!(io::stderr().lock(), "{text}");
         };
@@ -135,6 +151,11 @@ impl Talk {
     fn painted(&self, code: &str, text: &str) -> String {
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// Lines in which no sign means anything to a terminal: parts of them come from servers, webhooks and files of other people.
+fn tame(text: &str) -> String {
+    text.split('\n').map(|line| escape(line.as_bytes())).collect::<Vec<_>>().join("\n")
 }
 
 /// A failure as `--json` prints it.
@@ -238,6 +259,20 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_shell_would_change_is_quoted() {
+        assert_eq!(quoted("/srv/demo-1"), "/srv/demo-1");
+        assert_eq!(quoted("/srv/my demo"), "'/srv/my demo'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+
+    #[test]
+    fn no_sign_means_anything_to_a_terminal() {
+        assert_eq!(tame("a\n  b\x1b[2J\u{9b}31mc"), "a\n  b\\x1b[2J\\xc2\\x9b31mc");
+        assert_eq!(tame("C:\\x and ü"), "C:\\x and ü", "what is harmless stays as it is");
+    }
 
     #[test]
     fn one_thing_is_not_many() {

@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Go on though there is no snapshot and everything would be removed
     #[arg(long)]
     allow_empty: bool,
+    /// Go on though packs that no snapshot needs are older than all snapshot records
+    #[arg(long)]
+    allow_older: bool,
     /// Go on though snapshots lack data already
     #[arg(long)]
     allow_missing: bool,
@@ -59,6 +62,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         grace: args.grace,
         repack_bytes_max: args.max_repack.unwrap_or(u64::MAX),
         allow_empty: args.allow_empty,
+        allow_older: args.allow_older,
         allow_missing: args.allow_missing,
     };
     // Also a plan asks the store for its time, by an object that is put and removed.
@@ -253,6 +257,10 @@ impl Advise for PruneError {
             Self::MissingData { .. } => Advice::new(
                 Exit::Refused,
                 "nothing was removed: run `homelab-dr check`; when there is nothing to bring back, --allow-missing goes on",
+            ),
+            Self::OlderThanChain { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was removed: did somebody delete from the store? A replica or a versioned bucket (--first-versions) may still have the records. If it is what a backup that was never finished left, give --allow-older",
             ),
             Self::NoSnapshots { .. } => {
                 Advice::new(Exit::Refused, "nothing was removed: if everything is really to go, give --allow-empty")

@@ -11,13 +11,14 @@ use crate::cli::configuration;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::guard::real_path;
+use crate::cli::guard::{lies_in, real_path, silent, within};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{ErrorDocument, count, was};
 use crate::cli::progress;
 use crate::config::Target;
 use crate::replicate::{self as operation, Fault, Options, PARALLEL_DEFAULT, Plan, ReplicateError, Report};
 use crate::repo::layout;
+use crate::store::file::FILE_TIME_MAX;
 use crate::store::memory::MemoryStore;
 use crate::store::url::StoreUrl;
 use crate::store::{Store, StoreError};
@@ -81,6 +82,8 @@ struct Place {
 struct Row {
     target: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorDocument>,
@@ -121,7 +124,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             None => Place { name: String::new(), to: open::parse_address(to)?, lock: args.object_lock },
         };
         if args.dry_run {
-            return plan(&place.to, &*source, context).await;
+            let plan = plan(&place.to, &*source, context).await?;
+            return show(&plan, context);
         }
         let (report, address) = copy(&place, &args, &*source, context).await?;
         return tell(&report, &address, context);
@@ -135,12 +139,16 @@ async fn several(places: &[Place], args: &Args, source: &dyn Store, context: &mu
     let json = std::mem::take(&mut context.out.json);
     for place in places {
         context.say(&format!("target {}", place.name))?;
-        let mut row = Row { target: place.name.clone(), report: None, error: None };
+        let mut row = Row { target: place.name.clone(), plan: None, report: None, error: None };
         let result = if args.dry_run {
-            context.out.json = json;
-            let planned = plan(&place.to, source, context).await;
-            context.out.json = false;
-            planned
+            match plan(&place.to, source, context).await {
+                Ok(plan) => {
+                    let code = if json { Ok(Exit::Done) } else { show(&plan, context) };
+                    row.plan = Some(plan);
+                    code
+                }
+                Err(failure) => Err(failure),
+            }
         } else {
             match copy(place, args, source, context).await {
                 Ok((report, address)) => {
@@ -163,7 +171,7 @@ async fn several(places: &[Place], args: &Args, source: &dyn Store, context: &mu
         rows.push(row);
     }
     context.out.json = json;
-    if json && !args.dry_run {
+    if json {
         context.out.document(&Document { targets: rows, exit: exit.code() })?;
     }
     Ok(exit)
@@ -176,7 +184,7 @@ async fn copy(
     source: &dyn Store,
     context: &mut Context,
 ) -> Result<(Report, String), Failure> {
-    apart(context, &place.to)?;
+    apart(context, &place.to).await?;
     let target = if args.create { place.to.create().await } else { place.to.open().await };
     let target = target.map_err(|error| if args.create { error.into() } else { no_copy(error, &place.to) })?;
     not_itself(source, &*target)?;
@@ -208,11 +216,12 @@ async fn copy(
 }
 
 fn not_itself(source: &dyn Store, target: &dyn Store) -> Result<(), Failure> {
-    if source.address() != target.address() {
-        return Ok(());
-    }
-    let what = format!("{} would be copied to itself", source.address());
-    Err(Failure::usage(what, "--repo is what is copied, --to where the copy goes: give another place"))
+    if source.address() == target.address() { Err(to_itself(&source.address())) } else { Ok(()) }
+}
+
+fn to_itself(address: &str) -> Failure {
+    let what = format!("{address} would be copied to itself");
+    Failure::usage(what, "--repo is what is copied, --to where the copy goes: give another place")
 }
 
 /// What to do about a place that holds no copy.
@@ -230,20 +239,32 @@ fn no_copy(error: StoreError, to: &StoreUrl) -> Failure {
 }
 
 /// One folder in the other would be copied into itself, or fill the source's disk twice.
-fn apart(context: &Context, to: &StoreUrl) -> Result<(), Failure> {
-    let (StoreUrl::File { path: from, .. }, StoreUrl::File { path: to, .. }) = (open::address(context)?, to) else {
+async fn apart(context: &Context, to: &StoreUrl) -> Result<(), Failure> {
+    let (StoreUrl::File { path: from, .. }, StoreUrl::File { path: to, wait }) = (open::address(context)?, to) else {
         return Ok(());
     };
-    let (from, to) = (real_path(&from), real_path(to));
-    if from != to && (from.starts_with(&to) || to.starts_with(&from)) {
+    let (limit, shown, to) = (wait.unwrap_or(FILE_TIME_MAX), to.display().to_string(), to.clone());
+    let look = move || {
+        let (from, to) = (real_path(&from), real_path(&to));
+        let inside = (lies_in(&from, &to), lies_in(&to, &from));
+        (from, to, inside)
+    };
+    let Some((from, to, inside)) = within(limit, look).await else {
+        return Err(silent(Exit::Unreachable, &shown, limit));
+    };
+    if inside == (true, true) {
+        return Err(to_itself(&from.display().to_string()));
+    }
+    if inside.0 || inside.1 {
         let what = format!("{} and {} lie in one another", from.display(), to.display());
         return Err(Failure::usage(what, "a copy needs a place of its own, on another disk if it is to be of use"));
     }
     Ok(())
 }
 
-async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Result<Exit, Failure> {
-    apart(context, to)?;
+/// What would be copied to one place.
+async fn plan(to: &StoreUrl, source: &dyn Store, context: &Context) -> Result<Plan, Failure> {
+    apart(context, to).await?;
     let target: Arc<dyn Store> = match to.open().await {
         Ok(target) => target,
         // A folder that is not there holds nothing.
@@ -254,9 +275,12 @@ async fn plan(to: &StoreUrl, source: &dyn Store, context: &mut Context) -> Resul
     };
     not_itself(source, &*target)?;
     let target = open::wrapped(context, target, Access::Read);
-    let plan: Plan = operation::plan(source, &*target).await?;
+    Ok(operation::plan(source, &*target).await?)
+}
+
+fn show(plan: &Plan, context: &mut Context) -> Result<Exit, Failure> {
     if context.out.json {
-        context.out.document(&plan)?;
+        context.out.document(plan)?;
         return Ok(Exit::Done);
     }
     for object in &plan.copy {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::units;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::guard::InUse;
@@ -25,6 +25,7 @@ use crate::repo::Repository;
 use crate::repo::fetch::Reader;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::tree::exclude::Excludes;
+use crate::tree::restore::metadata::SETTING_THE_OWNER;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +35,9 @@ Examples:
   homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run
   homelab-dr restore latest:cluster --cluster --kubeconfig ~/.kube/new --plan
   homelab-dr restore latest:cluster --cluster --include 'media/*/*' --namespace media=media-copy";
+
+/// As many problems with owners are not single ones: nobody but root can set them.
+const OWNERS_MANY: usize = 3;
 
 /// Deleted entries that a question names.
 const DELETED_SHOWN: usize = 20;
@@ -112,6 +116,9 @@ struct ProblemDocument {
 #[derive(Serialize)]
 struct Document {
     snapshot: String,
+    /// It holds nothing; this is the newest earlier one of its source that does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_something: Option<String>,
     dry_run: bool,
     chosen: u64,
     files: u64,
@@ -135,6 +142,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if args.cluster.cluster {
         return cluster::run(&args, context).await;
     }
+    args.cluster.refuse_without_cluster()?;
     let repository = open::with_identity(context, Access::Verify).await?;
     // Opened, its place answers: one on a dead mount is told as such, and nobody waits here without end.
     let in_use = InUse::of(context)?;
@@ -152,7 +160,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             "patterns are compared with paths as `homelab-dr ls -R SNAPSHOT` shows them; quote them from the shell";
         return Err(Failure::usage(what, help));
     }
-    let exit = tell(&report, &snapshot.id.hex(), &plan, context)?;
+    let before = before_it_was_empty(snapshot, &chain);
+    let exit = tell(&report, &document(&report, snapshot, before, &plan), &plan, context)?;
+    let exit = warn_if_empty(snapshot, before, exit, context)?;
     if report.verified && repository.refuse_if_removed().is_ok() {
         verified::record(context, &repository, &[snapshot.id]).await?;
     }
@@ -160,6 +170,38 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         tell_of_others(snapshot, &chain, context)?;
     }
     Ok(exit)
+}
+
+/// The newest earlier snapshot of the source that held something, if this one does not: what it was made of was probably not there, as with a mount that
+/// is away.
+fn before_it_was_empty<'a>(snapshot: &Snapshot, chain: &'a Chain) -> Option<&'a Snapshot> {
+    let is_empty = |one: &Snapshot| one.record.statistics.files == 0 || one.record.statistics.bytes == 0;
+    if !is_empty(snapshot) {
+        return None;
+    }
+    let earlier = chain.snapshots.iter().take_while(|one| one.id != snapshot.id);
+    earlier.filter(|one| one.record.source == snapshot.record.source && !is_empty(one)).last()
+}
+
+/// Restoring nothing is done quickly, and looks like a success.
+fn warn_if_empty(
+    snapshot: &Snapshot,
+    before: Option<&Snapshot>,
+    exit: Exit,
+    context: &mut Context,
+) -> Result<Exit, Failure> {
+    let Some(before) = before else { return Ok(exit) };
+    context.out.flush()?;
+    let (files, size) = (before.record.statistics.files, units::bytes(before.record.statistics.bytes));
+    context.talk.warn(&format!(
+        "snapshot {} of {} HOLDS NOTHING, as if what it was made of had been away; {} of {} holds {} ({size}): restore that one",
+        snapshot.id.short(),
+        escape(snapshot.record.source.as_bytes()),
+        before.id.short(),
+        local(before.record.started),
+        count(files, "file"),
+    ));
+    Ok(exit.graver(Exit::Problems))
 }
 
 /// `latest` is one snapshot and sounds like more.
@@ -238,6 +280,10 @@ fn ask_to_delete(would: &RestoreReport, plan: &RestorePlan, context: &Context) -
     confirm(false, "Remove them?")
 }
 
+fn is_owner(problem: &RestoreProblem) -> bool {
+    matches!(problem, RestoreProblem::Tree(problem) if problem.operation == SETTING_THE_OWNER)
+}
+
 fn exit_of(report: &RestoreReport) -> Exit {
     match (report.found_damage(), report.problems.is_empty()) {
         (true, _) => Exit::Damaged,
@@ -246,9 +292,10 @@ fn exit_of(report: &RestoreReport) -> Exit {
     }
 }
 
-fn document(report: &RestoreReport, id: &str, plan: &RestorePlan) -> Document {
+fn document(report: &RestoreReport, snapshot: &Snapshot, before: Option<&Snapshot>, plan: &RestorePlan) -> Document {
     Document {
-        snapshot: id.to_owned(),
+        snapshot: snapshot.id.hex(),
+        held_something: before.map(|before| before.id.hex()),
         dry_run: plan.dry_run,
         chosen: report.chosen,
         files: report.files,
@@ -265,8 +312,14 @@ fn warn_of(report: &RestoreReport, plan: &RestorePlan, context: &mut Context) ->
     if context.out.json {
         return Ok(());
     }
-    for problem in &report.problems {
+    // Without root each entry has one of these: first, so that the others are seen.
+    let (owners, others): (Vec<_>, Vec<_>) = report.problems.iter().partition(|problem| is_owner(problem));
+    for problem in owners.iter().chain(&others) {
         context.talk.warn(&message(problem));
+    }
+    if owners.len() >= OWNERS_MANY {
+        let owners = count(owners.len() as u64, "entry");
+        context.talk.warn(&format!("the owner of {owners} was not set: run as root, or restore with --no-owner"));
     }
     if plan.dry_run {
         for path in &report.deleted {
@@ -276,10 +329,15 @@ fn warn_of(report: &RestoreReport, plan: &RestorePlan, context: &mut Context) ->
     Ok(())
 }
 
-fn tell(report: &RestoreReport, id: &str, plan: &RestorePlan, context: &mut Context) -> Result<Exit, Failure> {
+fn tell(
+    report: &RestoreReport,
+    document: &Document,
+    plan: &RestorePlan,
+    context: &mut Context,
+) -> Result<Exit, Failure> {
     let exit = exit_of(report);
     if context.out.json {
-        context.out.document(&document(report, id, plan))?;
+        context.out.document(document)?;
         return Ok(exit);
     }
     warn_of(report, plan, context)?;

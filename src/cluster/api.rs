@@ -2,19 +2,22 @@
 
 mod discovery;
 pub mod objects;
+mod streams;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Request, header};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Cluster, ClusterError, Created, Deleted, How, Kind, Kinds, Page};
 
@@ -43,14 +46,23 @@ const WAIT_FIRST: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(15);
 /// Objects that are asked for at once. One has 1.5 MiB at most, and a few KiB as a rule.
 const PAGE_OBJECTS: u32 = 200;
-/// Largest answer that is taken: a page of the largest objects.
-const ANSWER_BYTES_MAX: usize = 320 << 20;
+/// A page that is longer is asked for anew with half of the objects, and what was read of it is dropped: what a page costs is this, not what its objects happen
+/// to weigh. Some hundred times an ordinary object, and more than the largest one.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// A page that is shorter than this asks for twice the objects the next time, up to [`PAGE_OBJECTS`].
+const PAGE_BYTES_SMALL: usize = 1 << 20;
+/// Largest answer that is taken: one object, or the list of a server that knows no pages.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of pages that are held at once, by all lists together: a few ordinary ones, or one that is as long as can be.
+const PAGES_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 
 /// The API server of a cluster, and the right to talk to it.
 pub struct Api {
     client: kube::Client,
     server: String,
     limits: Limits,
+    /// One permit for each KiB of [`PAGES_BYTES_MAX`].
+    pages: Arc<Semaphore>,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +112,11 @@ impl Asked {
     }
 }
 
+fn parse<T: DeserializeOwned>(asked: &Asked, answer: &[u8]) -> Result<T, ClusterError> {
+    serde_json::from_slice(answer)
+        .map_err(|error| ClusterError::Answer { request: asked.name(), what: error.to_string() })
+}
+
 /// How long it is still tried.
 struct Patience {
     begun: tokio::time::Instant,
@@ -142,7 +159,8 @@ impl Api {
         // What may be asked again, and what has to be looked at first, is decided here: a creation that is repeated blindly finds itself.
         config.default_retry = false;
         let client = kube::Client::try_from(config).map_err(|error| fail(server.clone(), error.into()))?;
-        Ok(Self { client, server, limits: Limits::default() })
+        let pages = Arc::new(Semaphore::new(PAGES_BYTES_MAX >> 10));
+        Ok(Self { client, server, limits: Limits::default(), pages })
     }
 
     /// The same with other limits.
@@ -159,10 +177,15 @@ impl Api {
     /// Asks, and again while the server is away, busy or in trouble; what it says about the request itself is final. Only for requests that do no more when
     /// they are carried out twice.
     async fn patiently(&self, asked: &Asked) -> Result<Bytes, ClusterError> {
+        self.within(asked, ANSWER_BYTES_MAX).await?.ok_or_else(|| too_long(asked))
+    }
+
+    /// The same; `None` if the answer has more bytes than that.
+    async fn within(&self, asked: &Asked, bytes_max: usize) -> Result<Option<Bytes>, ClusterError> {
         let mut patience = self.patience();
         loop {
-            match self.once(asked).await {
-                Ok(bytes) => return Ok(bytes),
+            match self.once_within(asked, bytes_max).await {
+                Ok(answer) => return Ok(answer),
                 Err(failed) => patience.wait(failed).await?,
             }
         }
@@ -174,19 +197,23 @@ impl Api {
 
     /// One try; after a failure also how long the server asks to wait.
     async fn once(&self, asked: &Asked) -> Result<Bytes, Failed> {
+        self.once_within(asked, ANSWER_BYTES_MAX).await?.ok_or_else(|| (too_long(asked), None))
+    }
+
+    async fn once_within(&self, asked: &Asked, bytes_max: usize) -> Result<Option<Bytes>, Failed> {
         let request = asked.name();
         let silent = || ClusterError::Silent {
             server: self.server.clone(),
             request: request.clone(),
             limit: self.limits.answer,
         };
-        match tokio::time::timeout(self.limits.answer, self.ask(asked, &request)).await {
+        match tokio::time::timeout(self.limits.answer, self.ask(asked, &request, bytes_max)).await {
             Ok(result) => result,
             Err(_) => Err((silent(), None)),
         }
     }
 
-    async fn ask(&self, asked: &Asked, request: &str) -> Result<Bytes, Failed> {
+    async fn ask(&self, asked: &Asked, request: &str, bytes_max: usize) -> Result<Option<Bytes>, Failed> {
         let unreachable = |source| ClusterError::Unreachable { server: self.server.clone(), source };
         let mut built = Request::builder().method(&asked.method).uri(&asked.path);
         built = built.header(header::ACCEPT, "application/json");
@@ -201,10 +228,13 @@ impl Api {
         let response = self.client.send(built).await.map_err(|error| (unreachable(error.into()), None))?;
         let status = response.status();
         let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| (unreachable(error), None))?.to_bytes();
+        let body = match Limited::new(response.into_body(), bytes_max).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return Ok(None),
+            Err(error) => return Err((unreachable(error), None)),
+        };
         if status.is_success() {
-            return Ok(body);
+            return Ok(Some(body));
         }
         let message = serde_json::from_slice::<Status>(&body).map(|status| status.message);
         let message = message.unwrap_or_else(|_| first_line(&body));
@@ -213,18 +243,53 @@ impl Api {
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClusterError> {
-        let bytes = self.get(path).await?;
-        serde_json::from_slice(&bytes).map_err(|error| ClusterError::Answer {
-            request: format!("GET {}", path.split('?').next().unwrap_or(path)),
-            what: error.to_string(),
-        })
+        parse(&Asked::get(path), &self.get(path).await?)
+    }
+
+    /// The bytes of a page, how many objects it was asked for at last, and the room that it takes. One object that is longer than a page has all the room.
+    async fn page(
+        &self,
+        kind: &Kind,
+        mut limit: u32,
+        next: Option<&str>,
+    ) -> Result<(Bytes, u32, Arc<OwnedSemaphorePermit>), ClusterError> {
+        loop {
+            let asked = Asked::get(&page_of(kind, limit, next));
+            let held = self.room(PAGE_BYTES_MAX).await?;
+            if let Some(answer) = self.within(&asked, PAGE_BYTES_MAX).await? {
+                return Ok((answer, limit, held));
+            }
+            drop(held);
+            if limit == 1 {
+                let held = self.room(ANSWER_BYTES_MAX).await?;
+                return Ok((self.patiently(&asked).await?, limit, held));
+            }
+            limit = (limit / 2).max(1);
+        }
+    }
+
+    async fn room(&self, bytes: usize) -> Result<Arc<OwnedSemaphorePermit>, ClusterError> {
+        let permits = u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
+        let held = self.pages.clone().acquire_many_owned(permits).await.map(Arc::new);
+        held.map_err(|error| ClusterError::Unreachable { server: self.server.clone(), source: error.into() })
+    }
+
+    /// The same with one try: for what is not worth waiting for.
+    async fn read_once<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClusterError> {
+        let bytes = self.once(&Asked::get(path)).await.map_err(|(error, _)| error)?;
+        parse(&Asked::get(path), &bytes)
     }
 }
 
-/// The address of a page.
-fn page_of(kind: &Kind, next: Option<&str>) -> String {
+fn too_long(asked: &Asked) -> ClusterError {
+    let what = format!("it is longer than {} MiB", ANSWER_BYTES_MAX >> 20);
+    ClusterError::Answer { request: asked.name(), what }
+}
+
+/// The address of a page of at most so many objects.
+fn page_of(kind: &Kind, limit: u32, next: Option<&str>) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("limit", &PAGE_OBJECTS.to_string());
+    query.append_pair("limit", &limit.to_string());
     if let Some(next) = next {
         query.append_pair("continue", next);
     }
@@ -252,14 +317,22 @@ impl Cluster for Api {
     }
 
     async fn list(&self, kind: &Kind, next: Option<&str>) -> Result<Page, ClusterError> {
-        let mut list: List = self.read(&page_of(kind, next)).await?;
+        // How many objects the page before had: what `next` names is its end.
+        let (limit, next) =
+            next.and_then(|next| next.split_once(' ')).map_or((None, None), |(l, n)| (l.parse().ok(), Some(n)));
+        let (answer, limit, held) = self.page(kind, limit.unwrap_or(PAGE_OBJECTS), next).await?;
+        let mut list: List = parse(&Asked::get(&kind.collection()), &answer)?;
+        let is_small = answer.len() < PAGE_BYTES_SMALL;
+        drop(answer);
+        let limit = if is_small { limit.saturating_mul(2).min(PAGE_OBJECTS) } else { limit };
         let mut objects = list.items.take().unwrap_or_default();
         // A list says these once for all.
         for object in objects.iter_mut().filter_map(Value::as_object_mut) {
             object.entry("apiVersion").or_insert_with(|| kind.api_version().into());
             object.entry("kind").or_insert_with(|| kind.name.clone().into());
         }
-        Ok(Page { objects, next: list.metadata.r#continue.filter(|next| !next.is_empty()) })
+        let next = list.metadata.r#continue.filter(|next| !next.is_empty()).map(|next| format!("{limit} {next}"));
+        Ok(Page { objects, next, held: Some(held) })
     }
 
     async fn serves(&self, kind: &Kind) -> Result<bool, ClusterError> {

@@ -9,8 +9,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::choice::Choice;
 use super::error::told;
-use super::object::{name_of, namespace_of, text};
-use super::{Cluster, ClusterError, Kind, manifest};
+use super::object::{name_of, namespace_of, text, uid_of};
+use super::{Cluster, ClusterError, Kind, Page, manifest};
 use crate::base::cancel::Cancel;
 use crate::format::entry::TreePath;
 
@@ -33,6 +33,9 @@ pub enum Item {
         /// When the object was created, in seconds since 1970; 0 if nobody knows. Not the time of the backup: an object that did not change is to be
         /// the same entry every day.
         created: i64,
+        /// Which object in which version it shows: API version, uid and resource version, with a space between; none if it has no such thing. The
+        /// manifest of an object that has the same again is the same again.
+        version: Option<String>,
     },
     /// What was given so far in this directory does not count: it is given anew.
     Again(TreePath),
@@ -63,7 +66,7 @@ pub struct Missing {
 /// What a capture came to.
 #[derive(Debug, Default)]
 pub struct Captured {
-    /// Kinds that have objects, by group and name.
+    /// Every kind that was read, also those without objects, by group and name.
     pub rows: Vec<Row>,
     /// What is not in the snapshot and should be.
     pub missing: Vec<Missing>,
@@ -136,7 +139,7 @@ pub async fn capture(
     }
     let path = TreePath::new(ABOUT).unwrap_or_else(|_| TreePath::root());
     let text = manifest::write(&captured.about(version));
-    items.send(Item::Document { path, text, created: 0 }).await.map_err(|_| CaptureError::Unwanted)?;
+    items.send(Item::Document { path, text, created: 0, version: None }).await.map_err(|_| CaptureError::Unwanted)?;
     Ok(captured)
 }
 
@@ -183,20 +186,22 @@ impl Reading<'_> {
             if self.cancel.is_cancelled() {
                 return Err(CaptureError::Unwanted);
             }
-            let page = self.cluster.list(self.kind, next.as_deref()).await?;
-            for object in page.objects {
+            let Page { objects, next: following, held } = self.cluster.list(self.kind, next.as_deref()).await?;
+            for object in objects {
                 match self.document(&object) {
                     Ok(None) => {}
                     Ok(Some(path)) => {
                         let text = manifest::write(&object);
                         row.objects += 1;
                         row.bytes += text.len() as u64;
-                        self.give(Item::Document { path, text, created: created(&object) }).await?;
+                        self.give(Item::Document { path, text, created: created(&object), version: version(&object) })
+                            .await?;
                     }
                     Err(problem) => missing.push(problem),
                 }
             }
-            next = page.next;
+            drop(held);
+            next = following;
             if next.is_none() {
                 return Ok(());
             }
@@ -215,6 +220,9 @@ impl Reading<'_> {
         if namespace.or(is_namespace.then_some(name)).is_some_and(|namespace| !self.choice.takes_namespace(namespace)) {
             return Ok(None);
         }
+        if !self.choice.takes_object(self.kind, object) {
+            return Ok(None);
+        }
         self.kind.document(namespace, name).map(Some).map_err(|error| Missing {
             path: folder(),
             operation: "naming an object in",
@@ -227,7 +235,28 @@ impl Reading<'_> {
     }
 }
 
+/// The API version is among them because the same object reads otherwise in another one. Servers of aggregated APIs may have no versions, or always say `0`.
+fn version(object: &Value) -> Option<String> {
+    let parts = [text(object, &["apiVersion"]), uid_of(object), text(object, &["metadata", "resourceVersion"])];
+    let says = parts.iter().all(|part| !part.is_empty() && *part != "0" && !part.contains(' '));
+    says.then(|| parts.join(" "))
+}
+
 fn created(object: &Value) -> i64 {
     let time = text(object, &["metadata", "creationTimestamp"]);
     DateTime::parse_from_rfc3339(time).map_or(0, |time| time.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_an_object_needs_all_three() {
+        let object = |uid: &str, version: &str| json!({"apiVersion": "v1", "metadata": {"uid": uid, "resourceVersion": version}});
+        assert_eq!(version(&object("u-1", "42")).as_deref(), Some("v1 u-1 42"));
+        for (uid, number) in [("", "42"), ("u-1", ""), ("u-1", "0"), ("u-1 42", "7")] {
+            assert_eq!(version(&object(uid, number)), None, "{uid:?} {number:?}");
+        }
+    }
 }

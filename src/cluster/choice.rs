@@ -1,10 +1,13 @@
 //! Which kinds are backed up: all, but for what a cluster makes again by itself and what the user leaves out.
 
+use serde_json::Value;
+
 use super::Kind;
+use super::object::{controller_of, label};
 
 /// Kinds that say what happens at the moment and not what a person or a program wants: a cluster makes them again, or they would be wrong in another.
 /// They change every few seconds, too. As `resource.group`, `*.group` for a whole group.
-pub const NOISE: [&str; 22] = [
+pub const NOISE: [&str; 21] = [
     // Of the moment.
     "events",
     "events.events.k8s.io",
@@ -18,7 +21,6 @@ pub const NOISE: [&str; 22] = [
     "volumeattachments.storage.k8s.io",
     "certificatesigningrequests.certificates.k8s.io",
     // Made by controllers from other objects. Endpoints without a selector are a person's, and are kept.
-    "endpointslices.discovery.k8s.io",
     "controllerrevisions.apps",
     "ciliumendpoints.cilium.io",
     "ciliumidentities.cilium.io",
@@ -41,6 +43,14 @@ pub fn means(pattern: &str, kind: &Kind) -> bool {
         Some((resource, group)) => kind.resource == resource && kind.group == group,
         None => kind.resource == pattern && kind.group.is_empty(),
     }
+}
+
+/// Slices that a controller writes for a service; a person's own have another manager, or none.
+#[must_use]
+pub fn is_generated_slice(kind: &Kind, object: &Value) -> bool {
+    const MANAGER: &str = "endpointslice.kubernetes.io/managed-by";
+    kind.is("discovery.k8s.io", "EndpointSlice")
+        && (label(object, MANAGER).ends_with("-controller.k8s.io") || controller_of(object).is_some())
 }
 
 /// What is left out, beside [`NOISE`].
@@ -69,6 +79,12 @@ impl Choice {
         !self.left_out().any(|pattern| pattern.strip_prefix("*.") == Some(group))
     }
 
+    /// Whether this object is: of endpoint slices only those that a person wrote, all others change with every pod.
+    #[must_use]
+    pub fn takes_object(&self, kind: &Kind, object: &Value) -> bool {
+        !is_generated_slice(kind, object)
+    }
+
     /// Whether objects in this namespace are backed up.
     #[must_use]
     pub fn takes_namespace(&self, namespace: &str) -> bool {
@@ -78,6 +94,8 @@ impl Choice {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::cluster::kind::example;
 
@@ -102,5 +120,20 @@ mod tests {
         ] {
             assert_eq!(choice.takes(&kind(group, resource)), takes, "{resource}.{group}");
         }
+    }
+
+    #[test]
+    fn slices_of_a_person_are_told_from_those_of_a_controller() {
+        let slice =
+            |manager: &str| json!({"metadata": {"labels": {"endpointslice.kubernetes.io/managed-by": manager}}});
+        let kind = example("discovery.k8s.io", "endpointslices", "EndpointSlice");
+        assert!(is_generated_slice(&kind, &slice("endpointslice-controller.k8s.io")));
+        assert!(is_generated_slice(&kind, &slice("endpointslicemirroring-controller.k8s.io")));
+        assert!(is_generated_slice(
+            &kind,
+            &json!({"metadata": {"ownerReferences": [{"kind": "Service", "controller": true}]}})
+        ));
+        assert!(!is_generated_slice(&kind, &slice("pulumi")));
+        assert!(!is_generated_slice(&kind, &json!({})));
     }
 }

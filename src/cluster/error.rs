@@ -100,17 +100,25 @@ impl ClusterError {
         matches!(self, Self::Refused { status: 409, .. })
     }
 
-    /// Whether another try may help: the server is away, busy or in trouble. A webhook that cannot be called is no such trouble: it is away for every
-    /// object, and each would be waited for in vain.
+    /// Whether another try may help: the server is away, busy or in trouble. A webhook that cannot be called is no such trouble, be it one that is asked
+    /// about a change or one that converts: it is away for every object, and each would be waited for in vain.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, message, .. } => {
-                matches!(status, 429 | 500 | 502 | 503 | 504) && !message.contains("failed calling webhook")
+                const OF_A_WEBHOOK: [&str; 2] = ["failed calling webhook", "conversion webhook for"];
+                matches!(status, 429 | 500 | 502 | 503 | 504) && !OF_A_WEBHOOK.iter().any(|say| message.contains(say))
             }
             _ => false,
         }
+    }
+
+    /// Whether the cluster as a whole fails, and not this one request: nothing else would be answered either. What may pass counts, since whoever gets it
+    /// as an error has tried for as long as there is patience.
+    #[must_use]
+    pub fn is_of_the_cluster(&self) -> bool {
+        self.may_pass() || matches!(self, Self::Config { .. } | Self::Silent { .. } | Self::Refused { status: 401, .. })
     }
 
     /// Whether credentials or rights are missing: what no other try would mend.

@@ -1,7 +1,8 @@
 //! A folder as a cluster: `manifests/<group>/<Kind>/<namespace>/<name>.yaml`, and any other `.yaml` below `manifests`, also with several documents.
 //!
-//! Nothing acts in it: what is put there stays as it is put. New objects get a uid, so that owners can be told apart, and a file of their own, which only
-//! its owner may read, since secrets are among them. Files are small and on this machine: they are read and written where the caller waits.
+//! Nothing acts in it: what is put there stays as it is put. An object without a uid gets one, so that owners can be told apart, and each gets a file of its
+//! own, which only its owner may read, since secrets are among them. Uids and owners are no fields in that file: they are in a comment at its head. Files are
+//! small and on this machine: they are read and written where the caller waits.
 
 mod files;
 
@@ -20,7 +21,7 @@ use crate::format::entry::TreePath;
 use files::{Held, Key, failed, group_of, key, key_of, read_file};
 
 /// The directory that holds the manifests.
-const MANIFESTS: &str = "manifests";
+pub const MANIFESTS: &str = "manifests";
 
 /// See the module.
 pub struct Folder {
@@ -29,7 +30,7 @@ pub struct Folder {
 }
 
 /// As `kubectl` guesses it; a definition in the folder knows better.
-fn plural(kind: &str) -> String {
+pub(crate) fn plural(kind: &str) -> String {
     let lower = kind.to_lowercase();
     if kind == "Endpoints" {
         lower
@@ -168,7 +169,7 @@ impl Cluster for Folder {
     async fn list(&self, kind: &Kind, _: Option<&str>) -> Result<Page, ClusterError> {
         let held = self.held();
         let objects = held.iter().filter(|(key, _)| key.0 == kind.group && key.1 == kind.name);
-        Ok(Page { objects: objects.map(|(_, held)| held.object.clone()).collect(), next: None })
+        Ok(Page { objects: objects.map(|(_, held)| held.object.clone()).collect(), next: None, held: None })
     }
 
     fn lives(&self) -> bool {

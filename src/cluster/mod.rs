@@ -8,8 +8,10 @@
 
 pub mod api;
 pub mod capture;
+pub mod change;
 pub mod choice;
 pub mod compare;
+pub mod edit;
 pub mod error;
 pub mod folder;
 pub mod kind;
@@ -17,9 +19,13 @@ pub mod manifest;
 pub mod object;
 pub mod order;
 pub mod rewrite;
+pub mod streams;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use error::ClusterError;
 pub use kind::Kind;
@@ -40,6 +46,8 @@ pub struct Page {
     pub objects: Vec<Value>,
     /// Asks for the next page.
     pub next: Option<String>,
+    /// The room that it takes; the next pages of other lists wait for it.
+    pub held: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Whether a write is meant.

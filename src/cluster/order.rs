@@ -40,6 +40,8 @@ pub enum Stage {
     Watchers,
     /// What can refuse all others: webhooks, policies, aggregated APIs.
     Gates,
+    /// What makes all others from Git or a chart: before them it would make them itself, at the same time.
+    Gitops,
 }
 
 impl Stage {
@@ -62,14 +64,13 @@ impl Stage {
             Self::Converted => "custom objects that a webhook converts",
             Self::Watchers => "budgets and autoscalers",
             Self::Gates => "webhooks, policies and aggregated APIs",
+            Self::Gitops => "what deploys from Git and charts",
         }
     }
 }
 
-/// Groups whose objects refuse or change others.
-const GATES: [&str; 8] = [
-    "admissionregistration.k8s.io",
-    "apiregistration.k8s.io",
+/// Groups whose objects refuse or change others, beside Kubernetes' own.
+const GATES: [&str; 6] = [
     "kyverno.io",
     "policies.kyverno.io",
     "templates.gatekeeper.sh",
@@ -117,7 +118,17 @@ pub fn place(kind: &Kind, object: &Value, converted: &dyn Fn(&Kind) -> bool) -> 
         ("apps", _) => (Stage::Workloads, 2),
         ("batch", _) => (Stage::Workloads, 3),
         ("policy", "PodDisruptionBudget") | ("autoscaling" | "keda.sh", _) => first(Stage::Watchers),
+        // A webhook is asked about policies too.
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy") => (Stage::Gates, 2),
+        ("admissionregistration.k8s.io", name) if name.ends_with("PolicyBinding") => (Stage::Gates, 3),
+        ("admissionregistration.k8s.io", _) => (Stage::Gates, 4),
+        ("apiregistration.k8s.io", _) => (Stage::Gates, 1),
         (group, _) if GATES.contains(&group) => first(Stage::Gates),
+        // What they make first, then themselves: a parent finds its children as they were.
+        ("argoproj.io", "Application") | ("helm.toolkit.fluxcd.io" | "helm.cattle.io", "HelmRelease" | "HelmChart") => {
+            (Stage::Gitops, 0)
+        }
+        ("argoproj.io", "ApplicationSet") | ("kustomize.toolkit.fluxcd.io", _) => (Stage::Gitops, 1),
         _ if converted(kind) => first(Stage::Converted),
         _ => first(Stage::Others),
     }
@@ -180,12 +191,29 @@ mod tests {
             ("batch", "CronJob"),
             ("converted.example", "Thing"),
             ("policy", "PodDisruptionBudget"),
+            ("kyverno.io", "ClusterPolicy"),
+            ("apiregistration.k8s.io", "APIService"),
+            ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
+            ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
             ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+            ("argoproj.io", "Application"),
+            ("argoproj.io", "ApplicationSet"),
         ];
         let places: Vec<_> = order.iter().map(|(group, name)| stage(group, name, &json!({}))).collect();
         assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
-        for (group, name) in [("kyverno.io", "ClusterPolicy"), ("apiregistration.k8s.io", "APIService")] {
-            assert_eq!(stage(group, name, &json!({})).0, Stage::Gates);
+        for (group, name) in [
+            ("helm.cattle.io", "HelmChart"),
+            ("helm.toolkit.fluxcd.io", "HelmRelease"),
+            ("kustomize.toolkit.fluxcd.io", "Kustomization"),
+        ] {
+            assert_eq!(stage(group, name, &json!({})).0, Stage::Gitops, "{name}");
+        }
+        for (group, name) in [
+            ("argoproj.io", "AppProject"),
+            ("source.toolkit.fluxcd.io", "HelmChart"),
+            ("helm.cattle.io", "HelmChartConfig"),
+        ] {
+            assert_eq!(stage(group, name, &json!({})).0, Stage::Others, "{name} makes nothing by itself");
         }
     }
 

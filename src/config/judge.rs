@@ -52,7 +52,7 @@ impl Judging<'_> {
             (Shape::List(scalar, _), value) => {
                 let what = format!("{at}: a list is expected here, and this is {}", value.kind());
                 let help = match value {
-                    Value::Text(text) if scalar.judge_text(text, self.judges).is_none() => format!("write [{text:?}]"),
+                    Value::Text(text) if scalar.judge_text(text, self.judges).is_none() => list_of(text),
                     _ => "write [one, two], or a line with - before each".to_owned(),
                 };
                 self.error(node, what, help);
@@ -146,8 +146,11 @@ impl Judging<'_> {
     fn sources(&mut self, root: &Node) {
         let Some(sources) = root.field("sources") else { return };
         for (name, source) in sources.entries() {
-            if let Some(paths) = source.field("path").and_then(|path| path.field("paths")) {
-                self.paths(&name.text, paths);
+            if let Some(path) = source.field("path") {
+                if let Some(paths) = path.field("paths") {
+                    self.paths(&name.text, paths);
+                }
+                self.live(&name.text, path, sources);
             }
             if let Some(argv) = source.field("command").and_then(|command| command.field("argv")) {
                 self.argv(&name.text, argv);
@@ -170,6 +173,31 @@ impl Judging<'_> {
                 let what = format!("sources.{source}: {other} and {path} have the same last name");
                 self.error(node, what, "make two sources of them, or name the folder above them");
             }
+        }
+    }
+
+    /// What is said of databases has a meaning in a source that is in use, and a dump is made before.
+    fn live(&mut self, source: &str, path: &Node, sources: &Node) {
+        let at = format!("sources.{}.path", short(source));
+        let is_live = matches!(path.field("live").map(|live| &live.value), Some(Value::Bool(true)));
+        for name in ["scratch", "postgres", "postgres-dump"] {
+            // The default may be written out.
+            if let Some(node) = path.field(name).filter(|node| !is_live && node.text() != Some("refuse")) {
+                self.error(node, format!("{at}.{name} means nothing without live"), "add live: true, or leave it out");
+            }
+        }
+        let Some(dump) = path.field("postgres-dump") else { return };
+        if path.field("postgres").and_then(Node::text) == Some("crash-consistent") {
+            let what = format!("{at}: the data of PostgreSQL is stored and left out at once");
+            self.error(dump, what, "postgres: crash-consistent is for snapshots, postgres-dump for a server that runs");
+        }
+        let Some(text) = dump.text() else { return };
+        let above = sources.entries().iter().take_while(|(name, _)| name.text != source);
+        let commands = above.filter(|(_, node)| node.field("command").is_some());
+        let commands: Vec<&str> = commands.map(|(name, _)| name.text.as_str()).collect();
+        if !commands.contains(&text) {
+            let what = format!("{at}.postgres-dump: no command source above this one is called {:?}", short(text));
+            self.error(dump, what, suggest::help(text, &commands, "command sources above are"));
         }
     }
 
@@ -203,13 +231,20 @@ impl Judging<'_> {
         let known = named(root, "sources");
         let rules = root.field("retention").and_then(|retention| retention.field("sources"));
         for (name, _) in rules.map(Node::entries).unwrap_or_default() {
-            if !known.contains(&name.text.as_str()) {
+            // A source of volumes makes snapshots of names that only the cluster knows.
+            let of_volume = name.text.starts_with("pvc/") && has_volumes(root);
+            if !known.contains(&name.text.as_str()) && !of_volume {
                 let what = format!("retention.sources: no source here is called {:?}", short(&name.text));
                 let help = suggest::help(&name.text, &known, "right if another machine writes it; sources here are");
                 self.findings.push(Finding::warning(name.place, what, help));
             }
         }
     }
+}
+
+fn has_volumes(root: &Node) -> bool {
+    let sources = root.field("sources").map(Node::entries).unwrap_or_default();
+    sources.iter().any(|(_, source)| source.field("volumes").is_some())
 }
 
 fn names(fields: &[Field]) -> Vec<&'static str> {
@@ -264,11 +299,20 @@ fn fill_in(node: &mut Node, shape: &Shape) {
                     let value = match (field.shape, text) {
                         (Shape::List(..), _) => Value::List(Vec::new()),
                         (_, "false") => Value::Bool(false),
+                        (_, text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Value::Number(text.to_owned()),
                         (_, text) => Value::Text(text.to_owned()),
                     };
                     entries.push((Name { place, text: field.name.to_owned() }, Node { place, value }));
                 }
             }
         }
+    }
+}
+/// One text as the list that was probably meant: a command's words, or the one element.
+fn list_of(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match words.as_slice() {
+        [] | [_] => format!("write [{text:?}]"),
+        words => format!("write [{}], each word for itself, or [{text:?}] for one with blanks", words.join(", ")),
     }
 }

@@ -97,7 +97,18 @@ const SOURCE: Shape = Record(&[
         &RESOURCES,
         "All objects of a Kubernetes cluster, as manifests; not the data of its volumes.",
     ),
-    field("tags", Optional, &Named(Scalar::TagName, &One(Scalar::Line)), "Tags of its snapshots."),
+    field(
+        "volumes",
+        OneOf,
+        &VOLUMES,
+        "The data of a cluster's PersistentVolumeClaims, one snapshot each, named pvc/NAMESPACE/CLAIM.",
+    ),
+    field(
+        "tags",
+        Optional,
+        &Named(Scalar::TagName, &One(Scalar::Line)),
+        "Tags of its snapshots. `forget` counts snapshots with other tags apart: a change begins a new history.",
+    ),
 ]);
 
 const PATH: Shape = Record(&[
@@ -115,6 +126,30 @@ const PATH: Shape = Record(&[
         "Leave out what is in folders marked by a CACHEDIR.TAG.",
     ),
     field("one-file-system", Default("false"), &One(Scalar::Bool), "Stay out of what is mounted below."),
+    field(
+        "live",
+        Default("false"),
+        &One(Scalar::Bool),
+        "The files are in use: SQLite databases are captured whole (live-databases.md).",
+    ),
+    field(
+        "scratch",
+        Optional,
+        &One(Scalar::Path),
+        "A folder on a disk, with room for the largest database; without it `TMPDIR`, else `/var/tmp`. Needs `live`.",
+    ),
+    field(
+        "postgres",
+        Default("refuse"),
+        &One(Scalar::Postgres),
+        "What to do with the data of a PostgreSQL server that was not shut down: leave it out as a problem, or store it because the paths lie in a snapshot. Needs `live`.",
+    ),
+    field(
+        "postgres-dump",
+        Optional,
+        &One(Scalar::SourceName),
+        "The command source, above this one, that dumps that server: then its data is left out, which is no problem. Needs `live`.",
+    ),
 ]);
 
 const COMMAND: Shape = Record(&[
@@ -148,6 +183,41 @@ const RESOURCES: Shape = Record(&[
         &List(Scalar::Namespace, 0),
         "Namespaces that are left out, with everything in them.",
     ),
+]);
+
+const VOLUMES: Shape = Record(&[
+    field(
+        "kubeconfig",
+        Optional,
+        &One(Scalar::Path),
+        "The kubeconfig; without it the usual one (`KUBECONFIG`, `~/.kube/config`), or the service account of the pod.",
+    ),
+    field("context", Optional, &One(Scalar::Word), "Which context of the kubeconfig; without it the current one."),
+    field("image", Required, &One(Scalar::Image), "The image of `homelab-dr` that the pods of movers run."),
+    field("namespaces", Default("[]"), &List(Scalar::Namespace, 0), "Only claims in these namespaces; none for all."),
+    field("labels", Optional, &Named(Scalar::TagName, &One(Scalar::Line)), "Only claims that have all these labels."),
+    field("names", Default("[]"), &List(Scalar::ClaimPattern, 0), "Only these claims; none for all."),
+    field(
+        "storage-classes",
+        Default("[]"),
+        &List(Scalar::Word, 0),
+        "Only claims of these storage classes; none for all.",
+    ),
+    field(
+        "exclude",
+        Default("[]"),
+        &List(Scalar::ClaimPattern, 0),
+        "Claims that are left out on purpose; any other that is in no snapshot fails the run.",
+    ),
+    field("movers", Default("2"), &One(Scalar::Count), "How many volumes are read at once."),
+    field(
+        "mode",
+        Default("app"),
+        &One(Scalar::MoverMode),
+        "With whose rights: as the application, as root that may read everything, or as a privileged container.",
+    ),
+    field("timeout", Default("1d"), &One(Scalar::Duration), "When the mover of a volume is ended."),
+    field("start-timeout", Default("10m"), &One(Scalar::Duration), "How long its pod may take to start."),
 ]);
 
 const RETENTION: Shape = Record(&[

@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use finding::{Complaint, Finding, Place, Severity};
 pub use language::table;
 pub use node::TEXT_BYTES_MAX;
-pub use scalar::is_source_name;
+pub use scalar::{is_file_name, is_source_name};
 pub use schema::schema;
 
 use crate::crypto::fingerprint::Fingerprint;
@@ -100,6 +100,8 @@ pub enum SourceKind {
     Command(CommandSource),
     /// The objects of a cluster.
     Resources(ResourcesSource),
+    /// The data of a cluster's claims.
+    Volumes(VolumesSource),
 }
 
 impl SourceKind {
@@ -110,12 +112,14 @@ impl SourceKind {
             Self::Path(_) => "path",
             Self::Command(_) => "command",
             Self::Resources(_) => "resources",
+            Self::Volumes(_) => "volumes",
         }
     }
 }
 
 /// Folders and files.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a configuration")]
 pub struct PathSource {
     /// Absolute paths, at least one.
     pub paths: Vec<PathBuf>,
@@ -125,6 +129,14 @@ pub struct PathSource {
     pub exclude_caches: bool,
     /// Stay in the file system.
     pub one_file_system: bool,
+    /// The files are in use.
+    pub live: bool,
+    /// Where databases are copied to.
+    pub scratch: Option<PathBuf>,
+    /// Data of a PostgreSQL server that was not shut down is stored as what a crash would leave.
+    pub postgres_crash_consistent: bool,
+    /// The source that dumps that server.
+    pub postgres_dump: Option<String>,
 }
 
 /// What a program writes to its standard output.
@@ -149,6 +161,59 @@ pub struct ResourcesSource {
     pub exclude: Vec<String>,
     /// Namespaces that are left out with everything in them.
     pub exclude_namespaces: Vec<String>,
+}
+
+/// The data of a cluster's claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumesSource {
+    /// The kubeconfig; `None` for the usual one, or the service account of the pod.
+    pub kubeconfig: Option<PathBuf>,
+    /// Which of its contexts; `None` for its current one.
+    pub context: Option<String>,
+    /// The image of movers.
+    pub image: String,
+    /// Only these namespaces; empty for all.
+    pub namespaces: Vec<String>,
+    /// Labels that a claim has to have.
+    pub labels: BTreeMap<String, String>,
+    /// Only these claims, as `NAMESPACE/CLAIM` with `*`; empty for all.
+    pub names: Vec<String>,
+    /// Only these storage classes; empty for all.
+    pub storage_classes: Vec<String>,
+    /// Claims that are left out on purpose.
+    pub exclude: Vec<String>,
+    /// Movers at once.
+    pub movers: usize,
+    /// With whose rights they read.
+    pub mode: MoverMode,
+    /// When one is ended.
+    pub timeout: Duration,
+    /// How long its pod may take to start.
+    pub start_timeout: Duration,
+}
+
+/// With whose rights a mover reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoverMode {
+    /// The application's.
+    App,
+    /// Root's, as far as reading goes.
+    Root,
+    /// A privileged container's.
+    Privileged,
+}
+
+impl MoverMode {
+    /// By its word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "app" => Some(Self::App),
+            "root" => Some(Self::Root),
+            "privileged" => Some(Self::Privileged),
+            _ => None,
+        }
+    }
 }
 
 /// What is kept.

@@ -11,6 +11,10 @@ use crate::crypto::secret::holds_secret;
 
 /// Most snapshots that one keep rule can count.
 const KEEP_MAX: u32 = 100_000;
+/// Most things that are done at once.
+const COUNT_MAX: u32 = 64;
+/// The words for a mover's rights.
+pub(super) const MOVER_MODES: [&str; 3] = ["app", "root", "privileged"];
 /// Longest name of a source, a repository or a target.
 const NAME_CHARS_MAX: usize = 200;
 
@@ -51,6 +55,16 @@ pub(super) enum Scalar {
     KindPattern,
     /// A namespace of a cluster.
     Namespace,
+    /// What to do with data of PostgreSQL.
+    Postgres,
+    /// Claims of a cluster.
+    ClaimPattern,
+    /// An image of containers.
+    Image,
+    /// With whose rights a mover reads.
+    MoverMode,
+    /// How many of something at once.
+    Count,
 }
 
 /// Whether a text can name a source: not empty, no colon, no control character, does not begin with `/`.
@@ -58,6 +72,15 @@ pub(super) enum Scalar {
 pub fn is_source_name(text: &str) -> bool {
     let plain = !text.contains(|c: char| c == ':' || c.is_control());
     plain && !text.is_empty() && !text.starts_with('/') && text.chars().count() <= NAME_CHARS_MAX
+}
+
+/// Longest name that file systems take.
+const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// Whether a text can name a file in a directory: what comes from a pipe must be restorable under it.
+#[must_use]
+pub fn is_file_name(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.contains(['/', '\0', '\n']) && text.len() <= FILE_NAME_BYTES_MAX
 }
 
 fn is_short_name(text: &str) -> bool {
@@ -78,6 +101,18 @@ fn is_kind_pattern(text: &str) -> bool {
     let (resource, group) = text.split_once('.').map_or((text, None), |(resource, group)| (resource, Some(group)));
     let named = is_dns_name(resource) || (resource == "*" && group.is_some());
     named && group.is_none_or(|group| group.split('.').all(is_dns_name))
+}
+
+/// `NAMESPACE/CLAIM`, where `*` stands for any part of a name.
+fn is_claim_pattern(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '*');
+    let part = |text: &str| !text.is_empty() && text.len() <= 253 && text.chars().all(plain);
+    text.split_once('/').is_some_and(|(namespace, claim)| part(namespace) && part(claim))
+}
+
+fn is_image(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@');
+    !text.is_empty() && text.len() <= 512 && text.chars().all(plain)
 }
 
 fn is_tag_name(text: &str) -> bool {
@@ -105,6 +140,11 @@ impl Scalar {
             Self::Line => "text on one line",
             Self::KindPattern => "kinds of a cluster, such as pods, pods.metrics.k8s.io or '*.example.org'",
             Self::Namespace => "the name of a namespace",
+            Self::Postgres => "refuse or crash-consistent",
+            Self::ClaimPattern => "a claim as NAMESPACE/CLAIM, such as media/jellyfin-config or 'media/*'",
+            Self::Image => "an image, such as registry.example.org/homelab-dr@sha256:…",
+            Self::MoverMode => "app, root or privileged",
+            Self::Count => "a number from 1 to 64",
         }
     }
 
@@ -117,7 +157,15 @@ impl Scalar {
                 Some(self.unexpected(value, &format!("write {meant}")))
             }
             (Self::Keep, Value::Number(text)) => self.keep(text),
-            (Self::Bool | Self::Keep, _) => Some(self.unexpected(value, &format!("write {}", self.expected()))),
+            (Self::Count, Value::Number(text)) => {
+                let fits = text.parse().is_ok_and(|number| (1..=COUNT_MAX).contains(&number));
+                (!fits).then(|| {
+                    Complaint::new(format!("{text} is not {}", self.expected()), format!("write {}", self.expected()))
+                })
+            }
+            (Self::Bool | Self::Keep | Self::Count, _) => {
+                Some(self.unexpected(value, &format!("write {}", self.expected())))
+            }
             (_, Value::Text(text)) => self.judge_text(text, judges),
             (Self::Share, Value::Number(text)) => Some(self.unexpected(value, &format!("did you mean {text}%?"))),
             (_, Value::Number(_) | Value::Bool(_)) if !matches!(self, Self::Duration | Self::Rate) => {
@@ -153,7 +201,7 @@ impl Scalar {
             return Some(Complaint::new("this is a secret itself", help));
         }
         match self {
-            Self::Bool | Self::Keep => wrong(self.expected()),
+            Self::Bool | Self::Keep | Self::Count => wrong(self.expected()),
             Self::Duration => match parse_duration(text) {
                 Ok(time) if time.is_zero() => wrong("a time of zero means nothing here: leave it out or write one"),
                 Ok(_) => None,
@@ -173,8 +221,11 @@ impl Scalar {
                 text.parse::<Fingerprint>().is_err().then(|| wrong(help)).flatten()
             }
             Self::FileName => {
-                let plain = !text.is_empty() && text != "." && text != ".." && !text.contains(['/', '\0', '\n']);
-                if plain { None } else { wrong("write a name such as app.sql") }
+                if is_file_name(text) {
+                    None
+                } else {
+                    wrong("write a plain name of at most 255 bytes, such as app.sql")
+                }
             }
             Self::Word => {
                 if text.contains('\0') {
@@ -197,6 +248,14 @@ impl Scalar {
             ),
             Self::Namespace if is_dns_name(text) => None,
             Self::Namespace => wrong("small letters, digits and -, at most 63"),
+            Self::Postgres if matches!(text, "refuse" | "crash-consistent") => None,
+            Self::Postgres => wrong("crash-consistent is for snapshots of a file system; everything else is refused"),
+            Self::ClaimPattern if is_claim_pattern(text) => None,
+            Self::ClaimPattern => wrong("one slash between the namespace and the claim; * stands for any name"),
+            Self::Image if is_image(text) => None,
+            Self::Image => wrong("write it as in a pod's manifest, best by its digest"),
+            Self::MoverMode if MOVER_MODES.contains(&text) => None,
+            Self::MoverMode => wrong("write app, root or privileged"),
             Self::Line if text.contains(['\n', '\0']) => wrong("write it on one line"),
             Self::Path | Self::Line => None,
         }
@@ -222,6 +281,11 @@ impl Scalar {
             Self::Line => text("^[^\\n]*$"),
             Self::KindPattern => text("^(\\*\\.)?[a-z0-9][a-z0-9.-]*$"),
             Self::Namespace => text("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+            Self::Postgres => json!({ "enum": ["refuse", "crash-consistent"] }),
+            Self::ClaimPattern => text("^[a-z0-9.*-]+/[a-z0-9.*-]+$"),
+            Self::Image => text("^[A-Za-z0-9._:/@-]+$"),
+            Self::MoverMode => json!({ "enum": MOVER_MODES }),
+            Self::Count => json!({ "type": "integer", "minimum": 1, "maximum": COUNT_MAX }),
         }
     }
 }

@@ -35,7 +35,8 @@ fn record(fields: &[Field], least: usize) -> Json {
         if let Some(map) = schema.as_object_mut() {
             map.insert("description".into(), json!(field.doc));
             if let (Need::Default(text), Shape::One(_)) = (field.need, field.shape) {
-                let value = if text == "false" { json!(false) } else { json!(text) };
+                let number = || text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number));
+                let value = if text == "false" { json!(false) } else { number() };
                 map.insert("default".into(), value);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Complaint, Config, Finding, Judges, Read, Severity, SourceKind, read};
+use super::{Complaint, Config, Finding, Judges, MoverMode, Read, Severity, SourceKind, read};
 
 fn url(text: &str) -> Result<(), Complaint> {
     if text.contains("://") || text.starts_with('/') { Ok(()) } else { Err(Complaint::new("no address", "write one")) }
@@ -84,7 +84,14 @@ fn defaults_are_filled_in_and_what_is_shown_reads_back_to_the_same() {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     assert_eq!(config.json()["sources"]["a"]["path"]["one-file-system"], false);
-    for text in [short, FULL] {
+    let live = "sources:\n  pg: {command: {argv: [x], file: y}}\n  a: {path: {paths: [/a], live: true, scratch: /s, postgres-dump: pg}}\n";
+    let SourceKind::Path(path) = &good(live).sources[1].kind else { panic!("it is a path") };
+    assert!(path.live && !path.postgres_crash_consistent);
+    assert_eq!(
+        (path.scratch.as_deref(), path.postgres_dump.as_deref()),
+        (Some(std::path::Path::new("/s")), Some("pg"))
+    );
+    for text in [short, live, FULL] {
         let (first, again) = (good(text), good(&good(text).yaml()));
         assert_eq!((first.yaml(), first.json()), (again.yaml(), again.json()));
         assert_eq!(
@@ -93,6 +100,20 @@ fn defaults_are_filled_in_and_what_is_shown_reads_back_to_the_same() {
         );
         assert_eq!(first.repositories, again.repositories);
     }
+}
+
+#[test]
+fn volumes_have_their_defaults() {
+    let config = good("sources:\n  a: {volumes: {image: 'x@sha256:ab', labels: {app: y}, exclude: ['*/cache']}}\n");
+    let SourceKind::Volumes(volumes) = &config.sources[0].kind else { panic!("{:?}", config.sources[0]) };
+    assert_eq!((volumes.movers, volumes.mode), (2, MoverMode::App));
+    assert_eq!((volumes.timeout, volumes.start_timeout), (Duration::from_hours(24), Duration::from_mins(10)));
+    assert_eq!((volumes.labels["app"].as_str(), volumes.exclude.as_slice()), ("y", &["*/cache".to_owned()][..]));
+    let rules = "sources: {a: {volumes: {image: x}}}\nretention: {sources: {pvc/media/data: {daily: 7}}}\n";
+    assert!(reading(rules).findings.is_empty(), "claims have names that only the cluster knows");
+    let again = good(&config.yaml());
+    assert_eq!((again.json(), again.sources), (config.json(), config.sources.clone()));
+    assert_eq!(config.json()["sources"]["a"]["volumes"]["movers"], 2);
 }
 
 #[test]
@@ -133,8 +154,22 @@ fn sources_that_are_wrong() {
     source("{path: {paths: [/a]}, command: {argv: [x], file: y}}", "sources.a is path and command at once");
     source(
         "{pvc: {namespace: media}}",
-        "unknown field \"pvc\" in sources.a | fields here are: path, command, resources, tags",
+        "unknown field \"pvc\" in sources.a | fields here are: path, command, resources, volumes, tags",
     );
+    for (volumes, says) in [
+        ("{}", "sources.a.volumes lacks image"),
+        ("{image: 'a b'}", "is not an image"),
+        ("{image: x, movers: 0}", "0 is not a number from 1 to 64"),
+        ("{image: x, movers: 65}", "65 is not a number from 1 to 64"),
+        ("{image: x, movers: two}", "a number from 1 to 64 is expected here"),
+        ("{image: x, mode: god}", "write app, root or privileged"),
+        ("{image: x, exclude: [data]}", "one slash between the namespace and the claim"),
+        ("{image: x, exclude: [a/b/c]}", "one slash"),
+        ("{image: x, namespaces: [A]}", "small letters"),
+        ("{image: x, timeout: 0s}", "a time of zero"),
+    ] {
+        source(&format!("{{volumes: {volumes}}}"), says);
+    }
     source("{comand: {}}", "did you mean \"command\"?");
     source("/srv", "sources.a: fields are expected here, and this is text");
     source("", "sources.a: fields are expected here, and this is nothing | write them below, indented");
@@ -147,6 +182,14 @@ fn sources_that_are_wrong() {
     source("{path: {paths: [\"/a\\0\"]}}", "a path has no NUL");
     source("{path: {paths: [/x/a, /y/a]}}", "/x/a and /y/a have the same last name");
     source("{path: {paths: [/, /a]}}", "/ has no name of its own to lie under beside other paths");
+    source("{path: {paths: [/a], scratch: /b}}", "sources.a.path.scratch means nothing without live | add live: true");
+    source("{path: {paths: [/a], postgres: crash-consistent}}", "sources.a.path.postgres means nothing without live");
+    source("{path: {paths: [/a], live: true, postgres: torn}}", "\"torn\" is not refuse or crash-consistent");
+    source("{path: {paths: [/a], live: true, postgres-dump: pg}}", "no command source above this one is called \"pg\"");
+    source(
+        "{path: {paths: [/a], live: true, postgres: crash-consistent, postgres-dump: pg}}",
+        "stored and left out at once",
+    );
     source("{path: {paths: [/a], exclude: ['a[']}}", "sources.a.path.exclude: no pattern | write one");
     source("{command: {argv: [x]}}", "sources.a.command lacks file");
     source("{command: {argv: [], file: y}}", "sources.a.command.argv is empty");

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::node::{Node, Value};
-use super::{CommandSource, Config, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target};
+use super::{
+    CommandSource, Config, MoverMode, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target,
+    VolumesSource,
+};
 use crate::base::units::{parse_duration, parse_percent, parse_rate};
 use crate::retention::Policy;
 
@@ -74,31 +77,76 @@ fn repository(name: &str, node: &Node) -> Option<Repository> {
     })
 }
 
+fn path(node: &Node) -> Option<PathSource> {
+    Some(PathSource {
+        paths: texts(node, "paths")?.into_iter().map(PathBuf::from).collect(),
+        exclude: texts(node, "exclude")?,
+        exclude_caches: truth(node, "exclude-caches")?,
+        one_file_system: truth(node, "one-file-system")?,
+        live: truth(node, "live")?,
+        scratch: optional(node, "scratch", |text| Some(PathBuf::from(text))).ok()?,
+        postgres_crash_consistent: text(node, "postgres")? == "crash-consistent",
+        postgres_dump: text(node, "postgres-dump"),
+    })
+}
+
+fn command(node: &Node) -> Option<CommandSource> {
+    Some(CommandSource {
+        argv: texts(node, "argv").filter(|argv| !argv.is_empty())?,
+        file: text(node, "file")?,
+        timeout: time(node, "timeout").ok()??,
+    })
+}
+
+fn resources(node: &Node) -> Option<ResourcesSource> {
+    Some(ResourcesSource {
+        kubeconfig: optional(node, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
+        context: text(node, "context"),
+        exclude: texts(node, "exclude")?,
+        exclude_namespaces: texts(node, "exclude-namespaces")?,
+    })
+}
+
+fn volumes(node: &Node) -> Option<VolumesSource> {
+    Some(VolumesSource {
+        kubeconfig: optional(node, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
+        context: text(node, "context"),
+        image: text(node, "image")?,
+        namespaces: texts(node, "namespaces")?,
+        labels: named_texts(node, "labels")?,
+        names: texts(node, "names")?,
+        storage_classes: texts(node, "storage-classes")?,
+        exclude: texts(node, "exclude")?,
+        movers: match &node.field("movers")?.value {
+            Value::Number(text) => text.parse().ok()?,
+            _ => return None,
+        },
+        mode: optional(node, "mode", MoverMode::parse).ok()??,
+        timeout: time(node, "timeout").ok()??,
+        start_timeout: time(node, "start-timeout").ok()??,
+    })
+}
+
+/// Names and texts; none where the field is not there.
+fn named_texts<C: FromIterator<(String, String)>>(node: &Node, name: &str) -> Option<C> {
+    let entries = node.field(name).map(Node::entries).unwrap_or_default();
+    entries.iter().map(|(name, node)| Some((name.text.clone(), node.text()?.to_owned()))).collect()
+}
+
 fn source(name: &str, node: &Node) -> Option<Source> {
-    let kind = match (node.field("path"), node.field("command"), node.field("resources")) {
-        (Some(path), None, None) => SourceKind::Path(PathSource {
-            paths: texts(path, "paths")?.into_iter().map(PathBuf::from).collect(),
-            exclude: texts(path, "exclude")?,
-            exclude_caches: truth(path, "exclude-caches")?,
-            one_file_system: truth(path, "one-file-system")?,
-        }),
-        (None, Some(command), None) => SourceKind::Command(CommandSource {
-            argv: texts(command, "argv").filter(|argv| !argv.is_empty())?,
-            file: text(command, "file")?,
-            timeout: time(command, "timeout").ok()??,
-        }),
-        (None, None, Some(resources)) => SourceKind::Resources(ResourcesSource {
-            kubeconfig: optional(resources, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
-            context: text(resources, "context"),
-            exclude: texts(resources, "exclude")?,
-            exclude_namespaces: texts(resources, "exclude-namespaces")?,
-        }),
-        _ => return None,
-    };
-    let tags = node.field("tags").map(Node::entries).unwrap_or_default();
-    let tags =
-        tags.iter().map(|(name, node)| Some((name.text.clone(), node.text()?.to_owned()))).collect::<Option<_>>()?;
-    Some(Source { name: name.to_owned(), kind, tags })
+    let mut kinds = Vec::new();
+    for (field, read) in [
+        ("path", (|node| path(node).map(SourceKind::Path)) as fn(&Node) -> Option<SourceKind>),
+        ("command", |node| command(node).map(SourceKind::Command)),
+        ("resources", |node| resources(node).map(SourceKind::Resources)),
+        ("volumes", |node| volumes(node).map(SourceKind::Volumes)),
+    ] {
+        if let Some(node) = node.field(field) {
+            kinds.push(read(node)?);
+        }
+    }
+    let [kind] = <[SourceKind; 1]>::try_from(kinds).ok()?;
+    Some(Source { name: name.to_owned(), kind, tags: named_texts(node, "tags")? })
 }
 
 fn policy(node: &Node) -> Option<Policy> {

@@ -21,8 +21,6 @@ use crate::crypto::meta::{SEAL_VERSION, associated_data, masked};
 use crate::crypto::secret::{NoRandomness, Secret};
 use crate::format::kind::{Kind, RecordKind};
 
-/// Bytes that sealing adds to a content blob.
-pub const CONTENT_OVERHEAD: usize = CONTENT_HEAD + 16;
 /// Bytes before the ciphertext of a content blob.
 pub const CONTENT_HEAD: usize = 1 + 8;
 /// Length of a wrapped content key.

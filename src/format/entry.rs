@@ -6,6 +6,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::base::id::BlobId;
+use crate::format::live::Live;
 
 /// Longest path in a tree, in bytes. Linux allows 4096 in one call; trees may nest deeper.
 pub const PATH_BYTES_MAX: usize = 64 * 1024;
@@ -192,6 +193,9 @@ pub struct Entry {
     /// For recognising an unchanged file; never restored.
     #[n(7)]
     pub identity: Option<Identity>,
+    /// How a database that may have been in use was taken; `None` for everything else.
+    #[n(8)]
+    pub live: Option<Box<Live>>,
 }
 
 /// What an entry is.
@@ -312,6 +316,12 @@ pub struct FileTime {
     pub nanos: u32,
 }
 
+/// Names of attributes that are our own, in entries that are no files of a disk. No file system has names without a namespace before the dot that it knows;
+/// they are never restored.
+const OWN_ATTRIBUTES: &[u8] = b"homelab-dr.";
+/// Which object, in which version, a manifest shows: its API version, uid and resource version, with a space between.
+pub const OBJECT_VERSION: &[u8] = b"homelab-dr.object-version";
+
 /// One extended attribute.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 pub struct Xattr {
@@ -321,6 +331,14 @@ pub struct Xattr {
     /// Its value.
     #[n(1)]
     pub value: ByteVec,
+}
+
+impl Xattr {
+    /// Whether it is a note of ours, and none of a file.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.name.starts_with(OWN_ATTRIBUTES)
+    }
 }
 
 /// What tells that a file was touched although size and mtime are the same. A clone of the volume changes both fields at once.
@@ -340,6 +358,7 @@ pub struct Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::live::{How, Trace};
 
     fn path(text: &str) -> TreePath {
         TreePath::new(text).expect(text)
@@ -422,6 +441,12 @@ mod tests {
             mtime: FileTime { seconds: -5, nanos: 999_999_999 },
             xattrs: vec![Xattr { name: b"user.x".to_vec().into(), value: b"\0\xff".to_vec().into() }],
             identity: Some(Identity { inode: 42, ctime: FileTime::default(), racy: true }),
+            live: Some(Box::new(Live {
+                size: Some(4096),
+                wal: Some(Trace { size: 32, mtime: FileTime::default(), inode: 43 }),
+                racy: true,
+                ..Live::new(How::BACKUP)
+            })),
         };
         let raw = minicbor::to_vec(&entry).expect("writing to memory");
         assert_eq!(minicbor::decode::<Entry>(&raw).expect("what was written"), entry);

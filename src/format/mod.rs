@@ -4,6 +4,7 @@
 
 pub mod entry;
 pub mod kind;
+pub mod live;
 pub mod pack;
 pub mod padding;
 pub mod record;

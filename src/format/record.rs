@@ -241,7 +241,7 @@ pub struct TreeRoot {
 }
 
 /// Numbers of a backup.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, Default, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, Default, serde::Serialize, serde::Deserialize)]
 #[cbor(map)]
 pub struct Statistics {
     /// Entries that are regular files (hard links counted once).

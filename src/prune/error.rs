@@ -1,5 +1,6 @@
 //! Why a prune did not begin, or stopped.
 
+use crate::base::clock::Time;
 use crate::base::id::{BlobId, ObjectId};
 use crate::repo::RepoError;
 use crate::store::StoreError;
@@ -46,6 +47,18 @@ pub enum PruneError {
         count: u64,
         /// One of them.
         first: BlobId,
+    },
+    /// Packs that no snapshot needs are older than the first record of the chain: as if all records had been removed and a new chain begun.
+    #[error(
+        "{packs} pack(s) ({bytes} bytes) are older than the first snapshot record of this repository, {begun}: as if its records had been removed"
+    )]
+    OlderThanChain {
+        /// How many.
+        packs: usize,
+        /// Their size.
+        bytes: u64,
+        /// When the chain began.
+        begun: Time,
     },
     /// No snapshot at all, and packs: everything would go.
     #[error("there is no snapshot, and {packs} pack(s): everything would be removed")]

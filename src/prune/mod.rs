@@ -23,6 +23,7 @@ mod run;
 mod secure;
 mod view;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,13 +44,15 @@ pub struct Settings {
     pub repack_bytes_max: u64,
     /// Go on although there is no snapshot and everything would be removed.
     pub allow_empty: bool,
+    /// Go on although packs that no snapshot needs are older than the chain of snapshots.
+    pub allow_older: bool,
     /// Go on although chunks that snapshots need are missing already.
     pub allow_missing: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { grace: GRACE, repack_bytes_max: u64::MAX, allow_empty: false, allow_missing: false }
+        Self { grace: GRACE, repack_bytes_max: u64::MAX, allow_empty: false, allow_older: false, allow_missing: false }
     }
 }
 
@@ -61,6 +64,25 @@ pub struct Planned {
     view: view::View,
 }
 
+/// What `forget` let go of is younger than the chain, and so is what an interrupted run left, give or take a grace. Packs that are older and needed by
+/// nobody were needed once, by records that somebody removed together with all tombstones: the next backup began a new chain, and a prune would
+/// finish what the thief began.
+fn older_than_chain(view: &view::View, plan: &PrunePlan) -> Option<PruneError> {
+    let begun = view.chain.begun()?;
+    let before = begun.before(GRACE);
+    let unneeded = plan.doom.iter().filter(|doom| doom.bytes_needed == 0);
+    let marked = plan.delete.iter().map(|due| &due.object);
+    let gone: HashSet<&String> = unneeded.map(|doom| &doom.object).chain(marked).collect();
+    let older =
+        view.presence.packs.values().filter(|pack| pack.modified < before && gone.contains(&pack.key.to_string()));
+    let (mut packs, mut bytes) = (0, 0);
+    for pack in older {
+        packs += 1;
+        bytes += pack.size;
+    }
+    (packs > 0).then_some(PruneError::OlderThanChain { packs, bytes, begun })
+}
+
 /// Looks at everything and plans. Nothing is changed but a probe, put and removed at once, that asks the store for its time.
 pub async fn plan_prune(
     repository: &Arc<Repository>,
@@ -69,6 +91,9 @@ pub async fn plan_prune(
 ) -> Result<Planned, PruneError> {
     let view = view::View::load(repository, &settings, clock, usize::MAX).await?;
     let mut plan = decide::decide(&repository.store.address(), &view, &settings);
+    if let Some(refusal) = older_than_chain(&view, &plan).filter(|_| !settings.allow_older) {
+        return Err(refusal);
+    }
     plan::sort_out_locked(repository, &mut plan, view.now).await?;
     Ok(Planned { plan, settings, view })
 }

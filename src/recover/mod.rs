@@ -275,7 +275,8 @@ impl Restore<'_> {
             self.lost.extend(tree.take_lost());
             let Some(entries) = entries else { break };
             there += entries.len() as u64;
-            for entry in entries {
+            for mut entry in entries {
+                entry.xattrs.retain(|xattr| !xattr.is_own());
                 if let Some(extra) = &mut extra {
                     extra.entry(&entry, &self.lost, self.target.as_ref());
                 }

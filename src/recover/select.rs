@@ -88,6 +88,7 @@ mod tests {
             mtime: FileTime::default(),
             xattrs: Vec::new(),
             identity: None,
+            live: None,
         }
     }
 

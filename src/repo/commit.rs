@@ -89,18 +89,7 @@ impl Reliance {
         // Somebody may have copied what is needed already: look at the index anew.
         let fresh = prepare(&self.repository).await?;
         let wanted = self.choose_copies(&lost, &fresh)?;
-        let mut rescue = Rescue::start(self.repository.clone(), self.clock.clone());
-        for (pack, blobs) in &wanted {
-            let damaged = match rescue.copy(pack, blobs).await {
-                Ok(damaged) => damaged,
-                Err(error) => return Err(rescue.why_failed(error).await),
-            };
-            if let Some(blob) = damaged.into_iter().next() {
-                let reason = "its sealed bytes do not match the index".to_owned();
-                return Err(RepoError::Blob { blob, pack: *pack, reason });
-            }
-        }
-        let written = rescue.finish().await?;
+        let written = self.copy(wanted, &fresh).await?;
         self.own.retain(|pack| !lost.contains(pack));
         self.own.extend(written.packs);
         self.settled.extend(lost);
@@ -140,6 +129,36 @@ impl Reliance {
             }
         }
         Ok(wanted)
+    }
+
+    /// Copies blobs; one whose copy is gone or damaged is taken from another pack that has it.
+    async fn copy(&self, mut wanted: HashMap<ObjectId, HashSet<BlobId>>, fresh: &Index) -> Result<Written, RepoError> {
+        let mut rescue = Rescue::start(self.repository.clone(), self.clock.clone());
+        let mut tried: HashSet<(BlobId, ObjectId)> = HashSet::new();
+        while !wanted.is_empty() {
+            let mut again: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
+            for (pack, blobs) in wanted {
+                let (failed, gone) = match rescue.copy(&pack, &blobs).await {
+                    Ok(damaged) => (damaged, false),
+                    Err(RepoError::Vanished { .. }) => (blobs.into_iter().collect(), true),
+                    Err(error) => return Err(rescue.why_failed(error).await),
+                };
+                for blob in failed {
+                    tried.insert((blob, pack));
+                    let packs = fresh.copies(&blob).filter_map(|copy| fresh.pack(copy.pack));
+                    match packs.map(|pack| pack.id).find(|other| !tried.contains(&(blob, *other))) {
+                        Some(other) => _ = again.entry(other).or_default().insert(blob),
+                        None if gone => return Err(RepoError::Vanished { pack }),
+                        None => {
+                            let reason = "its sealed bytes do not match the index".to_owned();
+                            return Err(RepoError::Blob { blob, pack, reason });
+                        }
+                    }
+                }
+            }
+            wanted = again;
+        }
+        rescue.finish().await
     }
 
     /// The session's object must be there at the end too, or nobody would build upon this run's blobs.

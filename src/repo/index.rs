@@ -2,7 +2,7 @@
 //!
 //! Loaded once, then read-only but for the marks that a run sets: that a blob is used by it, that a metadata blob opened in it, that a pack is broken.
 //!
-//! Once a metadata blob did not open, metadata is built upon only where it opened in this run: rot seldom comes alone, and a tree is little to store anew.
+//! Metadata is built upon only where it opened in this run: rot seldom comes alone, and a tree is little to store anew.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};

@@ -148,6 +148,22 @@ impl Chain {
         }
     }
 
+    /// Whether a record is there, whatever became of it.
+    #[must_use]
+    pub fn has(&self, id: &ObjectId) -> bool {
+        self.links().any(|(there, _)| there == *id)
+            || self.unreadable.iter().any(|(there, _)| there == id)
+            || self.leaving_unreadable.contains(id)
+    }
+
+    /// When the chain began, if its first record is still there: the earliest of those that name no parent.
+    #[must_use]
+    pub fn begun(&self) -> Option<Time> {
+        let snapshots = self.snapshots.iter().chain(&self.leaving).map(|one| (&one.record.link, one.record.started));
+        let records = snapshots.chain(self.tombstones.values().map(|one| (&one.link, one.created)));
+        records.filter(|(link, _)| link.parents.is_empty()).map(|(_, time)| time).min()
+    }
+
     /// Every record that one which is there names as a parent.
     #[must_use]
     pub fn named(&self) -> BTreeSet<ObjectId> {

@@ -10,6 +10,7 @@ use crate::repo::layout;
 use crate::repo::open::Repository;
 use crate::repo::snapshots::{self, Chain};
 use crate::repo::upload::retain_until;
+use crate::repo::witness::Witnesses;
 
 impl Chain {
     /// Every record that a tombstone says was forgotten; one of them may still be there, where a lock keeps it.
@@ -19,7 +20,7 @@ impl Chain {
     }
 }
 
-/// Writes a tombstone for `ids` and for everything forgotten earlier that is still named or there; it covers the tombstones that `chain` has, which may go then.
+/// Writes a tombstone for `ids` and for everything forgotten earlier that is still named, there or witnessed; it covers the tombstones that `chain` has, which may go then.
 pub async fn put(
     repository: &Repository,
     chain: &Chain,
@@ -32,8 +33,9 @@ pub async fn put(
         chain.leaving.iter().any(|snapshot| snapshot.id == *id) || chain.leaving_unreadable.contains(id)
     };
     let mut forgotten = chain.forgotten();
-    // What nobody names and is not there needs no explanation any more.
-    forgotten.retain(|id| named.contains(id) || there(id));
+    // What nobody names and is not there needs no explanation any more, unless a witness remembers it.
+    let witnesses = Witnesses::load(repository).await?;
+    forgotten.retain(|id| named.contains(id) || there(id) || witnesses.seen.contains(id));
     forgotten.extend(ids);
     forgotten.extend(chain.tombstones.keys());
     let record = Tombstone {

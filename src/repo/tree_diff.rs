@@ -77,8 +77,8 @@ impl Diff {
                 std::cmp::Ordering::Greater => return Ok(self.new.pop().map(|entry| Change::Added(Box::new(entry)))),
                 std::cmp::Ordering::Equal => {
                     let Some((a, b)) = self.old.pop().zip(self.new.pop()) else { return Ok(None) };
-                    // An inode number or ctime that differs is no change that a person asks about.
-                    if (Entry { identity: b.identity, ..a.clone() }) != b {
+                    // An inode number or ctime that differs, or the state of a journal, is no change that a person asks about.
+                    if (Entry { identity: b.identity, live: b.live.clone(), ..a.clone() }) != b {
                         return Ok(Some(Change::Changed(Box::new(a), Box::new(b))));
                     }
                 }

@@ -127,21 +127,6 @@ pub async fn leaves(reader: &Reader, root: TreeRoot) -> Result<Vec<Child>, RepoE
     Ok(level)
 }
 
-/// Every node blob of a tree (not its leaves), for reachability.
-pub async fn nodes(reader: &Reader, root: TreeRoot) -> Result<Vec<BlobId>, RepoError> {
-    let mut all = Vec::new();
-    let mut level = vec![root.blob];
-    for _ in 0..root.level.min(LEVELS_MAX) {
-        all.extend_from_slice(&level);
-        let mut below = Vec::new();
-        for (id, plain) in level.iter().zip(reader.metadata_many(Kind::Node, &level).await?) {
-            below.extend(decode_node(id, &plain)?.into_iter().map(|child| child.blob));
-        }
-        level = below;
-    }
-    Ok(all)
-}
-
 impl TreeReader {
     /// Reads the entries at and below `within` (the root for all).
     pub fn open(reader: Arc<Reader>, root: TreeRoot, within: TreePath) -> Result<Self, RepoError> {

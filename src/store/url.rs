@@ -2,6 +2,8 @@
 //!
 //! Never with credentials: those come from the environment or are given in code, so that an address can be printed.
 
+mod hand_over;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,6 +15,8 @@ use crate::base::units::parse_duration;
 use crate::store::file::{FILE_TIME_MAX, FileStore};
 use crate::store::s3::{Dialect, S3Config, S3Store, StaticCredentials};
 use crate::store::{Store, StoreError};
+
+pub use hand_over::HandOver;
 
 /// Text that is no address of a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

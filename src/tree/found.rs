@@ -6,7 +6,9 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags, openat};
 
 use super::inode::{Inode, InodeKey};
+use super::live::beside::Beside;
 use crate::format::entry::{Content, Entry, FileTime, Identity, Kind, TreePath, Xattr};
+use crate::format::live::Live;
 
 /// Plain data; holds nothing open, so any number may wait in a queue. Open a file with [`super::source::Source::open`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +31,18 @@ pub struct Found {
     pub identity: Identity,
     /// Bytes of a regular file, holes included; 0 for everything else.
     pub size: u64,
+    /// Signs of a database; only looked for in a live source.
+    pub signs: Option<Box<Signs>>,
     pub(super) key: InodeKey,
+}
+
+/// What tells of a database before anything is opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Signs {
+    /// Files with its name and `-wal`, `-journal` or `-shm` stand beside a file.
+    Beside(Beside),
+    /// A directory holds the data of a PostgreSQL server; what became of it.
+    Postgres(Live),
 }
 
 /// What was found.
@@ -80,7 +93,17 @@ impl Found {
             xattrs,
             identity: Identity { inode: inode.number, ctime: inode.ctime, racy: false },
             size: if is_file { inode.size } else { 0 },
+            signs: None,
             key: inode.key(),
+        }
+    }
+
+    /// What stands beside it.
+    #[must_use]
+    pub fn beside(&self) -> Option<&Beside> {
+        match self.signs.as_deref() {
+            Some(Signs::Beside(beside)) => Some(beside),
+            _ => None,
         }
     }
 
@@ -105,6 +128,10 @@ impl Found {
             mtime: self.mtime,
             xattrs: self.xattrs,
             identity: Some(self.identity),
+            live: match self.signs.map(|signs| *signs) {
+                Some(Signs::Postgres(live)) => Some(Box::new(live)),
+                _ => None,
+            },
         }
     }
 }

@@ -6,6 +6,7 @@ use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, StatxTimestamp, statx};
 use rustix::io::Result;
 
 use crate::format::entry::FileTime;
+use crate::format::live::Trace;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Inode {
@@ -40,6 +41,11 @@ impl Inode {
     /// Whether both are the same file, whatever was written to it in between.
     pub(crate) fn is_same_file(&self, other: &Self) -> bool {
         self.key() == other.key() && self.file_type == other.file_type
+    }
+
+    /// What tells whether it was written to.
+    pub(crate) const fn trace(&self) -> Trace {
+        Trace { size: self.size, mtime: self.mtime, inode: self.number }
     }
 
     pub(crate) const fn key(&self) -> InodeKey {

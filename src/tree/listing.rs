@@ -60,6 +60,17 @@ impl Names {
         CStr::from_bytes_with_nul(slice(&self.bytes, span)).ok()
     }
 
+    /// The next name, and for each of `endings` whether the name with it is still to come.
+    pub(crate) fn next_with<const N: usize>(&mut self, endings: [&[u8]; N]) -> Option<(&CStr, [bool; N])> {
+        let span = self.spans.pop()?;
+        let name = slice(&self.bytes, (span.0, span.1.saturating_sub(1)));
+        let there = endings.map(|ending| {
+            let wanted = || name.iter().chain(ending).chain(&[0]);
+            self.spans.binary_search_by(|span| wanted().cmp(slice(&self.bytes, *span))).is_ok()
+        });
+        Some((CStr::from_bytes_with_nul(slice(&self.bytes, span)).ok()?, there))
+    }
+
     /// Whether `name` is still to come.
     pub(crate) fn contains(&self, name: &CStr) -> bool {
         let wanted = name.to_bytes_with_nul();
@@ -83,6 +94,9 @@ mod tests {
         }
         names.sort();
         assert!(names.contains(c"a.b") && names.contains(c"a") && !names.contains(c"a.") && !names.contains(c"z"));
+        assert_eq!(names.next_with([b".b", b".", b"-", b""]), Some((c"a", [true, false, true, false])));
+        names.push(c"a");
+        names.sort();
         let mut seen = Vec::new();
         while let Some(name) = names.next() {
             seen.push(name.to_bytes().to_vec());

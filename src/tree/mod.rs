@@ -1,4 +1,5 @@
-//! Layer 4: files on this machine: [`source`] and [`walk`] find them, [`read`] reads them, [`restore`] makes them again.
+//! Layer 4: files on this machine: [`source`] and [`walk`] find them, [`read`] reads them, [`live`] copies
+//! databases that are in use, [`restore`] makes them again.
 //!
 //! Works on file descriptors, never on paths that somebody could exchange in the meantime: an application goes on writing
 //! while its volume is backed up, and a restored folder may hold symbolic links laid by a stranger. Knows no repository.
@@ -11,6 +12,7 @@ pub mod exclude;
 pub mod found;
 mod inode;
 mod listing;
+pub mod live;
 pub mod problem;
 pub mod read;
 pub mod restore;

@@ -2,6 +2,8 @@
 
 use rustix::io::Errno;
 
+use super::live::postgres::PostgresTrouble;
+use super::live::trouble::Trouble;
 use crate::format::entry::TreePath;
 
 /// How much a problem weighs.
@@ -76,6 +78,12 @@ pub enum Cause {
     /// In the words of who was asked, such as a cluster's API server.
     #[error("{0}")]
     Told(String),
+    /// A database that could not be captured.
+    #[error("{0}. Its file is in the snapshot as it was found, perhaps torn")]
+    Database(Trouble),
+    /// A PostgreSQL server's data directory that is not in the snapshot, or not whole.
+    #[error(transparent)]
+    Postgres(#[from] PostgresTrouble),
     /// A kind of file that this version does not know.
     #[error("this kind of file is not known")]
     UnknownKind,

@@ -38,12 +38,29 @@ pub struct FileReader {
     end: u64,
     /// Up to where data is known to go on.
     data_end: u64,
+    /// The file that this one, a copy, stands in for: its times and its inode are told.
+    original: Option<Inode>,
 }
 
 impl FileReader {
     pub(super) const fn new(fd: OwnedFd, before: Inode, path: TreePath) -> Self {
         let end = before.size;
-        Self { fd, path, before, offset: 0, end, data_end: 0 }
+        Self { fd, path, before, offset: 0, end, data_end: 0, original: None }
+    }
+
+    /// Of a copy that has the bytes, and the file that has the name, the times and the inode.
+    pub(super) const fn standing_in(fd: OwnedFd, before: Inode, path: TreePath, original: Inode) -> Self {
+        let end = before.size;
+        Self { fd, path, before, offset: 0, end, data_end: 0, original: Some(original) }
+    }
+
+    fn shown(&self) -> &Inode {
+        self.original.as_ref().unwrap_or(&self.before)
+    }
+
+    /// The first bytes of the file, as many as it has, wherever the reading is.
+    pub(super) fn head(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        retry_on_intr(|| pread(&self.fd, &mut *buffer, 0))
     }
 
     /// Bytes when it was opened.
@@ -54,14 +71,14 @@ impl FileReader {
 
     /// mtime when it was opened; later than the walk's if the file was written to in between.
     #[must_use]
-    pub const fn mtime(&self) -> FileTime {
-        self.before.mtime
+    pub fn mtime(&self) -> FileTime {
+        self.shown().mtime
     }
 
     /// Inode and ctime when it was opened.
     #[must_use]
-    pub const fn identity(&self) -> Identity {
-        Identity { inode: self.before.number, ctime: self.before.ctime, racy: false }
+    pub fn identity(&self) -> Identity {
+        Identity { inode: self.shown().number, ctime: self.shown().ctime, racy: false }
     }
 
     /// The next part; `None` at the end. The buffer must not be empty; it is filled unless the data ends before.
@@ -135,7 +152,7 @@ impl FileReader {
     }
 
     /// Tells how much there was and whether it stood still.
-    pub fn finish(self) -> Result<Ending, Problem> {
+    pub fn finish(&self) -> Result<Ending, Problem> {
         let now = Inode::of(&self.fd).map_err(|errno| self.problem("looking again at", Cause::System(errno)))?;
         let then = &self.before;
         // A rename, a new link or a chmod changes the ctime as well; that is one needless reading next time.

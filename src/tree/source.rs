@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +32,14 @@ pub enum SourceError {
         /// What the kernel said.
         #[source]
         cause: std::io::Error,
+    },
+    /// A device, a fifo or a socket: in a directory one is kept as what it is, but as the thing to back up it is not what was meant.
+    #[error("{} is {what}, neither a directory nor a file", path.display())]
+    Kind {
+        /// As it was given.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// One of several paths, such as `/` or `..`, has no name to be put under.
     #[error("{} has no name of its own to put it under beside other paths", path.display())]
@@ -109,6 +118,16 @@ impl Source {
         Ok(FileReader::new(fd, inode, found.path.clone()))
     }
 
+    /// The directory that holds an entry, opened, and the entry's name in it.
+    pub(super) fn directory_of(&self, path: &TreePath) -> rustix::io::Result<(OwnedFd, CString)> {
+        let (root, rest) = self.locate(path).ok_or(Errno::NOENT)?;
+        let at = rest.iter().rposition(|byte| *byte == b'/');
+        let (above, name) = (rest.get(..at.unwrap_or(0)), rest.get(at.map_or(0, |at| at + 1)..));
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = beneath::open(root.directory.as_fd(), above.unwrap_or_default(), flags)?;
+        Ok((directory, CString::new(name.unwrap_or_default()).map_err(|_| Errno::INVAL)?))
+    }
+
     /// What lies at a path of the tree now: size, mtime and identity; `None` if that cannot be told.
     #[must_use]
     pub fn look(&self, path: &TreePath) -> Option<(u64, FileTime, Identity)> {
@@ -160,7 +179,17 @@ impl Root {
                 other => other.map_err(no_name),
             }
         };
-        let is_directory = real.metadata().map_err(fail)?.is_dir();
+        let kind = real.metadata().map_err(fail)?.file_type();
+        let what = match kind {
+            kind if kind.is_fifo() => Some("a fifo"),
+            kind if kind.is_socket() => Some("a socket"),
+            kind if kind.is_block_device() || kind.is_char_device() => Some("a device"),
+            _ => None,
+        };
+        if let Some(what) = what {
+            return Err(SourceError::Kind { path: given.to_owned(), what });
+        }
+        let is_directory = kind.is_dir();
         let (directory, name) = if is_directory {
             (directory(&real)?, CString::from(c"."))
         } else {
@@ -191,6 +220,8 @@ mod tests {
         assert!(matches!(Source::new(&[]), Err(SourceError::Nothing)));
         let error = Source::new(&["/no/such".into()]).expect_err("it does not exist");
         assert_eq!(error.to_string(), "cannot open /no/such");
+        let error = Source::new(&["/dev/null".into()]).expect_err("no file").to_string();
+        assert_eq!(error, "/dev/null is a device, neither a directory nor a file");
         assert!(matches!(Source::new(&["/".into(), "/tmp".into()]), Err(SourceError::NoName { .. })));
     }
 }

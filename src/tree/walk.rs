@@ -12,14 +12,17 @@ use rustix::fs::{FileType, OFlags, readlinkat};
 use rustix::io::Errno;
 
 use super::exclude::Excludes;
-use super::found::{self, Found, FoundKind};
+use super::found::{self, Found, FoundKind, Signs};
 use super::inode::Inode;
 pub use super::inode::InodeKey;
 use super::listing::Names;
+use super::live::beside::{Beside, ENDINGS};
+use super::live::postgres::{self, Postgres, PostgresTrouble};
 use super::problem::{Cause, Problem};
 use super::source::{Source, open_reading};
 use super::xattrs;
 use crate::format::entry::TreePath;
+use crate::format::live::How;
 
 /// How many directories are held open at once; those above are opened anew when the walk comes back to them.
 const OPEN_MAX: usize = 64;
@@ -33,6 +36,8 @@ pub struct WalkOptions {
     pub one_file_system: bool,
     /// A directory that is skipped wherever it is met: the repository itself. See [`directory_key`].
     pub repository: Option<InodeKey>,
+    /// The source is in use: look for signs of databases, and do this with data of PostgreSQL.
+    pub live: Option<Postgres>,
 }
 
 /// What tells a directory from all others on this machine; `None` if it is not there. Waits as long as its file system does, for ever on a mount whose
@@ -68,12 +73,15 @@ struct Frame {
     names: Names,
     /// What is on another device is on another file system.
     device: (u32, u32),
+    /// It holds data of PostgreSQL, whose server was stopped.
+    stopped: bool,
 }
 
 struct Enter {
     path: TreePath,
     inode: Inode,
     device: (u32, u32),
+    stopped: bool,
 }
 
 impl Walk {
@@ -103,7 +111,7 @@ impl Walk {
             let source = self.source.clone();
             let Some(root) = source.roots.get(self.roots_seen) else { return false };
             self.roots_seen += 1;
-            self.visit(root.directory.as_fd(), &root.name, root.path.clone(), None);
+            self.visit(root.directory.as_fd(), (&root.name, [true; 3]), root.path.clone(), None);
             return true;
         };
         if let Err(problem) = self.reopen(&mut frame) {
@@ -111,10 +119,21 @@ impl Walk {
             return true;
         }
         // The name is taken out of the frame before anything is done with it, so whatever fails, the walk goes on.
-        let Frame { path, fd, names, device, .. } = &mut frame;
-        let (Some(fd), Some(name)) = (fd.as_ref(), names.next()) else { return true };
+        let Frame { path, fd, names, device, stopped, .. } = &mut frame;
+        let next = match self.options.live {
+            Some(_) => names.next_with(ENDINGS),
+            None => names.next().map(|name| (name, [false; 3])),
+        };
+        let Some(fd) = fd.as_ref() else { return true };
+        let Some((name, beside)) = next else {
+            if *stopped && !matches!(postgres::look(fd, b"."), Some(None)) {
+                let cause = Cause::Postgres(PostgresTrouble::Started);
+                self.ready.push_back(Err(Problem::new(path.clone(), "backing up", cause)));
+            }
+            return true;
+        };
         match path.join(name.to_bytes()) {
-            Ok(path) => self.visit(fd.as_fd(), name, path, Some(*device)),
+            Ok(path) => self.visit(fd.as_fd(), (name, beside), path, Some(*device)),
             Err(_) => self.ready.push_back(Err(Problem::new(path.clone(), "listing", Cause::PathTooLong))),
         }
         self.stack.push(frame);
@@ -139,7 +158,9 @@ impl Walk {
         if self.options.exclude.caches && names.contains(found::CACHE_TAG) && found::has_cache_tag(fd.as_fd()) {
             names = Names::only(found::CACHE_TAG);
         }
-        Ok(Frame { path: enter.path.clone(), key: enter.inode.key(), fd: Some(fd), names, device: enter.device })
+        let Enter { path, inode, device, stopped } = enter;
+        let (path, key, device, stopped) = (path.clone(), inode.key(), *device, *stopped);
+        Ok(Frame { path, key, fd: Some(fd), names, device, stopped })
     }
 
     fn reopen(&self, frame: &mut Frame) -> Result<(), Problem> {
@@ -170,8 +191,14 @@ impl Walk {
         if Inode::of(&fd).map_err(looking)?.key() == key { Ok(fd) } else { Err(fail(Cause::Replaced)) }
     }
 
-    /// Looks at one entry; `device` is that of the root, `None` if this is the root.
-    fn visit(&mut self, directory: BorrowedFd<'_>, name: &CStr, path: TreePath, device: Option<(u32, u32)>) {
+    /// Looks at one entry, with what may stand beside it; `device` is that of the root, `None` if this is the root.
+    fn visit(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        (name, beside): (&CStr, [bool; 3]),
+        path: TreePath,
+        device: Option<(u32, u32)>,
+    ) {
         let is_root = device.is_none();
         // Most patterns need no look at the entry.
         if !is_root && self.options.exclude.excludes(&path, false) && self.options.exclude.excludes(&path, true) {
@@ -206,11 +233,29 @@ impl Walk {
                 (Vec::new(), Some(Problem::looking(path.clone(), "reading the extended attributes of", errno)))
             }
         };
-        if is_directory && !elsewhere {
-            self.enter = Some(Enter { path: path.clone(), inode: inode.clone(), device });
+        let mut found = Found::new(path, kind, &inode, xattrs);
+        let mut problems: Vec<Problem> = unread.into_iter().collect();
+        let mut enter = is_directory && !elsewhere;
+        let mut stopped = false;
+        if let Some(policy) = &self.options.live {
+            if enter && let Some(in_use) = postgres::look(directory, name.to_bytes()) {
+                let (live, trouble) = policy.decide(in_use);
+                stopped = live.how == How::POSTGRES_STOPPED;
+                enter = live.how != How::POSTGRES_LEFT_OUT;
+                problems.extend(
+                    trouble.map(|trouble| Problem::new(found.path.clone(), "backing up", Cause::Postgres(trouble))),
+                );
+                found.signs = Some(Box::new(Signs::Postgres(live)));
+            } else if beside.contains(&true) && matches!(found.kind, FoundKind::File | FoundKind::HardLink { .. }) {
+                let beside = Beside::look(directory, name.to_bytes(), beside);
+                found.signs = beside.map(|beside| Box::new(Signs::Beside(beside)));
+            }
         }
-        self.ready.push_back(Ok(Found::new(path, kind, &inode, xattrs)));
-        self.ready.extend(unread.map(Err));
+        if enter {
+            self.enter = Some(Enter { path: found.path.clone(), inode, device, stopped });
+        }
+        self.ready.push_back(Ok(found));
+        self.ready.extend(problems.into_iter().map(Err));
     }
 
     fn kind(

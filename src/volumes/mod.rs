@@ -1,4 +1,5 @@
-//! The data of a cluster's volumes: what there is, which way each is captured, and the CSI way: a snapshot or a clone that can be mounted beside nobody.
+//! The data of a cluster's volumes: what there is, which way each is captured, the CSI ways (a snapshot or a clone that can be mounted beside nobody), and the
+//! pod that reads a claim (the *mover*) with what it and whoever started it say to each other.
 //!
 //! ```text
 //! facts (what the cluster says) ─ choose (pure) ─ snapshot or clone: a claim with one moment of the volume ─ … read by a mover … ─ release
@@ -6,7 +7,7 @@
 //! ```
 //! It promises that nothing which was made stays: every failure clears up, and what was killed between two requests is found by its journal, labels and
 //! names. It deletes only what it made: by uid, with the label of a run, never a claim or volume of an application. It reads no data and knows no
-//! repository. `VolumeSnapshot` is always Kubernetes'; *snapshot* alone, in the rest of this program, is ours.
+//! repository: who starts a mover, and what a mover does, is `backup`. `VolumeSnapshot` is always Kubernetes'; *snapshot* alone, in the rest of this program, is ours.
 
 pub mod choose;
 mod clear;
@@ -17,9 +18,13 @@ pub mod journal;
 mod kinds;
 pub mod labels;
 mod placement;
+pub mod pod;
+pub mod policy;
 pub mod prepared;
+pub mod protocol;
 mod quantity;
 pub mod run;
+pub mod said;
 pub mod snapshot;
 pub mod sweep;
 mod wait;

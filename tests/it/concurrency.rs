@@ -100,6 +100,7 @@ async fn a_file_is_not_abandoned_while_a_neighbour_still_stores_a_chunk_of_it() 
     let worker = Worker {
         writer: writer.clone(),
         source,
+        live: None,
         queue: queue.clone(),
         progress: context.progress,
         cancel: context.cancel,

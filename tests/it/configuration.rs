@@ -83,6 +83,8 @@ fn the_schema_refuses_what_the_program_refuses() {
         r#"{"retention": {"default": {"daily": "7"}}}"#,
         r#"{"retention": {"default": {"within": "soon"}}}"#,
         r#"{"check": {"read-data": 10}}"#,
+        r#"{"sources": {"a": {"path": {"paths": ["/x"], "live": "yes"}}}}"#,
+        r#"{"sources": {"a": {"path": {"paths": ["/x"], "live": true, "postgres": "torn"}}}}"#,
         r#"{"schedule": "daily"}"#,
     ] {
         assert!(read(text.as_bytes()).config.is_none(), "the program takes {text}");

@@ -110,7 +110,6 @@ async fn the_procedures_of_the_operations_page_work() {
             (made, "mine=$(homelab-dr keys new --out ~/homelab-dr.key 2>&1 | grep -o 'age1[0-9a-z]*' | tail -1)"),
             ("--recipient age1… --recipient age1…", "--recipient $mine"),
             ("URL", &url),
-            ("keys paper --out", &format!("--repo {url} keys paper --out")),
         ],
     );
     let (code, told) = do_it(setting_up).await;
@@ -159,6 +158,21 @@ async fn the_procedures_of_the_operations_page_work() {
         assert!(told.contains(says) && told.contains("+ run check") && !told.contains("+ run forget"), "{told}");
     }
     std::fs::write(dir.join("homelab-dr.yaml"), configuration("photos")).unwrap();
+    // The gravest of two exit codes is not the greater number.
+    for (of_backup, of_check, gravest) in
+        [(0, 0, 0), (4, 5, 4), (5, 4, 4), (1, 3, 1), (3, 1, 1), (6, 5, 6), (0, 7, 7), (7, 4, 4), (1, 2, 1), (3, 2, 2)]
+    {
+        let program = format!(
+            "homelab-dr() {{ case \"$*\" in *backup) return {of_backup} ;; *check) return {of_check} ;; esac; }}"
+        );
+        let (code, told) = do_it(format!("{program}\n{night}")).await;
+        assert_eq!(code, Some(gravest), "{of_backup} and {of_check}: {told}");
+    }
+    // Not found, killed, or broken down: whatever it was, nothing is let go of.
+    for code in [127, 137, 101] {
+        let (ended, told) = do_it(format!("homelab-dr() {{ return {code}; }}\n{night}")).await;
+        assert_eq!((ended, told.contains("+ run forget")), (Some(code), false), "{told}");
+    }
     let (code, told) = do_it(night).await;
     assert_eq!(code, Some(0), "{told}");
     std::fs::remove_file(dir.join("homelab-dr.yaml")).unwrap();

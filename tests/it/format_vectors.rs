@@ -216,6 +216,7 @@ fn entries_of_every_kind_go_both_ways() {
             mtime: FileTime { seconds: -5, nanos: 7 },
             xattrs: if full { vec![attribute] } else { Vec::new() },
             identity: full.then_some(identity),
+            live: None,
         };
         let cbor = raw(&vector["cbor"]);
         assert_eq!(minicbor::to_vec(&entry).unwrap(), cbor, "{name}");

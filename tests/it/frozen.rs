@@ -2,7 +2,8 @@
 //!
 //! A directory in `fixtures/format` holds `repository/`, the keys to it (made for it, protecting nothing) and
 //! `expected.json`, what the file system said of the source before it was backed up. Fixtures are never made anew; a
-//! change of the format adds one. [`make_fixture`] made `v1-basic`, and `v1-verified` when `verified/` was added.
+//! change of the format adds one. [`make_fixture`] made `v1-basic`, and `v1-verified` when `verified/` was added; [`make_live_fixture`] made `v1-live`
+//! when entries began to say how databases in use were taken.
 //! `tests/reader` reads the same repositories by another program.
 
 use std::collections::BTreeMap;
@@ -348,17 +349,9 @@ fn change(dir: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "makes a fixture, by hand"]
 async fn make_fixture() {
-    let fixture = fixtures().join(format!("v{FORMAT_VERSION}-verified"));
-    fs::create_dir(&fixture).expect("no fixture of that name");
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store: Arc<dyn Store> = Arc::new(FileStore::create(fixture.join("repository")).await.unwrap());
-    let identity = generate_identity();
-    let key = create(&store, std::slice::from_ref(&identity.recipient), Duration::ZERO, &*clock).await.unwrap();
-    let warning = "# TEST KEY. It is public and protects nothing but this fixture.";
-    fs::write(fixture.join("TEST-identity.txt"), format!("{warning}\n{}", identity.file_text(clock.now()).expose()))
-        .unwrap();
-    fs::write(fixture.join("TEST-writer-key.txt"), format!("{}\n", *key.to_text())).unwrap();
+    let fixture = begin("verified").await;
     let repository = open(&fixture).await;
+    let (clock, key, store) = (repository.clock.clone(), &repository.key, repository.store.clone());
 
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
@@ -391,6 +384,26 @@ async fn make_fixture() {
     let ids: Vec<ObjectId> = repository.snapshots().await.iter().map(|snapshot| snapshot.id).collect();
     homelab_dr::verified::record(&*repository.owner().await, &ids, "test", &*clock).await.unwrap();
 
+    finish(&fixture, &repository, entries, vec![forgotten.hex()]).await;
+}
+
+/// The directory of a new fixture, with keys and an empty repository.
+async fn begin(name: &str) -> PathBuf {
+    let fixture = fixtures().join(format!("v{FORMAT_VERSION}-{name}"));
+    fs::create_dir(&fixture).expect("no fixture of that name");
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store: Arc<dyn Store> = Arc::new(FileStore::create(fixture.join("repository")).await.unwrap());
+    let identity = generate_identity();
+    let key = create(&store, std::slice::from_ref(&identity.recipient), Duration::ZERO, &*clock).await.unwrap();
+    let warning = "# TEST KEY. It is public and protects nothing but this fixture.";
+    fs::write(fixture.join("TEST-identity.txt"), format!("{warning}\n{}", identity.file_text(clock.now()).expose()))
+        .unwrap();
+    fs::write(fixture.join("TEST-writer-key.txt"), format!("{}\n", *key.to_text())).unwrap();
+    fixture
+}
+
+/// Writes what is expected of the snapshots that are there.
+async fn finish(fixture: &Path, repository: &TestRepository, entries: Vec<Vec<Seen>>, forgotten: Vec<String>) {
     let snapshots = repository.snapshots().await.into_iter().zip(entries);
     let snapshots = snapshots.map(|(snapshot, entries)| ExpectedSnapshot {
         id: snapshot.id.hex(),
@@ -399,12 +412,55 @@ async fn make_fixture() {
     });
     let expected = Expected {
         format: FORMAT_VERSION,
-        fingerprint: key.fingerprint().to_string(),
+        fingerprint: repository.key.fingerprint().to_string(),
         snapshots: snapshots.collect(),
-        forgotten: vec![forgotten.hex()],
+        forgotten,
     };
     // One line an entry.
     let text = serde_json::to_string(&expected).unwrap().replace(r#"{"path""#, "\n{\"path\"");
     fs::write(fixture.join("expected.json"), text + "\n").unwrap();
     fs::remove_dir_all(fixture.join("repository/.tmp")).ok();
+}
+
+/// A database in use with a log, one that could not be captured, and the data of a server that was not shut down. What is expected is what a restore gave,
+/// for a copy of a database is in no file of the source. Run by hand, as root: `cargo test --test it make_live_fixture -- --ignored`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "makes a fixture, by hand"]
+async fn make_live_fixture() {
+    let fixture = begin("live").await;
+    let repository = open(&fixture).await;
+    let (dir, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = dir.path().join("source");
+    let at = |name: &str| source.join(name);
+    fs::create_dir_all(at("pg/base")).unwrap();
+    fs::create_dir(at("pg/global")).unwrap();
+    for (name, bytes) in
+        [("pg/PG_VERSION", &b"15"[..]), ("pg/global/pg_control", &[0; 512]), ("pg/postmaster.pid", b"1")]
+    {
+        fs::write(at(name), bytes).unwrap();
+    }
+    fs::write(at("encrypted"), [7; 4096]).unwrap();
+    fs::write(at("encrypted-wal"), b"\x37\x7f\x06\x82").unwrap();
+    fs::write(at("plain"), "beside them").unwrap();
+    let db = rusqlite::Connection::open(at("app.db")).unwrap();
+    db.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t(x); INSERT INTO t VALUES ('in the log')").unwrap();
+    let live = Some(homelab_dr::tree::live::LiveOptions::default());
+    let options = homelab_dr::backup::BackupOptions { live, ..crate::support::repository::options(&source, "live") };
+    let context = repository.context(repository.writer().await);
+    let report = homelab_dr::backup::run_backup(&context, &options).await.unwrap();
+    let how: Vec<_> = report.databases.iter().map(|(path, how)| (path.display(), how.name())).collect();
+    let expected = [("app.db", "sqlite-backup"), ("encrypted", "sqlite-as-found"), ("pg", "postgres-left-out")];
+    assert_eq!(how, expected.map(|(path, how)| (path.to_owned(), how)));
+    let problems = restore(&repository, &repository.snapshots().await[0], target.path()).await;
+    assert_eq!(problems, Vec::<String>::new());
+    let entries = capture(target.path());
+    let names: Vec<&str> = entries.iter().map(|seen| seen.path.as_str()).collect();
+    assert_eq!(names, ["", "app.db", "encrypted", "encrypted-wal", "pg", "plain"]);
+    finish(&fixture, &repository, vec![entries], Vec::new()).await;
+    let said =
+        rusqlite::Connection::open(target.path().join("app.db"))
+            .unwrap()
+            .query_row("SELECT x FROM t", (), |row| row.get(0));
+    assert_eq!(said, Ok("in the log".to_owned()));
+    drop(db);
 }

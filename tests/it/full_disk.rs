@@ -19,7 +19,7 @@ use crate::support::files::{noise, picture, scratch};
 use crate::support::repository::{TestRepository, options};
 
 /// A tmpfs of some MiB, gone with the value.
-struct SmallDisk {
+pub struct SmallDisk {
     dir: tempfile::TempDir,
 }
 
@@ -33,7 +33,7 @@ fn run(program: &str, arguments: &[&str], path: &Path) {
 }
 
 impl SmallDisk {
-    fn mount(mebibytes: u32) -> Self {
+    pub fn mount(mebibytes: u32) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         run("mount", &["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "homelab-dr-test"], dir.path());
         Self { dir }
@@ -43,7 +43,7 @@ impl SmallDisk {
         run("mount", &["-o", &format!("remount,size={mebibytes}m")], self.dir.path());
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 }

@@ -6,11 +6,12 @@ use homelab_dr::backup::assemble::assemble;
 use homelab_dr::backup::queue::Queue;
 use homelab_dr::backup::scan::Pending;
 use homelab_dr::backup::slot::Slot;
+use homelab_dr::backup::unchanged::Known;
 use homelab_dr::backup::worker::Worker;
 use homelab_dr::base::cancel::Cancel;
 use homelab_dr::base::clock::{Clock, SystemClock};
 use homelab_dr::base::progress::Progress;
-use homelab_dr::format::entry::{Content, Kind, TreePath};
+use homelab_dr::format::entry::{Kind, TreePath};
 use homelab_dr::repo::commit::prepare;
 use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::Index;
@@ -46,6 +47,7 @@ async fn backed_up(gone: &'static [&'static str]) -> (Vec<(String, Kind)>, Vec<(
             let worker = Worker {
                 writer: writer.clone(),
                 source,
+                live: None,
                 queue: Arc::new(Queue::default()),
                 progress: Arc::new(Progress::default()),
                 cancel: Arc::new(Cancel::default()),
@@ -61,7 +63,7 @@ async fn backed_up(gone: &'static [&'static str]) -> (Vec<(String, Kind)>, Vec<(
                         slot.fill(worker.read_now(&mut lane, &found).unwrap());
                         Pending::Waiting(found, Arc::new(slot))
                     }
-                    _ => Pending::Ready(found, Content::Inline(Vec::new())),
+                    _ => Pending::Ready(found, Known::nothing(0)),
                 })
                 .collect();
             drop(lane);

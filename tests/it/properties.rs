@@ -50,7 +50,7 @@ fn entry(path: TreePath, of: u8) -> Entry {
         _ => EntryKind::File { size: 1 << 40, content: Content::Lists(vec![id(of), id(!of)]) },
     };
     let mtime = FileTime { seconds: i64::from(of) - 100, nanos: u32::from(of) };
-    Entry { path, kind, mode: u32::from(of), uid: 0, gid: 0, mtime, xattrs: Vec::new(), identity: None }
+    Entry { path, kind, mode: u32::from(of), uid: 0, gid: 0, mtime, xattrs: Vec::new(), identity: None, live: None }
 }
 
 type Model = BTreeMap<TreePath, u8>;

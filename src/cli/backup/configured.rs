@@ -1,12 +1,15 @@
 //! `backup` without paths: what the configuration says, one snapshot for each source. One that fails does not stop the others, unless no other could
 //! succeed either.
 
+mod volumes;
+
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{
-    Args, ProblemDocument, broken_packs, file_name, is_whole, own_folder, problem_document, tell_problem, warn_of,
+    Args, DatabaseDocument, ProblemDocument, broken_packs, databases, file_name, is_whole, own_folder,
+    problem_document, say_databases, tell_problem, warn_of,
 };
 use crate::backup::cluster::run_cluster;
 use crate::backup::command::{CommandError, run_command};
@@ -23,10 +26,12 @@ use crate::cli::progress;
 use crate::cluster::api::Api;
 use crate::cluster::capture::Captured;
 use crate::cluster::choice::Choice;
-use crate::config::{ResourcesSource, Source, SourceKind};
+use crate::config::{PathSource, ResourcesSource, Source, SourceKind};
 use crate::format::entry::escape;
 use crate::format::record::Statistics;
 use crate::tree::exclude::Excludes;
+use crate::tree::live::LiveOptions;
+use crate::tree::live::postgres::Postgres;
 use crate::tree::walk::WalkOptions;
 
 /// Lines of what a program said that are repeated; the end tells why it failed.
@@ -42,6 +47,8 @@ enum Outcome {
     Problems,
     /// No snapshot.
     Failed,
+    /// No snapshot, on purpose.
+    LeftOut,
     /// Not begun.
     NotRun,
 }
@@ -53,6 +60,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Problems => "PROBLEMS",
             Self::Failed => "FAILED",
+            Self::LeftOut => "left out",
             Self::NotRun => "not run",
         }
     }
@@ -70,9 +78,13 @@ struct Row {
     /// It holds nothing, and an earlier snapshot of the source did.
     emptied: bool,
     problems: Vec<ProblemDocument>,
+    databases: Vec<DatabaseDocument>,
     broken_packs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorDocument>,
+    /// By whom it was left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out_by: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -87,9 +99,9 @@ fn chosen(args: &Args, context: &Context) -> Result<Vec<Source>, Failure> {
     let Some(loaded) = context.configuration.clone() else {
         return Err(configuration::needed("no path was given to back up", "PATH and --source NAME, or --stdin"));
     };
-    if !args.exclude.is_empty() || args.one_file_system {
+    if !args.exclude.is_empty() || args.one_file_system || args.live {
         return Err(Failure::usage(
-            "--exclude, --exclude-file, --exclude-caches and --one-file-system belong to a PATH, and none was given",
+            "--exclude, --exclude-file, --exclude-caches, --one-file-system and --live belong to a PATH, and none was given",
             format!("write them under the source in {}, or give the PATH too", loaded.path.display()),
         ));
     }
@@ -124,8 +136,24 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
             continue;
         }
         context.say(&format!("source {}", escape(source.name.as_bytes())))?;
+        if let SourceKind::Volumes(volumes) = &source.kind {
+            match volumes::rows(source, volumes, args, context).await {
+                Ok((of_volumes, graver)) => {
+                    rows.extend(of_volumes);
+                    exit = exit.graver(graver);
+                }
+                Err(Failure::Told(told)) => {
+                    context.talk.error(&*told.error, &told.help);
+                    exit = exit.graver(told.exit);
+                    rows.push(Row::failed(source, &told, Duration::ZERO));
+                }
+                Err(Failure::Interrupted) => rows.push(Row::new(source, Outcome::NotRun)),
+                Err(closed @ Failure::OutputClosed) => return Err(closed),
+            }
+            continue;
+        }
         let begun = context.clock.now();
-        let result = one(source, args, context, &operation).await;
+        let result = one(source, args, context, &operation, &rows).await;
         let took = context.clock.now().since(begun);
         let row = match result {
             Ok(report) => Row::of(source, report.as_ref(), took, context),
@@ -156,6 +184,7 @@ async fn one(
     args: &Args,
     context: &mut Context,
     operation: &backup::Context,
+    done: &[Row],
 ) -> Result<Option<BackupReport>, Failure> {
     let mut options = BackupOptions {
         source: source.name.clone(),
@@ -166,6 +195,7 @@ async fn one(
         reread: args.reread,
         level: None,
         threads: None,
+        live: None,
     };
     options.tags.extend(args.tag.iter().cloned());
     let report = match &source.kind {
@@ -174,6 +204,7 @@ async fn one(
             options.walk.repository = own_folder(&path.paths, context).await?;
             options.walk.exclude = Excludes::new(&path.exclude)?.with_caches(path.exclude_caches);
             options.walk.one_file_system = path.one_file_system;
+            options.live = path.live.then(|| live(path, done, args.dry_run));
             let display = progress::show(context);
             let report = if args.dry_run {
                 plan_backup(operation, &options).await
@@ -181,9 +212,13 @@ async fn one(
                 run_backup(operation, &options).await
             };
             display.finish();
-            report?
+            let report = report?;
+            say_databases(&report, context)?;
+            report
         }
         SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(None),
+        // They make several rows, each of its own.
+        SourceKind::Volumes(_) => return Ok(None),
         SourceKind::Resources(resources) => {
             let display = progress::show(context);
             let result = cluster(operation, &options, resources).await;
@@ -204,6 +239,19 @@ async fn one(
         }
     };
     Ok(Some(report))
+}
+
+/// How to back up what is in use; `done` are the sources before this one.
+fn live(path: &PathSource, done: &[Row], dry_run: bool) -> LiveOptions {
+    let postgres = match &path.postgres_dump {
+        Some(dump) if dry_run || done.iter().any(|row| row.source == *dump && row.result == Outcome::Done) => {
+            Postgres::Dumped(dump.clone())
+        }
+        Some(dump) => Postgres::NotDumped(dump.clone()),
+        None if path.postgres_crash_consistent => Postgres::CrashConsistent,
+        None => Postgres::Refuse,
+    };
+    LiveOptions { scratch: path.scratch.clone(), postgres, ..LiveOptions::default() }
 }
 
 async fn cluster(
@@ -243,8 +291,10 @@ impl Row {
             statistics: None,
             emptied: false,
             problems: Vec::new(),
+            databases: Vec::new(),
             broken_packs: Vec::new(),
             error: None,
+            left_out_by: None,
         }
     }
 
@@ -262,6 +312,7 @@ impl Row {
         row.emptied = report.emptied().is_some();
         row.broken_packs = broken_packs(report);
         row.problems = report.problems.iter().map(problem_document).collect();
+        row.databases = databases(report);
         row
     }
 
@@ -272,7 +323,7 @@ impl Row {
 
     fn cells(&self, dry_run: bool) -> Vec<String> {
         let number = |of: &dyn Fn(Statistics) -> String| self.statistics.map_or_else(|| "–".to_owned(), of);
-        let time = if matches!(self.result, Outcome::NotRun) || dry_run {
+        let time = if matches!(self.result, Outcome::NotRun | Outcome::LeftOut) || dry_run {
             "–".to_owned()
         } else {
             progress::left(Duration::from_secs_f64(self.seconds))

@@ -191,6 +191,7 @@ impl<'a> Stage<'a> {
                 reread: false,
                 level: None,
                 threads: None,
+                live: None,
             };
             let display = progress::show(self.context);
             let report = run_backup(&operation, &options).await;

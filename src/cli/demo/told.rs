@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::base::units;
 use crate::cli::demo::Places;
+use crate::cli::output::quoted;
 use crate::demo::{Change, Difference, Size};
 use crate::format::record::TreeRoot;
 
@@ -142,22 +143,4 @@ fn path_line() -> Option<String> {
     }
     let program = std::env::current_exe().ok()?;
     Some(format!("export PATH={}:$PATH", quoted(&program.parent()?.to_string_lossy())))
-}
-
-/// As a shell reads it.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=,@".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_with_spaces_and_quotes_are_quoted() {
-        assert_eq!(quoted("/srv/demo-1"), "/srv/demo-1");
-        assert_eq!(quoted("/srv/my demo"), "'/srv/my demo'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-    }
 }

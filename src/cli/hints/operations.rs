@@ -2,9 +2,11 @@
 
 use crate::backup::BackupError;
 use crate::backup::command::CommandError;
+use crate::backup::volumes::{MoverError, VolumesError};
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
+use crate::gitops::GitopsError;
 use crate::recover::RestoreError;
 use crate::recover::cluster::RecoverError;
 use crate::recover::cluster::select::PatternError;
@@ -16,6 +18,9 @@ impl Advise for SourceError {
         let help = match self {
             Self::Nothing => "name at least one directory or file",
             Self::Open { .. } => "see the path, and whether you may read it",
+            Self::Kind { .. } => {
+                "what is on it is backed up from a pipe: `homelab-dr backup --stdin --name disk.img --source NAME < DEVICE`"
+            }
             Self::NoName { .. } => "back it up by itself, or by a path that ends in a name",
             Self::SameName { .. } => "back them up as two sources, or name the directory above them",
         };
@@ -40,6 +45,10 @@ impl Advise for BackupError {
             Self::Repository(error) => error.advice(),
             Self::Command(error) => error.advice(),
             Self::Cluster(error) => error.advice(),
+            Self::Empty => Some(Advice::new(
+                Exit::Error,
+                "nothing was kept as a snapshot; see why the program that should have written it did not",
+            )),
             Self::Stdin { .. } => Some(Advice::new(
                 Exit::Error,
                 "nothing was kept as a snapshot; see why the program that writes it broke off",
@@ -70,6 +79,55 @@ impl Advise for ClusterError {
             }
         };
         // Not `Unreachable`, which is the store: other sources can be backed up all the same.
+        Some(Advice::new(Exit::Error, help))
+    }
+}
+
+impl Advise for VolumesError {
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Cluster(ClusterError::Refused { status: 403, .. }) => Some(Advice::new(
+                Exit::Error,
+                "no volume was backed up; grant what docs/volumes.md lists: get and list on claims, volumes, pods, namespaces and nodes, and more",
+            )),
+            Self::Cluster(error) => error.advice(),
+            Self::NoRandomness(_) => Some(Advice::new(Exit::Error, "see the system's random numbers (getrandom)")),
+        }
+    }
+}
+
+impl Advise for MoverError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Create { source: ClusterError::Refused { status: 403, .. }, .. } => {
+                "see what the API server says: rights that are missing (docs/volumes.md has them), Pod Security or a policy that refuses the pod (another mode may pass), or a quota that is full"
+            }
+            Self::Create { .. } => "see what the API server says",
+            Self::Unreachable(error) if error.is_denied() => {
+                "grant get and create on pods/attach, and get on pods/log (docs/volumes.md has the ClusterRole)"
+            }
+            Self::Unreachable(_) => "is the API server up? What was stored is found by the next run",
+            Self::NeverStarted { .. } => {
+                "mend what the cluster says, such as an image that cannot be pulled, or a node without room; if it only needs longer, set start-timeout"
+            }
+            Self::Vanished => "who deleted it? What was stored is found by the next run",
+            Self::Ended { .. } => {
+                "OOMKilled: the limit of 512 MiB was too low; DeadlineExceeded: set timeout; otherwise see its node. What was stored is found by the next run"
+            }
+            Self::TimedOut { .. } => {
+                "what was stored is found by the next run; if it needs longer, set the source's timeout"
+            }
+            Self::Failed(failed) => {
+                let exit = Exit::ALL.into_iter().find(|exit| exit.code() == failed.exit && *exit != Exit::Done);
+                // What a mover calls wrong usage is nothing that this command line did wrong.
+                let exit =
+                    exit.filter(|exit| *exit != Exit::Usage && *exit != Exit::Interrupted).unwrap_or(Exit::Error);
+                return Some(Advice::new(exit, failed.help.clone()));
+            }
+            Self::Job(_) => "the tags or patterns of this source are too long for it",
+            Self::NoRandomness(_) => "see the system's random numbers (getrandom)",
+            Self::Cancelled => return None,
+        };
         Some(Advice::new(Exit::Error, help))
     }
 }
@@ -135,11 +193,47 @@ impl Advise for RecoverError {
                 Exit::Usage,
                 "name one of a source of the kind resources, such as latest:cluster; `homelab-dr snapshots` lists them",
             ),
+            Self::NothingToMap { .. } => Advice::new(
+                Exit::Usage,
+                "nothing was written; see the name: `homelab-dr ls -R SNAPSHOT` has the namespaces as folders",
+            ),
+            Self::OneNamespaceOfTwo { .. } => {
+                Advice::new(Exit::Usage, "nothing was written; give each a name of its own, or restore them one by one")
+            }
+            Self::OneObjectOfTwo { .. } => Advice::new(
+                Exit::Usage,
+                "nothing was written; leave out one of them with --exclude, or map the namespace to another name",
+            ),
             Self::EmptyVolumes { .. } => Advice::new(
                 Exit::Refused,
                 "nothing was written. Give --empty-volumes to have them empty, or leave them out with --exclude persistentvolumeclaims, and what needs them",
             ),
         })
+    }
+}
+
+impl Advise for GitopsError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Look(ClusterError::Config { .. }) => {
+                "nothing was changed; name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with"
+            }
+            Self::Look(ClusterError::Unreachable { .. } | ClusterError::Silent { .. }) => {
+                "nothing was changed; is the API server up, and does `kubectl get --raw /readyz` say ok from here?"
+            }
+            Self::Look(ClusterError::Refused { status: 401, .. }) => {
+                "nothing was changed; the credentials of the kubeconfig are wrong or have run out"
+            }
+            Self::Look(ClusterError::Refused { status: 403, .. }) => {
+                "nothing was changed; the account needs get, list and patch on these kinds (docs/gitops.md has the ClusterRole)"
+            }
+            Self::Look(_) => "nothing was changed; see what the API server says",
+            Self::Silent { .. } => {
+                "nothing was changed; what is in the group could undo a restore: see why its definition or API service does not answer"
+            }
+            Self::Randomness(_) => "nothing was changed; the system lacks a working random number generator",
+        };
+        Some(Advice::new(Exit::Error, help))
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::base::id::{BlobId, ObjectId};
+use crate::cluster::ClusterError;
 use crate::crypto::content::ContentError;
 use crate::crypto::recipients::{IdentityError, RecipientError, RecipientsFileError, UnwrapError, WrapError};
 use crate::crypto::writer_key::WriterKeyError;
 use crate::format::record::RecordError;
+use crate::gitops::GitopsError;
 use crate::repo::RepoError;
 use crate::store::{Key, StoreError};
 
@@ -123,6 +125,17 @@ fn every_error_has_advice_that_is_not_the_error_again() {
         useful(&error);
     }
     useful(&StoreUrlError::Credentials);
+    let refused = |status| ClusterError::Refused { request: s(), status, message: s() };
+    let look = [
+        ClusterError::Config { what: s(), source: "no".into() },
+        ClusterError::Unreachable { server: s(), source: "no".into() },
+        refused(401),
+        refused(403),
+        refused(500),
+    ];
+    look.map(GitopsError::Look).iter().for_each(useful);
+    useful(&GitopsError::Silent { group: s(), why: s() });
+    useful(&GitopsError::Randomness(getrandom::Error::UNSUPPORTED));
     useful(&SelectError::NoSnapshots);
     useful(&SelectError::NoSuchSource { source_name: s(), known: vec![s()] });
     useful(&SelectorError::Unknown { text: s() });

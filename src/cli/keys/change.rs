@@ -43,8 +43,11 @@ const START_CHARS_MIN: usize = 12;
 #[command(after_help = REMOVE_EXAMPLES)]
 pub(crate) struct RemoveArgs {
     /// The recipient as `keys list` shows it, or the start of it: at least 12 characters after what all of its kind begin with
-    #[arg(value_name = "RECIPIENT")]
-    recipient: String,
+    #[arg(value_name = "RECIPIENT", required_unless_present = "named")]
+    recipient: Option<String>,
+    /// The same, as `keys add` takes it
+    #[arg(long = "recipient", value_name = "RECIPIENT", conflicts_with = "recipient", hide = true)]
+    named: Option<String>,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -96,7 +99,8 @@ fn one_opens(left: &[Recipient], context: &Context) -> Result<bool, Failure> {
 }
 
 pub(crate) async fn remove(args: RemoveArgs, context: &mut Context) -> Result<Exit, Failure> {
-    let given = args.recipient.trim();
+    let given = args.recipient.or(args.named).unwrap_or_default();
+    let given = given.trim();
     if crate::crypto::secret::holds_secret(given) {
         return Err(crate::crypto::recipients::RecipientError::PrivateKey.into());
     }

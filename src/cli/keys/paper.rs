@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
+use crate::cli::output::quoted;
 use crate::cli::{guard, private_file};
 use crate::crypto::recipients::{Recipient, SecretText};
 use crate::format::record::FORMAT_VERSION;
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     /// Where the identity is kept, to be printed; without it the page has a line to fill in
     #[arg(long, value_name = "TEXT")]
     kept_at: Option<String>,
-    /// The address of a copy of the repository; may be repeated
+    /// The address of a copy of the repository, beside those that the configuration names under replicate; may be repeated
     #[arg(long, value_name = "URL")]
     copy: Vec<String>,
 }
@@ -76,7 +77,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let named = |text: &String| Ok(NamedRecipient { name: name(text), recipient: Recipient::parse(text)? });
     let kit = Kit {
         steps: steps(&address, &fingerprint),
-        addresses: [vec![address], args.copy].concat(),
+        addresses: addresses(address, args.copy, context),
         repository: repository.id,
         fingerprint: fingerprint.clone(),
         recipients: recipients.iter().map(named).collect::<Result<_, Failure>>()?,
@@ -101,6 +102,18 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         }
     }
     Ok(Exit::Done)
+}
+
+/// Where the repository is, and its copies: those that are named, and those that the configuration keeps up to date.
+fn addresses(first: String, named: Vec<String>, context: &Context) -> Vec<String> {
+    let targets = context.configuration.iter().flat_map(|loaded| &loaded.config.replicate);
+    let mut all = vec![first];
+    for address in named.into_iter().chain(targets.map(|target| target.to.clone())) {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    all
 }
 
 /// The address with its parameters; a relative path would lead nowhere from another folder.
@@ -149,16 +162,6 @@ fn steps(address: &str, fingerprint: &str) -> [Step; 5] {
         ),
         step("Look for damage, if something does not come back.", format!("./homelab-dr check --read-data {options}")),
     ]
-}
-
-/// For a shell: in single quotes unless it is plain.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Args, Document, What, document, exit_of, restore, warn_of};
+use super::{Args, Document, What, before_it_was_empty, document, exit_of, restore, warn_if_empty, warn_of};
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
@@ -98,10 +98,12 @@ pub(super) async fn run(
         let exit = match restore(args, &what, repository, &reader, context).await {
             Ok((report, plan)) => {
                 warn_of(&report, &plan, context)?;
-                cell.extend([report.files.to_string(), units::bytes(report.bytes), result(&report)]);
+                let before = before_it_was_empty(snapshot, chain);
+                let result = if before.is_some() { "NOTHING IN IT".to_owned() } else { result(&report) };
+                cell.extend([report.files.to_string(), units::bytes(report.bytes), result]);
                 good.extend(report.verified.then_some(snapshot.id));
-                row.restored = Some(document(&report, &snapshot.id.hex(), &plan));
-                exit_of(&report)
+                row.restored = Some(document(&report, snapshot, before, &plan));
+                warn_if_empty(snapshot, before, exit_of(&report), context)?
             }
             Err(Failure::Told(told)) if told.exit != Exit::Unreachable => {
                 row.error = Some(in_one_line(&*told.error));
@@ -113,7 +115,7 @@ pub(super) async fn run(
             Err(failure) => return Err(failure),
         };
         row.exit = exit.code();
-        worst = worst.max(exit);
+        worst = worst.graver(exit);
         rows.push(row);
         cells.push(cell);
     }

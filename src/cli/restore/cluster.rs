@@ -10,12 +10,14 @@ use super::Args;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
 use crate::cli::prompt::confirm;
 use crate::cli::{progress, select};
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
-use crate::cluster::folder::Folder;
+use crate::cluster::folder::{Folder, MANIFESTS};
+use crate::cluster::rewrite::namespaces::Namespaces;
 use crate::recover::cluster::plan::{ClusterPlan, plan};
 use crate::recover::cluster::report::Report;
 use crate::recover::cluster::run::{Running, Waits, run as run_plan};
@@ -46,9 +48,34 @@ pub(super) struct ClusterArgs {
     /// Create claims although there is no data for their volumes: they will be empty
     #[arg(long, requires = "cluster")]
     empty_volumes: bool,
+    /// Also restore secrets that External Secrets, 1Password or Bitwarden would fetch again: for when their store is lost too
+    #[arg(long, requires = "cluster")]
+    with_derived_secrets: bool,
     /// Write manifests into a folder, DIR/manifests, and not into a cluster
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with_all = ["kubeconfig", "context"])]
     into_folder: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    /// Refuses what has a meaning for a cluster only. `requires` alone does not: clap drops it as soon as an option is given that `--cluster` excludes,
+    /// such as `--target`, without which nothing else can be restored.
+    pub(super) fn refuse_without_cluster(&self) -> Result<(), Failure> {
+        let given = [
+            ("--kubeconfig", self.kubeconfig.is_some()),
+            ("--context", self.context.is_some()),
+            ("--namespace", !self.namespace.is_empty()),
+            ("--existing", self.existing.is_some()),
+            ("--empty-volumes", self.empty_volumes),
+            ("--into-folder", self.into_folder.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given && !self.cluster) {
+            Some((option, _)) => Err(Failure::usage(
+                format!("{option} was given without --cluster"),
+                "nothing was done; add --cluster to restore objects of a cluster, or leave the option out to restore files",
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is done with objects that are there.
@@ -72,6 +99,18 @@ fn mapping(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// All of them, each namespace once.
+fn mappings(given: &[(String, String)]) -> Result<Namespaces, Failure> {
+    for (number, (from, to)) in given.iter().enumerate() {
+        let earlier = given.iter().take(number).find(|(other, before)| other == from && before != to);
+        if let Some((_, before)) = earlier {
+            let what = format!("namespace {from} is to become {before} and {to}");
+            return Err(Failure::usage(what, "nothing was written; restore it twice, once under each name"));
+        }
+    }
+    Ok(given.iter().cloned().collect())
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     snapshot: String,
@@ -84,13 +123,17 @@ struct Document<'a> {
 pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let options = Options {
         selection: Selection::new(&args.include, args.exclude.globs())?,
-        namespaces: args.cluster.namespace.iter().cloned().collect(),
+        namespaces: mappings(&args.cluster.namespace)?,
         existing: match args.cluster.existing {
             Some(WhatIsThere::Update) => Existing::Update,
             _ => Existing::Skip,
         },
+        derived_secrets: args.cluster.with_derived_secrets,
     };
     let repository = open::with_identity(context, Access::Read).await?;
+    if let Some(folder) = &args.cluster.into_folder {
+        InUse::of(context)?.refuse_manifests(&folder.join(MANIFESTS))?;
+    }
     let chain = open::chain(context, &repository).await?;
     let snapshot = match &args.snapshot {
         Some(given) => select::snapshot_path(context, &chain, given)?,
@@ -181,7 +224,7 @@ async fn look(
         () = context.cancel.cancelled() => return Err(Failure::Interrupted),
     };
     display.finish();
-    Ok(planned.map_err(RecoverError::from)?)
+    Ok(planned?)
 }
 
 fn exit_of_plan(plan: &ClusterPlan) -> Exit {

@@ -1,9 +1,11 @@
-//! What kinds of objects a real cluster has: group by group, several at once. One that does not answer hides no other.
+//! What kinds of objects a real cluster has: group by group, several at once. One that does not answer, or may not be asked for, hides no other.
 
 use futures::stream::{self, StreamExt as _};
 use serde::Deserialize;
 
 use super::Api;
+use crate::cluster::choice::Choice;
+use crate::cluster::error::told;
 use crate::cluster::{ClusterError, Kind, Kinds};
 
 /// Groups and versions that are looked at at once.
@@ -73,8 +75,8 @@ impl Api {
                         }
                     }
                 }
-                Err(error) if error.is_denied() => return Err(error),
-                Err(error) => found.silent.push((name, error.to_string())),
+                // Also one that denies it: what the server has at all was read with the same credentials.
+                Err(error) => found.silent.push((name, told(&error))),
             }
         }
         found.kinds.sort();
@@ -93,7 +95,11 @@ impl Api {
     pub(super) async fn kinds_of(&self, group: String, version: String) -> (String, Result<Vec<Kind>, ClusterError>) {
         let name = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
         let prefix = if group.is_empty() { "/api" } else { "/apis" };
-        let found = self.read::<ApiResources>(&format!("{prefix}/{name}")).await.map(|found| {
+        let path = format!("{prefix}/{name}");
+        // Metrics are away whenever their server is, above all in a cluster that was just restored; nobody needs them here.
+        let is_wanted = Choice::default().takes_group(&group);
+        let found = if is_wanted { self.read(&path).await } else { self.read_once(&path).await };
+        let found = found.map(|found: ApiResources| {
             let whole = found.resources.into_iter().filter(|resource| {
                 !resource.name.contains('/')
                     && ["get", "list"].iter().all(|verb| resource.verbs.iter().any(|v| v == verb))

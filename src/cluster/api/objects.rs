@@ -1,11 +1,12 @@
-//! One object of a real cluster: read, created, replaced, patched. Which requests are repeated is decided here: reading always; a replacement and a patch too,
-//! since both name the version of the object that they change; a deletion, since it names the uid; a creation only after a look at whether it happened.
+//! One object of a real cluster: read, created, replaced, patched, deleted. Which requests are repeated is decided here: reading always; a replacement and a
+//! patch too, since both name the version of the object that they change; a deletion, since it names the uid; a creation only after a look at whether it
+//! happened.
 
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Api, Asked};
+use super::{Api, Asked, parse};
 use crate::cluster::object::{name_of, namespace_of, uid_of};
 use crate::cluster::{ClusterError, Created, Deleted, How, Kind};
 
@@ -21,11 +22,6 @@ fn with_query(address: &str, how: How) -> String {
 
 fn bytes(object: &Value) -> Bytes {
     Bytes::from(object.to_string())
-}
-
-fn parse(asked: &Asked, answer: &[u8]) -> Result<Value, ClusterError> {
-    serde_json::from_slice(answer)
-        .map_err(|error| ClusterError::Answer { request: asked.name(), what: error.to_string() })
 }
 
 impl Api {

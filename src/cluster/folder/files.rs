@@ -1,4 +1,7 @@
 //! The files of a folder: read as documents, written whole.
+//!
+//! A uid is of one cluster: `kubectl apply` of an object that has one is refused where it is there, and an owner by a uid that is no one's gets the object
+//! collected where it is not. So they are no fields of the manifest but a comment at its head, `# homelab-dr: {…}`, which only [`read_file`] reads.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -6,13 +9,18 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::cluster::object::{items, name_of, namespace_of, text};
+use crate::cluster::object::{fields_mut, items, name_of, namespace_of, take, text};
 use crate::cluster::{ClusterError, manifest};
 
 /// Largest file that is read: the largest object as text, many times over.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Begins the first line of a file whose object has what only its cluster understands; JSON follows.
+const HEAD: &str = "# homelab-dr: ";
+/// Fields of the metadata that are there and not in the manifest.
+const APART: [&str; 2] = ["uid", "ownerReferences"];
 
 /// Group, kind, namespace (or the empty text), name.
 pub(super) type Key = (String, String, String, String);
@@ -65,6 +73,18 @@ fn documents(text: &str) -> Vec<String> {
     all
 }
 
+/// Gives an object what the head of its file says. What is in the manifest itself counts more, and a head that cannot be read is a comment like any other.
+fn put_head(text: &str, object: &mut Value) {
+    let head = text.lines().next().and_then(|line| line.strip_prefix(HEAD));
+    let head: Option<Value> = head.and_then(|head| serde_json::from_str(head).ok());
+    let (Some(head), Some(metadata)) = (head, fields_mut(object, &["metadata"])) else { return };
+    for field in APART {
+        if let Some(value) = head.get(field) {
+            metadata.entry(field).or_insert_with(|| value.clone());
+        }
+    }
+}
+
 pub(super) fn read_file(path: &Path, objects: &mut BTreeMap<Key, Held>) -> Result<(), ClusterError> {
     let size = fs::metadata(path).map_err(|error| failed("cannot read", path)(error.into()))?.len();
     if size > FILE_BYTES_MAX {
@@ -77,7 +97,10 @@ pub(super) fn read_file(path: &Path, objects: &mut BTreeMap<Key, Held>) -> Resul
         let is_list = text(&object, &["kind"]).ends_with("List") && object.get("items").is_some_and(Value::is_array);
         let inside: Vec<Value> = if is_list { items(&object, &["items"]).to_vec() } else { vec![object] };
         let alone = documents.len() == 1 && !is_list;
-        for object in inside {
+        for mut object in inside {
+            if alone {
+                put_head(&whole, &mut object);
+            }
             if name_of(&object).is_empty() || text(&object, &["kind"]).is_empty() {
                 return Err(failed("cannot understand", path)("a document in it has no kind or no name".into()));
             }
@@ -92,12 +115,18 @@ pub(super) fn read_file(path: &Path, objects: &mut BTreeMap<Key, Held>) -> Resul
 }
 
 pub(super) fn write(file: &Path, object: &Value) -> Result<(), ClusterError> {
+    let mut object = object.clone();
+    let apart =
+        APART.into_iter().filter_map(|field| Some((field.to_owned(), take(&mut object, &["metadata", field])?)));
+    let apart: Map<String, Value> = apart.collect();
+    let head = if apart.is_empty() { String::new() } else { format!("{HEAD}{}\n", Value::Object(apart)) };
+    let text = head + &manifest::write(&object);
     let put = || -> std::io::Result<()> {
         let folder = file.parent().unwrap_or(file);
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let part = file.with_extension("yaml.part");
         let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        out.write_all(manifest::write(object).as_bytes())?;
+        out.write_all(text.as_bytes())?;
         out.sync_all()?;
         fs::rename(&part, file)
     };

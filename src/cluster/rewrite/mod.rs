@@ -6,6 +6,7 @@
 mod account;
 mod metadata;
 pub mod namespaces;
+pub mod operators;
 mod service;
 pub mod skip;
 mod volume;
@@ -30,6 +31,8 @@ pub struct Rewritten {
     pub owners: Vec<Value>,
     /// The uid that it had, or the empty text.
     pub uid: String,
+    /// What somebody chose and is not kept, for people.
+    pub lost: Vec<String>,
 }
 
 /// Takes a captured object apart and rewrites it for another cluster, or another namespace of the same.
@@ -43,12 +46,16 @@ pub fn rewrite(kind: &Kind, captured: &Value, namespaces: &Namespaces) -> Rewrit
         .collect();
     let managed = take(&mut object, &["metadata", "managedFields"]);
     let last = managed.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut not_kept = Vec::new();
     if kind.is("", "Service") {
+        if let Some(address) = service::chosen_address(captured, last) {
+            not_kept.push(format!("its cluster address {address}, which somebody chose, is given out anew"));
+        }
         service::strip(&mut object, &service::chosen_ports(captured, last));
     }
     strip(kind, &mut object);
     namespaces.apply(kind, &mut object);
-    Rewritten { object, managed, owners, uid: uid_of(captured).to_owned() }
+    Rewritten { object, managed, owners, uid: uid_of(captured).to_owned(), lost: not_kept }
 }
 
 /// An object of a live cluster without everything that [`rewrite`] takes away, so that it can be compared with what `desired` says.

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::metadata::NAMESPACE_LABEL;
+use super::operators::{TRACKING, is_tracked_as};
 use crate::cluster::Kind;
-use crate::cluster::object::{at_mut, change_text, items_mut, text};
+use crate::cluster::object::{at_mut, change_text, items_mut, name_of, namespace_of, take_fields, text};
 
 /// Which namespace becomes which.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,12 +22,6 @@ impl FromIterator<(String, String)> for Namespaces {
 }
 
 impl Namespaces {
-    /// The name of a namespace where it is restored.
-    #[must_use]
-    pub fn of<'a>(&'a self, namespace: &'a str) -> &'a str {
-        self.0.get(namespace).map_or(namespace, String::as_str)
-    }
-
     /// The pairs, by the old name.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(from, to)| (from.as_str(), to.as_str()))
@@ -40,7 +35,13 @@ impl Namespaces {
         if self.0.is_empty() {
             return;
         }
+        let namespace = namespace_of(object).unwrap_or_default();
+        // A copy elsewhere is another object, and not of the application that made the original.
+        let moved = self.0.contains_key(namespace) && is_tracked_as(object, namespace, name_of(object));
         self.change(object, &["metadata", "namespace"]);
+        if moved {
+            take_fields(object, &["metadata", "annotations"], |name| name == TRACKING);
+        }
         match (kind.group.as_str(), kind.name.as_str()) {
             ("", "Namespace") => self.change(object, &["metadata", "name"]),
             ("", "PersistentVolume") => self.change(object, &["spec", "claimRef", "namespace"]),
@@ -113,6 +114,17 @@ mod tests {
         let namespaces: Namespaces = [("media".to_owned(), "copy".to_owned())].into_iter().collect();
         namespaces.apply(&example(group, "", name), &mut object);
         object
+    }
+
+    #[test]
+    fn a_copy_is_not_of_the_application_that_made_the_original() {
+        let tracked = |namespace: &str| {
+            let annotations = json!({"argocd.argoproj.io/tracking-id": "app:apps/Deployment:media/web", "mine": "1"});
+            json!({"metadata": {"name": "web", "namespace": namespace, "annotations": annotations}})
+        };
+        let copy = mapped("apps", "Deployment", tracked("media"));
+        assert_eq!(copy["metadata"]["annotations"], json!({"mine": "1"}));
+        assert_eq!(mapped("apps", "Deployment", tracked("other")), tracked("other"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Services: addresses and ports that the cluster gave out are given out anew; those that somebody chose stay.
+//! Services: addresses are given out anew, also one that somebody chose, since another cluster has other ranges, and the plan says so; node ports that the
+//! cluster gave out are given out anew, and those that somebody chose stay.
 
 use serde_json::{Value, json};
 
@@ -46,6 +47,18 @@ pub(super) fn chosen_ports(service: &Value, managed: &[Value]) -> Ports {
         }
     }
     chosen
+}
+
+/// The cluster address that somebody chose, such as that of a DNS service which other machines know by heart: by what `kubectl apply` was given, and by who
+/// owns the field.
+pub(super) fn chosen_address<'a>(service: &'a Value, managed: &[Value]) -> Option<&'a str> {
+    let address = text(service, &["spec", "clusterIP"]);
+    if matches!(address, "" | "None") || text(service, &["spec", "type"]) == "ExternalName" {
+        return None;
+    }
+    let applied: Value = serde_json::from_str(annotation(service, LAST_APPLIED)).unwrap_or_default();
+    let owned = managed.iter().any(|entry| !at(entry, &["fieldsV1", "f:spec", "f:clusterIP"]).is_null());
+    (owned || text(&applied, &["spec", "clusterIP"]) == address).then_some(address)
 }
 
 /// Takes away what the cluster gave out, but for these node ports.
@@ -159,6 +172,19 @@ mod tests {
         strip(&mut own, &chosen);
         let left = json!([{"port": 80, "protocol": "TCP"}, {"port": 443, "nodePort": 31443, "protocol": "TCP"}]);
         assert_eq!(own["spec"]["ports"], left);
+    }
+
+    #[test]
+    fn a_cluster_ip_that_somebody_chose_is_known_as_such() {
+        let service = service();
+        assert_eq!(chosen_address(&service, &[owned(&json!({"f:ports": {}}))]), None, "given out");
+        assert_eq!(chosen_address(&service, &[owned(&json!({"f:clusterIP": {}}))]), Some("10.96.4.4"));
+        let mut applied = service.clone();
+        applied["metadata"]["annotations"][LAST_APPLIED] =
+            json!({"spec": {"clusterIP": "10.96.4.4"}}).to_string().into();
+        assert_eq!(chosen_address(&applied, &[]), Some("10.96.4.4"));
+        let headless = json!({"spec": {"clusterIP": "None"}});
+        assert_eq!(chosen_address(&headless, &[owned(&json!({"f:clusterIP": {}}))]), None, "it is kept");
     }
 
     #[test]

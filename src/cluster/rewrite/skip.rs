@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::account::{TOKEN, TOKEN_OF};
+use super::operators;
 use crate::cluster::Kind;
+use crate::cluster::choice::is_generated_slice;
 use crate::cluster::object::{annotation, at, controller_of, is_dying, items, label, name_of, namespace_of, text};
 
 /// Why an object is not restored.
@@ -33,6 +35,14 @@ pub enum Skip {
     VolumeOfNoClaim,
     /// A volume that was provisioned for its claim: the claim gets a new one.
     ProvisionedVolume,
+    /// What a storage system or backup program notes of data that is not in the backup.
+    OfAStorageSystem,
+    /// A request that was carried out: without its status it would be again.
+    CarriedOut,
+    /// A database whose operator makes it anew from its own backups, with another manifest than this one.
+    RecoveredByItsOperator,
+    /// A secret that its maker fetches from a store outside the cluster: kind and name.
+    Derived(String),
 }
 
 impl std::fmt::Display for Skip {
@@ -48,6 +58,12 @@ impl std::fmt::Display for Skip {
             Self::StorageSnapshot => "its storage snapshot is not in the backup",
             Self::VolumeOfNoClaim => "no chosen claim is bound to it",
             Self::ProvisionedVolume => "provisioned for its claim, which gets a new one",
+            Self::OfAStorageSystem => "a storage system's own record of data that is not in the backup",
+            Self::CarriedOut => "it was carried out, and would be again",
+            Self::RecoveredByItsOperator => "its operator recovers it, by a Cluster with bootstrap.recovery",
+            Self::Derived(maker) => {
+                return write!(f, "fetched anew by {maker} (--with-derived-secrets restores it)");
+            }
         })
     }
 }
@@ -59,10 +75,16 @@ pub struct Facts {
     pub selecting_services: BTreeSet<(String, String)>,
     /// Claims that are restored: namespace and name.
     pub claims: BTreeSet<(String, String)>,
+    /// Objects that are restored and fetch secrets from outside: their uids.
+    pub fetchers: BTreeSet<String>,
+    /// Secrets that could be fetched are restored all the same.
+    pub with_derived: bool,
+    /// Something acts in the target: it is a cluster, no folder.
+    pub alive: bool,
 }
 
 /// Kinds that say what is so at a moment, as `resource.group` or `*.group`. Most are not captured; a folder may have them.
-const OF_THE_MOMENT: [&str; 26] = [
+const OF_THE_MOMENT: [&str; 33] = [
     "events",
     "events.events.k8s.io",
     "leases.coordination.k8s.io",
@@ -75,7 +97,6 @@ const OF_THE_MOMENT: [&str; 26] = [
     "volumeattachments.storage.k8s.io",
     "storageversions.internal.apiserver.k8s.io",
     "certificatesigningrequests.certificates.k8s.io",
-    "endpointslices.discovery.k8s.io",
     "controllerrevisions.apps",
     "resourceslices.resource.k8s.io",
     "ipaddresses.networking.k8s.io",
@@ -89,13 +110,22 @@ const OF_THE_MOMENT: [&str; 26] = [
     "certificaterequests.cert-manager.io",
     "orders.acme.cert-manager.io",
     "challenges.acme.cert-manager.io",
+    "ciliumnodes.cilium.io",
+    "ciliumendpoints.cilium.io",
+    "ciliumidentities.cilium.io",
+    "ciliumendpointslices.cilium.io",
+    "podinfo.cilium.io",
+    "updaterequests.kyverno.io",
+    "*.aquasecurity.github.io",
+    "etcdsnapshotfiles.k3s.cattle.io",
 ];
 /// Namespaces that hold only what the cluster writes.
 const CLUSTERS_NAMESPACES: [&str; 2] = ["kube-node-lease", "kube-public"];
 /// Objects that the API server, its controllers or k3s make: group, kind, namespace and name.
-const CLUSTERS_OBJECTS: [(&str, &str, &str, &str); 6] = [
+const CLUSTERS_OBJECTS: [(&str, &str, &str, &str); 7] = [
     ("", "Service", "default", "kubernetes"),
     ("", "Endpoints", "default", "kubernetes"),
+    ("discovery.k8s.io", "EndpointSlice", "default", "kubernetes"),
     ("", "ConfigMap", "kube-system", "extension-apiserver-authentication"),
     ("", "ConfigMap", "kube-system", "kube-apiserver-legacy-service-account-token-tracking"),
     ("", "Secret", "kube-system", "k3s-serving"),
@@ -107,13 +137,12 @@ const K3S_NODE_PASSWORD: &str = ".node-password.k3s";
 /// Names of priority classes that only the API server may give.
 const SYSTEM_PRIORITIES: &str = "system-";
 /// Kinds whose objects are made by controllers when another object controls them.
-const CONTROLLED: [(&str, &str); 6] = [
+const CONTROLLED: [(&str, &str); 5] = [
     ("", "Pod"),
     ("", "ReplicationController"),
     ("apps", "ReplicaSet"),
     ("apps", "ControllerRevision"),
     ("batch", "Job"),
-    ("discovery.k8s.io", "EndpointSlice"),
 ];
 /// Characters that generated names end with.
 const GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
@@ -139,6 +168,13 @@ pub fn skip(kind: &Kind, object: &Value, facts: &Facts) -> Option<Skip> {
     {
         return Some(Skip::MadeByItsController(format!("{} {}", text(owner, &["kind"]), text(owner, &["name"]))));
     }
+    if operators::is_ephemeral(kind, object) {
+        return Some(Skip::MadeByItsController("its Pod".to_owned()));
+    }
+    if is_generated_slice(kind, object) {
+        let service = label(object, "kubernetes.io/service-name");
+        return Some(Skip::MadeByItsController(format!("Service {service}")));
+    }
     if has_ended(kind, object) {
         return Some(Skip::Ended);
     }
@@ -155,7 +191,7 @@ pub fn skip(kind: &Kind, object: &Value, facts: &Facts) -> Option<Skip> {
     if kind.is("", "PersistentVolume") {
         return volume(object, facts);
     }
-    None
+    operators::skip(kind, object, facts)
 }
 
 fn is_the_clusters(kind: &Kind, object: &Value) -> bool {
@@ -245,7 +281,6 @@ mod tests {
             ("storage.k8s.io", "CSINode"),
             ("storage.k8s.io", "VolumeAttachment"),
             ("apps", "ControllerRevision"),
-            ("discovery.k8s.io", "EndpointSlice"),
             ("metrics.k8s.io", "PodMetrics"),
             ("cert-manager.io", "CertificateRequest"),
             ("acme.cert-manager.io", "Order"),

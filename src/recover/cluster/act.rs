@@ -26,6 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub(super) enum Failed {
     /// The cluster refused this one.
     Refused(String),
+    /// Its kind or namespace is not there, also after a wait if there was to be one.
+    Missing(String),
     /// Something else would have to be done than the plan says.
     Otherwise(String),
     /// The cluster cannot be talked to any more.
@@ -35,9 +37,9 @@ pub(super) enum Failed {
 impl From<ClusterError> for Failed {
     fn from(error: ClusterError) -> Self {
         match error {
-            ClusterError::Refused { status, message, .. } if status != 401 => Self::Refused(message),
-            ClusterError::Folder { .. } | ClusterError::Answer { .. } => Self::Refused(told(&error)),
-            error => Self::Away(error),
+            error if error.is_of_the_cluster() => Self::Away(error),
+            ClusterError::Refused { message, .. } => Self::Refused(message),
+            error => Self::Refused(told(&error)),
         }
     }
 }
@@ -45,6 +47,8 @@ impl From<ClusterError> for Failed {
 /// Writes objects.
 pub(super) struct Acting<'a> {
     pub(super) cluster: &'a dyn Cluster,
+    /// Whether kind and namespace may still come up, so that it is worth the wait.
+    pub(super) may_come: bool,
 }
 
 fn with(object: &Value, field: &str, value: Value) -> Value {
@@ -58,15 +62,22 @@ fn with(object: &Value, field: &str, value: Value) -> Value {
 impl Acting<'_> {
     /// Creates an object, with those of its owners that are there. Returns it as it is now.
     pub(super) async fn create(&self, step: &Step, owners: &Resolved) -> Result<Value, Failed> {
-        let object = if owners.there.is_empty() {
+        let mut object = if owners.there.is_empty() {
             step.rewritten.object.clone()
         } else {
             with(&step.rewritten.object, "ownerReferences", owners.there.clone().into())
         };
+        // Where nothing gives out uids, none is invented.
+        if !self.cluster.lives() && !step.rewritten.uid.is_empty() {
+            object = with(&object, "uid", step.rewritten.uid.clone().into());
+        }
         let begun = Instant::now();
         let created = loop {
             match self.cluster.create(&step.kind, &object, How::Really).await {
-                Err(error) if error.is_missing() && begun.elapsed() < NEW_UNKNOWN_MAX => {
+                Err(ClusterError::Refused { status: 404, message, .. }) => {
+                    if !self.may_come || begun.elapsed() >= NEW_UNKNOWN_MAX {
+                        return Err(Failed::Missing(message));
+                    }
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 created => break created?,

@@ -8,6 +8,7 @@ use super::plan::Step;
 use super::reach::{Reach, There};
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
+use crate::cluster::error::told;
 use crate::cluster::object::{at, is_dying, items, text};
 use crate::cluster::rewrite::{is_untouched_account, replacement};
 use crate::cluster::{Cluster, ClusterError, How};
@@ -93,7 +94,15 @@ impl Looking<'_> {
             step.fate = Fate::Create { trial: Trial::Later(format!("not checked until {until}")) };
             return Ok(step);
         }
-        step.live = self.cluster.get(&step.kind, namespace, &step.object.name).await?;
+        step.live = match self.cluster.get(&step.kind, namespace, &step.object.name).await {
+            Ok(live) => live,
+            Err(error) if error.is_of_the_cluster() => return Err(error),
+            // It may not be read, or a webhook fails to convert it: others can be.
+            Err(error) => {
+                step.fate = Fate::Conflict { why: format!("it cannot be looked at: {}", told(&error)) };
+                return Ok(step);
+            }
+        };
         step.fate = match &step.live {
             None => self.try_create(&step).await?,
             Some(live) => self.of_existing(&step, live).await?,

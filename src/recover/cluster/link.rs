@@ -1,5 +1,5 @@
-//! Owners: in another cluster they have other uids. An owner with a uid that is no one's gets its objects collected within seconds, so only owners that are
-//! there are named.
+//! Owners: in another cluster they have other uids. An owner with a uid that is no one's, or that is being deleted, takes its objects with it within
+//! seconds, so only owners that are there to stay are named. One that this run did not write itself is looked at each time before it is named.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,10 @@ use crate::cluster::{Cluster, ClusterError, Kind};
 /// Which uid became which, and what is known of kinds.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    /// From the uid in the snapshot to the one in the target.
-    uids: HashMap<String, String>,
+    /// From the uid in the snapshot to the one in the target: what this run wrote.
+    written: HashMap<String, String>,
+    /// The same of what was there without it, as it was when it was last looked at.
+    found: HashMap<String, String>,
     /// Kinds by group and name.
     kinds: HashMap<(String, String), Kind>,
 }
@@ -33,11 +35,11 @@ impl Owners {
         self.kinds.entry((kind.group.clone(), kind.name.clone())).or_insert_with(|| kind.clone());
     }
 
-    /// An object that is there now.
+    /// An object that this run wrote.
     pub(super) fn know(&mut self, old: &str, live: &Value) {
         let new = uid_of(live);
-        if !old.is_empty() && !new.is_empty() {
-            self.uids.insert(old.to_owned(), new.to_owned());
+        if !old.is_empty() && !new.is_empty() && !is_dying(live) {
+            self.written.insert(old.to_owned(), new.to_owned());
         }
     }
 
@@ -46,7 +48,7 @@ impl Owners {
         let mut resolved = Resolved::default();
         for owner in owners {
             let old = text(owner, &["uid"]);
-            match self.uids.get(old) {
+            match self.written.get(old).or_else(|| self.found.get(old)) {
                 Some(new) => {
                     let mut owner = owner.clone();
                     if let Some(fields) = owner.as_object_mut() {
@@ -63,7 +65,7 @@ impl Owners {
         resolved
     }
 
-    /// Looks for owners that were not restored and may be there all the same.
+    /// Looks at owners that this run did not write: they may be there all the same, or not any more.
     pub(super) async fn look(
         &mut self,
         cluster: &dyn Cluster,
@@ -71,16 +73,21 @@ impl Owners {
         namespace: Option<&str>,
     ) -> Result<(), ClusterError> {
         for owner in owners {
-            let group = text(owner, &["apiVersion"]).split_once('/').map_or("", |(group, _)| group);
-            let kind = self.kinds.get(&(group.to_owned(), text(owner, &["kind"]).to_owned()));
-            if self.uids.contains_key(text(owner, &["uid"])) {
+            let old = text(owner, &["uid"]);
+            if old.is_empty() || self.written.contains_key(old) {
                 continue;
             }
-            if let Some(kind) = kind.cloned()
-                && let Some(live) = cluster.get(&kind, namespace, text(owner, &["name"])).await?
-                && !is_dying(&live)
-            {
-                self.know(text(owner, &["uid"]), &live);
+            self.found.remove(old);
+            let group = text(owner, &["apiVersion"]).split_once('/').map_or("", |(group, _)| group);
+            let Some(kind) = self.kinds.get(&(group.to_owned(), text(owner, &["kind"]).to_owned())) else { continue };
+            let live = match cluster.get(kind, namespace, text(owner, &["name"])).await {
+                Ok(live) => live,
+                Err(error) if error.is_of_the_cluster() => return Err(error),
+                // Nobody knows whether it is there: it is not named.
+                Err(_) => None,
+            };
+            if let Some(live) = live.filter(|live| !is_dying(live) && !uid_of(live).is_empty()) {
+                self.found.insert(old.to_owned(), uid_of(&live).to_owned());
             }
         }
         Ok(())
@@ -119,6 +126,8 @@ mod tests {
         let resolved = owners.resolve(&[of("old-1", "a"), of("old-2", "b")]);
         assert_eq!(resolved.there, [of("new-1", "a")]);
         assert_eq!(resolved.missing, ["ConfigMap b"]);
+        owners.know("old-2", &json!({"metadata": {"uid": "new-2", "deletionTimestamp": "2026-11-21T00:00:00Z"}}));
+        assert_eq!(owners.resolve(&[of("old-2", "b")]).missing, ["ConfigMap b"], "it goes, and would take it along");
     }
 
     #[test]

@@ -30,6 +30,15 @@ pub struct Captured {
     pub object: Value,
 }
 
+/// An object of whose kind the snapshot no longer tells: what it knows of it is in its own manifest.
+#[derive(Debug, Clone)]
+pub struct Stranger {
+    /// The name of its kind's directory.
+    pub directory: String,
+    /// The whole object.
+    pub object: Value,
+}
+
 /// A manifest that cannot be used.
 #[derive(Debug, Clone, Serialize)]
 pub struct Unreadable {
@@ -46,6 +55,8 @@ pub struct Unreadable {
 pub struct Manifests {
     /// In the order of the snapshot.
     pub objects: Vec<Captured>,
+    /// Those of which the snapshot does not say the kind, because what says it is damaged.
+    pub strangers: Vec<Stranger>,
     /// What cannot be used.
     pub unreadable: Vec<Unreadable>,
     /// What the capture could not read, as it said.
@@ -113,30 +124,38 @@ fn parse(bytes: &[u8]) -> Result<Value, String> {
     manifest::read(text).map_err(|error| error.to_string())
 }
 
-/// From the texts of a snapshot to objects, by what its `cluster.yaml` says of their kinds.
+/// From the texts of a snapshot to objects, by what its `cluster.yaml` says of their kinds. Should that be lost, they are strangers.
 fn understand(texts: Vec<(TreePath, Vec<u8>)>, manifests: &mut Manifests) {
     let about = texts.iter().find(|(path, _)| path.as_bytes() == ABOUT.as_bytes());
     let about = about.map(|(path, bytes)| (path, parse(bytes)));
-    let about = match about {
-        Some((_, Ok(about))) => about,
+    let (about, is_lost) = match about {
+        Some((_, Ok(about))) => (about, false),
         Some((path, Err(why))) => {
             manifests.unreadable.push(Unreadable { path: path.display(), why, damaged: false });
-            Value::Null
+            (Value::Null, true)
         }
-        None => Value::Null,
+        None => (Value::Null, manifests.unreadable.iter().any(|unreadable| unreadable.damaged)),
     };
     manifests.missing = items(&about, &["missing"])
         .iter()
         .map(|missing| format!("{}: {}", text(missing, &["directory"]), text(missing, &["why"])))
         .collect();
     let kinds = kinds_of(&about);
-    manifests.is_cluster = !kinds.is_empty();
     for (path, bytes) in texts {
         if path.names().next().is_none_or(|name| name != RESOURCES.as_bytes()) {
             continue;
         }
         let folder = path.parent().and_then(|folder| folder.parent());
-        let object = match (folder.and_then(|folder| kinds.get(&folder)), parse(&bytes)) {
+        let parsed = match parse(&bytes) {
+            Ok(object) if is_lost && !text(&object, &["kind"]).is_empty() && !name_of(&object).is_empty() => {
+                let directory =
+                    folder.and_then(|folder| folder.names().last().map(String::from_utf8_lossy).map(Into::into));
+                manifests.strangers.push(Stranger { directory: directory.unwrap_or_default(), object });
+                continue;
+            }
+            parsed => parsed,
+        };
+        let object = match (folder.and_then(|folder| kinds.get(&folder)), parsed) {
             (Some(kind), Ok(object)) if !name_of(&object).is_empty() => Ok(Captured { kind: kind.clone(), object }),
             (_, Err(why)) => Err(why),
             (None, Ok(_)) => Err(format!("{ABOUT} says nothing of its kind")),
@@ -147,6 +166,7 @@ fn understand(texts: Vec<(TreePath, Vec<u8>)>, manifests: &mut Manifests) {
             Err(why) => manifests.unreadable.push(Unreadable { path: path.display(), why, damaged: false }),
         }
     }
+    manifests.is_cluster = !kinds.is_empty() || !manifests.strangers.is_empty();
 }
 
 /// The kinds of a snapshot, by their directories.

@@ -17,6 +17,7 @@ mod reach;
 pub mod report;
 pub mod run;
 pub mod select;
+mod strangers;
 
 use std::fmt;
 
@@ -78,6 +79,8 @@ pub struct Options {
     pub namespaces: rewrite::namespaces::Namespaces,
     /// What to do with what is there.
     pub existing: Existing,
+    /// Also restore secrets that an operator would fetch from a store outside the cluster.
+    pub derived_secrets: bool,
 }
 
 /// Why nothing was restored.
@@ -94,6 +97,34 @@ pub enum RecoverError {
     NoCluster {
         /// The start of its id.
         snapshot: String,
+    },
+    /// A namespace is to get another name, and nothing that was chosen is in it.
+    #[error("namespace {from} is to become {to}, and no object in it was chosen")]
+    NothingToMap {
+        /// Its name in the snapshot.
+        from: String,
+        /// Its name where it is restored.
+        to: String,
+    },
+    /// Two namespaces would become one.
+    #[error("namespaces {one} and {other} would both become {to}")]
+    OneNamespaceOfTwo {
+        /// Names in the snapshot.
+        one: String,
+        /// The other.
+        other: String,
+        /// The name of both where they are restored.
+        to: String,
+    },
+    /// Two objects would become one.
+    #[error("{one} and {other} of the snapshot would both become {becomes}")]
+    OneObjectOfTwo {
+        /// As it is in the snapshot.
+        one: Box<Identity>,
+        /// The other.
+        other: Box<Identity>,
+        /// What both would be.
+        becomes: Box<Identity>,
     },
     /// Claims would be created, and there is no data for them.
     #[error("{} would be created EMPTY: the snapshot has no data of volumes: {}", counted(claims), claims.join(", "))]

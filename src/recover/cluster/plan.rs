@@ -1,6 +1,6 @@
 //! The plan: every object by name, and what is done with it. Nothing is written while it is made; a server-side dry run asks for an opinion only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -9,9 +9,12 @@ use serde_json::Value;
 use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
-use super::{Identity, Options};
-use crate::cluster::object::{at, items, name_of, namespace_of, text};
+use super::strangers::introduce;
+use super::{Identity, Options, RecoverError};
+use crate::cluster::object::{at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::order::{self, Stage};
+use crate::cluster::rewrite::namespaces::Namespaces;
+use crate::cluster::rewrite::operators::is_fetcher;
 use crate::cluster::rewrite::skip::{Facts, Skip, skip};
 use crate::cluster::rewrite::{Rewritten, rewrite};
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -29,10 +32,13 @@ pub struct Step {
     /// What is done.
     #[serde(flatten)]
     pub fate: Fate,
-    /// A claim, for whose volume there is no data.
+    /// A claim, for whose volume there is no data. In a folder it is a manifest like others.
     pub empty: bool,
     /// Not chosen by itself: the namespace of something chosen.
     pub needed: bool,
+    /// What somebody chose, and the object will not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
     #[serde(skip)]
     pub(super) kind: Kind,
     #[serde(skip)]
@@ -67,6 +73,9 @@ pub struct ClusterPlan {
     pub missing: Vec<String>,
     /// Claims that would be created without data, and stateful sets that would make such claims.
     pub empty_volumes: Vec<String>,
+    /// In a folder, which gets manifests only: the claims among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims_only: Vec<String>,
     /// Whether anything acts in the target.
     #[serde(skip)]
     pub(super) lives: bool,
@@ -80,11 +89,14 @@ struct Draft {
 }
 
 /// Decides. Asks the target about every object, and changes nothing.
-pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, ClusterError> {
-    let Manifests { objects, unreadable, missing, .. } = manifests;
-    let (drafts, facts) = choose(objects, options);
+pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, RecoverError> {
+    let Manifests { mut objects, strangers, unreadable, missing, .. } = manifests;
+    objects.extend(introduce(strangers, cluster).await?);
+    let (drafts, facts) = choose(objects, options, cluster.lives());
+    refuse_mappings(&options.namespaces, &drafts)?;
     let mut skipped = Vec::new();
     let mut steps = Vec::new();
+    let mut becoming: HashMap<Identity, Identity> = HashMap::new();
     let converted: BTreeSet<(String, String)> = drafts
         .iter()
         .filter(|draft| draft.kind.name == "CustomResourceDefinition" && order::is_converted(&draft.captured))
@@ -101,9 +113,15 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
             skipped.push(Skipped { object, why });
             continue;
         }
+        let before = Identity::of(&kind, &captured);
+        if let Some(other) = becoming.insert(object.clone(), before.clone()) {
+            let [one, other, becomes] = [other, before, object].map(Box::new);
+            return Err(RecoverError::OneObjectOfTwo { one, other, becomes });
+        }
         let (stage, rank) = order::place(&kind, &captured, &is_converted);
-        let empty = kind.is("", "PersistentVolumeClaim");
-        let step = Step { object, stage, fate: Fate::Undecided, empty, needed, kind, rewritten, live: None };
+        let empty = cluster.lives() && kind.is("", "PersistentVolumeClaim");
+        let (fate, lost) = (Fate::Undecided, rewritten.lost.clone());
+        let step = Step { object, stage, fate, empty, needed, lost, kind, rewritten, live: None };
         steps.push((rank, step));
     }
     steps.sort_by(|(a_rank, a), (b_rank, b)| (a.stage, a_rank, &a.object).cmp(&(b.stage, b_rank, &b.object)));
@@ -112,16 +130,38 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     // A namespace that nobody asked for is there already.
     steps.retain(|step| !(step.needed && reach.has_namespace(&step.object.name)));
     let looking = Looking { cluster, reach: &reach, existing: options.existing };
-    let steps: Vec<Step> =
+    let mut steps: Vec<Step> =
         stream::iter(steps).map(|step| looking.decide(step)).buffered(LOOKED_AT_ONCE).try_collect().await?;
+    reach.settle(&mut steps);
     let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
-    let target = cluster.name();
-    Ok(ClusterPlan { target, steps, skipped, unreadable, missing, empty_volumes, lives: cluster.lives() })
+    let (target, lives) = (cluster.name(), cluster.lives());
+    let claims = steps.iter().filter(|step| !lives && step.kind.is("", "PersistentVolumeClaim"));
+    let claims_only = claims.map(|step| step.object.to_string()).collect();
+    Ok(ClusterPlan { target, steps, skipped, unreadable, missing, empty_volumes, claims_only, lives })
+}
+
+/// A mapping that maps nothing is a slip of the pen, and its objects would go where nobody wants them; two namespaces in one would be told apart no more.
+fn refuse_mappings(namespaces: &Namespaces, drafts: &[Draft]) -> Result<(), RecoverError> {
+    let mut targets: HashMap<&str, &str> = HashMap::new();
+    for (from, to) in namespaces.pairs() {
+        if let Some(other) = targets.insert(to, from) {
+            let [one, other, to] = [other, from, to].map(str::to_owned);
+            return Err(RecoverError::OneNamespaceOfTwo { one, other, to });
+        }
+        let is_in = |draft: &Draft| {
+            namespace_of(&draft.captured) == Some(from)
+                || (draft.kind.is("", "Namespace") && name_of(&draft.captured) == from)
+        };
+        if !drafts.iter().any(is_in) {
+            return Err(RecoverError::NothingToMap { from: from.to_owned(), to: to.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// What is chosen, with the namespaces that it is in.
-fn choose(objects: Vec<Captured>, options: &Options) -> (Vec<Draft>, Facts) {
-    let mut facts = Facts::default();
+fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>, Facts) {
+    let mut facts = Facts { alive, with_derived: options.derived_secrets, ..Facts::default() };
     let mut drafts = Vec::new();
     let mut spare: BTreeMap<String, (Kind, Value)> = BTreeMap::new();
     for Captured { kind, object } in objects {
@@ -134,6 +174,9 @@ fn choose(objects: Vec<Captured>, options: &Options) -> (Vec<Draft>, Facts) {
         if options.selection.takes(&kind, namespace, &name) {
             if kind.is("", "PersistentVolumeClaim") {
                 facts.claims.insert(key());
+            }
+            if is_fetcher(&kind) && !is_dying(&object) {
+                facts.fetchers.insert(uid_of(&object).to_owned());
             }
             drafts.push(Draft { kind, captured: object, needed: false });
         } else if kind.is("", "Namespace") && !options.selection.excludes(&kind, namespace, &name) {
@@ -175,8 +218,14 @@ async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Vec<Stri
                 other.empty && other.object.namespace.as_deref() == namespace && other.object.name == name
             });
             let idle = at(object, &["spec", "replicas"]) == 0;
-            if !planned && !idle && cluster.get(&claims, namespace, &name).await?.is_none() {
-                empty.push(format!("{} (its claim {name})", step.object));
+            if planned || idle {
+                continue;
+            }
+            match cluster.get(&claims, namespace, &name).await {
+                Ok(Some(_)) => {}
+                Err(error) if error.is_of_the_cluster() => return Err(error),
+                // One that may not be looked at is perhaps not there.
+                Ok(None) | Err(_) => empty.push(format!("{} (its claim {name})", step.object)),
             }
         }
     }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::fate::{Fate, Trial};
 use super::plan::Step;
+use crate::cluster::error::told;
 use crate::cluster::object::{is_dying, items, text};
 use crate::cluster::{Cluster, ClusterError, Kind};
 
@@ -25,20 +27,23 @@ pub(super) struct Reach {
     /// In a folder everything can be put.
     everything: bool,
     /// Group, resource and version that are served.
-    served: BTreeSet<(String, String, String)>,
+    served: BTreeSet<Served>,
     /// Group and resource, and the version that the target prefers.
     preferred: BTreeMap<(String, String), String>,
     /// The same, defined by the plan.
-    defined: BTreeSet<(String, String, String)>,
+    defined: BTreeSet<Served>,
     /// Namespaces that were asked for: whether they are there, and are not going.
     namespaces: BTreeMap<String, Option<bool>>,
     /// Namespaces that the plan makes.
     made: BTreeSet<String>,
-    /// Groups that did not answer.
+    /// Groups and versions that did not answer, or may not be asked for, and why.
     silent: BTreeMap<String, String>,
 }
 
-fn key(kind: &Kind) -> (String, String, String) {
+/// Group, resource and version.
+pub(super) type Served = (String, String, String);
+
+pub(super) fn key(kind: &Kind) -> Served {
     (kind.group.clone(), kind.resource.clone(), kind.version.clone())
 }
 
@@ -64,20 +69,30 @@ impl Reach {
         for (version, why) in found.silent {
             reach.silent.insert(version, why);
         }
-        let mut asked: BTreeSet<(String, String, String)> = BTreeSet::new();
+        let mut asked: BTreeSet<Served> = BTreeSet::new();
         for step in steps {
             let (group, resource, version) = key(&step.kind);
             let other = reach.preferred.get(&(group, resource)).is_some_and(|preferred| *preferred != version);
-            if other && asked.insert(key(&step.kind)) && cluster.serves(&step.kind).await? {
-                reach.served.insert(key(&step.kind));
+            if !other || !asked.insert(key(&step.kind)) {
+                continue;
+            }
+            match cluster.serves(&step.kind).await {
+                Ok(true) => drop(reach.served.insert(key(&step.kind))),
+                Ok(false) => {}
+                Err(error) => drop(reach.silent.insert(step.kind.api_version(), told(&error))),
             }
         }
         let wanted: BTreeSet<&str> = steps.iter().filter_map(|step| step.object.namespace.as_deref()).collect();
         let made: Vec<String> = reach.made.iter().cloned().collect();
         for name in wanted.into_iter().chain(made.iter().map(String::as_str)) {
             if !reach.namespaces.contains_key(name) {
-                let live = cluster.get(&namespaces(), None, name).await?;
-                reach.namespaces.insert(name.to_owned(), live.map(|live| !is_dying(&live)));
+                let is_up = match cluster.get(&namespaces(), None, name).await {
+                    Ok(live) => live.map(|live| !is_dying(&live)),
+                    Err(error) if error.is_of_the_cluster() => return Err(error),
+                    // Whoever has rights in one namespace alone may not look at namespaces: the objects themselves will tell.
+                    Err(_) => Some(true),
+                };
+                reach.namespaces.insert(name.to_owned(), is_up);
             }
         }
         Ok(reach)
@@ -111,6 +126,35 @@ impl Reach {
         }
     }
 
+    /// What rests on a definition or namespace of the plan that does not come cannot come either.
+    pub(super) fn settle(&self, steps: &mut [Step]) {
+        let mut kinds: BTreeMap<Served, String> = BTreeMap::new();
+        let mut namespaces: BTreeMap<String, String> = BTreeMap::new();
+        for step in steps.iter() {
+            let why = match &step.fate {
+                Fate::Conflict { .. } => format!("{}, which it needs, cannot be restored", step.object),
+                Fate::Keep { .. } => {
+                    format!("{}, which it needs, is left as it is, and does not bring it", step.object)
+                }
+                _ => continue,
+            };
+            if step.kind.name == "CustomResourceDefinition" {
+                kinds.extend(versions_of(&step.rewritten.object).into_iter().map(|version| (version, why.clone())));
+            } else if step.kind.is("", "Namespace") {
+                namespaces.insert(step.object.name.clone(), why);
+            }
+        }
+        for step in steps.iter_mut().filter(|step| matches!(step.fate, Fate::Create { trial: Trial::Later(_) })) {
+            let namespace = step.object.namespace.as_deref();
+            let of_kind = kinds.get(&key(&step.kind)).filter(|_| self.kind(&step.kind) == There::Later);
+            let of_namespace = namespace.and_then(|name| namespaces.get(name));
+            let of_namespace = of_namespace.filter(|_| self.namespace(namespace) == There::Later);
+            if let Some(why) = of_kind.or(of_namespace) {
+                step.fate = Fate::Conflict { why: why.clone() };
+            }
+        }
+    }
+
     /// Whether a namespace is there.
     pub(super) fn has_namespace(&self, name: &str) -> bool {
         self.namespaces.get(name).copied().flatten().is_some()
@@ -130,7 +174,7 @@ pub(super) fn namespaces() -> Kind {
 }
 
 /// What a definition defines.
-fn versions_of(definition: &Value) -> Vec<(String, String, String)> {
+pub(super) fn versions_of(definition: &Value) -> Vec<Served> {
     let spec = |path: &[&str]| text(definition, &[&["spec"], path].concat()).to_owned();
     let served = items(definition, &["spec", "versions"]).iter();
     let served = served.filter(|version| version.get("served").is_some_and(|served| *served == true));

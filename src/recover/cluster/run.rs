@@ -1,5 +1,9 @@
 //! Carrying a plan out: stage by stage, exactly as it says, and everything read back at the end.
+//!
+//! A cluster that goes away in the middle ends the run: nothing more is asked, or each object would be waited for anew. What was written until then is
+//! unknown, and so it is when somebody wants the run to stop.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,6 +12,7 @@ use super::act::{Acting, Failed};
 use super::fate::Fate;
 use super::link::Owners;
 use super::plan::{ClusterPlan, Step};
+use super::reach::{Served, key, versions_of};
 use super::report::{Outcome, Report, Row, Stopped};
 use super::{RecoverError, reach};
 use crate::base::cancel::Cancel;
@@ -15,7 +20,7 @@ use crate::base::progress::Progress;
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
 use crate::cluster::error::told;
-use crate::cluster::object::{at, items, text};
+use crate::cluster::object::{at, is_dying, items, text};
 use crate::cluster::order::Stage;
 use crate::cluster::{Cluster, ClusterError};
 
@@ -57,17 +62,58 @@ enum State {
     Over(Outcome),
 }
 
+/// What does not come, and is waited for no more: once for each of them is enough.
+#[derive(Debug, Default)]
+struct Lost {
+    kinds: BTreeSet<Served>,
+    namespaces: BTreeSet<String>,
+    /// Of both those that were refused: asking for what rests on them would only take time.
+    refused: (BTreeSet<Served>, BTreeSet<String>),
+}
+
+impl Lost {
+    /// An object that others rest on was refused, or did not come up.
+    fn with(&mut self, step: &Step) {
+        if step.kind.is("", "Namespace") {
+            self.namespaces.insert(step.object.name.clone());
+            self.refused.1.insert(step.object.name.clone());
+        } else if step.kind.name == "CustomResourceDefinition" {
+            self.kinds.extend(versions_of(&step.rewritten.object));
+            self.refused.0.extend(versions_of(&step.rewritten.object));
+        }
+    }
+
+    /// Why there is no place for an object: what it would have been put into was refused.
+    fn no_place(&self, step: &Step) -> Option<String> {
+        if let Some(namespace) = step.object.namespace.as_ref().filter(|name| self.refused.1.contains(*name)) {
+            return Some(format!("its namespace {namespace} was not created"));
+        }
+        self.refused.0.contains(&key(&step.kind)).then(|| format!("its definition {} was not created", step.kind))
+    }
+
+    /// The server says that there is no such thing; of namespaces it says so by name.
+    fn missing(&mut self, step: &Step, message: &str) {
+        match step.object.namespace.as_ref().filter(|_| message.contains("namespaces \"")) {
+            Some(namespace) => drop(self.namespaces.insert(namespace.clone())),
+            None => drop(self.kinds.insert(key(&step.kind))),
+        }
+    }
+
+    fn has(&self, step: &Step) -> bool {
+        let namespace = step.object.namespace.as_ref();
+        self.kinds.contains(&key(&step.kind)) || namespace.is_some_and(|name| self.namespaces.contains(name))
+    }
+}
+
 /// Carries out a plan. Refuses before anything is written if claims would come to be without data and nobody agreed to that.
 pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, RecoverError> {
     if !plan.empty_volumes.is_empty() && !running.empty_volumes {
         return Err(RecoverError::EmptyVolumes { claims: plan.empty_volumes.clone() });
     }
-    let mut run = Run { plan, running, owners: Owners::default(), report: Report::default() };
+    let mut run =
+        Run { plan, running, owners: Owners::default(), lost: Lost::default(), away: None, report: Report::default() };
     for step in &plan.steps {
         run.owners.know_kind(&step.kind);
-        if let Some(live) = &step.live {
-            run.owners.know(&step.rewritten.uid, live);
-        }
     }
     let mut states = run.write().await;
     run.link(&mut states).await;
@@ -79,6 +125,9 @@ struct Run<'a> {
     plan: &'a ClusterPlan,
     running: &'a Running<'a>,
     owners: Owners,
+    lost: Lost,
+    /// Why the cluster cannot be talked to any more.
+    away: Option<String>,
     report: Report,
 }
 
@@ -98,19 +147,25 @@ impl Run<'_> {
                 }
                 stage = Some(step.stage);
             }
-            if self.running.cancel.is_cancelled() {
-                self.report.interrupted = true;
+            if self.is_over() {
                 break;
             }
             match self.step(step).await {
                 Ok(done) => states.push(done),
-                Err(Failed::Refused(why)) => states.push(State::Over(Outcome::Refused { why })),
+                Err(Failed::Refused(why)) => {
+                    self.lost.with(step);
+                    states.push(State::Over(Outcome::Refused { why }));
+                }
+                Err(Failed::Missing(why)) => {
+                    self.lost.missing(step, &why);
+                    states.push(State::Over(Outcome::Refused { why }));
+                }
                 Err(Failed::Otherwise(why)) => {
                     self.stop(step, why);
                     break;
                 }
                 Err(Failed::Away(error)) => {
-                    self.stop(step, told(&error));
+                    self.goes_away(step, &error);
                     break;
                 }
             }
@@ -120,11 +175,30 @@ impl Run<'_> {
     }
 
     fn stop(&mut self, step: &Step, why: String) {
-        self.report.stopped = Some(Stopped { at: step.object.clone(), why });
+        self.report.stopped.get_or_insert(Stopped { at: step.object.clone(), why });
+    }
+
+    fn goes_away(&mut self, step: &Step, error: &ClusterError) {
+        let why = told(error);
+        self.away = Some(why.clone());
+        self.stop(step, why);
+    }
+
+    /// Whether nothing more is to be asked of the cluster.
+    fn is_over(&mut self) -> bool {
+        self.report.interrupted |= self.running.cancel.is_cancelled();
+        self.report.interrupted || self.away.is_some()
     }
 
     async fn step(&mut self, step: &Step) -> Result<State, Failed> {
-        let acting = Acting { cluster: self.running.cluster };
+        if let Some(why) = self.lost.no_place(step).filter(|_| step.fate.creates()) {
+            return Err(Failed::Refused(why));
+        }
+        let acting = Acting { cluster: self.running.cluster, may_come: !self.lost.has(step) };
+        if step.fate.acts() {
+            let namespace = step.object.namespace.as_deref();
+            self.owners.look(self.running.cluster, &step.rewritten.owners, namespace).await?;
+        }
         let owners = self.owners.resolve(&step.rewritten.owners);
         let live = match &step.fate {
             Fate::Create { .. } => acting.create(step, &owners).await?,
@@ -156,19 +230,26 @@ impl Run<'_> {
         let steps = self.plan.steps.iter().take(before);
         let waited = steps.filter(|step| step.stage == done && step.fate.acts());
         for step in waited.collect::<Vec<_>>() {
-            if let Err(why) = self.wait_until_up(step, end).await {
-                self.report.waited_in_vain.push(format!("{}: {why}", step.object));
+            match self.wait_until_up(step, end).await {
+                Ok(()) => {}
+                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why)) => {
+                    if done == Stage::Definitions {
+                        self.lost.with(step);
+                    }
+                    self.report.waited_in_vain.push(format!("{}: {why}", step.object));
+                }
+                Err(Failed::Away(error)) => return self.goes_away(step, &error),
             }
         }
     }
 
-    async fn wait_until_up(&self, step: &Step, end: Instant) -> Result<(), String> {
+    async fn wait_until_up(&self, step: &Step, end: Instant) -> Result<(), Failed> {
         let namespaces = reach::namespaces();
         let is_namespace = step.stage == Stage::Namespaces;
         let kind = if is_namespace { &namespaces } else { &step.kind };
         loop {
             let found = self.running.cluster.get(kind, None, &step.object.name).await;
-            let live = found.map_err(|error| told(&error))?.ok_or("it is not there")?;
+            let live = found?.ok_or_else(|| Failed::Refused("it is not there".to_owned()))?;
             let is_up = if is_namespace {
                 text(&live, &["status", "phase"]) == "Active"
             } else {
@@ -181,7 +262,8 @@ impl Run<'_> {
                 return Ok(());
             }
             if Instant::now() >= end || self.running.cancel.is_cancelled() {
-                return Err(if is_namespace { "not active in time" } else { "not established in time" }.to_owned());
+                let why = if is_namespace { "not active in time" } else { "not established in time" };
+                return Err(Failed::Refused(why.to_owned()));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -189,11 +271,14 @@ impl Run<'_> {
 
     /// The second pass: owners that came after what they own.
     async fn link(&mut self, states: &mut [State]) {
-        let acting = Acting { cluster: self.running.cluster };
+        let acting = Acting { cluster: self.running.cluster, may_come: false };
         for (step, state) in self.plan.steps.iter().zip(states) {
             let State::Written { without_owners, linked } = state else { continue };
             if *linked {
                 continue;
+            }
+            if self.is_over() {
+                return;
             }
             let namespace = step.object.namespace.as_deref();
             let looked = self.owners.look(self.running.cluster, &step.rewritten.owners, namespace).await;
@@ -208,8 +293,9 @@ impl Run<'_> {
                     *linked = owners.missing.is_empty();
                     continue;
                 }
-                Err(Failed::Refused(why) | Failed::Otherwise(why)) => why,
-                Err(Failed::Away(error)) => told(&error),
+                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why)) => why,
+                // What is not linked yet is not read back either.
+                Err(Failed::Away(error)) => return self.goes_away(step, &error),
             };
             *state = State::Over(Outcome::Refused { why: format!("it is there, and not linked to its owners: {why}") });
         }
@@ -221,7 +307,7 @@ impl Run<'_> {
         for (step, state) in self.plan.steps.iter().zip(states) {
             let outcome = match state {
                 State::Over(outcome) => outcome,
-                State::Written { without_owners, .. } => self.judge(step, without_owners).await,
+                State::Written { without_owners, .. } => self.look_back(step, without_owners).await,
             };
             self.report.rows.push(Row { object: step.object.clone(), stage: step.stage, outcome });
         }
@@ -231,14 +317,34 @@ impl Run<'_> {
         }
     }
 
-    async fn judge(&self, step: &Step, without_owners: Vec<String>) -> Outcome {
+    async fn look_back(&mut self, step: &Step, without_owners: Vec<String>) -> Outcome {
+        if !self.is_over() {
+            let judged = tokio::select! {
+                judged = self.judge(step, without_owners) => Some(judged),
+                () = self.running.cancel.cancelled() => None,
+            };
+            match judged {
+                Some(Ok(outcome)) => return outcome,
+                Some(Err(error)) => self.goes_away(step, &error),
+                None => self.report.interrupted = true,
+            }
+        }
+        let why = self.away.as_deref().unwrap_or("interrupted");
+        Outcome::Unknown { why: format!("it was written, and was not read back: {why}") }
+    }
+
+    async fn judge(&self, step: &Step, without_owners: Vec<String>) -> Result<Outcome, ClusterError> {
         let found = self.running.cluster.get(&step.kind, step.object.namespace.as_deref(), &step.object.name).await;
         let live = match found {
             Ok(Some(live)) => live,
-            Ok(None) => return Outcome::Unknown { why: "it was written, and is not there any more".to_owned() },
-            Err(error) => return Outcome::Unknown { why: unread(&error) },
+            Ok(None) => return Ok(Outcome::Unknown { why: "it was written, and is not there any more".to_owned() }),
+            Err(error) if error.is_of_the_cluster() => return Err(error),
+            Err(error) => return Ok(Outcome::Unknown { why: unread(&error) }),
         };
         let mut differs = differences(&step.kind, &step.rewritten.object, &live);
+        if is_dying(&live) {
+            differs.push("metadata.deletionTimestamp".to_owned());
+        }
         let named = items(&live, &["metadata", "ownerReferences"]);
         let owners = self.owners.resolve(&step.rewritten.owners).there;
         if owners.iter().any(|owner| !named.iter().any(|other| at(other, &["uid"]) == at(owner, &["uid"]))) {
@@ -249,9 +355,10 @@ impl Run<'_> {
             differs.push("metadata.managedFields".to_owned());
         }
         if !differs.is_empty() {
-            return Outcome::Different { differs };
+            return Ok(Outcome::Different { differs });
         }
-        if step.empty && step.fate.creates() { Outcome::Empty } else { Outcome::Restored { without_owners } }
+        let is_empty = step.empty && step.fate.creates();
+        Ok(if is_empty { Outcome::Empty } else { Outcome::Restored { without_owners } })
     }
 }
 

@@ -7,13 +7,16 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider};
 use aws_smithy_http_client::{Builder, tls};
+use zeroize::Zeroizing;
 
-use crate::store::s3::config::S3Config;
+use crate::store::s3::config::{S3Config, StaticCredentials};
 
 /// TCP and TLS; a server further away than this is not reachable.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
@@ -41,9 +44,8 @@ pub(super) fn timeouts(bytes: u64) -> TimeoutConfig {
         .build()
 }
 
-/// Reads what the AWS environment and files say of what `config` leaves open. Nothing is sent yet. The second value
-/// tells whether it is AWS itself, that is, whether nobody named another endpoint.
-pub(super) async fn connect(config: &S3Config) -> (Client, bool) {
+/// What the AWS environment and files say of what `config` leaves open. Nothing is sent yet.
+async fn settings(config: &S3Config) -> aws_config::SdkConfig {
     let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
     // No question to a cloud's metadata service for the region: at home it is a wait for nobody.
     let region = RegionProviderChain::first_try(config.region().map(Region::new))
@@ -67,10 +69,35 @@ pub(super) async fn connect(config: &S3Config) -> (Client, bool) {
             Credentials::new(given.key_id.clone(), given.secret.to_string(), token, None, "configuration");
         loader = loader.credentials_provider(SharedCredentialsProvider::new(credentials));
     }
-    let shared = loader.load().await;
+    loader.load().await
+}
+
+/// Makes the client. Nothing is sent yet. The second value tells whether it is AWS itself, that is, whether nobody named another endpoint.
+pub(super) async fn connect(config: &S3Config) -> (Client, bool) {
+    let shared = settings(config).await;
     let builder = aws_sdk_s3::config::Builder::from(&shared);
     let is_aws =
         config.endpoint().is_none() && shared.endpoint_url().is_none() && std::env::var_os(ENDPOINT_ENV).is_none();
     let path_style = config.path_style.unwrap_or(!is_aws);
     (Client::from_conf(builder.force_path_style(path_style).build()), is_aws)
+}
+
+/// The same place for another process, which has neither our environment nor our files: endpoint, region and credentials are in it.
+pub(super) async fn resolve(config: &S3Config) -> Result<S3Config, CredentialsError> {
+    let shared = settings(config).await;
+    let mut found = config.clone();
+    let of_environment = || std::env::var(ENDPOINT_ENV).ok().filter(|url| !url.is_empty());
+    found.endpoint = config.endpoint().or_else(of_environment).or_else(|| shared.endpoint_url().map(str::to_owned));
+    found.region = shared.region().map(ToString::to_string);
+    found.path_style = Some(config.path_style.unwrap_or(found.endpoint.is_some()));
+    if found.credentials.is_none() {
+        let provider = shared.credentials_provider().ok_or_else(|| CredentialsError::not_loaded("there are none"))?;
+        let given = provider.provide_credentials().await?;
+        found.credentials = Some(StaticCredentials {
+            key_id: given.access_key_id().to_owned(),
+            secret: Zeroizing::new(given.secret_access_key().to_owned()),
+            session_token: given.session_token().map(|token| Zeroizing::new(token.to_owned())),
+        });
+    }
+    Ok(found)
 }

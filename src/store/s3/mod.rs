@@ -63,6 +63,16 @@ impl S3Store {
         }
     }
 
+    /// The same place as a process elsewhere needs it: with everything that our environment and files say.
+    pub async fn resolve(config: &S3Config) -> Result<S3Config, StoreError> {
+        client::resolve(config).await.map_err(|error| StoreError::Denied {
+            store: config.address(),
+            operation: "hand over",
+            object: "its credentials".to_owned(),
+            source: error.into(),
+        })
+    }
+
     /// Prepares a client without asking the server anything.
     pub async fn connect(config: S3Config) -> Self {
         let (client, is_aws) = client::connect(&config).await;

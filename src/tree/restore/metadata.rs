@@ -17,6 +17,9 @@ use crate::tree::inode::Inode;
 use crate::tree::problem::{Cause, Problem};
 use crate::tree::xattrs::{self, proc_path};
 
+/// The operation of which everybody but root has a problem.
+pub const SETTING_THE_OWNER: &str = "setting the owner of";
+
 impl Target {
     /// Gives an entry on the disk the metadata it shall have. Hard links are passed over: they have their file's.
     ///
@@ -116,7 +119,7 @@ impl Apply<'_> {
         if let Err(errno) = chown(uid, gid) {
             // Who may not give it away may still give it to a group of their own.
             let _ = chown(None, gid);
-            self.problem("setting the owner of", Cause::System(errno));
+            self.problem(SETTING_THE_OWNER, Cause::System(errno));
         }
     }
 

@@ -9,7 +9,7 @@
 
 mod compare;
 mod leftover;
-mod metadata;
+pub mod metadata;
 mod remove;
 mod write;
 

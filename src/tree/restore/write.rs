@@ -8,6 +8,7 @@ use rustix::io::{Errno, pwrite, retry_on_intr};
 use super::{Target, metadata};
 use crate::format::entry::{Entry, TreePath};
 use crate::tree::beneath;
+use crate::tree::live::beside::ENDINGS;
 use crate::tree::problem::{Cause, Problem};
 
 /// The block in which zeros are looked for; the size of a page and of most file systems' blocks.
@@ -94,6 +95,15 @@ impl FileWriter {
             retry_on_intr(|| fdatasync(&self.fd)).map_err(|errno| self.problem("writing to the disk", errno))?;
         }
         let parent = self.target.parent(&self.path)?;
+        if entry.live.as_ref().is_some_and(|live| live.how.is_capture()) {
+            // The log of another state of the database would be applied to this one by whoever opens it. Before the rename: never both.
+            for ending in ENDINGS {
+                match unlinkat(&parent, [beneath::name(&self.path), ending].concat().as_slice(), AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(self.problem("removing the journal beside", errno)),
+                }
+            }
+        }
         renameat(&parent, self.temporary.as_slice(), &parent, beneath::name(&self.path))
             .map_err(|errno| self.problem("giving its name to", errno))?;
         self.finished = true;

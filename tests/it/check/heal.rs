@@ -136,7 +136,7 @@ async fn a_list_that_nobody_opened_is_not_built_upon() {
     let back_up = async || {
         let context = lab.repository.context(lab.repository.writer().await);
         let options = options(lab.source.path(), "dump");
-        run_stdin(&context, &options, &name, std::io::Cursor::new(dump.clone())).await.expect("a backup")
+        run_stdin(&context, &options, &name, || Ok(std::io::Cursor::new(dump.clone()))).await.expect("a backup")
     };
     let first = back_up().await;
     let pack = lab.pack(2).await;

@@ -72,6 +72,7 @@ async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_it
             mtime: FileTime::default(),
             xattrs: vec![],
             identity: None,
+            live: None,
         };
         let mut tree = TreeBuilder::default();
         tree.add(&writer, &mut lane, &entry).unwrap();

@@ -148,7 +148,7 @@ fn init_changes_nothing_where_something_is() {
     let recipient = home.recipient.clone();
     let again =
         |repo: &str, key: &str| home.run(&["init", "--repo", repo, "--recipient", &recipient, "--writer-key", key]);
-    again("repo", "w2").exits(7).says(&["not empty"]);
+    again("repo", "w2").exits(7).says(&["holds a repository already"]);
     again("source", "w2").exits(7).says(&["not empty"]);
     assert!(!home.path("w2").exists());
     again("fresh", "writer").exits(7).says(&["exists already"]);
@@ -176,7 +176,7 @@ fn snapshots_that_are_not_there_or_not_one_are_named() {
     home.read(&["cat", "latest:/a"]).exits(2).says(&["directory"]);
     home.write(&["backup", "nope", "--source", "x"]).exits(2).says(&["cannot open nope"]);
     home.write(&["backup", "source", "--source", "a:b"]).exits(2).says(&["cannot name a source"]);
-    home.write(&["forget", "--yes"]).exits(2).says(&["keeps nothing", "--keep-daily"]);
+    home.write(&["forget", "--yes"]).exits(2).says(&["what is to be kept", "--keep-daily"]);
 }
 
 #[test]

@@ -50,6 +50,16 @@ fn the_repository_its_key_and_its_pin_come_from_the_configuration() {
 }
 
 #[test]
+fn a_name_that_the_configuration_does_not_have_is_told() {
+    let home = configured("replicate: {elsewhere: {to: DIR/copy}}\n");
+    run(&home, &["snapshots", "--repo", "hmoe"]).exits(2).says(&["hmoe is no repository of", "it has home"]);
+    let page = home.path("kit.html");
+    run(&home, &["keys", "paper", "--identity", "key", "--out", page.to_str().unwrap()]).exits(0);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(home.path("copy").to_str().unwrap()), "the copy is in the kit");
+}
+
+#[test]
 fn several_repositories_have_names() {
     let home = Home::new();
     home.run(&["init", "--repo", "second", "--recipient", &home.recipient, "--writer-key", "w2"]).exits(0);
@@ -144,6 +154,9 @@ fn forget_check_and_replicate_take_what_the_configuration_says() {
     assert_eq!(run(&home, &["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len(), 3);
 
     run(&home, &["replicate"]).exits(7).says(&["holds no copy", "--create"]);
+    let planned = run(&home, &["replicate", "--dry-run", "--json"]).exits(0).json();
+    let targets = planned["targets"].as_array().unwrap();
+    assert!(targets.len() == 2 && targets.iter().all(|target| target["plan"]["first"] == true), "{planned}");
     let copied = run(&home, &["replicate", "--create"]).exits(0).out;
     assert_eq!(copied.lines().filter(|line| line.starts_with("copied ")).count(), 2, "{copied}");
     run(&home, &["snapshots", "--repo", "./copy", "--writer-key-file", "writer"]).exits(0);
@@ -164,6 +177,6 @@ fn forget_check_and_replicate_take_what_the_configuration_says() {
         some.err
     );
     write(&home, "");
-    run(&home, &["forget", "--yes"]).exits(2).says(&["keeps nothing", "retention"]);
+    run(&home, &["forget", "--yes"]).exits(2).says(&["what is to be kept", "retention"]);
     run(&home, &["replicate"]).exits(2).says(&["has none under replicate"]);
 }

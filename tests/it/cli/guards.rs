@@ -97,6 +97,43 @@ fn a_restore_beside_the_repository_and_the_keys_leaves_them_as_they_are() {
     assert!(home.path("folder/repo/format.json").exists());
 }
 
+/// All of `DIR/manifests` is read, and written over.
+#[test]
+fn manifests_are_unpacked_beside_the_repository_and_the_keys() {
+    let home = Home::new();
+    home.backup();
+    symlink(".", home.path("same")).unwrap();
+    std::fs::create_dir_all(home.path("out/manifests/mine")).unwrap();
+    std::fs::copy(home.path("writer"), home.path("out/manifests/mine/writer")).unwrap();
+    std::fs::create_dir(home.path("up")).unwrap();
+    symlink("../repo", home.path("up/manifests")).unwrap();
+    let before = all(&home);
+    let unpack = |folder: &str, more: &[&str]| {
+        let args = ["restore", "latest", "--cluster", "--yes", "--into-folder", folder];
+        home.read(&[&args[..], more].concat())
+    };
+    for folder in ["repo", "repo/new", "same/repo", "up"] {
+        unpack(folder, &[]).exits(2).says(&["is the repository itself, or lies in it", "nothing was done"]);
+        unpack(folder, &["--plan"]).exits(2);
+    }
+    unpack("out", &["--writer-key-file", "out/manifests/mine/writer"])
+        .exits(2)
+        .says(&["the writer key", "lies in out/manifests"]);
+    assert!(all(&home) == before);
+    std::fs::create_dir(home.path("in")).unwrap();
+    std::fs::rename(home.path("repo"), home.path("in/manifests")).unwrap();
+    let before = all(&home);
+    unpack("in", &["--repo", "in/manifests"]).exits(2).says(&["is the repository itself"]);
+    std::fs::create_dir(home.path("deep")).unwrap();
+    std::fs::rename(home.path("in"), home.path("deep/manifests")).unwrap();
+    unpack("deep", &["--repo", "deep/manifests/manifests"])
+        .exits(2)
+        .says(&["the repository", "lies in deep/manifests"]);
+    std::fs::rename(home.path("deep/manifests"), home.path("in")).unwrap();
+    std::fs::remove_dir(home.path("deep")).unwrap();
+    assert!(all(&home) == before);
+}
+
 #[test]
 fn no_key_and_no_demonstration_is_made_in_the_repository() {
     let home = Home::new();

@@ -146,9 +146,10 @@ fn a_backup_of_nothing_is_told_and_does_not_displace_one_of_something() {
         child.stdin.take().unwrap().write_all(content).unwrap();
         super::Ran::of(&child.wait_with_output().unwrap())
     };
-    assert_eq!(pipe(b"").exits(0).json()["emptied"], false, "there was nothing before");
+    assert!(pipe(b"").exits(1).out.contains("an empty dump is no backup"), "there was nothing before");
     pipe(b"a dump").exits(0);
-    assert_eq!(pipe(b"").exits(3).json()["emptied"], true);
+    pipe(b"").exits(1);
+    assert_eq!(home.write(&["snapshots", "--json"]).exits(0).json()["snapshots"].as_array().unwrap().len(), 1);
 
     let full = home.backup();
     std::fs::rename(home.path("source"), home.path("away")).unwrap();
@@ -164,6 +165,18 @@ fn a_backup_of_nothing_is_told_and_does_not_displace_one_of_something() {
     home.write(&["forget", "--keep-last", "1", "--yes"]).exits(0);
     let left = home.write(&["snapshots", "--json", "--source", "files"]).exits(0).json();
     assert!(left.to_string().contains(&full), "the one that holds something stays: {left}");
+    // Nothing is restored quickly; it must not look like a success, nor count as the proof of a backup.
+    let ran = home.read(&["restore", "latest:files", "--target", "none"]).exits(3);
+    assert!(ran.err.contains("HOLDS NOTHING") && ran.err.contains(&full[..8]), "{}", ran.err);
+    let told = home.read(&["restore", "latest:files", "--target", "none", "--json"]).exits(3).json();
+    assert_eq!(told["held_something"], full.as_str(), "{told}");
+    let ran = home.read(&["restore", "--all", "--target", "all"]).exits(3);
+    assert!(ran.out.contains("NOTHING IN IT") && ran.err.contains("HOLDS NOTHING"), "{} {}", ran.out, ran.err);
+    home.read(&["restore", &full, "--target", "some"]).exits(0);
+    home.read(&["restore", "latest:files", "--target", "none2"]).exits(3);
+    let told = home.write(&["forget", "--keep-last", "1", "--dry-run", "--source", "files"]).exits(0).out;
+    let row = told.lines().find(|line| line.contains(&full[..8])).expect("a row");
+    assert!(row.contains("last verified"), "{told}");
     std::fs::remove_dir_all(home.path("source")).unwrap();
     std::fs::rename(home.path("away"), home.path("source")).unwrap();
     let ran = home.write(&["backup", "source", "--source", "files"]).exits(0);

@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 30] = [
     "config",
     "config check",
     "config show",
@@ -29,6 +29,10 @@ const COMMANDS: [&str; 26] = [
     "forget",
     "prune",
     "demo",
+    "gitops",
+    "gitops pause",
+    "gitops resume",
+    "gitops status",
 ];
 
 #[test]
@@ -54,7 +58,9 @@ fn help_texts_are_as_they_were_reviewed() {
 #[test]
 fn every_command_shows_examples_and_is_in_the_documentation() {
     let documented = include_str!("../../../docs/cli.md");
-    for command in COMMANDS.iter().filter(|command| !command.is_empty() && !["keys", "config"].contains(*command)) {
+    for command in
+        COMMANDS.iter().filter(|command| !command.is_empty() && !["keys", "config", "gitops"].contains(*command))
+    {
         let output = program().args(command.split_whitespace()).arg("--help").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).contains("Examples:"), "{command}");
         assert!(documented.contains(&format!("`{command}`")), "docs/cli.md does not name {command}");

@@ -109,8 +109,21 @@ fn a_command_that_takes_too_long_is_stopped_with_all_it_started() {
     fails(&home, &script(stubborn, ", timeout: 1s"), &["was stopped"]);
     // Its output is closed, and it goes on.
     fails(&home, &script("echo x; exec >&- 2>&-; sleep 600", ", timeout: 1s"), &["was stopped"]);
+    // It obeys, and what it started does not.
+    let obeys = "echo $$ > DIR/pid2; (trap '' TERM; while :; do sleep 1; done) & echo x; wait";
+    fails(&home, &script(obeys, ", timeout: 1s"), &["was stopped"]);
+    // It fails by itself and leaves something behind.
+    let fails_itself = "echo $$ > DIR/pid3; (while :; do sleep 1; done) >&- 2>&- & echo x; exit 3";
+    fails(&home, &script(fails_itself, ""), &["ended with exit code 3"]);
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
-    let group = std::fs::read_to_string(home.path("pid")).unwrap();
+    for pid in ["pid", "pid2", "pid3"] {
+        nothing_is_left_of(&home, pid);
+    }
+}
+
+/// Waits until no process of a group is alive.
+fn nothing_is_left_of(home: &Home, pid: &str) {
+    let group = std::fs::read_to_string(home.path(pid)).unwrap();
     let alive = || {
         let ps = std::process::Command::new("ps").args(["-o", "stat=", "-g", group.trim()]).output().unwrap();
         String::from_utf8_lossy(&ps.stdout).lines().any(|state| !state.starts_with('Z'))

@@ -225,6 +225,23 @@ async fn a_kind_that_may_not_be_read_is_told_and_the_rest_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_may_not_be_asked_for_is_told_and_the_rest_is_there() {
+    let server = cluster().await;
+    let home = home(&server, "");
+    server.faults(|faults| faults.refuse("GET", "/apis/acme.example/v1$", 403, "acme is forbidden"));
+    let ran = run(&home, &["backup"]).await.exits(3);
+    assert!(
+        ran.err.contains("discovering resources/acme.example: ") && ran.err.contains("acme is forbidden"),
+        "{}",
+        ran.err
+    );
+    let listed = run(&home, &["ls", "-R", "latest:cluster"]).await.exits(0).out;
+    assert!(listed.contains("ConfigMap/media/app.yaml"), "{listed}");
+    let missing = manifest(&home, "cluster.yaml").await["missing"].to_string();
+    assert!(missing.contains("acme.example"), "{missing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_cluster_no_snapshot_and_the_other_sources_go_on() {
     let server = cluster().await;
     let home = home(&server, "");

@@ -2,8 +2,10 @@
 
 pub(crate) mod capture;
 pub(crate) mod delete;
+mod homelabs;
 mod limits;
 mod restore;
+mod salt;
 
 use serde_json::{Value, json};
 

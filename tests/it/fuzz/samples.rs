@@ -5,6 +5,7 @@ use homelab_dr::base::id::{BlobId, ObjectId, RepositoryId, SessionId};
 use homelab_dr::crypto::secret::Secret;
 use homelab_dr::format::entry::{Content, Entry, FileTime, Identity, Kind, Piece, TreePath, Xattr};
 use homelab_dr::format::kind;
+use homelab_dr::format::live::{How, Live, Trace};
 use homelab_dr::format::pack::{BlobRecord, IndexSegment, IndexedPack, PackTable};
 use homelab_dr::format::record::{Link, ProblemRecord, SnapshotRecord, Statistics, TreeRoot};
 
@@ -59,6 +60,15 @@ pub(super) fn entries() -> Vec<Entry> {
                 Vec::new()
             },
             identity: (at == 1).then_some(Identity { inode: 42, ctime: FileTime::default(), racy: true }),
+            live: (at == 1).then(|| {
+                let wal = Trace { size: 32, mtime: FileTime::default(), inode: 43 };
+                Box::new(Live {
+                    size: Some(4096),
+                    wal: Some(wal),
+                    dump: Some("pg/app".into()),
+                    ..Live::new(How::BACKUP)
+                })
+            }),
         })
         .collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));

@@ -115,7 +115,7 @@ async fn a_backup_publishes_them_by_itself_and_removes_them_only_with_its_snapsh
     for (fails, left) in [(false, 0), (true, 1)] {
         let context = repository.context(repository.writer().await);
         let input = Slow { checkpoints: checkpoints.clone(), clock: clock.clone(), begun: false, fails };
-        let done = run_stdin(&context, &options(dir.path(), "s"), &name, input).await;
+        let done = run_stdin(&context, &options(dir.path(), "s"), &name, || Ok(input)).await;
         assert_eq!(done.is_err(), fails, "{done:?}");
         assert_eq!(std::fs::read_dir(&checkpoints).unwrap().count(), left);
     }

@@ -2,11 +2,14 @@
 
 use homelab_dr::base::id::ObjectId;
 use homelab_dr::forget::acknowledge_lost;
+use homelab_dr::keys;
 use homelab_dr::prune::{PruneError, Settings};
 use homelab_dr::repo::layout;
 use homelab_dr::repo::snapshots::Chain;
+use homelab_dr::repo::witness;
+use homelab_dr::verified;
 
-use super::world::{GRACE, World};
+use super::world::{DAY, GRACE, World};
 
 async fn refused(world: &World) -> PruneError {
     world.try_prune(&world.open().await, Settings::default()).await.expect_err("a refusal")
@@ -70,4 +73,78 @@ async fn a_snapshot_that_reads_is_not_given_up_by_mistake() {
     assert_eq!(give_up(&world, second).await, []);
     let chain = Chain::load(&*world.open().await).await.expect("a chain");
     assert_eq!((chain.snapshots.len(), chain.tombstones.len()), (3, 0));
+}
+
+/// Who saw the chain before it was cut off.
+#[derive(Clone, Copy, Debug)]
+enum Witness {
+    Drill,
+    Verification,
+    Nobody,
+}
+
+async fn see(world: &World, witness: Witness, ids: &[ObjectId]) {
+    let repository = world.open_to_read().await;
+    match witness {
+        Witness::Drill => drop(keys::drill(&repository, "test", &*world.clock).await.expect("a drill")),
+        Witness::Verification => {
+            verified::record(&repository, ids, "test", &*world.clock).await.expect("a record");
+        }
+        Witness::Nobody => {}
+    }
+}
+
+/// All records are removed, tombstones too, and the next backup begins a new chain, as it would at night. What was saved can still be brought back.
+#[tokio::test]
+async fn a_thief_who_removes_all_records_is_not_helped() {
+    for witness in [Witness::Drill, Witness::Verification, Witness::Nobody] {
+        let (world, second) = three().await;
+        world.forget(&[second]).await;
+        let ids: Vec<ObjectId> = world.read_all().await.into_keys().collect();
+        see(&world, witness, &ids).await;
+        let taken = world.names("snapshots/").await;
+        world.pass(GRACE + DAY);
+        for name in &taken {
+            world.store.delete(&homelab_dr::store::Key::new(name.as_str()).expect("listed")).await.expect("a thief");
+        }
+        let packs = world.names("packs/").await;
+        world.backup(&["new"]).await;
+        for _ in 0..3 {
+            let error = refused(&world).await;
+            match witness {
+                Witness::Nobody => assert!(matches!(error, PruneError::OlderThanChain { .. }), "{error}"),
+                _ => assert!(matches!(error, PruneError::Gaps { .. }), "{witness:?}: {error}"),
+            }
+            world.pass(GRACE + DAY);
+        }
+        let left = world.names("packs/").await;
+        assert!(packs.iter().all(|pack| left.contains(pack)), "nothing was removed");
+        // Its owner knows what happened, and gives it all up.
+        let repository = world.open().await;
+        let gone = witness::gaps(&repository, &Chain::load(&repository).await.expect("a chain")).await.expect("gaps");
+        acknowledge_lost(&repository, &gone, "test", &world.clock).await.expect("a tombstone");
+        assert!(matches!(refused(&world).await, PruneError::OlderThanChain { .. }));
+        let settings = Settings { allow_older: true, ..Settings::default() };
+        let outcome = world.try_prune(&repository, settings).await.expect("a prune");
+        assert!(outcome.doomed > 0, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_seen_once_and_forgotten_since_is_no_gap() {
+    for witness in [Witness::Drill, Witness::Verification] {
+        let world = World::new().await;
+        let mut last = world.backup(&["0"]).await;
+        see(&world, witness, &[last]).await;
+        for name in ["1", "2", "3", "4"] {
+            let next = world.backup(&[name]).await;
+            world.forget(&[last]).await;
+            last = next;
+        }
+        let repository = world.open().await;
+        let chain = Chain::load(&repository).await.expect("a chain");
+        assert_eq!(witness::gaps(&repository, &chain).await.expect("gaps"), [], "{witness:?}");
+        assert!(chain.tombstones.len() <= 1, "older ones are taken in");
+        world.prune().await;
+    }
 }

@@ -154,12 +154,16 @@ impl World {
         self.try_forget(&self.open().await, ids).await.expect("a forget")
     }
 
-    /// Reads every byte of every snapshot with the identity and compares; returns the snapshots and their files.
-    pub async fn read_all(&self) -> BTreeMap<ObjectId, Vec<String>> {
+    pub async fn open_to_read(&self) -> Arc<Repository> {
         let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
         let pin = Some(self.key.fingerprint());
         let opened = Repository::open_with_identity(self.store.clone(), &self.identity, &prompt, pin).await;
-        let repository = Arc::new(opened.expect("its own identity"));
+        Arc::new(opened.expect("its own identity"))
+    }
+
+    /// Reads every byte of every snapshot with the identity and compares; returns the snapshots and their files.
+    pub async fn read_all(&self) -> BTreeMap<ObjectId, Vec<String>> {
+        let repository = self.open_to_read().await;
         let chain = Chain::load(&repository).await.expect("a chain");
         assert!(chain.unreadable.is_empty(), "{:?}", chain.unreadable);
         assert!(chain.gaps().is_empty(), "{:?}", chain.gaps());
@@ -240,6 +244,7 @@ pub fn add(writer: &Writer, files: Files<'_>) -> Result<TreeRoot, RepoError> {
             mtime: FileTime::default(),
             xattrs: Vec::new(),
             identity: None,
+            live: None,
         };
         tree.add(writer, &mut lane, &entry)?;
     }

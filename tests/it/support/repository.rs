@@ -138,5 +138,6 @@ pub fn options(path: &Path, source: &str) -> BackupOptions {
         reread: false,
         level: None,
         threads: Some(2),
+        live: None,
     }
 }

@@ -20,6 +20,7 @@ fn entry(path: &str, kind: Kind) -> Entry {
         mtime: FileTime { seconds: 5, nanos: 6 },
         xattrs: Vec::new(),
         identity: None,
+        live: None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The plan and the report as text.
+//! The plan and the report as text. Names, fields and the words of servers and webhooks are other people's: each line is escaped as a whole, so that it stays
+//! one line and means nothing to a terminal.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,14 +7,17 @@ use std::fmt::Write as _;
 use crate::cli::context::{Context, local};
 use crate::cli::failure::Failure;
 use crate::cli::output::{count, table};
+use crate::cluster::rewrite::skip::Skip;
 use crate::format::entry::escape;
 use crate::recover::cluster::fate::{Fate, Trial};
 use crate::recover::cluster::plan::{ClusterPlan, Step};
 use crate::recover::cluster::report::{Outcome, Report, Row};
 use crate::repo::snapshots::Snapshot;
 
-/// Lines of one kind that a question shows.
+/// Names that a note shows.
 const SHOWN: usize = 20;
+/// Objects that a question shows: as many as a screen has lines.
+const LINES: usize = 40;
 
 /// What has to be known whatever is done.
 pub(super) fn warn_of(plan: &ClusterPlan, context: &Context) {
@@ -21,10 +25,16 @@ pub(super) fn warn_of(plan: &ClusterPlan, context: &Context) {
         return;
     }
     for missing in &plan.missing {
+        let missing = escape(missing.as_bytes());
         context.talk.warn(&format!("the snapshot lacks what could not be read when it was made: {missing}"));
     }
+    for skipped in plan.skipped.iter().filter(|skipped| skipped.why == Skip::RecoveredByItsOperator) {
+        let object = escape(skipped.object.to_string().as_bytes());
+        context.talk.warn(&format!("the database {object} is not restored: {}", skipped.why));
+    }
     for unreadable in &plan.unreadable {
-        context.talk.warn(&format!("{} cannot be restored: {}", escape(unreadable.path.as_bytes()), unreadable.why));
+        let why = escape(unreadable.why.as_bytes());
+        context.talk.warn(&format!("{} cannot be restored: {why}", escape(unreadable.path.as_bytes())));
     }
 }
 
@@ -46,6 +56,9 @@ fn note(step: &Step) -> String {
     if step.empty && step.fate.creates() {
         notes.push("EMPTY: there is no data for its volume".to_owned());
     }
+    if step.fate.creates() {
+        notes.extend(step.lost.iter().cloned());
+    }
     if step.needed {
         notes.push("needed by what was chosen".to_owned());
     }
@@ -60,7 +73,7 @@ fn note(step: &Step) -> String {
 }
 
 fn line(step: &Step) -> String {
-    let note = note(step);
+    let note = escape(note(step).as_bytes());
     let text = format!("  {:<9} {}", word(&step.fate), escape(step.object.to_string().as_bytes()));
     if note.is_empty() { text } else { format!("{text}: {note}") }
 }
@@ -73,7 +86,7 @@ pub(super) fn plan(plan: &ClusterPlan, snapshot: &Snapshot, context: &mut Contex
         snapshot.id.short(),
         escape(record.source.as_bytes()),
         local(record.started),
-        plan.target
+        escape(plan.target.as_bytes())
     ))?;
     let mut stage = None;
     for step in &plan.steps {
@@ -87,7 +100,11 @@ pub(super) fn plan(plan: &ClusterPlan, snapshot: &Snapshot, context: &mut Contex
         context.out.line("not restored")?;
     }
     for skipped in &plan.skipped {
-        context.out.line(&format!("  {}: {}", escape(skipped.object.to_string().as_bytes()), skipped.why))?;
+        context.out.line(&format!(
+            "  {}: {}",
+            escape(skipped.object.to_string().as_bytes()),
+            escape(skipped.why.to_string().as_bytes())
+        ))?;
     }
     if !plan.empty_volumes.is_empty() {
         context.out.line("without data (a run needs --empty-volumes)")?;
@@ -95,7 +112,21 @@ pub(super) fn plan(plan: &ClusterPlan, snapshot: &Snapshot, context: &mut Contex
     for claim in &plan.empty_volumes {
         context.out.line(&format!("  {}", escape(claim.as_bytes())))?;
     }
-    context.out.line(&counts(plan))
+    context.out.line(&counts(plan))?;
+    note_of_claims(plan, context)
+}
+
+/// A manifest of a claim is no volume.
+fn note_of_claims(plan: &ClusterPlan, context: &mut Context) -> Result<(), Failure> {
+    if plan.claims_only.is_empty() {
+        return Ok(());
+    }
+    let mut names: Vec<String> = plan.claims_only.iter().take(SHOWN).map(|claim| escape(claim.as_bytes())).collect();
+    if plan.claims_only.len() > SHOWN {
+        names.push(format!("and {} more", plan.claims_only.len() - SHOWN));
+    }
+    let number = count(plan.claims_only.len() as u64, "volume");
+    context.say(&format!("note: a folder gets manifests only; the data of {number} is not in it: {}", names.join(", ")))
 }
 
 fn counts(plan: &ClusterPlan) -> String {
@@ -118,17 +149,25 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
     let source = escape(record.source.as_bytes());
     let talk = &context.talk;
     talk.put(&format!("restore {source} of {} into {}", local(record.started), plan.target));
-    let telling = |step: &&Step| matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || step.empty;
-    let telling: Vec<&Step> = plan.steps.iter().filter(telling).collect();
-    for step in telling.iter().take(SHOWN) {
+    // What has to be looked at first, then what else is written.
+    let has_to_be_seen = |step: &Step| {
+        matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || step.empty || !step.lost.is_empty()
+    };
+    let mut steps: Vec<&Step> = plan.steps.iter().filter(|step| step.fate.acts() || has_to_be_seen(step)).collect();
+    steps.sort_by_key(|step| !has_to_be_seen(step));
+    for step in steps.iter().take(LINES) {
         talk.put(&line(step));
     }
-    if telling.len() > SHOWN {
-        talk.put(&format!("  … and {} more (--plan shows all)", telling.len() - SHOWN));
+    if steps.len() > LINES {
+        talk.put(&format!("  … and {} more (--plan shows all)", steps.len() - LINES));
     }
     talk.put(&counts(plan));
 }
 
+/// What an API server says when nobody answers for a webhook that fails closed.
+const WEBHOOK_AWAY: &str = "failed calling webhook";
+const WEBHOOK_ADVICE: &str = "a webhook of the cluster refuses what it cannot look at, and nobody answers for it: bring up what runs it, or delete its \
+     configuration (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), and run this again";
 /// The columns of the table.
 const COLUMNS: [&str; 7] = ["KIND", "RESTORED", "EMPTY", "SAME", "KEPT", "PROBLEMS", "NOT REACHED"];
 
@@ -156,7 +195,7 @@ fn told(row: &Row) -> Option<String> {
         Outcome::Refused { why } => format!("REFUSED: {why}"),
         Outcome::Conflict { why } => format!("CONFLICT: {why}"),
     };
-    Some(format!("{}: {text}", escape(row.object.to_string().as_bytes())))
+    Some(format!("{}: {}", escape(row.object.to_string().as_bytes()), escape(text.as_bytes())))
 }
 
 /// A table by kinds, then every object of which something is to be said.
@@ -172,7 +211,7 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
         .iter()
         .map(|(kind, counts)| {
             let numbers = counts.iter().map(|number| if *number == 0 { "-".to_owned() } else { number.to_string() });
-            std::iter::once((*kind).to_owned()).chain(numbers).collect()
+            std::iter::once(escape(kind.as_bytes())).chain(numbers).collect()
         })
         .collect();
     for line in table(&COLUMNS, &cells, &[1, 2, 3, 4, 5, 6]) {
@@ -182,14 +221,18 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
         context.out.line(&line)?;
     }
     context.out.flush()?;
+    let is_webhook = |row: &&Row| matches!(&row.outcome, Outcome::Refused { why } if why.contains(WEBHOOK_AWAY));
+    if report.rows.iter().any(|row| is_webhook(&row)) {
+        context.talk.warn(WEBHOOK_ADVICE);
+    }
     for waited in &report.waited_in_vain {
-        context.talk.warn(waited);
+        context.talk.warn(&escape(waited.as_bytes()));
     }
     if let Some(stopped) = &report.stopped {
         context.talk.warn(&format!(
             "STOPPED at {}: {}. What was done stays; run it again, with a new plan",
             escape(stopped.at.to_string().as_bytes()),
-            stopped.why
+            escape(stopped.why.as_bytes())
         ));
     }
     if report.interrupted {
@@ -208,5 +251,6 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
     for (what, number) in rest.into_iter().filter(|(_, number)| *number > 0) {
         let _ = write!(text, "; {number} {what}");
     }
-    context.summary(!report.is_well(), &text)
+    context.summary(!report.is_well(), &text)?;
+    note_of_claims(plan, context)
 }

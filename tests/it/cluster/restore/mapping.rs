@@ -62,3 +62,57 @@ async fn wrong_mappings_and_patterns_are_told() {
     let args = ["restore", "latest:files", "--cluster", "--kubeconfig", "new", "--yes"];
     run(&home, &args).await.exits(2).says(&["holds no objects of a cluster"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mappings_that_mean_nothing_or_make_one_of_two_are_refused() {
+    let (old, new) = (server().await, server().await);
+    for name in ["media", "other"] {
+        old.make("", namespace(name));
+        old.make(name, map("app", &json!({"of": name})));
+    }
+    let home = between(&old, &new);
+    run(&home, &["backup"]).await.exits(0);
+    let before = new.seen().iter().filter(|seen| seen.starts_with("POST")).count();
+    for (options, says) in [
+        (&["--namespace", "medla=copy"][..], &["medla", "no object"][..]),
+        (&["--namespace", "media=copy", "--include", "other/*/*"], &["media", "no object"]),
+        (&["--namespace", "media=x", "--namespace", "other=x"], &["media and other", "x"]),
+        (&["--namespace", "media=x", "--namespace", "media=y"], &["media", "x and y"]),
+        (&["--namespace", "media=other", "--include", "*/configmaps/app"], &["media/app", "other/app"]),
+    ] {
+        let ran = restore(&home, "new", options).await.exits(2).says(says);
+        assert!(ran.err.contains("nothing was written"), "{options:?}: {}", ran.err);
+    }
+    let after = new.seen().iter().filter(|seen| seen.starts_with("POST")).count();
+    assert_eq!(before, after, "not even a trial");
+    // One namespace into another, where nothing of one is something of the other.
+    let options = ["--namespace", "media=other", "--include", "media/configmaps/app", "--yes"];
+    new.make("", namespace("other"));
+    restore(&home, "new", &options[..4]).await.exits(0);
+    assert_eq!(new.object("configmaps", "other", "app").unwrap()["data"]["of"], "media");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_a_cluster_are_for_a_cluster() {
+    let cluster = server().await;
+    let home = between(&cluster, &cluster);
+    home.backup();
+    for option in [
+        &["--into-folder", "folder"][..],
+        &["--namespace", "a=b"],
+        &["--existing", "update"],
+        &["--empty-volumes"],
+        &["--kubeconfig", "new"],
+        &["--context", "x"],
+    ] {
+        for into in [
+            &["latest", "--target", "out"][..],
+            &["--all", "--target", "out"],
+            &["latest", "--target", "out", "--sparse"],
+        ] {
+            let ran = run(&home, &[&["restore"], into, option].concat()).await.exits(2);
+            assert!(ran.err.contains(option[0]) && ran.err.contains("--cluster"), "{option:?}: {}", ran.err);
+        }
+    }
+    assert!(!home.path("out").exists() && !home.path("folder").exists());
+}

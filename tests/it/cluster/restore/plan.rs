@@ -78,8 +78,24 @@ async fn without_a_terminal_and_yes_nothing_is_written() {
     run(&home, &["backup"]).await.exits(0);
     let args = ["restore", "latest:cluster", "--cluster", "--kubeconfig", "new"];
     let ran = run(&home, &args).await.exits(2).says(&["needs a confirmation"]);
-    assert!(ran.err.contains("create"), "it showed what it would do: {}", ran.err);
+    assert!(ran.err.contains("create    namespaces media\n"), "it showed what it would do: {}", ran.err);
+    assert!(!ran.err.contains("--plan shows all"), "{}", ran.err);
     assert!(new.object("namespaces", "", "media").is_none());
+    // Many objects, and a claim that would be empty: that one first.
+    for number in 0..45 {
+        old.make("media", map(&format!("m{number:02}"), &json!({"n": "1"})));
+    }
+    old.make("media", claim("data"));
+    run(&home, &["backup"]).await.exits(0);
+    let ran = run(&home, &[&args[..], &["--include", "media/*/*", "--empty-volumes"]].concat()).await.exits(2);
+    let lines: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("  ")).collect();
+    assert!(lines[0].contains("persistentvolumeclaims media/data: EMPTY"), "{}", ran.err);
+    assert!(lines[1].contains("create    namespaces media"), "{}", ran.err);
+    assert_eq!(lines.iter().filter(|line| line.contains("create ")).count(), 40, "{}", ran.err);
+    let planned = run(&home, &[&args[..], &["--include", "media/*/*", "--plan"]].concat()).await.exits(0).out;
+    let all = planned.lines().filter(|line| line.starts_with("  create")).count();
+    let more = format!("  … and {} more (--plan shows all)", all - 40);
+    assert!(ran.err.contains(&more), "{more}: {}", ran.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,4 +109,23 @@ async fn what_the_cluster_has_no_kind_for_is_a_conflict_and_its_definition_is_th
     assert!(ran.out.contains(&format!("CONFLICT  anvils.acme.example media/big: {why}")), "{}", ran.out);
     let with = ["--include", "*.acme.example", "--include", "_cluster/customresourcedefinitions.*/anvils.*", "--plan"];
     restore(&home, "new", &with).await.exits(0);
+}
+
+/// A DNS service that the router of the house knows by its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_address_that_somebody_chose_is_told_as_lost() {
+    let (old, new) = (server().await, server().await);
+    old.make("", namespace("dns"));
+    let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+    let free = old.make("dns", service("free", json!({"ports": [{"port": 53}]})));
+    let address = free["spec"]["clusterIP"].as_str().unwrap();
+    let (start, _) = address.rsplit_once('.').unwrap();
+    let chosen = format!("{start}.253");
+    old.make("dns", service("resolver", json!({"clusterIP": chosen, "ports": [{"port": 53}]})));
+    let home = between(&old, &new);
+    run(&home, &["backup"]).await.exits(0);
+    let planned = restore(&home, "new", &["--include", "dns/services/*", "--plan"]).await.exits(0).out;
+    let told = format!("services dns/resolver: its cluster address {chosen}, which somebody chose, is given out anew");
+    assert!(planned.contains(&told), "{planned}");
+    assert_eq!(planned.matches("which somebody chose").count(), 1, "{planned}");
 }

@@ -109,7 +109,7 @@ async fn a_restart_of_the_server_in_the_middle_is_waited_out() {
     let shared = std::sync::Arc::clone(&new.shared);
     let restarting = tokio::spawn(async move {
         for _ in 0..40 {
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+            tokio::time::sleep(Duration::from_millis(25)).await;
             shared.restarts.send_modify(|restarts| *restarts += 1);
         }
     });

@@ -11,6 +11,16 @@ pub(crate) enum Webhook {
     Denies(String),
 }
 
+/// Every request of a kind fails, from now on.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) method: String,
+    /// A part of the path with its query; its end, if it ends with `$`.
+    pub(crate) path: String,
+    pub(crate) status: u16,
+    pub(crate) message: String,
+}
+
 /// One failing request: the `nth` (from 1) that matches from now on.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
@@ -27,6 +37,9 @@ pub(crate) struct Faults {
     failures: Vec<Failure>,
     /// Requests that are carried out, and answered by this status all the same.
     lost: Vec<Failure>,
+    refused: Vec<Refusal>,
+    /// With this request and all later ones, of whatever kind, the server is in trouble.
+    down: Option<Failure>,
     webhooks: BTreeMap<String, Webhook>,
     /// Pods, `namespace/beginning of the name`, that no node takes.
     pending: BTreeSet<String>,
@@ -40,6 +53,16 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.failures.push(failure);
+    }
+
+    pub(crate) fn refuse(&mut self, method: &str, path: &str, status: u16, message: &str) {
+        let (method, path, message) = (method.to_owned(), path.to_owned(), message.to_owned());
+        self.refused.push(Refusal { method, path, status, message });
+    }
+
+    /// From this request on every request fails like it.
+    pub(crate) fn go_down(&mut self, from: Failure) {
+        self.down = Some(from);
     }
 
     /// The answer to a request gets lost: it is carried out, and what the client sees is this failure.
@@ -103,6 +126,23 @@ impl Faults {
 
     /// Counts a request; the failure it meets, if it is its turn.
     pub(crate) fn meet(&mut self, method: &str, path: &str) -> Option<Status> {
+        if let Some(down) = &mut self.down {
+            let counts = down.nth > 0 && down.method == method && path.contains(&down.path);
+            down.nth -= usize::from(counts);
+            if down.nth == 0 {
+                return Some(status(down.status));
+            }
+        }
+        let refused = self.refused.iter().find(|refused| {
+            let is_there = match refused.path.strip_suffix('$') {
+                Some(end) => path.ends_with(end),
+                None => path.contains(&refused.path),
+            };
+            refused.method == method && is_there
+        });
+        if let Some(refused) = refused {
+            return Some(Status::new(refused.status, "Unknown", refused.message.clone()));
+        }
         count(&mut self.failures, method, path)
     }
 

@@ -74,6 +74,8 @@ pub(crate) struct Pace {
     pub(crate) snapshot: Duration,
     /// Between the end of a clone and the end of its source's protection.
     pub(crate) cloned: Duration,
+    /// Between two rounds of the controllers: those of a cluster with many objects are slow, and leave a client the time to work.
+    pub(crate) round: Duration,
     /// Between bookmarks of a watch.
     pub(crate) bookmark: Duration,
 }
@@ -86,6 +88,7 @@ impl Default for Pace {
             provision: Duration::from_millis(20),
             snapshot: Duration::from_millis(20),
             cloned: Duration::from_millis(50),
+            round: Duration::ZERO,
             bookmark: Duration::from_secs(60),
         }
     }

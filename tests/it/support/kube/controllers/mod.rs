@@ -59,6 +59,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         if !shared.paused.load(Relaxed) {
             node::step(&shared);
         }
+        let round = shared.with(|state| state.pace.round);
+        if !round.is_zero() {
+            tokio::time::sleep(round).await;
+        }
         let _ = tokio::time::timeout(TICK, changed.changed()).await;
     }
 }

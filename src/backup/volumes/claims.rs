@@ -1,0 +1,353 @@
+//! Which claims there are, and what is to become of each: read live beside its application, left out on purpose, or refused with a reason. Plain data; nothing is
+//! changed in the cluster.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text};
+use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::config::{MoverMode, VolumesSource};
+use crate::volumes::labels::{BACKUP, MANAGED_BY, MANAGER, MOVER_MODE, MOVER_USER, PRIVILEGED_MOVERS};
+use crate::volumes::pod::{NOBODY, Rights};
+
+/// Times that a list whose moment expired is begun anew.
+const ANEW_MAX: u32 = 3;
+/// The level of Pod Security that a namespace enforces.
+const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+/// The label of claims that belong to a cluster of `CloudNativePG`.
+const CNPG: &str = "cnpg.io/cluster";
+
+/// A kind that every cluster has.
+pub(super) fn kind(group: &str, resource: &str, name: &str, namespaced: bool) -> Kind {
+    Kind {
+        group: group.to_owned(),
+        resource: resource.to_owned(),
+        version: "v1".to_owned(),
+        name: name.to_owned(),
+        namespaced,
+        directory: name.to_owned(),
+    }
+}
+
+/// A claim, and what is to become of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What is to become of it.
+    pub fate: Fate,
+}
+
+impl Claim {
+    /// The source that its snapshots are of.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("pvc/{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What is to become of a claim.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// It is read where it is, while its application may go on writing.
+    Live(Live),
+    /// It is left out on purpose.
+    Excluded {
+        /// By whom.
+        by: String,
+    },
+    /// It cannot be read.
+    Refused {
+        /// Why.
+        why: String,
+        /// What to do about it.
+        mend: &'static str,
+    },
+    /// This source does not take it.
+    Unselected,
+}
+
+/// How a claim is read live.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// With whose rights.
+    pub rights: Rights,
+    /// On which node; `None` if any will do.
+    pub node: Option<String>,
+    /// The application's.
+    pub tolerations: Vec<Value>,
+    /// The application's.
+    pub pull_secrets: Vec<Value>,
+}
+
+/// What some objects of a kind come to; pages are dropped as they are read.
+pub(super) async fn collect<T>(
+    cluster: &dyn Cluster,
+    kind: &Kind,
+    take: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<T>, ClusterError> {
+    let mut tries = 0;
+    'anew: loop {
+        let (mut all, mut next) = (Vec::new(), None);
+        loop {
+            let page = match cluster.list(kind, next.as_deref()).await {
+                Ok(page) => page,
+                Err(error) if error.is_expired() && tries < ANEW_MAX => {
+                    tries += 1;
+                    continue 'anew;
+                }
+                Err(error) => return Err(error),
+            };
+            all.extend(page.objects.iter().filter_map(&take));
+            next = page.next;
+            if next.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+/// A pod that mounts a claim.
+struct Use {
+    claim: (String, String),
+    running: bool,
+    node: Option<String>,
+    user: Option<u64>,
+    group: Option<u64>,
+    groups: Vec<u64>,
+    non_root: bool,
+    tolerations: Vec<Value>,
+    pull_secrets: Vec<Value>,
+}
+
+/// What a pod says of each claim that it mounts.
+fn uses(pod: &Value) -> Vec<Use> {
+    let phase = text(pod, &["status", "phase"]);
+    if matches!(phase, "Succeeded" | "Failed") || label(pod, MANAGED_BY) == MANAGER {
+        return Vec::new();
+    }
+    let namespace = namespace_of(pod).unwrap_or_default();
+    let of_claim = |volume: &Value| {
+        let claim = text(volume, &["persistentVolumeClaim", "claimName"]);
+        if claim.is_empty() {
+            return None;
+        }
+        let mounts = |container: &&Value| {
+            items(container, &["volumeMounts"]).iter().any(|mount| at(mount, &["name"]) == at(volume, &["name"]))
+        };
+        let container = items(pod, &["spec", "containers"]).iter().find(mounts).unwrap_or(&Value::Null);
+        let own = |field: &str| {
+            let of_container = at(container, &["securityContext", field]);
+            if of_container.is_null() { at(pod, &["spec", "securityContext", field]) } else { of_container }
+        };
+        let further = items(pod, &["spec", "securityContext", "supplementalGroups"]).iter().filter_map(Value::as_u64);
+        let mut groups: Vec<u64> = at(pod, &["spec", "securityContext", "fsGroup"]).as_u64().into_iter().collect();
+        groups.extend(further);
+        groups.dedup();
+        Some(Use {
+            claim: (namespace.to_owned(), claim.to_owned()),
+            running: phase == "Running",
+            node: Some(text(pod, &["spec", "nodeName"]).to_owned()).filter(|node| !node.is_empty()),
+            user: own("runAsUser").as_u64(),
+            group: own("runAsGroup").as_u64(),
+            groups,
+            non_root: own("runAsNonRoot") == true,
+            tolerations: items(pod, &["spec", "tolerations"]).to_vec(),
+            pull_secrets: items(pod, &["spec", "imagePullSecrets"]).to_vec(),
+        })
+    };
+    items(pod, &["spec", "volumes"]).iter().filter_map(of_claim).collect()
+}
+
+/// What a namespace says.
+#[derive(Default)]
+struct Namespace {
+    left_out: bool,
+    restricted: bool,
+    privileged_movers: bool,
+}
+
+/// Whether a pattern with `*` for any part of a name means a name.
+fn means_name(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name
+            .strip_prefix(before)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| means_name(after, rest)))),
+    }
+}
+
+/// Whether one of the patterns `NAMESPACE/CLAIM` means a claim.
+fn means(patterns: &[String], namespace: &str, name: &str) -> bool {
+    let is = |pattern: &String| {
+        pattern.split_once('/').is_some_and(|(space, claim)| means_name(space, namespace) && means_name(claim, name))
+    };
+    patterns.iter().any(is)
+}
+
+/// Whether a source is for a claim at all.
+fn selects(source: &VolumesSource, claim: &Value) -> bool {
+    let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));
+    let class = text(claim, &["spec", "storageClassName"]);
+    let listed = |list: &[String], text: &str| list.is_empty() || list.iter().any(|entry| entry == text);
+    listed(&source.namespaces, namespace)
+        && listed(&source.storage_classes, class)
+        && (source.names.is_empty() || means(&source.names, namespace, name))
+        && source.labels.iter().all(|(key, value)| label(claim, key) == value)
+}
+
+/// Everything that deciding takes, read once.
+struct Facts {
+    namespaces: BTreeMap<String, Namespace>,
+    /// The pod that runs, if one does, before one that does not yet.
+    uses: BTreeMap<(String, String), Use>,
+    /// Volumes that are a folder of a node, and do not say of which.
+    homeless: Vec<String>,
+    nodes: usize,
+}
+
+impl Facts {
+    async fn read(cluster: &dyn Cluster) -> Result<Self, ClusterError> {
+        let namespace = |object: &Value| {
+            let said = Namespace {
+                left_out: annotation(object, BACKUP) == "false",
+                restricted: label(object, ENFORCE) == "restricted",
+                privileged_movers: annotation(object, PRIVILEGED_MOVERS) == "true",
+            };
+            Some((name_of(object).to_owned(), said))
+        };
+        let homeless = |object: &Value| {
+            let folder = !at(object, &["spec", "hostPath"]).is_null();
+            (folder && at(object, &["spec", "nodeAffinity"]).is_null()).then(|| name_of(object).to_owned())
+        };
+        let mut of_pods = BTreeMap::new();
+        let pods = collect(cluster, &kind("", "pods", "Pod", true), |pod| Some(uses(pod))).await?;
+        for one in pods.into_iter().flatten() {
+            if one.running || !of_pods.contains_key(&one.claim) {
+                of_pods.insert(one.claim.clone(), one);
+            }
+        }
+        let namespaces = collect(cluster, &kind("", "namespaces", "Namespace", false), namespace).await?;
+        Ok(Self {
+            namespaces: namespaces.into_iter().collect(),
+            uses: of_pods,
+            homeless: collect(cluster, &kind("", "persistentvolumes", "PersistentVolume", false), homeless).await?,
+            nodes: collect(cluster, &kind("", "nodes", "Node", false), |_| Some(())).await?.len(),
+        })
+    }
+
+    fn fate(&self, source: &VolumesSource, claim: &Value) -> Fate {
+        let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));
+        let nothing = Namespace::default();
+        let space = self.namespaces.get(namespace).unwrap_or(&nothing);
+        let by = |by: &str| Fate::Excluded { by: by.to_owned() };
+        match annotation(claim, BACKUP) {
+            "false" => return by("the annotation of the claim"),
+            "" if space.left_out => return by("the annotation of the namespace"),
+            _ => {}
+        }
+        if means(&source.exclude, namespace, name) {
+            return by("the configuration");
+        }
+        if !selects(source, claim) {
+            return Fate::Unselected;
+        }
+        let used = self.uses.get(&(namespace.to_owned(), name.to_owned()));
+        if let Some((why, mend)) = self.obstacle(claim, used) {
+            return Fate::Refused { why: why.to_owned(), mend };
+        }
+        let mode = match annotation(claim, MOVER_MODE) {
+            "" => Some(source.mode),
+            text => MoverMode::parse(text),
+        };
+        let Some(mode) = mode else {
+            let why = format!("its annotation {MOVER_MODE} is {:?}", annotation(claim, MOVER_MODE));
+            return Fate::Refused { why, mend: "write app, root or privileged" };
+        };
+        let Some(rights) = rights(claim, mode, used, space) else {
+            let why =
+                format!("it needs a privileged mover, and the namespace does not permit one by {PRIVILEGED_MOVERS}");
+            return Fate::Refused { why, mend: "annotate the namespace, or use the mode app or root" };
+        };
+        let many = items(claim, &["spec", "accessModes"]).iter().any(|mode| mode == "ReadWriteMany");
+        let here = |used: &Use| used.node.clone().filter(|_| !many || self.is_homeless(claim));
+        Fate::Live(Live {
+            rights,
+            node: used.and_then(here),
+            tolerations: used.map(|used| used.tolerations.clone()).unwrap_or_default(),
+            pull_secrets: used.map(|used| used.pull_secrets.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn is_homeless(&self, claim: &Value) -> bool {
+        let volume = text(claim, &["spec", "volumeName"]);
+        self.homeless.iter().any(|name| name == volume)
+    }
+
+    /// Why a claim cannot be read live, and what to do about it.
+    fn obstacle(&self, claim: &Value, used: Option<&Use>) -> Option<(&'static str, &'static str)> {
+        const LEAVE_OUT: &str =
+            "leave it out on purpose: under exclude, or with the annotation homelab-dr.io/backup: \"false\"";
+        let only_pod = items(claim, &["spec", "accessModes"]).iter().any(|mode| mode == "ReadWriteOncePod");
+        Some(match text(claim, &["status", "phase"]) {
+            _ if is_dying(claim) => ("it is being deleted", "nothing, if that is meant"),
+            "Lost" => ("its volume is gone", "restore it, then delete the claim or bind it anew"),
+            "Bound" if text(claim, &["spec", "volumeMode"]) == "Block" => {
+                ("it is a block device, which this version does not read", LEAVE_OUT)
+            }
+            "Bound" if !label(claim, CNPG).is_empty() => (
+                "it belongs to a CloudNativePG cluster, whose files make no database that starts",
+                "back the database up through its operator or with pg_dump (a source of the kind command), and leave the claim out on purpose",
+            ),
+            "Bound" if only_pod && used.is_some() => (
+                "it is ReadWriteOncePod and in use: no second pod may mount it",
+                "scale the application down for the backup, or make the claim ReadWriteOnce",
+            ),
+            "Bound" if self.is_homeless(claim) && used.is_none_or(|used| used.node.is_none()) && self.nodes > 1 => (
+                "its volume is a folder of some node that nothing names, and no pod that runs shows which",
+                "give the PersistentVolume a nodeAffinity, or start the application",
+            ),
+            "Bound" => return None,
+            _ => ("it has no volume yet", LEAVE_OUT),
+        })
+    }
+}
+
+/// With whose rights a claim is read; `None` for a privilege that nobody granted.
+fn rights(claim: &Value, mode: MoverMode, used: Option<&Use>, space: &Namespace) -> Option<Rights> {
+    let groups = used.map(|used| used.groups.clone()).unwrap_or_default();
+    let said = annotation(claim, MOVER_USER);
+    let (uid, gid) = match said.split_once(':') {
+        Some((uid, gid)) => (uid.parse().ok(), gid.parse().ok()),
+        None => (said.parse().ok(), None),
+    };
+    match (mode, uid.or_else(|| used?.user)) {
+        (MoverMode::Privileged, _) => space.privileged_movers.then_some(Rights::Privileged),
+        (MoverMode::Root, _) => Some(Rights::Root),
+        (MoverMode::App, Some(uid)) if uid > 0 => {
+            Some(Rights::Application { user: uid, group: gid.or_else(|| used?.group), groups })
+        }
+        // The image decides as whom the application runs. Where root may run it is taken for root, which reads everything.
+        (MoverMode::App, _) if !space.restricted && used.is_none_or(|used| !used.non_root) => Some(Rights::Root),
+        (MoverMode::App, _) => Some(Rights::Application { user: NOBODY, group: None, groups }),
+    }
+}
+
+/// All claims of a cluster, by namespace and name, and what a source makes of each. Those that we made ourselves are none.
+pub async fn look(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Vec<Claim>, ClusterError> {
+    let facts = Facts::read(cluster).await?;
+    let claim = |object: &Value| {
+        let (namespace, name) = (namespace_of(object)?.to_owned(), name_of(object).to_owned());
+        (label(object, MANAGED_BY) != MANAGER).then(|| Claim { namespace, name, fate: facts.fate(source, object) })
+    };
+    let claims = kind("", "persistentvolumeclaims", "PersistentVolumeClaim", true);
+    let mut all = collect(cluster, &claims, claim).await?;
+    all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::{Created, Deleted, How, Kinds, Page};
+
+/// A cluster of objects that only gives lists.
+struct Given(Vec<Value>);
+
+#[async_trait::async_trait]
+impl Cluster for Given {
+    fn name(&self) -> String {
+        "given".into()
+    }
+    async fn version(&self) -> Result<String, ClusterError> {
+        unreachable!("not asked")
+    }
+    async fn kinds(&self) -> Result<Kinds, ClusterError> {
+        unreachable!("not asked")
+    }
+    async fn list(&self, kind: &Kind, _: Option<&str>) -> Result<Page, ClusterError> {
+        let objects = self.0.iter().filter(|object| object["kind"] == kind.name.as_str()).cloned().collect();
+        Ok(Page { objects, next: None, held: None })
+    }
+    async fn serves(&self, _: &Kind) -> Result<bool, ClusterError> {
+        unreachable!("not asked")
+    }
+    async fn get(&self, _: &Kind, _: Option<&str>, _: &str) -> Result<Option<Value>, ClusterError> {
+        unreachable!("not asked")
+    }
+    async fn create(&self, _: &Kind, _: &Value, _: How) -> Result<Created, ClusterError> {
+        unreachable!("nothing is changed")
+    }
+    async fn replace(&self, _: &Kind, _: &Value, _: How) -> Result<Value, ClusterError> {
+        unreachable!("nothing is changed")
+    }
+    async fn patch(&self, _: &Kind, _: Option<&str>, _: &str, _: &Value) -> Result<Value, ClusterError> {
+        unreachable!("nothing is changed")
+    }
+    async fn delete(&self, _: &Kind, _: Option<&str>, _: &str, _: &str) -> Result<Deleted, ClusterError> {
+        unreachable!("nothing is changed")
+    }
+}
+
+fn source() -> VolumesSource {
+    VolumesSource {
+        kubeconfig: None,
+        context: None,
+        image: "x".into(),
+        namespaces: Vec::new(),
+        labels: BTreeMap::new(),
+        names: Vec::new(),
+        storage_classes: Vec::new(),
+        exclude: Vec::new(),
+        movers: 2,
+        mode: MoverMode::App,
+        timeout: std::time::Duration::from_secs(1),
+        start_timeout: std::time::Duration::from_secs(1),
+    }
+}
+
+/// The fate of `media/data` in a small cluster, after `change` was made to claim, pod and namespace.
+async fn fate(source: &VolumesSource, change: impl Fn(&mut Value, &mut Value, &mut Value)) -> Fate {
+    let mut claim = json!({
+        "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "media", "labels": {}, "annotations": {}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem", "volumeName": "pv", "storageClassName": "local-path"},
+        "status": {"phase": "Bound"},
+    });
+    let mut pod = json!({
+        "kind": "Pod", "metadata": {"name": "app", "namespace": "media"},
+        "spec": {
+            "nodeName": "n1", "securityContext": {"fsGroup": 2000, "runAsUser": 7},
+            "containers": [
+                {"name": "proxy", "securityContext": {"runAsUser": 1}},
+                {"name": "app", "securityContext": {"runAsUser": 1000, "runAsGroup": 1001}, "volumeMounts": [{"name": "v", "mountPath": "/d"}]},
+            ],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}],
+            "tolerations": [{"key": "k"}], "imagePullSecrets": [{"name": "s"}],
+        },
+        "status": {"phase": "Running"},
+    });
+    let mut namespace = json!({"kind": "Namespace", "metadata": {"name": "media", "labels": {}, "annotations": {}}});
+    change(&mut claim, &mut pod, &mut namespace);
+    let mut objects = vec![claim, pod, namespace];
+    for name in ["n1", "n2"] {
+        objects.push(json!({"kind": "Node", "metadata": {"name": name}}));
+    }
+    let affinity = json!({"required": {}});
+    objects.push(json!({"kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": {"hostPath": {}, "nodeAffinity": affinity}}));
+    objects.push(json!({"kind": "PersistentVolume", "metadata": {"name": "homeless"}, "spec": {"hostPath": {}}}));
+    let found = look(&Given(objects), source).await.expect("it gives lists");
+    found.into_iter().next().map_or(Fate::Unselected, |claim| claim.fate)
+}
+
+async fn live(change: impl Fn(&mut Value, &mut Value, &mut Value)) -> Live {
+    match fate(&source(), change).await {
+        Fate::Live(live) => live,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_mover_is_beside_the_application_with_its_rights() {
+    let app = Rights::Application { user: 1000, group: Some(1001), groups: vec![2000] };
+    let found = live(|_, _, _| {}).await;
+    let expected = Live {
+        rights: app,
+        node: Some("n1".into()),
+        tolerations: vec![json!({"key": "k"})],
+        pull_secrets: vec![json!({"name": "s"})],
+    };
+    assert_eq!(found, expected);
+    // What any node may mount needs no certain one, unless it is a folder of one.
+    let many = |claim: &mut Value| claim["spec"]["accessModes"] = json!(["ReadWriteMany"]);
+    assert_eq!(live(|claim, _, _| many(claim)).await.node, None);
+    let folder = live(|claim, _, _| {
+        many(claim);
+        claim["spec"]["volumeName"] = "homeless".into();
+    });
+    assert_eq!(folder.await.node.as_deref(), Some("n1"));
+    // A pod that has ended, or one of ours, says nothing.
+    let ended = live(|_, pod, _| pod["status"]["phase"] = "Succeeded".into()).await;
+    assert_eq!((ended.node, ended.rights), (None, Rights::Root));
+    let ours = live(|_, pod, _| pod["metadata"]["labels"] = json!({MANAGED_BY: MANAGER})).await;
+    assert_eq!(ours.node, None);
+}
+
+#[tokio::test]
+async fn the_rights_are_the_least_that_read_everything() {
+    let unknown = |pod: &mut Value| {
+        pod["spec"]["securityContext"] = json!({});
+        pod["spec"]["containers"][1]["securityContext"] = json!({});
+    };
+    let restricted = |namespace: &mut Value| namespace["metadata"]["labels"] = json!({ENFORCE: "restricted"});
+    let nobody = Rights::Application { user: NOBODY, group: None, groups: vec![] };
+    assert_eq!(live(|_, pod, _| unknown(pod)).await.rights, Rights::Root);
+    assert_eq!(
+        live(|_, pod, _| pod["spec"]["containers"][1]["securityContext"]["runAsUser"] = 0.into()).await.rights,
+        Rights::Root
+    );
+    let in_restricted = live(|_, pod, namespace| {
+        unknown(pod);
+        restricted(namespace);
+    });
+    assert_eq!(in_restricted.await.rights, nobody);
+    let said_non_root = live(|_, pod, _| {
+        unknown(pod);
+        pod["spec"]["securityContext"]["runAsNonRoot"] = true.into();
+    });
+    assert_eq!(said_non_root.await.rights, nobody);
+    let annotated = live(|claim, pod, namespace| {
+        unknown(pod);
+        restricted(namespace);
+        claim["metadata"]["annotations"][MOVER_USER] = "33:34".into();
+    });
+    assert_eq!(annotated.await.rights, Rights::Application { user: 33, group: Some(34), groups: vec![] });
+    let root = live(|claim, _, _| claim["metadata"]["annotations"][MOVER_MODE] = "root".into()).await;
+    assert_eq!(root.rights, Rights::Root);
+    // Privilege takes two: who asks, and who owns the namespace.
+    let ask = |claim: &mut Value| claim["metadata"]["annotations"][MOVER_MODE] = "privileged".into();
+    assert!(matches!(fate(&source(), |claim, _, _| ask(claim)).await, Fate::Refused { .. }));
+    let granted = live(|claim, _, namespace| {
+        ask(claim);
+        namespace["metadata"]["annotations"][PRIVILEGED_MOVERS] = "true".into();
+    });
+    assert_eq!(granted.await.rights, Rights::Privileged);
+    let wrong = fate(&source(), |claim, _, _| claim["metadata"]["annotations"][MOVER_MODE] = "god".into()).await;
+    assert!(matches!(wrong, Fate::Refused { .. }));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_with_a_reason() {
+    type Change = fn(&mut Value, &mut Value);
+    let cases: [(&str, Change); 7] = [
+        ("no volume yet", |claim, _| claim["status"]["phase"] = "Pending".into()),
+        ("volume is gone", |claim, _| claim["status"]["phase"] = "Lost".into()),
+        ("being deleted", |claim, _| claim["metadata"]["deletionTimestamp"] = "2026-11-01T00:00:00Z".into()),
+        ("block device", |claim, _| claim["spec"]["volumeMode"] = "Block".into()),
+        ("ReadWriteOncePod", |claim, _| claim["spec"]["accessModes"] = json!(["ReadWriteOncePod"])),
+        ("CloudNativePG", |claim, _| claim["metadata"]["labels"][CNPG] = "db".into()),
+        ("some node", |claim, pod| {
+            claim["spec"]["volumeName"] = "homeless".into();
+            pod["status"]["phase"] = "Succeeded".into();
+        }),
+    ];
+    for (says, change) in cases {
+        match fate(&source(), |claim, pod, _| change(claim, pod)).await {
+            Fate::Refused { why, mend } => assert!(why.contains(says) && !mend.is_empty(), "{says}: {why}"),
+            other => unreachable!("{says}: {other:?}"),
+        }
+    }
+    let alone = live(|claim, pod, _| {
+        claim["spec"]["accessModes"] = json!(["ReadWriteOncePod"]);
+        pod["status"]["phase"] = "Failed".into();
+    });
+    assert_eq!(alone.await.node, None, "nobody else has it");
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_left_out_by_somebody() {
+    let by = |fate: Fate| match fate {
+        Fate::Excluded { by } => by,
+        other => unreachable!("{other:?}"),
+    };
+    let no = |object: &mut Value| object["metadata"]["annotations"][BACKUP] = "false".into();
+    assert_eq!(by(fate(&source(), |claim, _, _| no(claim)).await), "the annotation of the claim");
+    assert_eq!(by(fate(&source(), |_, _, namespace| no(namespace)).await), "the annotation of the namespace");
+    let stays = live(|claim, _, namespace| {
+        no(namespace);
+        claim["metadata"]["annotations"][BACKUP] = "true".into();
+    });
+    assert!(stays.await.node.is_some(), "the claim knows better");
+    for (pattern, out) in
+        [("media/data", true), ("*/d*a", true), ("media/*", true), ("media/dat", false), ("m/*", false)]
+    {
+        let source = VolumesSource { exclude: vec![pattern.into()], ..source() };
+        assert_eq!(matches!(fate(&source, |_, _, _| {}).await, Fate::Excluded { .. }), out, "{pattern}");
+    }
+}
+
+#[tokio::test]
+async fn selectors_take_what_has_all_of_them() {
+    let with = |change: fn(&mut VolumesSource)| {
+        let mut source = source();
+        change(&mut source);
+        source
+    };
+    for (taken, source) in [
+        (true, with(|source| source.namespaces = vec!["other".into(), "media".into()])),
+        (false, with(|source| source.namespaces = vec!["other".into()])),
+        (true, with(|source| source.names = vec!["media/d*".into()])),
+        (false, with(|source| source.names = vec!["media/x*".into()])),
+        (true, with(|source| source.storage_classes = vec!["local-path".into()])),
+        (false, with(|source| source.storage_classes = vec!["longhorn".into()])),
+        (true, with(|source| drop(source.labels.insert("app".into(), "x".into())))),
+        (false, with(|source| drop(source.labels.insert("app".into(), "y".into())))),
+    ] {
+        let fate = fate(&source, |claim, _, _| claim["metadata"]["labels"]["app"] = "x".into()).await;
+        assert_eq!(fate != Fate::Unselected, taken, "{source:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_we_made_ourselves_is_no_claim() {
+    let found = fate(&source(), |claim, _, _| claim["metadata"]["labels"][MANAGED_BY] = MANAGER.into()).await;
+    assert_eq!(found, Fate::Unselected);
+}

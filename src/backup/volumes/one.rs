@@ -1,0 +1,159 @@
+//! One mover, from its policy to its end. Whatever happens in between, pod and policy are taken away.
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::claims::{Claim, Live, kind};
+use super::start::{Pod, pods, started};
+use super::{MoverError, Movers, Share, expires, listen, talk};
+use crate::cluster::object::{name_of, namespace_of, uid_of};
+use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind};
+use crate::crypto::secret::random;
+use crate::volumes::pod::PodPlan;
+use crate::volumes::policy;
+use crate::volumes::protocol::{Credential, Job};
+use crate::volumes::said::{ProblemLine, Summary};
+
+/// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
+const ALWAYS_LEFT_OUT: &str = "/lost+found/";
+
+pub(super) type Result = std::result::Result<(Summary, Vec<ProblemLine>), MoverError>;
+
+/// What was made, or may have been, to be taken away.
+#[derive(Default)]
+struct Made(Vec<Thing>);
+
+struct Thing {
+    kind: Kind,
+    namespace: String,
+    name: String,
+    /// Empty until the answer came: then whatever has the random name is ours.
+    uid: String,
+}
+
+impl Made {
+    async fn create(
+        &mut self,
+        cluster: &dyn Cluster,
+        what: &'static str,
+        kind: Kind,
+        object: &Value,
+    ) -> std::result::Result<String, MoverError> {
+        let namespace = namespace_of(object).unwrap_or_default().to_owned();
+        // Before it is made: whoever is stopped in between has made it perhaps.
+        let name = name_of(object).to_owned();
+        self.0.push(Thing { kind: kind.clone(), namespace, name, uid: String::new() });
+        // Its name is random: one that is there is ours, made by a request whose answer got lost.
+        match cluster.create(&kind, object, How::Really).await {
+            Ok(Created::New(made) | Created::Found(made)) => {
+                let uid = uid_of(&made).to_owned();
+                if let Some(thing) = self.0.last_mut() {
+                    thing.uid.clone_from(&uid);
+                }
+                Ok(uid)
+            }
+            Err(source) => Err(MoverError::Create { what, source }),
+        }
+    }
+
+    /// The pod first, and its policy when it is gone, since a pod that is told to end stores what it has read. What stays is named.
+    async fn remove(self, movers: &Movers<'_>) -> Vec<String> {
+        let mut left = Vec::new();
+        for thing in self.0.iter().rev() {
+            if let Err(error) = remove(movers, thing).await {
+                left.push(format!("{} {}/{}: {error}", thing.kind, thing.namespace, thing.name));
+            }
+        }
+        left
+    }
+}
+
+async fn remove(movers: &Movers<'_>, thing: &Thing) -> std::result::Result<(), ClusterError> {
+    let Thing { kind, namespace, name, uid } = thing;
+    let look = || movers.cluster.get(kind, Some(namespace), name);
+    let ours = |object: &Value| uid.is_empty() || uid_of(object) == uid;
+    let Some(object) = look().await?.filter(ours) else { return Ok(()) };
+    let begun = Instant::now();
+    let mut deleted = movers.cluster.delete(kind, Some(namespace), name, uid_of(&object)).await?;
+    // One that does not go is on its way all the same; nobody waits for a node that is dead.
+    while deleted == Deleted::Going && begun.elapsed() < movers.limits.gone {
+        sleep(movers.limits.poll).await;
+        if look().await?.is_none_or(|there| uid_of(&there) != uid_of(&object)) {
+            deleted = Deleted::Gone;
+        }
+    }
+    Ok(())
+}
+
+/// Backs up one claim. Also what could not be taken away afterwards.
+pub(super) async fn capture(
+    movers: &Movers<'_>,
+    run: &str,
+    number: usize,
+    claim: &Claim,
+    live: &Live,
+) -> (Result, Vec<String>) {
+    let mut made = Made::default();
+    let result = tokio::select! {
+        result = attempt(movers, run, number, claim, live, &mut made) => result,
+        () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
+    };
+    let left = made.remove(movers).await;
+    (result, left)
+}
+
+async fn attempt(movers: &Movers<'_>, run: &str, number: usize, claim: &Claim, live: &Live, made: &mut Made) -> Result {
+    let name = format!("homelab-dr-{run}-{number}");
+    let expires = expires(movers.clock.now(), movers.source.start_timeout + movers.limits.expiry);
+    let policy = policy::manifest(&claim.namespace, &name, run, &expires, &movers.handed.reach);
+    let policies = kind("networking.k8s.io", "networkpolicies", "NetworkPolicy", true);
+    made.create(movers.cluster, "network policy", policies, &policy).await?;
+    let plan = PodPlan {
+        name: name.clone(),
+        namespace: claim.namespace.clone(),
+        claim: claim.name.clone(),
+        run: run.to_owned(),
+        expires,
+        image: movers.source.image.clone(),
+        rights: live.rights.clone(),
+        node: live.node.clone(),
+        tolerations: live.tolerations.clone(),
+        pull_secrets: live.pull_secrets.clone(),
+        deadline: movers.source.start_timeout + movers.source.timeout,
+        silence: movers.limits.silence,
+    };
+    let uid = made.create(movers.cluster, "pod", pods(), &plan.manifest()).await?;
+    let pod = Pod { namespace: &claim.namespace, name: &name, uid: &uid };
+    started(movers, pod).await?;
+    let job = job(movers, &name, claim, live)?;
+    let talk = talk::Talk::new(movers, pod, &job)?;
+    let limit = movers.source.timeout;
+    let mut share = Share::default();
+    tokio::select! {
+        result = listen::listen(movers, pod, talk.heard(), &mut share) => result,
+        error = talk.run() => Err(error),
+        () = sleep(limit) => Err(MoverError::TimedOut { limit }),
+    }
+}
+
+fn job(movers: &Movers<'_>, name: &str, claim: &Claim, live: &Live) -> std::result::Result<Job, MoverError> {
+    let handed = movers.handed;
+    let credential = |(name, value): &(String, crate::volumes::protocol::SecretText)| Credential {
+        name: name.clone(),
+        value: value.duplicate(),
+    };
+    Ok(Job {
+        salt: random()?,
+        run: name.to_owned(),
+        address: handed.address.clone(),
+        credentials: handed.credentials.iter().map(credential).collect(),
+        writer_key: handed.writer_key.duplicate(),
+        source: claim.source(),
+        host: live.node.clone().unwrap_or_else(|| movers.wanted.host.clone()),
+        tags: movers.wanted.tags.clone(),
+        exclude: vec![ALWAYS_LEFT_OUT.to_owned()],
+        reread: movers.wanted.reread,
+        limit_upload: handed.limit_upload,
+        limit_download: handed.limit_download,
+    })
+}

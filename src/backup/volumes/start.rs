@@ -1,0 +1,120 @@
+//! Waiting for a mover's pod, and saying why it does not start.
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::claims::{collect, kind};
+use super::{MoverError, Movers};
+use crate::cluster::object::{at, items, text, uid_of};
+use crate::cluster::{Cluster, ClusterError, Kind};
+
+/// Events that are told, the last ones.
+const EVENTS_TOLD: usize = 4;
+
+pub(super) fn pods() -> Kind {
+    kind("", "pods", "Pod", true)
+}
+
+/// Whether its container has begun, or has ended already.
+fn has_begun(pod: &Value) -> bool {
+    let state = |field: &str| {
+        !at(pod, &["status"]).is_null() && statuses(pod).any(|status| !at(status, &["state", field]).is_null())
+    };
+    state("running") || state("terminated") || has_ended(pod)
+}
+
+fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+    items(pod, &["status", "containerStatuses"]).iter()
+}
+
+pub(super) fn has_ended(pod: &Value) -> bool {
+    matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed")
+}
+
+/// How a container ended, in the cluster's words.
+pub(super) fn ending(pod: &Value) -> String {
+    let mut parts = vec![text(pod, &["status", "reason"]).to_owned(), text(pod, &["status", "message"]).to_owned()];
+    for status in statuses(pod) {
+        let ended = at(status, &["state", "terminated"]);
+        if !ended.is_null() {
+            let code = at(ended, &["exitCode"]).as_i64().map(|code| format!("exit code {code}"));
+            parts.extend([text(ended, &["reason"]).to_owned(), text(ended, &["message"]).to_owned()]);
+            parts.extend(code);
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    if parts.is_empty() { "the cluster says nothing of it".to_owned() } else { parts.join(", ") }
+}
+
+/// A mover's pod. By its uid too: another pod that somebody gave its name is told nothing, least of all credentials.
+#[derive(Clone, Copy)]
+pub(super) struct Pod<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) uid: &'a str,
+}
+
+impl Pod<'_> {
+    /// As it is now; `None` when it is gone, or another has its name.
+    pub(super) async fn look(self, cluster: &dyn Cluster) -> Result<Option<Value>, ClusterError> {
+        let found = cluster.get(&pods(), Some(self.namespace), self.name).await?;
+        Ok(found.filter(|pod| uid_of(pod) == self.uid))
+    }
+}
+
+/// Waits until the container runs, or has run.
+pub(super) async fn started(movers: &Movers<'_>, pod: Pod<'_>) -> Result<(), MoverError> {
+    let (limit, begun) = (movers.source.start_timeout, Instant::now());
+    loop {
+        let pod = match pod.look(movers.cluster).await {
+            Ok(pod) => pod.ok_or(MoverError::Vanished)?,
+            // The API server is away, and the pod may well be starting.
+            Err(error) if !error.is_denied() && begun.elapsed() < limit => {
+                sleep(movers.limits.poll).await;
+                continue;
+            }
+            Err(error) => return Err(MoverError::Unreachable(error)),
+        };
+        if has_begun(&pod) {
+            return Ok(());
+        }
+        if begun.elapsed() >= limit {
+            return Err(MoverError::NeverStarted { limit, why: obstacles(movers.cluster, &pod).await });
+        }
+        sleep(movers.limits.poll).await;
+    }
+}
+
+/// Everything that the cluster says about why a pod does not run.
+async fn obstacles(cluster: &dyn Cluster, pod: &Value) -> String {
+    let said = |reason: &str, message: &str| {
+        let parts: Vec<&str> = [reason, message].into_iter().filter(|part| !part.is_empty()).collect();
+        (!parts.is_empty()).then(|| parts.join(": "))
+    };
+    let mut told: Vec<String> = Vec::new();
+    for condition in items(pod, &["status", "conditions"]) {
+        if at(condition, &["status"]) == "False" {
+            told.extend(said(text(condition, &["reason"]), text(condition, &["message"])));
+        }
+    }
+    for status in statuses(pod) {
+        let waiting = at(status, &["state", "waiting"]);
+        told.extend(said(text(waiting, &["reason"]), text(waiting, &["message"])));
+    }
+    let uid = uid_of(pod);
+    let of_pod = |event: &Value| {
+        let about = text(event, &["involvedObject", "uid"]) == uid;
+        about.then(|| said(text(event, &["reason"]), text(event, &["message"])))?
+    };
+    // Rights to events may be missing: what else is known is told all the same.
+    let events = collect(cluster, &kind("", "events", "Event", true), of_pod).await.unwrap_or_default();
+    told.extend(events.into_iter().rev().take(EVENTS_TOLD));
+    let mut seen = Vec::new();
+    told.retain(|text| {
+        !seen.contains(text) && {
+            seen.push(text.clone());
+            true
+        }
+    });
+    if told.is_empty() { "the cluster says nothing of it".to_owned() } else { told.join("; ") }
+}

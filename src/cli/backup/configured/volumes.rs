@@ -1,0 +1,232 @@
+//! The volumes of a cluster as sources: a row for each claim, and whether all of them are covered.
+
+use super::super::{Args, ProblemDocument};
+use super::{Outcome, Row};
+use crate::backup::volumes::claims::{Claim, Fate};
+use crate::backup::volumes::{self, Handed, Limits, MoverError, Movers, Wanted};
+use crate::cli::context::{Context, host};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Told};
+use crate::cli::open;
+use crate::cli::output::{ErrorDocument, count, was};
+use crate::cli::progress;
+use crate::cluster::api::Api;
+use crate::config::{Source, SourceKind, VolumesSource};
+use crate::format::entry::escape;
+use crate::store::url::HandOver;
+use crate::tree::problem::Severity;
+use crate::volumes::policy::Reach;
+use crate::volumes::protocol::SecretText;
+use crate::volumes::said::{ProblemLine, Summary};
+
+/// How a claim is captured, as the table shows it.
+const LIVE: &str = "pvc, live";
+const NOT: &str = "pvc";
+
+/// What movers need, from what this machine has.
+async fn handed(context: &Context) -> Result<Handed, Failure> {
+    let Some(key) = context.globals.writer_key()? else {
+        return Err(Failure::usage(
+            "volumes are backed up with the writer key, and none was given",
+            "give --writer-key-file FILE; an identity stays where it is",
+        ));
+    };
+    let HandOver { address, credentials, endpoint } = open::address(context)?.hand_over().await?;
+    let Some((host, port)) = endpoint else {
+        return Err(Failure::usage(
+            format!(
+                "the repository {} is a folder of this machine, which the pods of movers do not have",
+                open::address(context)?
+            ),
+            "volumes go into a bucket (s3:// or b2://), which may be in this cluster or on your NAS; or back their folders up on the node, as a path",
+        ));
+    };
+    Ok(Handed {
+        address,
+        credentials: credentials.into_iter().map(|(name, value)| (name.to_owned(), SecretText::new(value))).collect(),
+        reach: Reach::of(&host, port),
+        writer_key: SecretText::new(key.to_text()),
+        limit_upload: context.globals.limit_upload.map(std::num::NonZeroU64::get),
+        limit_download: context.globals.limit_download.map(std::num::NonZeroU64::get),
+    })
+}
+
+/// Other sources of the same cluster: a claim that one of them takes is no concern of this one.
+fn others(source: &Source, volumes: &VolumesSource, context: &Context) -> Vec<VolumesSource> {
+    let all = context.configuration.as_ref().map(|loaded| loaded.config.sources.as_slice()).unwrap_or_default();
+    let same = |other: &&Source| other.name != source.name;
+    let of_cluster = |other: &Source| match &other.kind {
+        SourceKind::Volumes(other) if other.kubeconfig == volumes.kubeconfig && other.context == volumes.context => {
+            Some(other.clone())
+        }
+        _ => None,
+    };
+    all.iter().filter(same).filter_map(of_cluster).collect()
+}
+
+pub(super) async fn rows(
+    source: &Source,
+    volumes: &VolumesSource,
+    args: &Args,
+    context: &mut Context,
+) -> Result<(Vec<Row>, Exit), Failure> {
+    let api = Api::open(volumes.kubeconfig.as_deref(), volumes.context.as_deref()).await?;
+    let others = others(source, volumes, context);
+    if args.dry_run {
+        let claims = volumes::plan(&api, volumes, &others).await?;
+        let rows: Vec<(Row, Exit)> = claims.into_iter().map(|claim| planned(source, claim, context)).collect();
+        return Ok(judged(rows, context));
+    }
+    let handed = handed(context).await?;
+    let mut tags = source.tags.clone();
+    tags.extend(args.tag.iter().cloned());
+    let display = progress::show(context);
+    let talk = context.talk.clone();
+    let movers = Movers {
+        cluster: &api,
+        streams: &api,
+        clock: context.clock.clone(),
+        progress: context.progress.clone(),
+        cancel: context.cancel.clone(),
+        source: volumes,
+        others: &others,
+        handed: &handed,
+        wanted: Wanted { tags, host: host(), reread: args.reread },
+        limits: Limits::default(),
+    };
+    let found = volumes::run(&movers, &|text| talk.warn(text)).await;
+    display.finish();
+    let rows = found?.into_iter().map(|row| done(source, row, context)).collect();
+    Ok(judged(rows, context))
+}
+
+/// The rows, the gravest of their exit codes, and a word on what is in no snapshot.
+fn judged(rows: Vec<(Row, Exit)>, context: &Context) -> (Vec<Row>, Exit) {
+    let exit = rows.iter().fold(Exit::Done, |exit, (_, of_row)| exit.graver(*of_row));
+    let rows: Vec<Row> = rows.into_iter().map(|(row, _)| row).collect();
+    if rows.is_empty() {
+        context.talk.warn("the cluster has no PersistentVolumeClaim: nothing was backed up");
+    }
+    let uncovered: Vec<String> =
+        rows.iter().filter(|row| row.result == Outcome::Failed).map(|row| escape(row.source.as_bytes())).collect();
+    if !uncovered.is_empty() {
+        let number = uncovered.len() as u64;
+        context.talk.warn(&format!(
+            "NOT COVERED: {} {} neither backed up nor left out on purpose: {}",
+            count(number, "volume"),
+            was(number),
+            uncovered.join(", ")
+        ));
+    }
+    (rows, exit)
+}
+
+fn row(source: &Source, name: String, kind: &'static str, result: Outcome) -> Row {
+    Row { source: name, kind, ..Row::new(source, result) }
+}
+
+fn planned(source: &Source, claim: Claim, context: &Context) -> (Row, Exit) {
+    let name = claim.source();
+    match claim.fate {
+        Fate::Live(_) => (row(source, name, LIVE, Outcome::Done), Exit::Done),
+        Fate::Excluded { by } => left_out(source, name, by),
+        Fate::Refused { why, mend } => refused(source, name, &why, mend, context),
+        Fate::Unselected => refused(source, name, "no source takes it", "", context),
+    }
+}
+
+fn left_out(source: &Source, name: String, by: String) -> (Row, Exit) {
+    (Row { left_out_by: Some(by), ..row(source, name, NOT, Outcome::LeftOut) }, Exit::Done)
+}
+
+fn refused(source: &Source, name: String, why: &str, mend: &str, context: &Context) -> (Row, Exit) {
+    let what = format!("{} cannot be backed up: {why}", escape(name.as_bytes()));
+    failed(source, name, NOT, Failure::new(Exit::Error, what, mend), context)
+}
+
+fn failed(source: &Source, name: String, kind: &'static str, failure: Failure, context: &Context) -> (Row, Exit) {
+    let Failure::Told(told) = failure else {
+        return (row(source, name, kind, Outcome::NotRun), Exit::Done);
+    };
+    let Told { exit, .. } = *told;
+    context.talk.error(&*told.error, &told.help);
+    (Row { error: Some(ErrorDocument::of(&told)), ..row(source, name, kind, Outcome::Failed) }, exit)
+}
+
+fn done(source: &Source, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
+    let volumes::Row { source: name, outcome, took, left } = of_claim;
+    for left in left {
+        context.talk.warn(&format!("this could not be removed, and the next run tries again: {left}"));
+    }
+    let (of_claim, exit) = match outcome {
+        volumes::Outcome::Excluded { by } => return left_out(source, name, by),
+        volumes::Outcome::Refused { why, mend } => return refused(source, name, &why, mend, context),
+        volumes::Outcome::Failed(error) => {
+            let shown = escape(name.as_bytes());
+            let failure = match error {
+                MoverError::Cancelled => Failure::Interrupted,
+                error => named(&shown, Failure::from(error)),
+            };
+            failed(source, name, LIVE, failure, context)
+        }
+        volumes::Outcome::Captured { summary, problems } => captured(source, name, &summary, &problems, context),
+    };
+    (Row { seconds: took.as_secs_f64(), ..of_claim }, exit)
+}
+
+/// The same failure, with the claim's name before it.
+fn named(name: &str, failure: Failure) -> Failure {
+    match failure {
+        Failure::Told(told) => {
+            let Told { exit, error, help } = *told;
+            Failure::because(exit, format!("{name} has no new snapshot"), error, help)
+        }
+        other => other,
+    }
+}
+
+fn captured(
+    source: &Source,
+    name: String,
+    summary: &Summary,
+    problems: &[ProblemLine],
+    context: &Context,
+) -> (Row, Exit) {
+    let shown = escape(name.as_bytes());
+    let whole = summary.statistics.problems == 0 && summary.broken_packs == 0 && summary.emptied.is_none();
+    for problem in problems {
+        let text = format!("{shown}: {}", escape(problem.message.as_bytes()));
+        if problem.missing { context.talk.warn(&text) } else { context.talk.say(&format!("note: {text}")) }
+    }
+    let untold = summary.problems.saturating_sub(problems.len() as u64);
+    if untold > 0 {
+        context.talk.warn(&format!("{shown}: {} more {} not told one by one", untold, was(untold)));
+    }
+    if let Some(before) = summary.emptied {
+        context.talk.warn(&format!(
+            "NOTHING WAS BACKED UP: {shown} holds nothing now, and an earlier snapshot held {}. Is the volume what it should be?",
+            count(before.files, "file")
+        ));
+    }
+    if summary.broken_packs > 0 {
+        context.talk.warn(&format!(
+            "{shown}: {} with metadata {} damaged; nothing of this snapshot rests on them: run `homelab-dr check --read-data`",
+            count(summary.broken_packs, "pack"),
+            was(summary.broken_packs)
+        ));
+    }
+    let document = |problem: &ProblemLine| ProblemDocument {
+        path: problem.path.clone(),
+        message: problem.message.clone(),
+        severity: if problem.missing { Severity::Problem } else { Severity::Note },
+    };
+    let result = if whole { Outcome::Done } else { Outcome::Problems };
+    let row = Row {
+        snapshot: Some(summary.snapshot.clone()),
+        statistics: Some(summary.statistics),
+        emptied: summary.emptied.is_some(),
+        problems: problems.iter().map(document).collect(),
+        ..row(source, name, LIVE, result)
+    };
+    (row, if whole { Exit::Done } else { Exit::Problems })
+}

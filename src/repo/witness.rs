@@ -1,0 +1,96 @@
+//! Witnesses of the chain of snapshots: the newest key drill and the newest verification name records that were there. Records name their parents, so a
+//! gap within the chain shows by itself; that its end, or all of it, was cut off shows only to who remembers more.
+//!
+//! Only the newest of each kind counts, so that a tombstone need not name everything that was ever forgotten: `repo::tombstone` keeps what these name.
+
+use std::collections::BTreeSet;
+
+use futures::stream::{self, StreamExt};
+use minicbor::Decode;
+
+use crate::base::clock::Time;
+use crate::base::id::ObjectId;
+use crate::format::kind::RecordKind;
+use crate::format::record::{KeyDrill, VerifiedRecord};
+use crate::repo::error::RepoError;
+use crate::repo::open::Repository;
+use crate::repo::snapshots::Chain;
+use crate::repo::{layout, sealed};
+use crate::store::Key;
+
+/// Records fetched at once.
+const FETCH_AT_ONCE: usize = 16;
+
+/// What the witnesses say.
+#[derive(Debug, Default)]
+pub struct Witnesses {
+    /// Records of the chain that were there.
+    pub seen: BTreeSet<ObjectId>,
+    /// Witnesses that do not read, and why.
+    pub unreadable: Vec<(Key, RepoError)>,
+}
+
+impl Witnesses {
+    /// Reads all of both kinds. The writer key suffices.
+    pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
+        let mut found = Self::default();
+        found.newest(repository, layout::DRILLS, RecordKind::Drill, |drill: KeyDrill| (drill.at, drill.heads)).await?;
+        let of = |verified: VerifiedRecord| (verified.at, verified.snapshots);
+        found.newest(repository, layout::VERIFIED, RecordKind::Verified, of).await?;
+        Ok(found)
+    }
+
+    async fn newest<T: for<'b> Decode<'b, ()>>(
+        &mut self,
+        repository: &Repository,
+        folder: &'static str,
+        kind: RecordKind,
+        says: impl Fn(T) -> (Time, Vec<ObjectId>),
+    ) -> Result<(), RepoError> {
+        let listed = repository.store.list(folder).await?;
+        let mut reads = stream::iter(listed)
+            .map(|entry| async move {
+                let read: Result<T, RepoError> =
+                    sealed::read(&*repository.store, &repository.meta, kind, &entry.key).await;
+                (entry.key, read)
+            })
+            .buffer_unordered(FETCH_AT_ONCE);
+        let mut newest: Option<Time> = None;
+        let mut seen = Vec::new();
+        while let Some((key, read)) = reads.next().await {
+            match read {
+                _ if layout::object_id(&key).is_none() => {} // a foreign object
+                Ok(record) => {
+                    let (at, named) = says(record);
+                    if newest.is_none_or(|newest| at > newest) {
+                        newest = Some(at);
+                        seen.clear();
+                    }
+                    if newest == Some(at) {
+                        seen.extend(named);
+                    }
+                }
+                Err(RepoError::Store(error)) if error.is_not_found() => {}
+                Err(error) => self.unreadable.push((key, error)),
+            }
+        }
+        self.seen.extend(seen);
+        Ok(())
+    }
+
+    /// Those of which the chain knows nothing: somebody removed them.
+    #[must_use]
+    pub fn gone(&self, chain: &Chain) -> Vec<ObjectId> {
+        let forgotten = chain.forgotten();
+        let known = |id: &ObjectId| chain.has(id) || forgotten.contains(id);
+        self.seen.iter().copied().filter(|id| !known(id)).collect()
+    }
+}
+
+/// Records that are gone and that nobody forgot, by what the chain itself shows and by what witnesses saw.
+pub async fn gaps(repository: &Repository, chain: &Chain) -> Result<Vec<ObjectId>, RepoError> {
+    let witnesses = Witnesses::load(repository).await?;
+    let mut gaps = chain.gaps();
+    gaps.extend(witnesses.gone(chain).into_iter().filter(|id| !chain.gaps().contains(id)));
+    Ok(gaps)
+}

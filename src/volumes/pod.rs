@@ -1,0 +1,170 @@
+//! The mover's pod: the same program beside the application, with no shell, no token, no stored secret, and as few rights as reading takes.
+//!
+//! Its manifest passes Pod Security `restricted` when it runs as the application does; what a `root` or `privileged` one needs is here too. The scheduler places
+//! it: a pod that names its node would never bind a volume that waits for its consumer.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
+
+/// The name of its container.
+pub const CONTAINER: &str = "mover";
+/// Where the volume is mounted.
+pub const MOUNT: &str = "/volume";
+/// Where copies of databases in use are made.
+const SCRATCH: &str = "/scratch";
+/// User and group where the application's are not known: nobody's.
+pub const NOBODY: u64 = 65532;
+/// Seconds that it has to store what it has read when it is asked to end.
+const GRACE_SECONDS: u64 = 60;
+
+/// With whose rights it reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rights {
+    /// As the application: what that can read, it can read.
+    Application {
+        /// Not 0.
+        user: u64,
+        /// The primary group, if the application has a given one.
+        group: Option<u64>,
+        /// Further groups. The application's fsGroup is here and not in `fsGroup`, which would have the kubelet change the owner of every file of a volume
+        /// that is in use.
+        groups: Vec<u64>,
+    },
+    /// As root with one capability, which Pod Security `baseline` permits; the mount is read-only, so it reads everything and writes nothing.
+    Root,
+    /// As a privileged container.
+    Privileged,
+}
+
+/// What a mover's pod is made from.
+#[derive(Debug, Clone)]
+pub struct PodPlan {
+    /// Its own name.
+    pub name: String,
+    /// The namespace of the claim.
+    pub namespace: String,
+    /// The claim.
+    pub claim: String,
+    /// The run.
+    pub run: String,
+    /// When it is nobody's, as RFC 3339.
+    pub expires: String,
+    /// The image, whose entry point is this program.
+    pub image: String,
+    /// With whose rights.
+    pub rights: Rights,
+    /// The node of the application, where the volume is attached; `None` if any will do.
+    pub node: Option<String>,
+    /// Taints that the application tolerates.
+    pub tolerations: Vec<Value>,
+    /// Secrets for pulling images that the application uses.
+    pub pull_secrets: Vec<Value>,
+    /// When the kubelet ends it.
+    pub deadline: Duration,
+    /// How long it works on while nobody says that it should.
+    pub silence: Duration,
+}
+
+impl PodPlan {
+    fn pod_security(&self) -> Value {
+        let seccomp = json!({"type": "RuntimeDefault"});
+        match &self.rights {
+            Rights::Application { user, group, groups } => {
+                let mut context = json!({"runAsNonRoot": true, "runAsUser": user, "seccompProfile": seccomp});
+                if let (Some(group), Some(fields)) = (group, context.as_object_mut()) {
+                    fields.insert("runAsGroup".into(), json!(group));
+                }
+                if let (false, Some(fields)) = (groups.is_empty(), context.as_object_mut()) {
+                    fields.insert("supplementalGroups".into(), json!(groups));
+                }
+                context
+            }
+            Rights::Root => json!({"runAsUser": 0, "runAsGroup": 0, "seccompProfile": seccomp}),
+            Rights::Privileged => json!({"runAsUser": 0, "runAsGroup": 0}),
+        }
+    }
+
+    fn container_security(&self) -> Value {
+        match &self.rights {
+            Rights::Application { .. } => json!({
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+            }),
+            // DAC_READ_SEARCH would say it better, and is beyond `baseline`.
+            Rights::Root => json!({
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
+            }),
+            Rights::Privileged => json!({"privileged": true, "readOnlyRootFilesystem": true}),
+        }
+    }
+
+    fn container(&self) -> Value {
+        let silence = self.silence.as_secs().max(1).to_string();
+        json!({
+            "name": CONTAINER,
+            "image": self.image,
+            // Its own name, and not the run's: a job for another volume of the run is not taken.
+            "args": ["mover", "--run", self.name, "--path", MOUNT, "--scratch", SCRATCH, "--silence", silence],
+            // Attached to again and again: the first that goes is not the end of the input.
+            "stdin": true,
+            "stdinOnce": false,
+            "resources": {
+                "requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "16Mi"},
+                // A copy of the largest database has to fit.
+                "limits": {"cpu": "2", "memory": "512Mi", "ephemeral-storage": "16Gi"},
+            },
+            "securityContext": self.container_security(),
+            "volumeMounts": [
+                {"name": "volume", "mountPath": MOUNT, "readOnly": true}, {"name": "scratch", "mountPath": SCRATCH},
+            ],
+        })
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> Value {
+        let mut spec = json!({
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": self.deadline.as_secs().max(1),
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "securityContext": self.pod_security(),
+            "containers": [self.container()],
+            "volumes": [
+                {"name": "volume", "persistentVolumeClaim": {"claimName": self.claim}}, {"name": "scratch", "emptyDir": {}},
+            ],
+        });
+        if let Some(fields) = spec.as_object_mut() {
+            if let Some(node) = &self.node {
+                let here = json!({"key": "metadata.name", "operator": "In", "values": [node]});
+                let required = json!({"nodeSelectorTerms": [{"matchFields": [here]}]});
+                let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}});
+                fields.insert("affinity".into(), affinity);
+            }
+            for (name, list) in [("tolerations", &self.tolerations), ("imagePullSecrets", &self.pull_secrets)] {
+                if !list.is_empty() {
+                    fields.insert(name.into(), json!(list));
+                }
+            }
+        }
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": self.name, "namespace": self.namespace,
+                "labels": {
+                    "app.kubernetes.io/name": "homelab-dr-mover", MANAGED_BY: MANAGER, RUN: self.run,
+                    // A sidecar would outlive the mover, and the pod would never end.
+                    "sidecar.istio.io/inject": "false", "istio.io/dataplane-mode": "none",
+                },
+                "annotations": {
+                    EXPIRES: self.expires, "linkerd.io/inject": "disabled", "sidecar.istio.io/inject": "false",
+                },
+            },
+            "spec": spec,
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! What a mover is to do, and with which credentials: CBOR with small integer keys, as records of the repository are.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
+
+/// Text that is wiped, and neither printed nor cloned.
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Takes over a secret.
+    #[must_use]
+    pub fn new(text: impl Into<Zeroizing<String>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// A second holder of the same text, said out loud.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C> Encode<C> for SecretText {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.str(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for SecretText {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        Ok(Self(Zeroizing::new(d.str()?.to_owned())))
+    }
+}
+
+/// A credential of the store.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub struct Credential {
+    /// Which: the name of the variable that would hold it, such as `AWS_SECRET_ACCESS_KEY`.
+    #[n(0)]
+    pub name: String,
+    /// The credential.
+    #[n(1)]
+    pub value: SecretText,
+}
+
+/// What a mover is to do.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub struct Job {
+    /// Tells one sending from another: the mover answers with its hash, so that whoever waits knows that this job arrived and no other.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub salt: [u8; 16],
+    /// The run.
+    #[n(1)]
+    pub run: String,
+    /// The address of the store, with all its parameters.
+    #[n(2)]
+    pub address: String,
+    /// What opens it.
+    #[n(3)]
+    pub credentials: Vec<Credential>,
+    /// The line of the writer key.
+    #[n(4)]
+    pub writer_key: SecretText,
+    /// The name of the source, `pvc/NAMESPACE/CLAIM`.
+    #[n(5)]
+    pub source: String,
+    /// The name of the machine in the snapshot.
+    #[n(6)]
+    pub host: String,
+    /// Tags of the snapshot.
+    #[n(7)]
+    pub tags: BTreeMap<String, String>,
+    /// Patterns of what is left out.
+    #[n(8)]
+    pub exclude: Vec<String>,
+    /// Read every file.
+    #[n(9)]
+    pub reread: bool,
+    /// Bytes a second to the store.
+    #[n(10)]
+    pub limit_upload: Option<u64>,
+    /// Bytes a second from it.
+    #[n(11)]
+    pub limit_download: Option<u64>,
+}
+
+impl Job {
+    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        // Room for all of it at once: a buffer that grows leaves what it held behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(super::MESSAGE_BYTES_MAX));
+        #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail")]
+        minicbor::encode(self, &mut *out).expect("writing to memory");
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        minicbor::decode(bytes).ok()
+    }
+
+    /// What the mover answers when it has got this job.
+    #[must_use]
+    pub fn receipt(&self) -> String {
+        blake3::derive_key("homelab-dr v1 mover receipt", &self.salt).iter().take(8).fold(
+            String::new(),
+            |mut text, byte| {
+                use std::fmt::Write as _;
+                let _ = write!(text, "{byte:02x}");
+                text
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+pub(super) fn example(run: &str) -> Job {
+    let secret = |text: &str| SecretText::new(text.to_owned());
+    Job {
+        salt: [7; 16],
+        run: run.to_owned(),
+        address: "s3://box/home?endpoint=https://nas:9000".into(),
+        credentials: vec![Credential { name: "AWS_SECRET_ACCESS_KEY".into(), value: secret("hunter2") }],
+        writer_key: secret("homelab-dr-writer-1-abc"),
+        source: "pvc/media/jellyfin".into(),
+        host: "lab".into(),
+        tags: BTreeMap::from([("kind".into(), "pvc".into())]),
+        exclude: vec!["lost+found/".into()],
+        reread: false,
+        limit_upload: Some(1 << 20),
+        limit_download: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_goes_both_ways_and_what_is_cut_off_does_not() {
+        let job = example("r");
+        let bytes = job.encode();
+        let back = Job::decode(&bytes).expect("its own bytes");
+        assert_eq!(
+            (back.address.as_str(), back.writer_key.expose()),
+            (job.address.as_str(), "homelab-dr-writer-1-abc")
+        );
+        assert_eq!((back.receipt(), back.limit_upload, back.tags), (job.receipt(), Some(1 << 20), job.tags));
+        for cut in 0..bytes.len() {
+            assert!(Job::decode(&bytes[..cut]).is_none(), "cut at {cut}");
+        }
+    }
+}
