@@ -33,6 +33,8 @@ impl Mode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
+    /// There is no namespace of ours: what the CSI ways make could neither be handed over nor written down.
+    pub homeless: bool,
     /// The only way for all claims; annotations go before it.
     pub mode: Option<Mode>,
     /// The `VolumeSnapshotClass` for a driver.

@@ -71,6 +71,14 @@ impl<'a> Choosing<'a> {
         }
     }
 
+    /// Snapshots are handed over to our namespace, and the journal of everything that is made is there.
+    fn at_home(&self) -> Result<(), No> {
+        if self.policy.homeless {
+            return no("no namespace of homelab-dr's own is configured", "set the source's `namespace`");
+        }
+        Ok(())
+    }
+
     fn installed(&self, driver: &str) -> Result<(), No> {
         if self.facts.drivers.contains(driver) {
             return Ok(());
@@ -80,6 +88,7 @@ impl<'a> Choosing<'a> {
 
     pub(super) fn snapshot(&self, volume: &'a Volume) -> Result<Yes, No> {
         let driver = driver_of(volume)?;
+        self.at_home()?;
         let classes = match &self.facts.snapshots {
             Snapshots::Classes(classes) => classes,
             Snapshots::Missing => {
@@ -139,10 +148,11 @@ impl<'a> Choosing<'a> {
 
     pub(super) fn cloned(&self, volume: &'a Volume) -> Result<Yes, No> {
         let driver = driver_of(volume)?;
+        self.at_home()?;
         let is_known = CLONING.iter().any(|pattern| means(pattern, driver));
         if !is_known && !self.policy.cloning.contains(driver) {
             let why = format!("nobody knows whether {driver} can clone");
-            return no(why, format!("if it can, write {driver} into cloning in the configuration"));
+            return no(why, "take another way: this version has no setting that says so");
         }
         self.installed(driver)?;
         let copy = self.copy(driver)?;

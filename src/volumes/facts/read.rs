@@ -9,9 +9,9 @@ use super::{
     Volume, Wishes,
 };
 use crate::cluster::error::told;
-use crate::cluster::object::{annotation, at, is_dying, items, name_of, namespace_of, text, uid_of};
+use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text, uid_of};
 use crate::cluster::{Cluster, Kind};
-use crate::volumes::labels::{BACKUP, MODE};
+use crate::volumes::labels::{BACKUP, MANAGED_BY, MANAGER, MODE};
 use crate::volumes::run::run_of;
 use crate::volumes::{VolumesError, kinds, quantity};
 
@@ -166,7 +166,8 @@ fn snapshot_class(object: &Value) -> SnapshotClass {
 
 fn pod(object: &Value) -> Option<Pod> {
     let phase = text(object, &["status", "phase"]);
-    if matches!(phase, "Succeeded" | "Failed") {
+    // A mover, also one that a dead run left, is no application.
+    if matches!(phase, "Succeeded" | "Failed") || label(object, MANAGED_BY) == MANAGER {
         return None;
     }
     let name = name_of(object);
@@ -244,6 +245,10 @@ mod tests {
         assert!(of("Running", json!([{"name": "v", "emptyDir": {}}])).is_none());
         assert!(of("Running", claim.clone()).is_some_and(|pod| pod.running && pod.claims.contains("data")));
         assert!(of("Pending", claim).is_some_and(|pod| !pod.running));
+        let mut ours =
+            json!({"metadata": {"name": "m", "labels": {MANAGED_BY: MANAGER}}, "status": {"phase": "Running"}});
+        ours["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
+        assert!(pod(&ours).is_none(), "a mover is no application");
         let scratch = of("Running", json!([{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}}]));
         assert!(scratch.is_some_and(|pod| pod.claims == pod.ephemeral && pod.claims.contains("web-scratch")));
     }

@@ -103,11 +103,11 @@ async fn an_empty_folder_has_no_claims() {
     assert!(facts.claims.is_empty() && choose(&facts, &Policy::default()).is_empty());
 }
 
-/// The role in docs/volume-ways.md is enough for every step, also where classes retain, for the last event of what fails, and for the sweep.
+/// The role in docs/volumes.md is enough for every step, also where classes retain, for the last event of what fails, and for the sweep.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_in_the_documents_suffice() {
     let mut lab = Lab::that_retains().await;
-    let text = include_str!("../../../docs/volume-ways.md");
+    let text = include_str!("../../../docs/volumes.md");
     let (_, role) = text.split_once("```yaml rights\n").expect("the block is marked");
     let role = serde_saphyr::from_str(role.split_once("\n```").expect("closed").0).expect("a manifest");
     lab.api = api_by(&kubeconfig_of(&lab.server, role).await).await;
