@@ -138,6 +138,7 @@ impl Which {
 }
 
 pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
+    context.cancel.begin();
     match command {
         Command::Pause(args) => act(Action::Pause, &args.which, &args.doing, args.wait, context).await,
         Command::Resume(args) => act(Action::Resume, &args.which, &args.doing, Duration::ZERO, context).await,

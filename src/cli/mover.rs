@@ -72,6 +72,8 @@ fn standard_input() -> mpsc::Receiver<Zeroizing<Vec<u8>>> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    // Asked to stop, it says how it ended.
+    context.cancel.begin();
     let voice = Arc::new(Voice::new(&args.run, Box::new(std::io::stdout())));
     let ears = Arc::new(Ears::default());
     voice.say(Said::Waiting { version: env!("CARGO_PKG_VERSION").to_owned() });

@@ -3,7 +3,7 @@
 mod postgres;
 mod sqlite;
 mod trouble;
-mod writers;
+pub mod writers;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -116,7 +116,7 @@ fn transfer(db: &Connection, round: i64) {
 
 /// Insists that a restored database is whole; returns the number of transfers in it, as far as it can be told.
 #[track_caller]
-fn assert_whole(path: &Path) -> i64 {
+pub fn assert_whole(path: &Path) -> i64 {
     for ending in ["-wal", "-shm", "-journal"] {
         let mut beside = path.as_os_str().to_owned();
         beside.push(ending);

@@ -13,14 +13,14 @@ use super::{SUM, assert_whole, create, create_with, left_in, transfer};
 const PAGES_BETWEEN: u32 = 3000;
 
 /// Writes until it is stopped; panics in the thread are failures of the test.
-struct Writer {
+pub struct Writer {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicI64>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Writer {
-    fn start(path: &Path, mode: &'static str) -> Self {
+    pub fn start(path: &Path, mode: &'static str) -> Self {
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
         let db = create_with(path, mode, PAGES_BETWEEN);
         let (stopped, counted) = (stop.clone(), rounds.clone());
@@ -32,11 +32,11 @@ impl Writer {
         Self { stop, rounds, thread: Some(thread) }
     }
 
-    fn rounds(&self) -> i64 {
+    pub fn rounds(&self) -> i64 {
         self.rounds.load(Ordering::Relaxed)
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().expect("running").join().expect("the writer had no error");
     }

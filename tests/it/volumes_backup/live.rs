@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{SLOW, World, claim_of, is_ours, row};
+use crate::live::assert_whole;
+use crate::live::writers::Writer;
 use crate::support::files::{noise, picture};
 use crate::support::kube::state::{State, text};
 use crate::support::s3::SECRET;
@@ -35,6 +37,22 @@ async fn a_claim_that_its_application_has_filled_comes_back_bit_for_bit() {
     let listed = world.run(&["snapshots", "--json"]).await.json();
     let newest = &listed["snapshots"][2];
     assert_eq!((&newest["tags"]["day"], &newest["host"]), (&json!("3"), &json!("lab-node")), "{newest}");
+}
+
+/// An application writes into its database at full speed while the mover reads it: what comes back is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_in_use_is_whole_in_what_comes_back() {
+    let world = World::new("").await;
+    world.application("media", "data", "true").await;
+    let writer = Writer::start(&world.folder("media", "data").join("app.db"), "wal");
+    let before = writer.rounds();
+    let ran = world.backup(&["--json"]).await.exits(0).json();
+    assert!(writer.rounds() > before, "the writer stood still");
+    writer.end();
+    assert_eq!(row(&ran, "media/data")["statistics"]["problems"], 0, "{ran}");
+    world.run(&["restore", "latest:pvc/media/data", "--target", "back"]).await.exits(0);
+    assert_whole(&world.lab.path("back").join("app.db"));
+    world.is_clean().await;
 }
 
 /// What was seen of the cluster and of movers.
