@@ -216,5 +216,6 @@ fn job(movers: &Movers<'_>, name: &str, claim: &Claim, read: &Read) -> std::resu
         reread: movers.wanted.reread,
         limit_upload: handed.limit_upload,
         limit_download: handed.limit_download,
+        still: !matches!(read.choice.way, Way::Live { .. }),
     })
 }

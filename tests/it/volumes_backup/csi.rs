@@ -94,6 +94,14 @@ async fn changed_meanwhile(world: &World) -> (Picture, Value, Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_changes_meanwhile_comes_back_as_of_the_moment_of_its_snapshot() {
     let world = world(HOME).await;
+    // The data of a PostgreSQL server that runs, which would be left out if it were read live.
+    let server = world.folder("media", "data").join("pg");
+    for folder in ["base/1", "global"] {
+        std::fs::create_dir_all(server.join(folder)).unwrap();
+    }
+    for file in ["PG_VERSION", "postmaster.pid", "base/1/1", "global/pg_control"] {
+        std::fs::write(server.join(file), noise(3, 9000)).unwrap();
+    }
     let before = inventory(&world);
     let (then, row, pod) = changed_meanwhile(&world).await;
     assert!(world.restored("media/data").await == then, "as of the moment");

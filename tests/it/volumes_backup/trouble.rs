@@ -393,6 +393,12 @@ async fn another_pod_of_the_same_name_is_told_nothing() {
     let ran = world.end(backup).await.exits(1);
     assert!(error(&ran.json()).contains("deleted by somebody else"), "{}", ran.out);
     let heard = world.folder("media", "data").join("heard");
+    for _ in 0..200 {
+        if heard.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(std::fs::metadata(&heard).map(|file| file.len()).ok(), Some(0), "it listened and heard nothing");
     assert!(world.kube.object("pods", "media", &name).is_some(), "it is left alone");
 }
