@@ -210,6 +210,7 @@ mod tests {
             reread: false,
             limit_upload: None,
             limit_download: None,
+            still: false,
         };
         protocol::job(RUN, &job).expect("short")
     }

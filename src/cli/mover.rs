@@ -21,6 +21,7 @@ use crate::repo::Repository;
 use crate::store::url::StoreUrl;
 use crate::tree::exclude::Excludes;
 use crate::tree::live::LiveOptions;
+use crate::tree::live::postgres::Postgres;
 use crate::tree::walk::WalkOptions;
 use crate::volumes::protocol::Job;
 use crate::volumes::said::{Failed, Said};
@@ -134,6 +135,7 @@ async fn back_up(args: &Args, job: &Job, context: &mut Context) -> Result<Backup
     let key = WriterKey::parse(job.writer_key.expose())?;
     let store = open::wrapped(context, url.open().await?, Access::Write);
     let repository = Arc::new(Repository::open_with_writer(store, &key).await?);
+    let postgres = if job.still { Postgres::CrashConsistent } else { Postgres::Refuse };
     let options = BackupOptions {
         source: job.source.clone(),
         paths: vec![args.path.clone()],
@@ -148,8 +150,8 @@ async fn back_up(args: &Args, job: &Job, context: &mut Context) -> Result<Backup
         reread: job.reread,
         level: None,
         threads: None,
-        // Beside the application, which goes on writing.
-        live: Some(LiveOptions { scratch: args.scratch.clone(), ..LiveOptions::default() }),
+        // Beside the application, which goes on writing, or at what would be there if the node had lost its power.
+        live: Some(LiveOptions { scratch: args.scratch.clone(), postgres, ..LiveOptions::default() }),
     };
     Ok(run_backup(&context.operation(repository), &options).await?)
 }

@@ -194,6 +194,12 @@ const VOLUMES: Shape = Record(&[
     ),
     field("context", Optional, &One(Scalar::Word), "Which context of the kubeconfig; without it the current one."),
     field("image", Required, &One(Scalar::Image), "The image of `homelab-dr` that the pods of movers run."),
+    field(
+        "namespace",
+        Optional,
+        &One(Scalar::Namespace),
+        "A namespace of `homelab-dr`'s own: snapshots of CSI storage are handed over to it. Without it every claim is read live.",
+    ),
     field("namespaces", Default("[]"), &List(Scalar::Namespace, 0), "Only claims in these namespaces; none for all."),
     field("labels", Optional, &Named(Scalar::TagName, &One(Scalar::Line)), "Only claims that have all these labels."),
     field("names", Default("[]"), &List(Scalar::ClaimPattern, 0), "Only these claims; none for all."),

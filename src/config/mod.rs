@@ -172,6 +172,8 @@ pub struct VolumesSource {
     pub context: Option<String>,
     /// The image of movers.
     pub image: String,
+    /// Our namespace, for claims that are made from snapshots and for the journal; without it nothing is snapshotted or cloned.
+    pub namespace: Option<String>,
     /// Only these namespaces; empty for all.
     pub namespaces: Vec<String>,
     /// Labels that a claim has to have.

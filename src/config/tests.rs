@@ -106,7 +106,7 @@ fn defaults_are_filled_in_and_what_is_shown_reads_back_to_the_same() {
 fn volumes_have_their_defaults() {
     let config = good("sources:\n  a: {volumes: {image: 'x@sha256:ab', labels: {app: y}, exclude: ['*/cache']}}\n");
     let SourceKind::Volumes(volumes) = &config.sources[0].kind else { panic!("{:?}", config.sources[0]) };
-    assert_eq!((volumes.movers, volumes.mode), (2, MoverMode::App));
+    assert_eq!((volumes.movers, volumes.mode, volumes.namespace.as_deref()), (2, MoverMode::App, None));
     assert_eq!((volumes.timeout, volumes.start_timeout), (Duration::from_hours(24), Duration::from_mins(10)));
     assert_eq!((volumes.labels["app"].as_str(), volumes.exclude.as_slice()), ("y", &["*/cache".to_owned()][..]));
     let rules = "sources: {a: {volumes: {image: x}}}\nretention: {sources: {pvc/media/data: {daily: 7}}}\n";
@@ -166,6 +166,7 @@ fn sources_that_are_wrong() {
         ("{image: x, exclude: [data]}", "one slash between the namespace and the claim"),
         ("{image: x, exclude: [a/b/c]}", "one slash"),
         ("{image: x, namespaces: [A]}", "small letters"),
+        ("{image: x, namespace: A}", "small letters"),
         ("{image: x, timeout: 0s}", "a time of zero"),
     ] {
         source(&format!("{{volumes: {volumes}}}"), says);

@@ -112,6 +112,7 @@ fn volumes(node: &Node) -> Option<VolumesSource> {
         kubeconfig: optional(node, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
         context: text(node, "context"),
         image: text(node, "image")?,
+        namespace: text(node, "namespace"),
         namespaces: texts(node, "namespaces")?,
         labels: named_texts(node, "labels")?,
         names: texts(node, "names")?,

@@ -1,15 +1,17 @@
 //! The names of labels and annotations. What is temporary carries the label of its run, so that whatever a killed run left is found.
 
-/// Label: what made it.
+/// Label: who made it. Others use it too; only with [`RUN`] it is ours.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY`].
 pub const MANAGER: &str = "homelab-dr";
 /// Label: the run that it is for.
 pub const RUN: &str = "homelab-dr.io/run";
-/// Annotation: from when on it is nobody's and may be removed, as RFC 3339; a run that lives moves it on.
+/// Annotation: from when on it is nobody's and may be removed, as RFC 3339 (a label can hold no colon); a run that lives moves it on.
 pub const EXPIRES: &str = "homelab-dr.io/expires";
-/// Annotation of a claim or a namespace: `"false"` leaves it out on purpose.
+/// Annotation of a claim or a namespace: `"false"` leaves its volumes out, `"true"` takes them although somebody farther away leaves them out.
 pub const BACKUP: &str = "homelab-dr.io/backup";
+/// Annotation of a claim or a namespace: the only way that may be taken, `snapshot`, `clone` or `live`.
+pub const MODE: &str = "homelab-dr.io/mode";
 /// Annotation of a claim: the mover's permissions, instead of the configuration's.
 pub const MOVER_MODE: &str = "homelab-dr.io/mover-mode";
 /// Annotation of a claim: user and group that the mover runs as, such as `"1000"` or `"1000:1000"`, where the application's manifest does not say it.

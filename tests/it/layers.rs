@@ -59,6 +59,7 @@ const FENCES: [Fence; 17] = [
             "backup/volumes/",   // how long a mover was waited for
             "store/throttle.rs", // when the next bytes may go: the same
             "recover/cluster/",  // how long a cluster was waited for
+            "volumes/wait.rs",   // the same
             "tree/live/",        // how long a lock was waited for
             "cli/",              // the rate of a progress bar
         ],
@@ -316,6 +317,9 @@ fn planted_breaches_are_found() {
         ("tree/walk.rs", "use crate::store::Store;"),
         ("tree/restore/write.rs", "pub(crate) use crate::repo::Reader;"),
         ("cluster/capture.rs", "use crate::tree::problem::Problem;"),
+        ("cluster/capture.rs", "use crate::volumes::facts::Facts;"),
+        ("volumes/facts.rs", "use crate::tree::walk;"),
+        ("volumes/facts.rs", "use crate::repo::open;"),
         ("cluster/capture.rs", "use crate::volumes::pod;"),
         ("volumes/pod.rs", "use crate::tree::walk;"),
         ("volumes/pod.rs", "use crate::store::Store;"),
@@ -362,7 +366,7 @@ fn what_is_allowed_is_no_breach() {
         ("tree/walk.rs", "use crate::format::entry; use crate::base::clock; use super::found; use crate::tree::read;"),
         ("tree/restore/write.rs", "use super::super::beneath; mod tests { use super::super::super::found; }"),
         ("cluster/api.rs", "use kube::Client; use super::Kind; use crate::format::entry;"),
-        ("volumes/facts.rs", "use crate::cluster::Cluster; use crate::base::id;"),
+        ("volumes/facts/read.rs", "use crate::cluster::Cluster; use crate::base::clock; use super::super::labels;"),
         ("gitops/run.rs", "use crate::cluster::Cluster; use crate::base::clock::Clock; use super::note;"),
         ("chunker.rs", "mod tests { use super::repo; }"),
         ("store/mod.rs", "//! use crate::repo;\n/// crate::cli::run\nconst A: &str = \"crate::cli\"; /* age::x */"),

@@ -34,4 +34,5 @@ mod rescue;
 mod store;
 mod support;
 mod tree;
+mod volumes;
 mod volumes_backup;

@@ -1,5 +1,5 @@
-//! Which claims there are, and what is to become of each: read live beside its application, left out on purpose, or refused with a reason. Plain data; nothing is
-//! changed in the cluster.
+//! Which claims there are, and what is to become of each: read, by a way that `volumes::choose` decides and with rights that are decided here; left out on purpose;
+//! or refused with a reason. Plain data; nothing is changed in the cluster.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,11 @@ use serde_json::Value;
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text};
 use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::config::{MoverMode, VolumesSource};
+use crate::volumes::choose::policy::Policy;
+use crate::volumes::choose::{Choice, Way, choose};
 use crate::volumes::labels::{BACKUP, MANAGED_BY, MANAGER, MOVER_MODE, MOVER_USER, PRIVILEGED_MOVERS};
 use crate::volumes::pod::{NOBODY, Rights};
+use crate::volumes::{VolumesError, facts};
 
 /// Times that a list whose moment expired is begun anew.
 const ANEW_MAX: u32 = 3;
@@ -52,8 +55,8 @@ impl Claim {
 /// What is to become of a claim.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fate {
-    /// It is read where it is, while its application may go on writing.
-    Live(Live),
+    /// It is read.
+    Read(Box<Read>),
     /// It is left out on purpose.
     Excluded {
         /// By whom.
@@ -64,23 +67,34 @@ pub enum Fate {
         /// Why.
         why: String,
         /// What to do about it.
-        mend: &'static str,
+        mend: String,
     },
     /// This source does not take it.
     Unselected,
 }
 
-/// How a claim is read live.
+/// How a claim is read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Live {
+pub struct Read {
+    /// By which way, and why: a snapshot, a clone, or live.
+    pub choice: Choice,
     /// With whose rights.
     pub rights: Rights,
-    /// On which node; `None` if any will do.
-    pub node: Option<String>,
     /// The application's.
     pub tolerations: Vec<Value>,
-    /// The application's.
+    /// The application's, where the mover runs in its namespace.
     pub pull_secrets: Vec<Value>,
+}
+
+impl Read {
+    /// On which node; `None` if any will do that can mount the volume. A copy is nobody's neighbour.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        match &self.choice.way {
+            Way::Live { node, .. } => node.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// What some objects of a kind come to; pages are dropped as they are read.
@@ -114,7 +128,6 @@ pub(super) async fn collect<T>(
 struct Use {
     claim: (String, String),
     running: bool,
-    node: Option<String>,
     user: Option<u64>,
     group: Option<u64>,
     groups: Vec<u64>,
@@ -150,7 +163,6 @@ fn uses(pod: &Value) -> Vec<Use> {
         Some(Use {
             claim: (namespace.to_owned(), claim.to_owned()),
             running: phase == "Running",
-            node: Some(text(pod, &["spec", "nodeName"]).to_owned()).filter(|node| !node.is_empty()),
             user: own("runAsUser").as_u64(),
             group: own("runAsGroup").as_u64(),
             groups,
@@ -204,13 +216,12 @@ struct Facts {
     namespaces: BTreeMap<String, Namespace>,
     /// The pod that runs, if one does, before one that does not yet.
     uses: BTreeMap<(String, String), Use>,
-    /// Volumes that are a folder of a node, and do not say of which.
-    homeless: Vec<String>,
-    nodes: usize,
+    /// By namespace and name.
+    choices: BTreeMap<(String, String), Choice>,
 }
 
 impl Facts {
-    async fn read(cluster: &dyn Cluster) -> Result<Self, ClusterError> {
+    async fn read(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Self, VolumesError> {
         let namespace = |object: &Value| {
             let said = Namespace {
                 left_out: annotation(object, BACKUP) == "false",
@@ -219,23 +230,25 @@ impl Facts {
             };
             Some((name_of(object).to_owned(), said))
         };
-        let homeless = |object: &Value| {
-            let folder = !at(object, &["spec", "hostPath"]).is_null();
-            (folder && at(object, &["spec", "nodeAffinity"]).is_null()).then(|| name_of(object).to_owned())
+        let failed = |object: &'static str| {
+            move |source| VolumesError::Cluster { operation: "list", object: object.into(), source }
         };
         let mut of_pods = BTreeMap::new();
-        let pods = collect(cluster, &kind("", "pods", "Pod", true), |pod| Some(uses(pod))).await?;
+        let pods = collect(cluster, &kind("", "pods", "Pod", true), |pod| Some(uses(pod))).await;
+        let pods = pods.map_err(failed("pods"))?;
         for one in pods.into_iter().flatten() {
             if one.running || !of_pods.contains_key(&one.claim) {
                 of_pods.insert(one.claim.clone(), one);
             }
         }
-        let namespaces = collect(cluster, &kind("", "namespaces", "Namespace", false), namespace).await?;
+        let namespaces = collect(cluster, &kind("", "namespaces", "Namespace", false), namespace).await;
+        let namespaces = namespaces.map_err(failed("namespaces"))?;
+        let policy = Policy { homeless: source.namespace.is_none(), ..Policy::default() };
+        let choices = choose(&facts::read(cluster).await?, &policy).into_iter();
         Ok(Self {
             namespaces: namespaces.into_iter().collect(),
             uses: of_pods,
-            homeless: collect(cluster, &kind("", "persistentvolumes", "PersistentVolume", false), homeless).await?,
-            nodes: collect(cluster, &kind("", "nodes", "Node", false), |_| Some(())).await?.len(),
+            choices: choices.map(|choice| ((choice.namespace.clone(), choice.claim.clone()), choice)).collect(),
         })
     }
 
@@ -244,76 +257,78 @@ impl Facts {
         let nothing = Namespace::default();
         let space = self.namespaces.get(namespace).unwrap_or(&nothing);
         let by = |by: &str| Fate::Excluded { by: by.to_owned() };
-        match annotation(claim, BACKUP) {
-            "false" => return by("the annotation of the claim"),
-            "" if space.left_out => return by("the annotation of the namespace"),
+        match (annotation(claim, BACKUP), space.left_out) {
+            ("false", _) => return by("the annotation of the claim"),
+            ("", true) => return by("the annotation of the namespace"),
+            ("true", _) => {}
+            _ if means(&source.exclude, namespace, name) => return by("the configuration"),
             _ => {}
-        }
-        if means(&source.exclude, namespace, name) {
-            return by("the configuration");
         }
         if !selects(source, claim) {
             return Fate::Unselected;
         }
-        let used = self.uses.get(&(namespace.to_owned(), name.to_owned()));
-        if let Some((why, mend)) = self.obstacle(claim, used) {
-            return Fate::Refused { why: why.to_owned(), mend };
+        if let Some((why, mend)) = obstacle(claim) {
+            return refused(why, mend);
         }
+        let key = (namespace.to_owned(), name.to_owned());
+        let Some(choice) = self.choices.get(&key) else {
+            return refused("it came while the cluster was looked at", "run again");
+        };
+        let home = match &choice.way {
+            Way::Refused { why, mend } => return refused(why, mend),
+            Way::Excluded { by } => return Fate::Excluded { by: by.clone() },
+            Way::Empty => return refused("it has no volume yet", LEAVE_OUT),
+            Way::Snapshot { .. } => source.namespace.as_deref().unwrap_or_default(),
+            Way::Clone { .. } | Way::Live { .. } => namespace,
+        };
         let mode = match annotation(claim, MOVER_MODE) {
             "" => Some(source.mode),
             text => MoverMode::parse(text),
         };
         let Some(mode) = mode else {
             let why = format!("its annotation {MOVER_MODE} is {:?}", annotation(claim, MOVER_MODE));
-            return Fate::Refused { why, mend: "write app, root or privileged" };
+            return refused(why, "write app, root or privileged");
         };
-        let Some(rights) = rights(claim, mode, used, space) else {
-            let why =
-                format!("it needs a privileged mover, and the namespace does not permit one by {PRIVILEGED_MOVERS}");
-            return Fate::Refused { why, mend: "annotate the namespace, or use the mode app or root" };
+        let used = self.uses.get(&key);
+        // The mover has to be let in where it runs.
+        let Some(rights) = rights(claim, mode, used, self.namespaces.get(home).unwrap_or(&nothing)) else {
+            let why = format!(
+                "it needs a privileged mover, and the namespace {home} does not permit one by {PRIVILEGED_MOVERS}"
+            );
+            return refused(why, "annotate the namespace, or use the mode app or root");
         };
-        let many = items(claim, &["spec", "accessModes"]).iter().any(|mode| mode == "ReadWriteMany");
-        let here = |used: &Use| used.node.clone().filter(|_| !many || self.is_homeless(claim));
-        Fate::Live(Live {
+        let pull_secrets = used.filter(|_| home == namespace).map(|used| used.pull_secrets.clone());
+        Fate::Read(Box::new(Read {
+            choice: choice.clone(),
             rights,
-            node: used.and_then(here),
             tolerations: used.map(|used| used.tolerations.clone()).unwrap_or_default(),
-            pull_secrets: used.map(|used| used.pull_secrets.clone()).unwrap_or_default(),
-        })
+            pull_secrets: pull_secrets.unwrap_or_default(),
+        }))
     }
+}
 
-    fn is_homeless(&self, claim: &Value) -> bool {
-        let volume = text(claim, &["spec", "volumeName"]);
-        self.homeless.iter().any(|name| name == volume)
-    }
+const LEAVE_OUT: &str =
+    "leave it out on purpose: under exclude, or with the annotation homelab-dr.io/backup: \"false\"";
 
-    /// Why a claim cannot be read live, and what to do about it.
-    fn obstacle(&self, claim: &Value, used: Option<&Use>) -> Option<(&'static str, &'static str)> {
-        const LEAVE_OUT: &str =
-            "leave it out on purpose: under exclude, or with the annotation homelab-dr.io/backup: \"false\"";
-        let only_pod = items(claim, &["spec", "accessModes"]).iter().any(|mode| mode == "ReadWriteOncePod");
-        Some(match text(claim, &["status", "phase"]) {
-            _ if is_dying(claim) => ("it is being deleted", "nothing, if that is meant"),
-            "Lost" => ("its volume is gone", "restore it, then delete the claim or bind it anew"),
-            "Bound" if text(claim, &["spec", "volumeMode"]) == "Block" => {
-                ("it is a block device, which this version does not read", LEAVE_OUT)
-            }
-            "Bound" if !label(claim, CNPG).is_empty() => (
-                "it belongs to a CloudNativePG cluster, whose files make no database that starts",
-                "back the database up through its operator or with pg_dump (a source of the kind command), and leave the claim out on purpose",
-            ),
-            "Bound" if only_pod && used.is_some() => (
-                "it is ReadWriteOncePod and in use: no second pod may mount it",
-                "scale the application down for the backup, or make the claim ReadWriteOnce",
-            ),
-            "Bound" if self.is_homeless(claim) && used.is_none_or(|used| used.node.is_none()) && self.nodes > 1 => (
-                "its volume is a folder of some node that nothing names, and no pod that runs shows which",
-                "give the PersistentVolume a nodeAffinity, or start the application",
-            ),
-            "Bound" => return None,
-            _ => ("it has no volume yet", LEAVE_OUT),
-        })
-    }
+fn refused(why: impl Into<String>, mend: impl Into<String>) -> Fate {
+    Fate::Refused { why: why.into(), mend: mend.into() }
+}
+
+/// Why a claim cannot be read by any way, and what to do about it.
+fn obstacle(claim: &Value) -> Option<(&'static str, &'static str)> {
+    Some(match text(claim, &["status", "phase"]) {
+        _ if is_dying(claim) => ("it is being deleted", "nothing, if that is meant"),
+        "Lost" => ("its volume is gone", "restore it, then delete the claim or bind it anew"),
+        "Bound" if text(claim, &["spec", "volumeMode"]) == "Block" => {
+            ("it is a block device, which this version does not read", LEAVE_OUT)
+        }
+        "Bound" if !label(claim, CNPG).is_empty() => (
+            "it belongs to a CloudNativePG cluster, whose files make no database that starts",
+            "back the database up through its operator or with pg_dump (a source of the kind command), and leave the claim out on purpose",
+        ),
+        "Bound" => return None,
+        _ => ("it has no volume yet", LEAVE_OUT),
+    })
 }
 
 /// With whose rights a claim is read; `None` for a privilege that nobody granted.
@@ -337,14 +352,17 @@ fn rights(claim: &Value, mode: MoverMode, used: Option<&Use>, space: &Namespace)
 }
 
 /// All claims of a cluster, by namespace and name, and what a source makes of each. Those that we made ourselves are none.
-pub async fn look(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Vec<Claim>, ClusterError> {
-    let facts = Facts::read(cluster).await?;
+pub async fn look(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Vec<Claim>, VolumesError> {
+    let facts = Facts::read(cluster, source).await?;
     let claim = |object: &Value| {
         let (namespace, name) = (namespace_of(object)?.to_owned(), name_of(object).to_owned());
         (label(object, MANAGED_BY) != MANAGER).then(|| Claim { namespace, name, fate: facts.fate(source, object) })
     };
     let claims = kind("", "persistentvolumeclaims", "PersistentVolumeClaim", true);
-    let mut all = collect(cluster, &claims, claim).await?;
+    let all = collect(cluster, &claims, claim).await;
+    let fail =
+        |source| VolumesError::Cluster { operation: "list", object: "persistentvolumeclaims".to_owned(), source };
+    let mut all = all.map_err(fail)?;
     all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     Ok(all)
 }

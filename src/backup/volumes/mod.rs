@@ -1,9 +1,9 @@
-//! Backing up the volumes of a cluster: a mover beside each application, started, fed, listened to and taken away from here.
+//! Backing up the volumes of a cluster: a mover for each claim, beside its application or at a copy of one moment, started, fed, listened to and taken away from here.
 //!
 //! ```text
 //! sweep ─ look (claims) ─┬─ left out, refused ───────────────────────────────────────────────────────────┐
-//!                        └─ N at a time: policy, pod ─ wait ─┬─ talk (attach: job, heartbeats) ─┐         ├─ rows
-//!                                                           └─ listen (log: progress, result) ─┴ take away ┘
+//!                        └─ N at a time: copy (CSI), policy, pod ─ wait ─┬─ talk (attach: job, heartbeats) ─┐      ├─ rows
+//!                                                                       └─ listen (log: progress, result) ─┴ take away, release the copy ┘
 //! ```
 //! No data passes through here: movers write to the store. What is held of a volume is its numbers and its problems, of which there is a bound.
 
@@ -14,7 +14,7 @@ mod start;
 pub mod sweep;
 mod talk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,13 +25,16 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Time};
 use crate::base::progress::Progress;
 use crate::base::units;
+use crate::cluster::error::told;
 use crate::cluster::streams::Streams;
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::VolumesSource;
 use crate::crypto::secret::{NoRandomness, random};
+use crate::volumes::choose::Choice;
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::{ProtocolError, SecretText};
 use crate::volumes::said::{Failed, ProblemLine, Summary};
+use crate::volumes::{self as ways, RunId};
 
 use claims::{Claim, Fate};
 
@@ -83,6 +86,8 @@ pub struct Limits {
     pub renew: Duration,
     /// For a pod that was deleted to be gone: it stores what it has read, and its policy lets it until then.
     pub gone: Duration,
+    /// For snapshots and clones.
+    pub ways: ways::Limits,
 }
 
 impl Default for Limits {
@@ -97,6 +102,7 @@ impl Default for Limits {
             expiry: Duration::from_hours(1),
             renew: Duration::from_mins(5),
             gone: Duration::from_secs(75),
+            ways: ways::Limits::default(),
         }
     }
 }
@@ -112,6 +118,15 @@ pub enum MoverError {
         /// What the API server said.
         #[source]
         source: ClusterError,
+    },
+    /// There is nothing that it could read.
+    #[error("the {way} of the claim was not made")]
+    Prepare {
+        /// `VolumeSnapshot` or `clone`.
+        way: &'static str,
+        /// Why not.
+        #[source]
+        source: ways::VolumesError,
     },
     /// The API server cannot be asked about it any more, or refuses to be.
     #[error("the mover cannot be reached")]
@@ -158,7 +173,7 @@ pub enum MoverError {
 pub enum VolumesError {
     /// The cluster cannot be read.
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Look(#[from] ways::VolumesError),
     /// Nothing can be named without.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
@@ -184,7 +199,7 @@ pub enum Outcome {
         /// Why.
         why: String,
         /// What to do about it.
-        mend: &'static str,
+        mend: String,
     },
     /// It was tried in vain.
     Failed(MoverError),
@@ -203,6 +218,8 @@ impl Outcome {
 pub struct Row {
     /// The name of its snapshots.
     pub source: String,
+    /// How it was to be captured; `None` if nobody tried.
+    pub choice: Option<Choice>,
     /// What became of it.
     pub outcome: Outcome,
     /// How long that took.
@@ -236,8 +253,8 @@ pub struct Movers<'a> {
 }
 
 /// A run's name: enough to tell runs apart.
-fn new_run() -> Result<String, NoRandomness> {
-    Ok(data_encoding::HEXLOWER.encode(&random::<5>()?))
+fn new_run() -> Result<RunId, NoRandomness> {
+    Ok(RunId::new(random()?))
 }
 
 /// From when on something made now is nobody's.
@@ -250,7 +267,7 @@ pub async fn plan(
     cluster: &dyn Cluster,
     source: &VolumesSource,
     others: &[VolumesSource],
-) -> Result<Vec<Claim>, ClusterError> {
+) -> Result<Vec<Claim>, VolumesError> {
     let mut found = claims::look(cluster, source).await?;
     for other in others {
         let theirs = claims::look(cluster, other).await?;
@@ -266,7 +283,7 @@ pub async fn plan(
         if claim.fate == Fate::Unselected {
             let why = "no source of the configuration takes it".to_owned();
             let mend = "take it in, or leave it out on purpose: under exclude, or with the annotation homelab-dr.io/backup: \"false\"";
-            claim.fate = Fate::Refused { why, mend };
+            claim.fate = Fate::Refused { why, mend: mend.to_owned() };
         }
     }
     Ok(found)
@@ -280,10 +297,20 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Ve
         Ok(swept) => swept.tell(warn),
         Err(error) => warn(&format!("what earlier runs left could not be looked for: {error}")),
     }
+    // After the pods: what they mount stays until they are gone.
+    if let Some(namespace) = &movers.source.namespace {
+        let (now, limits) = (movers.clock.now(), &movers.limits.ways);
+        match ways::sweep::sweep(movers.cluster, namespace, &BTreeSet::new(), now, limits).await {
+            Ok(swept) => sweep::Swept::from(swept).tell(warn),
+            Err(error) => {
+                warn(&format!("what earlier runs left of snapshots could not be looked for: {}", told(&error)));
+            }
+        }
+    }
     let claims = plan(movers.cluster, movers.source, movers.others).await?;
     movers.progress.begin("backing up volumes", "file");
     let rows = claims.into_iter().enumerate().map(|(number, claim)| {
-        let run = run.as_str();
+        let run = &run;
         async move { (number, row(movers, run, number, claim).await) }
     });
     // Whichever is done makes room for the next; told in the order of the claims.
@@ -292,19 +319,19 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Ve
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
-async fn row(movers: &Movers<'_>, run: &str, number: usize, claim: Claim) -> Row {
+async fn row(movers: &Movers<'_>, run: &RunId, number: usize, claim: Claim) -> Row {
     let begun = movers.clock.now();
     let source = claim.source();
     let (outcome, left) = match &claim.fate {
         Fate::Excluded { by } => (Outcome::Excluded { by: by.clone() }, Vec::new()),
-        Fate::Refused { why, mend } => (Outcome::Refused { why: why.clone(), mend }, Vec::new()),
+        Fate::Refused { why, mend } => (Outcome::Refused { why: why.clone(), mend: mend.clone() }, Vec::new()),
         Fate::Unselected => {
             let why = "no source of the configuration takes it".to_owned();
-            (Outcome::Refused { why, mend: "take it in, or leave it out on purpose" }, Vec::new())
+            (Outcome::Refused { why, mend: "take it in, or leave it out on purpose".to_owned() }, Vec::new())
         }
-        Fate::Live(_) if movers.cancel.is_cancelled() => (Outcome::Failed(MoverError::Cancelled), Vec::new()),
-        Fate::Live(live) => {
-            let (result, left) = one::capture(movers, run, number, &claim, live).await;
+        Fate::Read(_) if movers.cancel.is_cancelled() => (Outcome::Failed(MoverError::Cancelled), Vec::new()),
+        Fate::Read(read) => {
+            let (result, left) = one::capture(movers, run, number, &claim, read).await;
             let outcome = match result {
                 Ok((summary, problems)) => Outcome::Captured { summary, problems },
                 Err(error) => Outcome::Failed(error),
@@ -312,7 +339,11 @@ async fn row(movers: &Movers<'_>, run: &str, number: usize, claim: Claim) -> Row
             (outcome, left)
         }
     };
-    Row { source, outcome, took: movers.clock.now().since(begun), left }
+    let choice = match claim.fate {
+        Fate::Read(read) => Some(read.choice),
+        _ => None,
+    };
+    Row { source, choice, outcome, took: movers.clock.now().since(begun), left }
 }
 
 /// The part of one mover in what is shown.

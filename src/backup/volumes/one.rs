@@ -1,18 +1,20 @@
-//! One mover, from its policy to its end. Whatever happens in between, pod and policy are taken away.
+//! One claim, from the copy that is read in its place, if the way makes one, to the end of its mover. Whatever happens in between, pod, policy and copy are taken away.
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::claims::{Claim, Live, kind};
+use super::claims::{Claim, Read, kind};
 use super::start::{Pod, pods, started};
 use super::{MoverError, Movers, Share, expires, listen, talk};
+use crate::cluster::error::told;
 use crate::cluster::object::{name_of, namespace_of, uid_of};
 use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind};
 use crate::crypto::secret::random;
+use crate::volumes::choose::Way;
 use crate::volumes::pod::PodPlan;
-use crate::volumes::policy;
 use crate::volumes::protocol::{Credential, Job};
 use crate::volumes::said::{ProblemLine, Summary};
+use crate::volumes::{Context, Prepared, Run, RunId, VolumesError, clone, policy, snapshot};
 
 /// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
 const ALWAYS_LEFT_OUT: &str = "/lost+found/";
@@ -85,48 +87,107 @@ async fn remove(movers: &Movers<'_>, thing: &Thing) -> std::result::Result<(), C
     Ok(())
 }
 
+/// What is mounted: the claim itself, or the copy.
+#[derive(Clone, Copy)]
+struct Mounted<'a> {
+    namespace: &'a str,
+    claim: &'a str,
+    copy: Option<&'a Prepared>,
+}
+
 /// Backs up one claim. Also what could not be taken away afterwards.
 pub(super) async fn capture(
     movers: &Movers<'_>,
-    run: &str,
+    run: &RunId,
     number: usize,
     claim: &Claim,
-    live: &Live,
+    read: &Read,
 ) -> (Result, Vec<String>) {
+    let copy = match prepare(movers, run, read).await {
+        Ok(copy) => copy,
+        Err((error, left)) => return (Err(error), left),
+    };
+    let mounted = match &copy {
+        Some(copy) => Mounted { namespace: &copy.namespace, claim: &copy.claim, copy: Some(copy) },
+        None => Mounted { namespace: &claim.namespace, claim: &claim.name, copy: None },
+    };
     let mut made = Made::default();
     let result = tokio::select! {
-        result = attempt(movers, run, number, claim, live, &mut made) => result,
+        result = attempt(movers, run, number, claim, read, mounted, &mut made) => result,
         () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
     };
-    let left = made.remove(movers).await;
+    let mut left = made.remove(movers).await;
+    // After its pod: what is mounted stays.
+    if let Some(copy) = copy {
+        let what = format!("PersistentVolumeClaim {}/{} and what it was made from", copy.namespace, copy.claim);
+        if let Err(error) = copy.release(movers.cluster, &movers.limits.ways).await {
+            left.push(format!("{what}: {}", told(&error)));
+        }
+    }
     (result, left)
 }
 
-async fn attempt(movers: &Movers<'_>, run: &str, number: usize, claim: &Claim, live: &Live, made: &mut Made) -> Result {
+/// Makes what is read in the claim's place, if its way does. It listens to the stop itself, and never stops without clearing up. With an error comes what is left.
+async fn prepare(
+    movers: &Movers<'_>,
+    run: &RunId,
+    read: &Read,
+) -> std::result::Result<Option<Prepared>, (MoverError, Vec<String>)> {
+    let Some(namespace) = movers.source.namespace.as_deref() else { return Ok(None) };
+    let limits = &movers.limits.ways;
+    // From then on a mover that lives says again and again that it is not over.
+    let before = limits.taken + limits.handed + limits.bound + movers.source.start_timeout;
+    let run = Run { id: run.clone(), expires: movers.clock.now().after(before + movers.limits.expiry) };
+    let context = Context { cluster: movers.cluster, namespace, run: &run, limits, cancel: &movers.cancel };
+    let (way, prepared) = match &read.choice.way {
+        Way::Snapshot { .. } => ("VolumeSnapshot", snapshot::prepare(&context, &read.choice).await),
+        Way::Clone { .. } => ("clone", clone::prepare(&context, &read.choice).await),
+        _ => return Ok(None),
+    };
+    let (error, left) = match prepared {
+        Ok(prepared) => return Ok(Some(prepared)),
+        Err(VolumesError::NotCleared { left, reason, why }) => (*why, vec![format!("{left}: {reason}")]),
+        Err(error) => (error, Vec::new()),
+    };
+    Err(match error {
+        VolumesError::Cancelled => (MoverError::Cancelled, left),
+        source => (MoverError::Prepare { way, source }, left),
+    })
+}
+
+async fn attempt(
+    movers: &Movers<'_>,
+    run: &RunId,
+    number: usize,
+    claim: &Claim,
+    read: &Read,
+    mounted: Mounted<'_>,
+    made: &mut Made,
+) -> Result {
     let name = format!("homelab-dr-{run}-{number}");
     let expires = expires(movers.clock.now(), movers.source.start_timeout + movers.limits.expiry);
-    let policy = policy::manifest(&claim.namespace, &name, run, &expires, &movers.handed.reach);
+    let policy = policy::manifest(mounted.namespace, &name, run.as_str(), &expires, &movers.handed.reach);
     let policies = kind("networking.k8s.io", "networkpolicies", "NetworkPolicy", true);
     made.create(movers.cluster, "network policy", policies, &policy).await?;
     let plan = PodPlan {
         name: name.clone(),
-        namespace: claim.namespace.clone(),
-        claim: claim.name.clone(),
-        run: run.to_owned(),
+        namespace: mounted.namespace.to_owned(),
+        claim: mounted.claim.to_owned(),
+        run: run.to_string(),
         expires,
         image: movers.source.image.clone(),
-        rights: live.rights.clone(),
-        node: live.node.clone(),
-        tolerations: live.tolerations.clone(),
-        pull_secrets: live.pull_secrets.clone(),
+        rights: read.rights.clone(),
+        node: read.node().map(str::to_owned),
+        tolerations: read.tolerations.clone(),
+        pull_secrets: read.pull_secrets.clone(),
         deadline: movers.source.start_timeout + movers.source.timeout,
         silence: movers.limits.silence,
     };
     let uid = made.create(movers.cluster, "pod", pods(), &plan.manifest()).await?;
-    let pod = Pod { namespace: &claim.namespace, name: &name, uid: &uid };
+    let pod = Pod { namespace: mounted.namespace, name: &name, uid: &uid };
     started(movers, pod).await?;
-    let job = job(movers, &name, claim, live)?;
-    let talk = talk::Talk::new(movers, pod, &job)?;
+    let job = job(movers, &name, claim, read)?;
+    let talk = talk::Talk::new(movers, pod, &job, mounted.copy)?;
     let limit = movers.source.timeout;
     let mut share = Share::default();
     tokio::select! {
@@ -136,7 +197,7 @@ async fn attempt(movers: &Movers<'_>, run: &str, number: usize, claim: &Claim, l
     }
 }
 
-fn job(movers: &Movers<'_>, name: &str, claim: &Claim, live: &Live) -> std::result::Result<Job, MoverError> {
+fn job(movers: &Movers<'_>, name: &str, claim: &Claim, read: &Read) -> std::result::Result<Job, MoverError> {
     let handed = movers.handed;
     let credential = |(name, value): &(String, crate::volumes::protocol::SecretText)| Credential {
         name: name.clone(),
@@ -149,11 +210,12 @@ fn job(movers: &Movers<'_>, name: &str, claim: &Claim, live: &Live) -> std::resu
         credentials: handed.credentials.iter().map(credential).collect(),
         writer_key: handed.writer_key.duplicate(),
         source: claim.source(),
-        host: live.node.clone().unwrap_or_else(|| movers.wanted.host.clone()),
+        host: read.node().map_or_else(|| movers.wanted.host.clone(), str::to_owned),
         tags: movers.wanted.tags.clone(),
         exclude: vec![ALWAYS_LEFT_OUT.to_owned()],
         reread: movers.wanted.reread,
         limit_upload: handed.limit_upload,
         limit_download: handed.limit_download,
+        still: !matches!(read.choice.way, Way::Live { .. }),
     })
 }

@@ -7,6 +7,7 @@ use super::claims::{collect, kind};
 use crate::base::clock::Time;
 use crate::cluster::object::{annotation, label, name_of, namespace_of, uid_of};
 use crate::cluster::{Cluster, ClusterError};
+use crate::volumes as ways;
 use crate::volumes::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
 
 /// What a sweep did.
@@ -16,6 +17,13 @@ pub struct Swept {
     pub removed: Vec<String>,
     /// What should have been, and why it was not.
     pub failed: Vec<String>,
+}
+
+impl From<ways::sweep::Swept> for Swept {
+    fn from(swept: ways::sweep::Swept) -> Self {
+        let failed = swept.left.into_iter().map(|left| format!("{}: {}", left.what, left.why)).collect();
+        Self { removed: swept.removed, failed }
+    }
 }
 
 impl Swept {

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::start::{Pod, pods};
 use super::{MoverError, Movers, expires};
 use crate::cluster::streams::Input;
+use crate::volumes::Prepared;
 use crate::volumes::labels::EXPIRES;
 use crate::volumes::pod::CONTAINER;
 use crate::volumes::protocol::{self, Job, ProtocolError};
@@ -91,14 +92,21 @@ pub(super) struct Talk<'a> {
     pod: Pod<'a>,
     job: Zeroizing<Vec<u8>>,
     heard: Arc<Heard>,
+    /// What is read, if it was made for it.
+    copy: Option<&'a Prepared>,
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn new(movers: &'a Movers<'a>, pod: Pod<'a>, job: &Job) -> Result<Self, ProtocolError> {
+    pub(super) fn new(
+        movers: &'a Movers<'a>,
+        pod: Pod<'a>,
+        job: &Job,
+        copy: Option<&'a Prepared>,
+    ) -> Result<Self, ProtocolError> {
         let now = Instant::now();
         let state = State { accepted: false, rejected: false, heartbeats: 0, grown: now, line: now };
         let heard = Heard { state: Mutex::new(state), rings: Notify::new(), receipt: job.receipt() };
-        Ok(Self { movers, pod, job: protocol::job(pod.name, job)?, heard: Arc::new(heard) })
+        Ok(Self { movers, pod, job: protocol::job(pod.name, job)?, heard: Arc::new(heard), copy })
     }
 
     pub(super) fn heard(&self) -> Arc<Heard> {
@@ -164,8 +172,12 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Says that the pod is not nobody's. If that fails, it is said again next time.
+    /// Says that the pod, and what it reads, is not nobody's. If that fails, it is said again next time.
     async fn renew(&self) {
+        if let Some(copy) = self.copy {
+            let end = self.movers.clock.now().after(self.movers.limits.expiry);
+            let _ = copy.renew(self.movers.cluster, end).await;
+        }
         let expires = expires(self.movers.clock.now(), self.movers.limits.expiry);
         let patch = json!({"metadata": {"annotations": {EXPIRES: expires}}});
         let _ = self.movers.cluster.patch(&pods(), Some(self.pod.namespace), self.pod.name, &patch).await;

@@ -85,6 +85,12 @@ struct Row {
     /// By whom it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out_by: Option<String>,
+    /// Why a claim is captured by this way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// What is not as good about that as one would wish.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cautions: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -295,6 +301,8 @@ impl Row {
             broken_packs: Vec::new(),
             error: None,
             left_out_by: None,
+            reason: None,
+            cautions: Vec::new(),
         }
     }
 
@@ -346,6 +354,13 @@ fn tell(rows: Vec<Row>, exit: Exit, dry_run: bool, context: &mut Context) -> Res
     if context.out.json {
         context.out.document(&Document { dry_run, sources: rows, exit: exit.code() })?;
         return Ok(exit);
+    }
+    for row in &rows {
+        if let Some(reason) = &row.reason {
+            let line =
+                format!("{}: {}, because {}", escape(row.source.as_bytes()), row.kind, escape(reason.as_bytes()));
+            context.summary(exit != Exit::Done || dry_run, &line)?;
+        }
     }
     let head = ["SOURCE", "KIND", "FILES", "SIZE", "NEW", "STORED", "TIME", "PROBLEMS", "RESULT"];
     let cells: Vec<Vec<String>> = rows.iter().map(|row| row.cells(dry_run)).collect();

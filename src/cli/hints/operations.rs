@@ -12,6 +12,7 @@ use crate::recover::cluster::RecoverError;
 use crate::recover::cluster::select::PatternError;
 use crate::tree::exclude::ExcludeError;
 use crate::tree::source::SourceError;
+use crate::volumes as ways;
 
 impl Advise for SourceError {
     fn advice(&self) -> Option<Advice> {
@@ -86,13 +87,32 @@ impl Advise for ClusterError {
 impl Advise for VolumesError {
     fn advice(&self) -> Option<Advice> {
         match self {
-            Self::Cluster(ClusterError::Refused { status: 403, .. }) => Some(Advice::new(
-                Exit::Error,
-                "no volume was backed up; grant what docs/volumes.md lists: get and list on claims, volumes, pods, namespaces and nodes, and more",
-            )),
-            Self::Cluster(error) => error.advice(),
+            Self::Look(ways::VolumesError::Cluster { source: ClusterError::Refused { status: 403, .. }, .. }) => {
+                Some(Advice::new(
+                    Exit::Error,
+                    "no volume was backed up; grant what docs/volumes.md lists: get and list on claims, volumes, pods, namespaces and nodes, and more",
+                ))
+            }
+            Self::Look(ways::VolumesError::Cluster { source, .. }) => source.advice(),
+            Self::Look(_) => Some(Advice::new(Exit::Error, "no volume was backed up")),
             Self::NoRandomness(_) => Some(Advice::new(Exit::Error, "see the system's random numbers (getrandom)")),
         }
+    }
+}
+
+/// Why there is no snapshot or clone to read.
+fn of_copy(error: &ways::VolumesError) -> &'static str {
+    match error {
+        ways::VolumesError::Cluster { source: ClusterError::Refused { status: 403, .. }, .. } => {
+            "grant what docs/volumes.md has for snapshots and clones, or leave out the source's namespace to read every claim live"
+        }
+        ways::VolumesError::Cluster { source: ClusterError::Refused { status: 404, .. }, .. } => {
+            "is the source's namespace there? It is not created by itself"
+        }
+        ways::VolumesError::Late { .. } | ways::VolumesError::Failed { .. } => {
+            "see the storage's driver and the snapshot controller; with the annotation homelab-dr.io/mode: live the claim is read without them"
+        }
+        _ => "see what was found; nothing of the claim itself was changed",
     }
 }
 
@@ -103,6 +123,7 @@ impl Advise for MoverError {
                 "see what the API server says: rights that are missing (docs/volumes.md has them), Pod Security or a policy that refuses the pod (another mode may pass), or a quota that is full"
             }
             Self::Create { .. } => "see what the API server says",
+            Self::Prepare { source, .. } => of_copy(source),
             Self::Unreachable(error) if error.is_denied() => {
                 "grant get and create on pods/attach, and get on pods/log (docs/volumes.md has the ClusterRole)"
             }

@@ -96,6 +96,9 @@ pub struct Job {
     /// Bytes a second from it.
     #[n(11)]
     pub limit_download: Option<u64>,
+    /// Nobody writes to the volume: it is a copy of one moment. What a crash would leave of a database is there whole.
+    #[n(12)]
+    pub still: bool,
 }
 
 impl Job {
@@ -141,6 +144,7 @@ pub(super) fn example(run: &str) -> Job {
         reread: false,
         limit_upload: Some(1 << 20),
         limit_download: None,
+        still: false,
     }
 }
 

@@ -168,7 +168,7 @@ async fn a_server_in_trouble_is_asked_again() {
 }
 
 /// A kubeconfig of a service account that may do what a role of the cluster allows.
-async fn kubeconfig_of(server: &KubeServer, role: Value) -> String {
+pub(crate) async fn kubeconfig_of(server: &KubeServer, role: Value) -> String {
     let reference =
         json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]});
     server.make("", role);

@@ -1,6 +1,7 @@
 //! The cluster part: what is captured of a cluster, against the test API server.
 
-mod capture;
+pub(crate) mod capture;
+pub(crate) mod delete;
 mod homelabs;
 mod limits;
 mod restore;

@@ -78,6 +78,7 @@ fn job(home: &Home, key: &str) -> Job {
         reread: false,
         limit_upload: None,
         limit_download: None,
+        still: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Volumes of a cluster, backed up by real movers: the test API server starts this very program as the pod's process.
 
+mod csi;
 mod direct;
 mod live;
 mod pod;
@@ -57,6 +58,11 @@ impl World {
 
     /// An application in a namespace with Pod Security `restricted`, and a claim that it has filled by a script.
     async fn application(&self, namespace: &str, claim: &str, script: &str) {
+        self.application_of("local-path", namespace, claim, script).await;
+    }
+
+    /// A namespace that enforces Pod Security `restricted`, once.
+    async fn namespace(&self, namespace: &str) {
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         if self.kube.object("namespaces", "", namespace).is_none() {
             let space =
@@ -67,7 +73,12 @@ impl World {
             state.object("serviceaccounts", namespace, "default").is_some()
         };
         self.kube.until("the service account", has_account).await;
-        self.kube.make(namespace, claim_of(claim, "local-path"));
+    }
+
+    /// The same with a claim of another class.
+    async fn application_of(&self, class: &str, namespace: &str, claim: &str, script: &str) {
+        self.namespace(namespace).await;
+        self.kube.make(namespace, claim_of(claim, class));
         self.kube.make(namespace, application(claim, &format!("{script}; touch /data/ready; sleep 600")));
         let filled = |state: &crate::support::kube::state::State| {
             state.claim_folder(namespace, claim).is_some_and(|folder| folder.join("ready").exists())

@@ -21,7 +21,7 @@ use crate::support::kube::faults::Failure;
 use crate::support::kube::state::{State, text};
 
 /// A volume that takes some seconds.
-async fn slow(more: &str) -> World {
+pub(super) async fn slow(more: &str) -> World {
     let world = World::new(more).await;
     world.application("media", "data", "echo x > /data/x").await;
     std::fs::write(world.folder("media", "data").join("large"), noise(7, 4_000_000)).unwrap();
@@ -109,13 +109,24 @@ async fn a_pod_that_never_starts_is_explained_and_taken_away() {
 
     // A node that takes no pods: the scheduler's word.
     world.configure(", start-timeout: 2s");
-    world.kube.shared.with(|state| {
-        let node = state.object("nodes", "", "lab-node").unwrap();
-        state.edit(&node, |object| object["spec"]["unschedulable"] = true.into());
-    });
-    let told = error(&world.backup(&["--json"]).await.exits(1).json());
+    let cordon = || {
+        world.kube.shared.with(|state| {
+            let node = state.object("nodes", "", "lab-node").unwrap();
+            state.edit(&node, |object| object["spec"]["unschedulable"] = true.into());
+        });
+    };
+    // Cordoned between the look and the pod, whose first creation fails.
+    let failure = Failure { method: "POST".into(), path: "/namespaces/media/pods".into(), nth: 1, status: 503 };
+    world.kube.faults(|faults| faults.fail(failure));
+    let backup = world.begin(&[]);
+    world.kube.until("it is begun", |state| !state.objects("networkpolicies.networking.k8s.io").is_empty()).await;
+    cordon();
+    let told = error(&world.end(backup).await.exits(1).json());
     assert!(told.contains("Unschedulable") && told.contains("were unschedulable"), "{told}");
     world.is_clean().await;
+    // Known before anything is begun.
+    let told = error(&world.backup(&["--json"]).await.exits(1).json());
+    assert!(told.contains("is cordoned") && told.contains("kubectl uncordon lab-node"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +187,7 @@ async fn what_a_killed_run_left_is_swept_once_it_is_nobodys() {
 }
 
 /// A run within this process: with other limits, another key, or connections of our own making.
-async fn within(
+pub(super) async fn within(
     world: &World,
     streams: Option<&dyn Streams>,
     writer_key: &str,
@@ -304,7 +315,7 @@ async fn connections_that_bring_nothing_are_recognised() {
 }
 
 /// A marked block of docs/volumes.md.
-fn block(mark: &str) -> String {
+pub(super) fn block(mark: &str) -> String {
     let (_, rest) = include_str!("../../../docs/volumes.md").split_once(mark).expect("the block is marked");
     rest.split_once("\n```").expect("closed").0.to_owned()
 }
@@ -382,6 +393,12 @@ async fn another_pod_of_the_same_name_is_told_nothing() {
     let ran = world.end(backup).await.exits(1);
     assert!(error(&ran.json()).contains("deleted by somebody else"), "{}", ran.out);
     let heard = world.folder("media", "data").join("heard");
+    for _ in 0..200 {
+        if heard.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(std::fs::metadata(&heard).map(|file| file.len()).ok(), Some(0), "it listened and heard nothing");
     assert!(world.kube.object("pods", "media", &name).is_some(), "it is left alone");
 }

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::{Created, Deleted, How, Kinds, Page};
+use crate::volumes::labels::MODE;
 
 /// A cluster of objects that only gives lists.
 struct Given(Vec<Value>);
@@ -46,6 +47,7 @@ fn source() -> VolumesSource {
         kubeconfig: None,
         context: None,
         image: "x".into(),
+        namespace: None,
         namespaces: Vec::new(),
         labels: BTreeMap::new(),
         names: Vec::new(),
@@ -61,7 +63,8 @@ fn source() -> VolumesSource {
 /// The fate of `media/data` in a small cluster, after `change` was made to claim, pod and namespace.
 async fn fate(source: &VolumesSource, change: impl Fn(&mut Value, &mut Value, &mut Value)) -> Fate {
     let mut claim = json!({
-        "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "media", "labels": {}, "annotations": {}},
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "namespace": "media", "uid": "u", "labels": {}, "annotations": {}},
         "spec": {"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem", "volumeName": "pv", "storageClassName": "local-path"},
         "status": {"phase": "Bound"},
     });
@@ -82,18 +85,27 @@ async fn fate(source: &VolumesSource, change: impl Fn(&mut Value, &mut Value, &m
     change(&mut claim, &mut pod, &mut namespace);
     let mut objects = vec![claim, pod, namespace];
     for name in ["n1", "n2"] {
-        objects.push(json!({"kind": "Node", "metadata": {"name": name}}));
+        let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        objects.push(json!({"kind": "Node", "metadata": {"name": name}, "status": ready}));
     }
-    let affinity = json!({"required": {}});
-    objects.push(json!({"kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": {"hostPath": {}, "nodeAffinity": affinity}}));
-    objects.push(json!({"kind": "PersistentVolume", "metadata": {"name": "homeless"}, "spec": {"hostPath": {}}}));
+    let here = json!({"key": "metadata.name", "operator": "In", "values": ["n1"]});
+    let affinity = json!({"required": {"nodeSelectorTerms": [{"matchFields": [here]}]}});
+    let csi = "hostpath.csi.k8s.io";
+    objects.push(json!({"kind": "PersistentVolume", "metadata": {"name": "csi"}, "spec": {"csi": {"driver": csi}}}));
+    objects.push(json!({"kind": "CSIDriver", "metadata": {"name": csi}}));
+    objects.push(json!({"kind": "StorageClass", "metadata": {"name": "fast"}, "provisioner": csi}));
+    objects.push(json!({"kind": "VolumeSnapshotClass", "metadata": {"name": "snaps"}, "driver": csi}));
+    objects.push(json!({"kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": {"hostPath": {"path": "/p"}, "nodeAffinity": affinity}}));
+    objects.push(
+        json!({"kind": "PersistentVolume", "metadata": {"name": "homeless"}, "spec": {"hostPath": {"path": "/p"}}}),
+    );
     let found = look(&Given(objects), source).await.expect("it gives lists");
     found.into_iter().next().map_or(Fate::Unselected, |claim| claim.fate)
 }
 
-async fn live(change: impl Fn(&mut Value, &mut Value, &mut Value)) -> Live {
+async fn live(change: impl Fn(&mut Value, &mut Value, &mut Value)) -> Read {
     match fate(&source(), change).await {
-        Fate::Live(live) => live,
+        Fate::Read(read) => *read,
         other => unreachable!("{other:?}"),
     }
 }
@@ -102,26 +114,25 @@ async fn live(change: impl Fn(&mut Value, &mut Value, &mut Value)) -> Live {
 async fn a_mover_is_beside_the_application_with_its_rights() {
     let app = Rights::Application { user: 1000, group: Some(1001), groups: vec![2000] };
     let found = live(|_, _, _| {}).await;
-    let expected = Live {
-        rights: app,
-        node: Some("n1".into()),
-        tolerations: vec![json!({"key": "k"})],
-        pull_secrets: vec![json!({"name": "s"})],
-    };
-    assert_eq!(found, expected);
+    assert_eq!((found.node(), &found.rights), (Some("n1"), &app));
+    assert_eq!((found.tolerations, found.pull_secrets), (vec![json!({"key": "k"})], vec![json!({"name": "s"})]));
     // What any node may mount needs no certain one, unless it is a folder of one.
     let many = |claim: &mut Value| claim["spec"]["accessModes"] = json!(["ReadWriteMany"]);
-    assert_eq!(live(|claim, _, _| many(claim)).await.node, None);
+    let anywhere = live(|claim, _, _| {
+        many(claim);
+        claim["spec"]["volumeName"] = "csi".into();
+    });
+    assert_eq!(anywhere.await.node(), None);
     let folder = live(|claim, _, _| {
         many(claim);
         claim["spec"]["volumeName"] = "homeless".into();
     });
-    assert_eq!(folder.await.node.as_deref(), Some("n1"));
+    assert_eq!(folder.await.node(), Some("n1"));
     // A pod that has ended, or one of ours, says nothing.
     let ended = live(|_, pod, _| pod["status"]["phase"] = "Succeeded".into()).await;
-    assert_eq!((ended.node, ended.rights), (None, Rights::Root));
+    assert_eq!((ended.node(), &ended.rights), (Some("n1"), &Rights::Root), "where its volume is");
     let ours = live(|_, pod, _| pod["metadata"]["labels"] = json!({MANAGED_BY: MANAGER})).await;
-    assert_eq!(ours.node, None);
+    assert!(matches!(ours.choice.way, Way::Live { beside: None, .. }), "{ours:?}");
 }
 
 #[tokio::test]
@@ -177,7 +188,7 @@ async fn what_cannot_be_read_is_refused_with_a_reason() {
         ("block device", |claim, _| claim["spec"]["volumeMode"] = "Block".into()),
         ("ReadWriteOncePod", |claim, _| claim["spec"]["accessModes"] = json!(["ReadWriteOncePod"])),
         ("CloudNativePG", |claim, _| claim["metadata"]["labels"][CNPG] = "db".into()),
-        ("some node", |claim, pod| {
+        ("says of which", |claim, pod| {
             claim["spec"]["volumeName"] = "homeless".into();
             pod["status"]["phase"] = "Succeeded".into();
         }),
@@ -190,9 +201,13 @@ async fn what_cannot_be_read_is_refused_with_a_reason() {
     }
     let alone = live(|claim, pod, _| {
         claim["spec"]["accessModes"] = json!(["ReadWriteOncePod"]);
+        claim["metadata"]["annotations"][MODE] = "live".into();
         pod["status"]["phase"] = "Failed".into();
     });
-    assert_eq!(alone.await.node, None, "nobody else has it");
+    assert!(
+        matches!(alone.await.choice.way, Way::Live { beside: None, .. }),
+        "nobody else has it, and it is asked for"
+    );
 }
 
 #[tokio::test]
@@ -208,7 +223,12 @@ async fn what_is_left_out_is_left_out_by_somebody() {
         no(namespace);
         claim["metadata"]["annotations"][BACKUP] = "true".into();
     });
-    assert!(stays.await.node.is_some(), "the claim knows better");
+    assert!(stays.await.node().is_some(), "the claim knows better");
+    let asked = VolumesSource { exclude: vec!["media/*".into()], ..source() };
+    let asked = fate(&asked, |claim, _, _| claim["metadata"]["annotations"][BACKUP] = "true".into()).await;
+    assert!(matches!(asked, Fate::Read(_)), "and better than the configuration: {asked:?}");
+    let unclear = fate(&source(), |claim, _, _| claim["metadata"]["annotations"][BACKUP] = "no".into()).await;
+    assert!(matches!(&unclear, Fate::Refused { mend, .. } if mend.contains("\"true\" or \"false\"")), "{unclear:?}");
     for (pattern, out) in
         [("media/data", true), ("*/d*a", true), ("media/*", true), ("media/dat", false), ("m/*", false)]
     {
@@ -243,4 +263,34 @@ async fn selectors_take_what_has_all_of_them() {
 async fn what_we_made_ourselves_is_no_claim() {
     let found = fate(&source(), |claim, _, _| claim["metadata"]["labels"][MANAGED_BY] = MANAGER.into()).await;
     assert_eq!(found, Fate::Unselected);
+}
+
+/// A claim of CSI storage: what is read depends on whether there is a namespace of ours, and the rights on where it is read.
+#[tokio::test]
+async fn csi_claims_are_read_at_a_copy_if_there_is_a_place_for_it() {
+    let csi = |claim: &mut Value| {
+        claim["spec"]["volumeName"] = "csi".into();
+        claim["spec"]["storageClassName"] = "fast".into();
+    };
+    let with_home = VolumesSource { namespace: Some("backup".into()), ..source() };
+    let Fate::Read(read) = fate(&with_home, |claim, _, _| csi(claim)).await else { unreachable!("it can be read") };
+    assert!(matches!(&read.choice.way, Way::Snapshot { class, .. } if class == "snaps"), "{read:?}");
+    assert_eq!((read.node(), read.pull_secrets.len()), (None, 0), "nothing of the application's namespace");
+    let Fate::Read(read) = fate(&source(), |claim, _, _| csi(claim)).await else { unreachable!("it can be read") };
+    assert!(matches!(read.choice.way, Way::Live { .. }), "{read:?}");
+    assert!(read.choice.reason.contains("no snapshot: no namespace of homelab-dr's own"), "{}", read.choice.reason);
+    let without = source();
+    let asked = fate(&without, |claim, _, _| {
+        csi(claim);
+        claim["metadata"]["annotations"][MODE] = "snapshot".into();
+    });
+    let Fate::Refused { why, mend } = asked.await else { unreachable!("another way was not asked for") };
+    assert!(why.contains("the only way that annotation") && mend.contains("`namespace`"), "{why}: {mend}");
+    // A privileged mover has to be permitted where it runs: in our namespace, which says nothing here.
+    let privileged = fate(&with_home, |claim, _, namespace| {
+        csi(claim);
+        claim["metadata"]["annotations"][MOVER_MODE] = "privileged".into();
+        namespace["metadata"]["annotations"][PRIVILEGED_MOVERS] = "true".into();
+    });
+    assert!(matches!(&privileged.await, Fate::Refused { why, .. } if why.contains("namespace backup")));
 }

@@ -15,13 +15,29 @@ use crate::config::{Source, SourceKind, VolumesSource};
 use crate::format::entry::escape;
 use crate::store::url::HandOver;
 use crate::tree::problem::Severity;
+use crate::volumes::choose::{Choice, Way};
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::SecretText;
 use crate::volumes::said::{ProblemLine, Summary};
 
-/// How a claim is captured, as the table shows it.
-const LIVE: &str = "pvc, live";
+/// A claim that nobody tries to capture, in the table.
 const NOT: &str = "pvc";
+
+/// How a claim is captured, as the table shows it.
+const fn kind(choice: Option<&Choice>) -> &'static str {
+    match choice {
+        Some(Choice { way: Way::Snapshot { .. }, .. }) => "pvc, snapshot",
+        Some(Choice { way: Way::Clone { .. }, .. }) => "pvc, clone",
+        Some(Choice { way: Way::Live { .. }, .. }) => "pvc, live",
+        _ => NOT,
+    }
+}
+
+/// The same row with why its claim is captured so.
+fn because(choice: Option<&Choice>, row: Row) -> Row {
+    let Some(choice) = choice else { return row };
+    Row { kind: kind(Some(choice)), reason: Some(choice.reason.clone()), cautions: choice.cautions.clone(), ..row }
+}
 
 /// What movers need, from what this machine has.
 async fn handed(context: &Context) -> Result<Handed, Failure> {
@@ -128,9 +144,12 @@ fn row(source: &Source, name: String, kind: &'static str, result: Outcome) -> Ro
 fn planned(source: &Source, claim: Claim, context: &Context) -> (Row, Exit) {
     let name = claim.source();
     match claim.fate {
-        Fate::Live(_) => (row(source, name, LIVE, Outcome::Done), Exit::Done),
+        Fate::Read(read) => {
+            let row = row(source, name, NOT, Outcome::Done);
+            (because(Some(&read.choice), row), Exit::Done)
+        }
         Fate::Excluded { by } => left_out(source, name, by),
-        Fate::Refused { why, mend } => refused(source, name, &why, mend, context),
+        Fate::Refused { why, mend } => refused(source, name, &why, &mend, context),
         Fate::Unselected => refused(source, name, "no source takes it", "", context),
     }
 }
@@ -154,24 +173,24 @@ fn failed(source: &Source, name: String, kind: &'static str, failure: Failure, c
 }
 
 fn done(source: &Source, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
-    let volumes::Row { source: name, outcome, took, left } = of_claim;
+    let volumes::Row { source: name, choice, outcome, took, left } = of_claim;
     for left in left {
         context.talk.warn(&format!("this could not be removed, and the next run tries again: {left}"));
     }
     let (of_claim, exit) = match outcome {
         volumes::Outcome::Excluded { by } => return left_out(source, name, by),
-        volumes::Outcome::Refused { why, mend } => return refused(source, name, &why, mend, context),
+        volumes::Outcome::Refused { why, mend } => return refused(source, name, &why, &mend, context),
         volumes::Outcome::Failed(error) => {
             let shown = escape(name.as_bytes());
             let failure = match error {
                 MoverError::Cancelled => Failure::Interrupted,
                 error => named(&shown, Failure::from(error)),
             };
-            failed(source, name, LIVE, failure, context)
+            failed(source, name, NOT, failure, context)
         }
         volumes::Outcome::Captured { summary, problems } => captured(source, name, &summary, &problems, context),
     };
-    (Row { seconds: took.as_secs_f64(), ..of_claim }, exit)
+    (because(choice.as_ref(), Row { seconds: took.as_secs_f64(), ..of_claim }), exit)
 }
 
 /// The same failure, with the claim's name before it.
@@ -226,7 +245,7 @@ fn captured(
         statistics: Some(summary.statistics),
         emptied: summary.emptied.is_some(),
         problems: problems.iter().map(document).collect(),
-        ..row(source, name, LIVE, result)
+        ..row(source, name, NOT, result)
     };
     (row, if whole { Exit::Done } else { Exit::Problems })
 }

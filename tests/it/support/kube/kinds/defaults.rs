@@ -149,8 +149,11 @@ fn service(spec: &mut Value) {
 
 pub(crate) fn claim(spec: &mut Value) {
     set(spec, "volumeMode", "Filesystem");
-    if spec["dataSource"].is_object() {
-        set(&mut spec["dataSource"], "apiGroup", Value::Null);
+    // A claim as source has no group, and a real server writes that down for both.
+    for field in ["dataSource", "dataSourceRef"] {
+        if spec[field].is_object() {
+            set(&mut spec[field], "apiGroup", Value::Null);
+        }
     }
 }
 
