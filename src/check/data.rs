@@ -49,7 +49,7 @@ impl Slice {
     }
 
     /// Days of a round, in which everything is read by who checks every day.
-    pub(super) fn days(percent: u8) -> u32 {
+    fn days(percent: u8) -> u32 {
         100_u32.div_ceil(u32::from(percent.clamp(1, 100)))
     }
 

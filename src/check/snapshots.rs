@@ -69,8 +69,7 @@ pub(super) async fn load(repository: &Repository, findings: &mut Vec<Finding>) -
     // A verified record that does not read is told with the small objects, and is no damage: nothing else is lost with it.
     let drills = witnesses.unreadable.iter().filter(|(key, _)| key.as_str().starts_with(layout::DRILLS));
     findings.extend(drills.map(|(key, error)| of_error(key, error)));
-    let mut gone = chain.gaps();
-    gone.extend(witnesses.gone(&chain).into_iter().filter(|id| !chain.gaps().contains(id)));
+    let gone = witnesses.gaps(&chain);
     findings.extend(gone.into_iter().map(|id| {
         let what = "a record of the chain of snapshots is gone, and nobody forgot it";
         Finding::damage(&layout::named(layout::SNAPSHOTS, &id), Problem::Gap, what, Hint::FindOutWho)

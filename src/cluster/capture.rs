@@ -9,6 +9,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::choice::Choice;
 use super::error::told;
+use super::list::ANEW_MAX;
 use super::object::{name_of, namespace_of, text, uid_of};
 use super::{Cluster, ClusterError, Kind, Page, manifest};
 use crate::base::cancel::Cancel;
@@ -18,8 +19,6 @@ use crate::format::entry::TreePath;
 const LISTED_AT_ONCE: usize = 3;
 /// The document beside the manifests that tells what they are.
 pub const ABOUT: &str = "cluster.yaml";
-/// Times that a list whose moment expired is begun anew.
-const ANEW_MAX: u32 = 3;
 
 /// On its way into a snapshot.
 #[derive(Debug)]

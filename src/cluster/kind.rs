@@ -29,6 +29,19 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// A kind that is known without asking; its directory has its own name.
+    #[must_use]
+    pub fn known(group: &str, version: &str, resource: &str, name: &str, namespaced: bool) -> Self {
+        Self {
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            version: version.to_owned(),
+            name: name.to_owned(),
+            namespaced,
+            directory: name.to_owned(),
+        }
+    }
+
     /// As manifests have it: `apps/v1`, `v1`.
     #[must_use]
     pub fn api_version(&self) -> String {
@@ -87,14 +100,7 @@ impl Kind {
 /// A kind for tests, of version `v1` and in namespaces.
 #[cfg(test)]
 pub(crate) fn example(group: &str, resource: &str, name: &str) -> Kind {
-    Kind {
-        group: group.into(),
-        resource: resource.into(),
-        version: "v1".into(),
-        name: name.into(),
-        namespaced: true,
-        directory: name.into(),
-    }
+    Kind::known(group, "v1", resource, name, true)
 }
 
 /// As `kubectl` names it: `deployments.apps`, `pods`.

@@ -15,6 +15,7 @@ pub mod edit;
 pub mod error;
 pub mod folder;
 pub mod kind;
+pub mod list;
 pub mod manifest;
 pub mod object;
 pub mod order;

@@ -3,20 +3,13 @@
 use serde_json::json;
 
 use super::*;
-use crate::cluster::Kind;
+use crate::cluster::kind::example;
 
 fn found(group: &str, kind: &str, namespace: &str, own: &str, more: Value) -> Found {
     let mut object = more;
     object["metadata"]["namespace"] = namespace.into();
     object["metadata"]["name"] = own.into();
-    let kind = Kind {
-        group: group.into(),
-        resource: format!("{}s", kind.to_lowercase()),
-        version: "v1".into(),
-        name: kind.into(),
-        namespaced: true,
-        directory: kind.into(),
-    };
+    let kind = example(group, &format!("{}s", kind.to_lowercase()), kind);
     Found { name: Name::of(&kind, &object), kind, object }
 }
 

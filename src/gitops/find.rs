@@ -4,11 +4,9 @@ use serde_json::Value;
 
 use super::tool::{is_known_group, role_of};
 use super::{GitopsError, Name};
+use crate::cluster::list::collect;
 use crate::cluster::object::name_of;
-use crate::cluster::{Cluster, ClusterError, Kind};
-
-/// How often a list is begun anew when its moment is too long ago for the server.
-const ANEW_MAX: u32 = 3;
+use crate::cluster::{Cluster, Kind};
 
 /// One of their objects, as it is.
 #[derive(Debug, Clone)]
@@ -36,31 +34,12 @@ pub async fn kinds(cluster: &dyn Cluster) -> Result<Vec<Kind>, GitopsError> {
 pub async fn objects(cluster: &dyn Cluster, kinds: &[Kind]) -> Result<Vec<Found>, GitopsError> {
     let mut found = Vec::new();
     for kind in kinds {
-        found.extend(list(cluster, kind).await.map_err(GitopsError::Look)?);
+        let one = |object: Value| {
+            let named = !name_of(&object).is_empty();
+            named.then(|| Found { name: Name::of(kind, &object), kind: kind.clone(), object })
+        };
+        found.extend(collect(cluster, kind, usize::MAX, one).await.map_err(GitopsError::Look)?);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
-}
-
-async fn list(cluster: &dyn Cluster, kind: &Kind) -> Result<Vec<Found>, ClusterError> {
-    let mut tries = 0;
-    'anew: loop {
-        let (mut all, mut next) = (Vec::new(), None);
-        loop {
-            let page = match cluster.list(kind, next.as_deref()).await {
-                Ok(page) => page,
-                Err(error) if error.is_expired() && tries < ANEW_MAX => {
-                    tries += 1;
-                    continue 'anew;
-                }
-                Err(error) => return Err(error),
-            };
-            let named = page.objects.into_iter().filter(|object| !name_of(object).is_empty());
-            all.extend(named.map(|object| Found { name: Name::of(kind, &object), kind: kind.clone(), object }));
-            next = page.next;
-            if next.is_none() {
-                return Ok(all);
-            }
-        }
-    }
 }

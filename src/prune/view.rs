@@ -74,8 +74,7 @@ async fn time_of_full(repository: &Repository) -> Option<Time> {
 /// What is gone from the chain. A witness that the store cannot show now may be the one that knows.
 async fn gaps_in(repository: &Repository, chain: &Chain) -> Result<Vec<ObjectId>, PruneError> {
     let witnesses = Witnesses::load(repository).await?;
-    let mut gaps = chain.gaps();
-    gaps.extend(witnesses.gone(chain).into_iter().filter(|id| !chain.gaps().contains(id)));
+    let gaps = witnesses.gaps(chain);
     match witnesses.unreadable.into_iter().find(|(_, error)| matches!(error, RepoError::Store(_))) {
         Some((_, error)) => Err(error.into()),
         None => Ok(gaps),

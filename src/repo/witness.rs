@@ -78,19 +78,18 @@ impl Witnesses {
         Ok(())
     }
 
-    /// Those of which the chain knows nothing: somebody removed them.
+    /// Records that are gone and that nobody forgot: those that the chain itself misses, and those that were seen and of which it knows nothing.
     #[must_use]
-    pub fn gone(&self, chain: &Chain) -> Vec<ObjectId> {
-        let forgotten = chain.forgotten();
-        let known = |id: &ObjectId| chain.has(id) || forgotten.contains(id);
-        self.seen.iter().copied().filter(|id| !known(id)).collect()
+    pub fn gaps(&self, chain: &Chain) -> Vec<ObjectId> {
+        let (mut gaps, forgotten) = (chain.gaps(), chain.forgotten());
+        let known = |id: &ObjectId| chain.has(id) || forgotten.contains(id) || gaps.contains(id);
+        let unknown: Vec<ObjectId> = self.seen.iter().copied().filter(|id| !known(id)).collect();
+        gaps.extend(unknown);
+        gaps
     }
 }
 
-/// Records that are gone and that nobody forgot, by what the chain itself shows and by what witnesses saw.
+/// [`Witnesses::gaps`] of all witnesses.
 pub async fn gaps(repository: &Repository, chain: &Chain) -> Result<Vec<ObjectId>, RepoError> {
-    let witnesses = Witnesses::load(repository).await?;
-    let mut gaps = chain.gaps();
-    gaps.extend(witnesses.gone(chain).into_iter().filter(|id| !chain.gaps().contains(id)));
-    Ok(gaps)
+    Ok(Witnesses::load(repository).await?.gaps(chain))
 }

@@ -15,7 +15,7 @@ pub mod clone;
 pub mod error;
 pub mod facts;
 pub mod journal;
-mod kinds;
+pub(crate) mod kinds;
 pub mod labels;
 mod placement;
 pub mod pod;

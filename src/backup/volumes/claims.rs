@@ -5,33 +5,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text};
-use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::cluster::{Cluster, Kind};
 use crate::config::{MoverMode, VolumesSource};
 use crate::volumes::choose::policy::Policy;
 use crate::volumes::choose::{Choice, Way, choose};
 use crate::volumes::labels::{BACKUP, MANAGED_BY, MANAGER, MOVER_MODE, MOVER_USER, PRIVILEGED_MOVERS};
 use crate::volumes::pod::{NOBODY, Rights};
-use crate::volumes::{VolumesError, facts};
+use crate::volumes::{VolumesError, facts, kinds};
 
-/// Times that a list whose moment expired is begun anew.
-const ANEW_MAX: u32 = 3;
 /// The level of Pod Security that a namespace enforces.
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// The label of claims that belong to a cluster of `CloudNativePG`.
 const CNPG: &str = "cnpg.io/cluster";
-
-/// A kind that every cluster has.
-pub(super) fn kind(group: &str, resource: &str, name: &str, namespaced: bool) -> Kind {
-    Kind {
-        group: group.to_owned(),
-        resource: resource.to_owned(),
-        version: "v1".to_owned(),
-        name: name.to_owned(),
-        namespaced,
-        directory: name.to_owned(),
-    }
-}
 
 /// A claim, and what is to become of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,33 +80,6 @@ impl Read {
         match &self.choice.way {
             Way::Live { node, .. } => node.as_deref(),
             _ => None,
-        }
-    }
-}
-
-/// What some objects of a kind come to; pages are dropped as they are read.
-pub(super) async fn collect<T>(
-    cluster: &dyn Cluster,
-    kind: &Kind,
-    take: impl Fn(&Value) -> Option<T>,
-) -> Result<Vec<T>, ClusterError> {
-    let mut tries = 0;
-    'anew: loop {
-        let (mut all, mut next) = (Vec::new(), None);
-        loop {
-            let page = match cluster.list(kind, next.as_deref()).await {
-                Ok(page) => page,
-                Err(error) if error.is_expired() && tries < ANEW_MAX => {
-                    tries += 1;
-                    continue 'anew;
-                }
-                Err(error) => return Err(error),
-            };
-            all.extend(page.objects.iter().filter_map(&take));
-            next = page.next;
-            if next.is_none() {
-                return Ok(all);
-            }
         }
     }
 }
@@ -234,14 +194,15 @@ impl Facts {
             move |source| VolumesError::Cluster { operation: "list", object: object.into(), source }
         };
         let mut of_pods = BTreeMap::new();
-        let pods = collect(cluster, &kind("", "pods", "Pod", true), |pod| Some(uses(pod))).await;
+        let pods = collect(cluster, &kinds::pods(), usize::MAX, |pod| Some(uses(&pod))).await;
         let pods = pods.map_err(failed("pods"))?;
         for one in pods.into_iter().flatten() {
             if one.running || !of_pods.contains_key(&one.claim) {
                 of_pods.insert(one.claim.clone(), one);
             }
         }
-        let namespaces = collect(cluster, &kind("", "namespaces", "Namespace", false), namespace).await;
+        let kind = Kind::known("", "v1", "namespaces", "Namespace", false);
+        let namespaces = collect(cluster, &kind, usize::MAX, |object| namespace(&object)).await;
         let namespaces = namespaces.map_err(failed("namespaces"))?;
         let policy = Policy { homeless: source.namespace.is_none(), ..Policy::default() };
         let choices = choose(&facts::read(cluster).await?, &policy).into_iter();
@@ -358,8 +319,7 @@ pub async fn look(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Vec<C
         let (namespace, name) = (namespace_of(object)?.to_owned(), name_of(object).to_owned());
         (label(object, MANAGED_BY) != MANAGER).then(|| Claim { namespace, name, fate: facts.fate(source, object) })
     };
-    let claims = kind("", "persistentvolumeclaims", "PersistentVolumeClaim", true);
-    let all = collect(cluster, &claims, claim).await;
+    let all = collect(cluster, &kinds::claims(), usize::MAX, |object| claim(&object)).await;
     let fail =
         |source| VolumesError::Cluster { operation: "list", object: "persistentvolumeclaims".to_owned(), source };
     let mut all = all.map_err(fail)?;

@@ -3,14 +3,15 @@
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::claims::{Claim, Read, kind};
-use super::start::{Pod, pods, started};
+use super::claims::{Claim, Read};
+use super::start::{Pod, started};
 use super::{MoverError, Movers, Share, expires, listen, talk};
 use crate::cluster::error::told;
 use crate::cluster::object::{name_of, namespace_of, uid_of};
 use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind};
 use crate::crypto::secret::random;
 use crate::volumes::choose::Way;
+use crate::volumes::kinds::pods;
 use crate::volumes::pod::PodPlan;
 use crate::volumes::protocol::{Credential, Job};
 use crate::volumes::said::{ProblemLine, Summary};
@@ -167,7 +168,7 @@ async fn attempt(
     let name = format!("homelab-dr-{run}-{number}");
     let expires = expires(movers.clock.now(), movers.source.start_timeout + movers.limits.expiry);
     let policy = policy::manifest(mounted.namespace, &name, run.as_str(), &expires, &movers.handed.reach);
-    let policies = kind("networking.k8s.io", "networkpolicies", "NetworkPolicy", true);
+    let policies = Kind::known("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true);
     made.create(movers.cluster, "network policy", policies, &policy).await?;
     let plan = PodPlan {
         name: name.clone(),

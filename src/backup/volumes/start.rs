@@ -3,17 +3,14 @@
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::claims::{collect, kind};
 use super::{MoverError, Movers};
+use crate::cluster::list::collect;
 use crate::cluster::object::{at, items, text, uid_of};
 use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::volumes::kinds::pods;
 
 /// Events that are told, the last ones.
 const EVENTS_TOLD: usize = 4;
-
-pub(super) fn pods() -> Kind {
-    kind("", "pods", "Pod", true)
-}
 
 /// Whether its container has begun, or has ended already.
 fn has_begun(pod: &Value) -> bool {
@@ -107,7 +104,9 @@ async fn obstacles(cluster: &dyn Cluster, pod: &Value) -> String {
         about.then(|| said(text(event, &["reason"]), text(event, &["message"])))?
     };
     // Rights to events may be missing: what else is known is told all the same.
-    let events = collect(cluster, &kind("", "events", "Event", true), of_pod).await.unwrap_or_default();
+    let events = collect(cluster, &Kind::known("", "v1", "events", "Event", true), usize::MAX, |event| of_pod(&event))
+        .await
+        .unwrap_or_default();
     told.extend(events.into_iter().rev().take(EVENTS_TOLD));
     let mut seen = Vec::new();
     told.retain(|text| {

@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::claims::{collect, kind};
 use crate::base::clock::Time;
+use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, label, name_of, namespace_of, uid_of};
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::volumes as ways;
 use crate::volumes::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
 
@@ -66,9 +66,9 @@ fn ours(object: &Value, now: Time) -> Option<Ours> {
 pub async fn sweep(cluster: &dyn Cluster, now: Time) -> Result<Swept, ClusterError> {
     let mut swept = Swept::default();
     let (pods, policies) =
-        (kind("", "pods", "Pod", true), kind("networking.k8s.io", "networkpolicies", "NetworkPolicy", true));
-    let of_pods = collect(cluster, &pods, |object| ours(object, now)).await?;
-    let of_policies = collect(cluster, &policies, |object| ours(object, now)).await?;
+        (ways::kinds::pods(), Kind::known("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true));
+    let of_pods = collect(cluster, &pods, usize::MAX, |object| ours(&object, now)).await?;
+    let of_policies = collect(cluster, &policies, usize::MAX, |object| ours(&object, now)).await?;
     let lives = |policy: &Ours| {
         of_pods.iter().any(|pod| (&pod.namespace, &pod.name) == (&policy.namespace, &policy.name) && !pod.expired)
     };

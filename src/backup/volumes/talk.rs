@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
-use super::start::{Pod, pods};
+use super::start::Pod;
 use super::{MoverError, Movers, expires};
 use crate::cluster::streams::Input;
 use crate::volumes::Prepared;
+use crate::volumes::kinds::pods;
 use crate::volumes::labels::EXPIRES;
 use crate::volumes::pod::CONTAINER;
 use crate::volumes::protocol::{self, Job, ProtocolError};

@@ -200,14 +200,7 @@ fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>
 async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Vec<String>, ClusterError> {
     let mut empty: Vec<String> =
         steps.iter().filter(|step| step.empty && step.fate.creates()).map(|step| step.object.to_string()).collect();
-    let claims = Kind {
-        group: String::new(),
-        resource: "persistentvolumeclaims".to_owned(),
-        version: "v1".to_owned(),
-        name: "PersistentVolumeClaim".to_owned(),
-        namespaced: true,
-        directory: "PersistentVolumeClaim".to_owned(),
-    };
+    let claims = Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
     for step in steps.iter().filter(|step| step.kind.is("apps", "StatefulSet") && step.fate.creates()) {
         let object = &step.rewritten.object;
         let namespace = step.object.namespace.as_deref();

@@ -163,14 +163,7 @@ impl Reach {
 
 /// Kubernetes has had them in this version since its first release.
 pub(super) fn namespaces() -> Kind {
-    Kind {
-        group: String::new(),
-        resource: "namespaces".to_owned(),
-        version: "v1".to_owned(),
-        name: "Namespace".to_owned(),
-        namespaced: false,
-        directory: "Namespace".to_owned(),
-    }
+    Kind::known("", "v1", "namespaces", "Namespace", false)
 }
 
 /// What a definition defines.
