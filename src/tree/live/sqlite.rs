@@ -20,7 +20,9 @@ use crate::base::cancel::Cancel;
 /// The name of a copy in its room.
 pub(super) const COPY: &str = "db";
 /// How long one call waits for a lock. Short, so that a wish to stop is heard, and because SQLite then asks often.
-pub(super) const BUSY_TIME: Duration = Duration::from_secs(1);
+const BUSY_TIME: Duration = Duration::from_secs(1);
+/// Time between two looks at a locked database.
+const BUSY_LOOK: Duration = Duration::from_millis(1);
 /// Pages between two looks whether to stop; within one transaction, so the number changes nothing about the copy.
 const STEP_PAGES: i32 = 4096;
 /// Copies above this many bytes are not looked through: a minute or more, which cannot be broken off.
@@ -87,12 +89,19 @@ fn is_open(key: InodeKey) -> bool {
     })
 }
 
+/// Whether a locked database is tried again after so many tries. SQLite's own handler comes to sleep 100 ms at a time, and a writer that commits without pause leaves
+/// gaps of less than one: it would be met in one by luck only.
+fn look_again(tries: i32) -> bool {
+    std::thread::sleep(BUSY_LOOK);
+    BUSY_LOOK * u32::try_from(tries).unwrap_or(u32::MAX) < BUSY_TIME
+}
+
 /// Copies the database at `path`, which is the file `key`, into `room`.
 pub(super) fn backup(path: &Path, key: InodeKey, room: &mut Room, cancel: &Cancel) -> Result<(), Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = Connection::open_with_flags(path, flags).map_err(|error| of_source(&error))?;
+    let mut source = Connection::open_with_flags(path, flags).map_err(|error| of_source(&error))?;
+    source.busy_handler(Some(look_again)).map_err(|error| of_source(&error))?;
     let begin = || {
-        source.busy_timeout(BUSY_TIME)?;
         source.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // From the first reading on, every other sees the same state.
         source.execute_batch("BEGIN")?;

@@ -66,7 +66,7 @@ async fn real_changes_between_reading_and_writing_are_kept() {
                 let object = state.object(APPLICATIONS, "argocd", "z-root").unwrap();
                 state.edit(&object, |object| object["status"] = json!({"count": number}));
             });
-            tokio::time::sleep(Duration::from_millis(3)).await;
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
     });
     for _ in 0..5 {
