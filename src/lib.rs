@@ -22,6 +22,8 @@ pub mod recover;
 pub mod replicate;
 pub mod repo;
 pub mod retention;
+#[cfg(test)]
+mod simulation;
 pub mod stats;
 pub mod store;
 pub mod tree;

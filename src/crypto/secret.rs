@@ -12,8 +12,34 @@ pub struct NoRandomness(#[source] Box<dyn std::error::Error + Send + Sync>);
 /// `N` fresh random bytes from the operating system.
 pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
+    #[cfg(test)]
+    if seeded::fill(&mut bytes) {
+        return Ok(bytes);
+    }
     getrandom::fill(&mut bytes).map_err(|error| NoRandomness(Box::new(error)))?;
     Ok(bytes)
+}
+
+/// For the simulation: the same numbers every time, in this thread.
+#[cfg(test)]
+pub(crate) mod seeded {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static SOURCE: RefCell<Option<blake3::OutputReader>> = const { RefCell::new(None) };
+    }
+
+    /// From now on this thread draws what follows from `seed`; `None` ends that.
+    pub(crate) fn set(seed: Option<u64>) {
+        let source = seed.map(|seed| blake3::hash(&seed.to_le_bytes())).map(|seed| {
+            blake3::Hasher::new_keyed(seed.as_bytes()).finalize_xof()
+        });
+        SOURCE.with_borrow_mut(|old| *old = source);
+    }
+
+    pub(super) fn fill(bytes: &mut [u8]) -> bool {
+        SOURCE.with_borrow_mut(|source| source.as_mut().map(|source| source.fill(bytes)).is_some())
+    }
 }
 
 /// 32 secret bytes.

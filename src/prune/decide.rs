@@ -1,6 +1,6 @@
 //! The decision: from what is seen to a plan. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
@@ -148,7 +148,7 @@ impl Decider<'_> {
     fn packs(&mut self, uses: &[Use]) {
         let view = self.view;
         let mut partly: Vec<(Key, u64, u64)> = Vec::new();
-        let mut small: HashMap<bool, Vec<(Key, u64, u64)>> = HashMap::new();
+        let mut small: BTreeMap<bool, Vec<(Key, u64, u64)>> = BTreeMap::new();
         for (pack, used) in view.index.packs.iter().zip(uses).filter(|(pack, _)| pack.usable) {
             let key = layout::pack(&pack.id);
             let wasteful = (pack.size - used.needed.min(pack.size)) * 100 > pack.size * UNUSED_PERCENT;

@@ -1,6 +1,6 @@
 //! Doing what was planned: copy, mark; then look anew, copy what is needed after all, and delete what was marked long enough ago.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -119,7 +119,7 @@ impl Run<'_> {
     ) -> Result<(), PruneError> {
         let in_use = view.sessions_in_use();
         let past = view.marks.marks.iter().filter(|mark| mark.modified.after(self.settings.grace) <= view.now);
-        let due: HashSet<&Key> = past.flat_map(|mark| &mark.objects).filter(|key| self.due.contains(key)).collect();
+        let due: BTreeSet<&Key> = past.flat_map(|mark| &mark.objects).filter(|key| self.due.contains(key)).collect();
         let mut free: Vec<Key> = Vec::new();
         for key in due {
             let why = match doomed::pack_of(key) {

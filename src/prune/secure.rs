@@ -1,6 +1,6 @@
 //! Copies whatever is needed out of doomed objects: blobs into new packs, and what doomed index segments say of packs that are there into new segments.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::clock::Clock;
@@ -41,7 +41,7 @@ pub(crate) async fn secure(
 ) -> Result<Secured, PruneError> {
     let mut secured = Secured::default();
     // What did not copy from a pack, by pack: its blobs are looked for in other doomed packs, one of which may hold the last good copy.
-    let mut failed: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
+    let mut failed: BTreeMap<ObjectId, HashSet<BlobId>> = BTreeMap::new();
     let mut copied: HashSet<BlobId> = HashSet::new();
     let mut wanted = wanted(view, also, &copied, &failed);
     if !wanted.is_empty() {
@@ -97,9 +97,9 @@ fn wanted(
     view: &View,
     also: &Also,
     copied: &HashSet<BlobId>,
-    failed: &HashMap<ObjectId, HashSet<BlobId>>,
-) -> HashMap<ObjectId, HashSet<BlobId>> {
-    let mut wanted: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
+    failed: &BTreeMap<ObjectId, HashSet<BlobId>>,
+) -> BTreeMap<ObjectId, HashSet<BlobId>> {
+    let mut wanted: BTreeMap<ObjectId, HashSet<BlobId>> = BTreeMap::new();
     view.for_needed(|copies| {
         let pack_of = |number: u32| view.index.pack(number);
         let stays = |number| pack_of(number).is_some_and(|pack| pack.usable && !also.packs.contains(&pack.id));

@@ -4,7 +4,7 @@
 //! run looks at marks and presence twice: before its snapshot, so that this never names what is gone, and after it is durable, since a mark set in
 //! between was perhaps set without knowledge of it. What was doomed is copied before success is reported.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -102,8 +102,8 @@ impl Reliance {
         &self,
         lost: &HashSet<ObjectId>,
         fresh: &Index,
-    ) -> Result<HashMap<ObjectId, HashSet<BlobId>>, RepoError> {
-        let mut wanted: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
+    ) -> Result<BTreeMap<ObjectId, HashSet<BlobId>>, RepoError> {
+        let mut wanted: BTreeMap<ObjectId, HashSet<BlobId>> = BTreeMap::new();
         let mut choose = |id: BlobId, from: ObjectId| -> Result<(), RepoError> {
             if let Some(good) = fresh.find_usable(&id) {
                 fresh.mark_used(&good);
@@ -132,11 +132,11 @@ impl Reliance {
     }
 
     /// Copies blobs; one whose copy is gone or damaged is taken from another pack that has it.
-    async fn copy(&self, mut wanted: HashMap<ObjectId, HashSet<BlobId>>, fresh: &Index) -> Result<Written, RepoError> {
+    async fn copy(&self, mut wanted: BTreeMap<ObjectId, HashSet<BlobId>>, fresh: &Index) -> Result<Written, RepoError> {
         let mut rescue = Rescue::start(self.repository.clone(), self.clock.clone());
         let mut tried: HashSet<(BlobId, ObjectId)> = HashSet::new();
         while !wanted.is_empty() {
-            let mut again: HashMap<ObjectId, HashSet<BlobId>> = HashMap::new();
+            let mut again: BTreeMap<ObjectId, HashSet<BlobId>> = BTreeMap::new();
             for (pack, blobs) in wanted {
                 let (failed, gone) = match rescue.copy(&pack, &blobs).await {
                     Ok(damaged) => (damaged, false),

@@ -1,6 +1,6 @@
 //! What is really there: which packs of the index can be relied on, and packs that no index names because the run that stored them was killed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -27,9 +27,9 @@ const ADOPT_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Presence {
     /// The packs.
-    pub packs: HashMap<ObjectId, Listed>,
+    pub packs: BTreeMap<ObjectId, Listed>,
     /// The sessions.
-    pub sessions: HashMap<SessionId, Listed>,
+    pub sessions: BTreeMap<SessionId, Listed>,
 }
 
 impl Presence {

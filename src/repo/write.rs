@@ -214,6 +214,19 @@ impl Writer {
         self.uploads.packs()
     }
 
+    /// Closes the open packs early: a simulation has no 16 MiB to fill one with.
+    #[cfg(test)]
+    pub(crate) async fn flush(&self) -> Result<(), RepoError> {
+        for (open, class) in [(&self.content, PackClass::Content), (&self.metadata, PackClass::Metadata)] {
+            let empty = PackBuilder::new(class, self.uploads.buffers());
+            let full = std::mem::replace(&mut *lock(open), empty);
+            if !full.is_empty() {
+                self.uploads.sender().send(full.finish(&self.repository.meta)?).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Closes the open packs and waits until everything is stored and indexed. Returns the packs of this run and the bytes stored.
     pub async fn finish(self) -> Result<Written, RepoError> {
         let sender = self.uploads.sender();

@@ -8,13 +8,14 @@ use std::fs;
 use std::path::Path;
 
 /// Which layer a module directly below `src` is in.
-const LAYERS: [(u8, &[&str]); 7] = [
+const LAYERS: [(u8, &[&str]); 8] = [
     (0, &["base"]),
     (1, &["format", "chunker", "crypto", "compress", "retention", "paper", "config"]),
     (2, &["store"]),
     (3, &["repo"]),
     (4, &["tree", "cluster", "volumes", "gitops"]),
     (5, &["backup", "recover", "prune", "forget", "check", "replicate", "stats", "keys", "verified", "demo"]),
+    (6, &["simulation"]),
     (7, &["cli"]),
 ];
 
@@ -60,6 +61,7 @@ const FENCES: [Fence; 17] = [
             "store/throttle.rs", // when the next bytes may go: the same
             "recover/cluster/",  // how long a cluster was waited for
             "volumes/wait.rs",   // the same
+            "simulation/",       // of a runtime whose time is simulated
             "tree/live/",        // how long a lock was waited for
             "cli/",              // the rate of a progress bar
         ],
