@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::one;
 use super::start::{Pod, ending, has_ended};
 use super::talk::Heard;
-use super::{MoverError, Movers, Share};
+use super::{MoverError, Movers, Share, away};
 use crate::volumes::pod::CONTAINER;
 use crate::volumes::said::{Line, PROBLEMS_TOLD_MAX, ProblemLine, Said};
 
@@ -111,6 +111,14 @@ pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>,
             Ok(Some(now)) => {
                 reached = Instant::now();
                 ended = has_ended(&now);
+                // By then a mover that hears nothing has ended itself, whatever its node says later.
+                let quiet = ear.heard.quiet();
+                if !ended
+                    && quiet >= movers.limits.silence
+                    && let Some(away) = away::node(movers.cluster, &now).await
+                {
+                    return Err(MoverError::NodeAway { node: away.node, why: away.why, quiet });
+                }
             }
             Ok(None) => return Err(MoverError::Vanished),
             Err(error) if reached.elapsed() >= movers.limits.away => {

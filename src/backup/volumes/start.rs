@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{MoverError, Movers};
+use super::{MoverError, Movers, away};
 use crate::cluster::list::collect;
 use crate::cluster::object::{at, items, text, uid_of};
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -89,6 +89,9 @@ async fn obstacles(cluster: &dyn Cluster, pod: &Value) -> String {
         (!parts.is_empty()).then(|| parts.join(": "))
     };
     let mut told: Vec<String> = Vec::new();
+    if let Some(away) = away::node(cluster, pod).await {
+        told.push(format!("its node {} does not answer: {}", away.node, away.why));
+    }
     for condition in items(pod, &["status", "conditions"]) {
         if at(condition, &["status"]) == "False" {
             told.extend(said(text(condition, &["reason"]), text(condition, &["message"])));

@@ -33,6 +33,7 @@ use crate::tree::exclude::Excludes;
 use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
 use crate::tree::walk::WalkOptions;
+use crate::volumes::Left;
 
 /// Lines of what a program said that are repeated; the end tells why it failed.
 const SAID_LINES_MAX: usize = 20;
@@ -91,6 +92,9 @@ struct Row {
     /// What is not as good about that as one would wish.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cautions: Vec<String>,
+    /// What was made in the cluster and is still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<Left>,
 }
 
 #[derive(Serialize)]
@@ -303,6 +307,7 @@ impl Row {
             left_out_by: None,
             reason: None,
             cautions: Vec::new(),
+            left: Vec::new(),
         }
     }
 

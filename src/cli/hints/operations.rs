@@ -131,9 +131,12 @@ impl Advise for MoverError {
             Self::NeverStarted { .. } => {
                 "mend what the cluster says, such as an image that cannot be pulled, or a node without room; if it only needs longer, set start-timeout"
             }
+            Self::NodeAway { .. } => {
+                "bring the node back; a mover that hears nothing ends itself, and what was stored is found by the next run"
+            }
             Self::Vanished => "who deleted it? What was stored is found by the next run",
             Self::Ended { .. } => {
-                "OOMKilled: the limit of 512 MiB was too low; DeadlineExceeded: set timeout; otherwise see its node. What was stored is found by the next run"
+                "OOMKilled: the limit of 512 MiB was too low; DeadlineExceeded: set timeout; Evicted: make room on its node for what the node says it is short of; otherwise see its node. What was stored is found by the next run"
             }
             Self::TimedOut { .. } => {
                 "what was stored is found by the next run; if it needs longer, set the source's timeout"

@@ -221,8 +221,9 @@ pub(super) async fn within(
         limits,
     };
     let warnings = Mutex::new(Vec::new());
-    let rows = volumes::run(&movers, &|text| warnings.lock().unwrap().push(text.to_owned())).await.unwrap();
-    (rows, warnings.into_inner().unwrap())
+    let report = volumes::run(&movers, &|text| warnings.lock().unwrap().push(text.to_owned())).await.unwrap();
+    assert!(report.left.is_empty(), "{report:?}");
+    (report.rows, warnings.into_inner().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
