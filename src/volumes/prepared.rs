@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::clear::{Traces, clear};
 use super::journal::{self, Entry};
-use super::left::{self, Left};
 use super::labels::EXPIRES;
+use super::left::{self, Left};
 use super::run::{name_for, run_of};
 use super::wait::{Time, Waiting, last_words, named, named_object};
 use super::{Context, Limits, VolumesError, kinds};

@@ -165,6 +165,12 @@ pub enum MoverError {
         /// How long it had.
         limit: Duration,
     },
+    /// It was told to end, and not by us.
+    #[error("the mover was stopped: {why}")]
+    Stopped {
+        /// What the cluster says of its pod.
+        why: String,
+    },
     /// What it says is wrong.
     #[error("the mover says: {}", .0.told())]
     Failed(Failed),

@@ -135,7 +135,7 @@ impl Advise for MoverError {
                 "bring the node back; a mover that hears nothing ends itself, and what was stored is found by the next run"
             }
             Self::Vanished => "who deleted it? What was stored is found by the next run",
-            Self::Ended { .. } => {
+            Self::Ended { .. } | Self::Stopped { .. } => {
                 "OOMKilled: the limit of 512 MiB was too low; DeadlineExceeded: set timeout; Evicted: make room on its node for what the node says it is short of; otherwise see its node. What was stored is found by the next run"
             }
             Self::TimedOut { .. } => {
