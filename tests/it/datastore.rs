@@ -71,6 +71,7 @@ fn sqlite_under_a_writer_comes_back_whole_with_its_token_and_keys() {
     let server = server(&home);
     let writer = Writer::start(&server.join("db/state.db"), "WAL");
     let ran = run(&home, &["backup"]).exits(0);
+    let journal = std::fs::read(server.join("db/state.db-wal")).unwrap();
     writer.end();
     assert!(ran.err.contains("k3s with SQLite") && ran.err.contains("1 database captured whole"), "{}", ran.err);
     assert!(ran.out.contains("k3s     datastore"), "{}", ran.out);
@@ -90,11 +91,15 @@ fn sqlite_under_a_writer_comes_back_whole_with_its_token_and_keys() {
     ];
     assert_eq!(names(&back), expected);
     assert_eq!(std::fs::read_to_string(back.join("token")).unwrap(), "K10abc::server:hunter2\n");
-    // In the place of one that has gone on: what its journals say is of another database.
-    for end in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(server.join(format!("db/state.db{end}")));
-    }
-    std::fs::copy(back.join("db/state.db"), server.join("db/state.db")).unwrap();
+    // In the place of one that has gone on, whose journal is still there.
+    std::fs::write(server.join("db/state.db-wal"), journal).unwrap();
+    let script = block("```sh put-back\n");
+    let script = script
+        .replace("/root/k3s", back.to_str().unwrap())
+        .replace("/var/lib/rancher/k3s", home.path("k3s").to_str().unwrap());
+    let done = std::process::Command::new("sh").args(["-euc", &script]).status().unwrap();
+    assert!(done.success() && !server.join("db/state.db-wal").exists());
+    assert_eq!(std::fs::read(server.join("db/state.db")).unwrap(), std::fs::read(back.join("db/state.db")).unwrap());
     assert_whole(&server.join("db/state.db"));
 }
 

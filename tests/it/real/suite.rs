@@ -50,7 +50,7 @@ async fn resources_come_back_in_another_namespace() {
         assert_eq!(secret.data.unwrap()["password"].0, b"hunter2");
         // Nothing is left to do.
         let again = real.run(&restore).await.exits(0).json();
-        let left = again["plan"]["steps"].as_array().unwrap().iter().filter(|step| step["fate"]["do"] == "create");
+        let left = again["plan"]["steps"].as_array().unwrap().iter().filter(|step| step["do"] == "create");
         assert_eq!(left.count(), 0, "{again}");
     })
     .await;
