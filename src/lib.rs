@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod compress;
 pub mod config;
 pub mod crypto;
+pub mod datastore;
 pub mod demo;
 pub mod forget;
 pub mod format;

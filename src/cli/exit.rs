@@ -95,6 +95,11 @@ mod tests {
     fn the_numbers_never_change() {
         let codes = Exit::ALL.map(Exit::code);
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130]);
+        assert_eq!(
+            Exit::Interrupted.code(),
+            crate::volumes::said::STOPPED,
+            "by it a mover says that it was told to end"
+        );
     }
 
     #[test]

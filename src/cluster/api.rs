@@ -2,6 +2,7 @@
 
 mod discovery;
 pub mod objects;
+mod session;
 mod streams;
 
 use std::path::Path;
@@ -13,12 +14,12 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::session::Session;
 use super::{Cluster, ClusterError, Created, Deleted, How, Kind, Kinds, Page};
 
 /// How long an API server is waited for.
@@ -58,7 +59,7 @@ const PAGES_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 
 /// The API server of a cluster, and the right to talk to it.
 pub struct Api {
-    client: kube::Client,
+    session: Session,
     server: String,
     limits: Limits,
     /// One permit for each KiB of [`PAGES_BYTES_MAX`].
@@ -126,9 +127,20 @@ struct Patience {
 
 impl Patience {
     /// Waits before the next try, or gives up: when the time is over, or another try would be of no use.
-    async fn wait(&mut self, (error, asked): Failed) -> Result<(), ClusterError> {
+    async fn wait(&mut self, failed: Failed) -> Result<(), ClusterError> {
+        let may_pass = failed.0.may_pass();
+        self.wait_if(may_pass, failed).await
+    }
+
+    /// The same where somebody else's changes are no reason to give up.
+    async fn wait_for_others(&mut self, failed: Failed) -> Result<(), ClusterError> {
+        let may_pass = failed.0.may_pass() || failed.0.is_conflict();
+        self.wait_if(may_pass, failed).await
+    }
+
+    async fn wait_if(&mut self, may_pass: bool, (error, asked): Failed) -> Result<(), ClusterError> {
         let next = asked.unwrap_or(self.wait).min(WAIT_MAX);
-        if !error.may_pass() || self.begun.elapsed() + next > self.tries {
+        if !may_pass || self.begun.elapsed() + next > self.tries {
             return Err(error);
         }
         tokio::time::sleep(next).await;
@@ -140,27 +152,9 @@ impl Patience {
 impl Api {
     /// By a kubeconfig: the given one; else what `KUBECONFIG` names, `~/.kube/config`, or the service account of the pod that this runs in.
     pub async fn open(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ClusterError> {
-        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-        let fail =
-            |what: String, source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Config { what, source };
-        let mut config = match kubeconfig {
-            Some(path) => {
-                let what = path.display().to_string();
-                let file = Kubeconfig::read_from(path).map_err(|error| fail(what.clone(), error.into()))?;
-                kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| fail(what, error.into()))
-            }
-            None => match kube::Config::from_kubeconfig(&options).await {
-                Ok(config) => Ok(config),
-                Err(error) if context.is_some() => Err(fail("the kubeconfig".to_owned(), error.into())),
-                Err(error) => kube::Config::incluster().map_err(|_| fail("the kubeconfig".to_owned(), error.into())),
-            },
-        }?;
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        // What may be asked again, and what has to be looked at first, is decided here: a creation that is repeated blindly finds itself.
-        config.default_retry = false;
-        let client = kube::Client::try_from(config).map_err(|error| fail(server.clone(), error.into()))?;
+        let (session, server) = Session::open(kubeconfig, context).await?;
         let pages = Arc::new(Semaphore::new(PAGES_BYTES_MAX >> 10));
-        Ok(Self { client, server, limits: Limits::default(), pages })
+        Ok(Self { session, server, limits: Limits::default(), pages })
     }
 
     /// The same with other limits.
@@ -200,20 +194,37 @@ impl Api {
         self.once_within(asked, ANSWER_BYTES_MAX).await?.ok_or_else(|| (too_long(asked), None))
     }
 
+    /// Who is not known is told so before anything is done: that is asked once more, if there are other credentials by now.
     async fn once_within(&self, asked: &Asked, bytes_max: usize) -> Result<Option<Bytes>, Failed> {
+        let (number, client) = self.session.client();
+        match self.timed(asked, bytes_max, client).await {
+            Err((ClusterError::Refused { status: 401, .. }, _)) if self.session.renew(number).await => {
+                self.timed(asked, bytes_max, self.session.client().1).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn timed(&self, asked: &Asked, bytes_max: usize, client: kube::Client) -> Result<Option<Bytes>, Failed> {
         let request = asked.name();
         let silent = || ClusterError::Silent {
             server: self.server.clone(),
             request: request.clone(),
             limit: self.limits.answer,
         };
-        match tokio::time::timeout(self.limits.answer, self.ask(asked, &request, bytes_max)).await {
+        match tokio::time::timeout(self.limits.answer, self.ask(asked, &request, bytes_max, client)).await {
             Ok(result) => result,
             Err(_) => Err((silent(), None)),
         }
     }
 
-    async fn ask(&self, asked: &Asked, request: &str, bytes_max: usize) -> Result<Option<Bytes>, Failed> {
+    async fn ask(
+        &self,
+        asked: &Asked,
+        request: &str,
+        bytes_max: usize,
+        client: kube::Client,
+    ) -> Result<Option<Bytes>, Failed> {
         let unreachable = |source| ClusterError::Unreachable { server: self.server.clone(), source };
         let mut built = Request::builder().method(&asked.method).uri(&asked.path);
         built = built.header(header::ACCEPT, "application/json");
@@ -225,7 +236,7 @@ impl Api {
             }
         };
         let built = built.body(body).map_err(|error| (unreachable(error.into()), None))?;
-        let response = self.client.send(built).await.map_err(|error| (unreachable(error.into()), None))?;
+        let response = client.send(built).await.map_err(|error| (unreachable(error.into()), None))?;
         let status = response.status();
         let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = match Limited::new(response.into_body(), bytes_max).collect().await {

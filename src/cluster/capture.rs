@@ -170,6 +170,13 @@ impl Reading<'_> {
                     self.give(Item::Again(folder.clone())).await?;
                 }
                 Err(CaptureError::Cluster(error)) => {
+                    // Of a cluster that went away, or does not know us any more, nothing else would be read either: that is no snapshot of it.
+                    if error.is_of_the_cluster()
+                        && let Err(gone) = self.cluster.version().await
+                        && gone.is_of_the_cluster()
+                    {
+                        return Err(CaptureError::Cluster(gone));
+                    }
                     // Half a list is no list: what there is of it is kept, and the kind is told as missing.
                     missing.push(Missing { path: folder, operation: "listing", why: told(&error) });
                     return Ok((row, missing));

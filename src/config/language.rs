@@ -104,6 +104,12 @@ const SOURCE: Shape = Record(&[
         "The data of a cluster's PersistentVolumeClaims, one snapshot each, named pvc/NAMESPACE/CLAIM.",
     ),
     field(
+        "datastore",
+        OneOf,
+        &DATASTORE,
+        "The datastore of a control plane on this machine, with what makes it usable again (datastore.md).",
+    ),
+    field(
         "tags",
         Optional,
         &Named(Scalar::TagName, &One(Scalar::Line)),
@@ -224,6 +230,19 @@ const VOLUMES: Shape = Record(&[
     ),
     field("timeout", Default("1d"), &One(Scalar::Duration), "When the mover of a volume is ended."),
     field("start-timeout", Default("10m"), &One(Scalar::Duration), "How long its pod may take to start."),
+]);
+
+const DATASTORE: Shape =
+    Record(&[field("k3s", Required, &K3S, "Of a k3s server: SQLite, or the newest snapshot of its embedded etcd.")]);
+
+const K3S: Shape = Record(&[
+    field("data-dir", Default("/var/lib/rancher/k3s"), &One(Scalar::Path), "The server's data directory."),
+    field(
+        "max-age",
+        Default("26h"),
+        &One(Scalar::Duration),
+        "With an embedded etcd, how old the newest snapshot may be: k3s takes one every twelve hours.",
+    ),
 ]);
 
 const RETENTION: Shape = Record(&[

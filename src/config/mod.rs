@@ -102,6 +102,8 @@ pub enum SourceKind {
     Resources(ResourcesSource),
     /// The data of a cluster's claims.
     Volumes(VolumesSource),
+    /// The datastore of a control plane.
+    Datastore(DatastoreSource),
 }
 
 impl SourceKind {
@@ -113,8 +115,18 @@ impl SourceKind {
             Self::Command(_) => "command",
             Self::Resources(_) => "resources",
             Self::Volumes(_) => "volumes",
+            Self::Datastore(_) => "datastore",
         }
     }
+}
+
+/// The datastore of a k3s server on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatastoreSource {
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// How old the newest snapshot of an embedded etcd may be.
+    pub max_age: Duration,
 }
 
 /// Folders and files.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::node::{Node, Value};
 use super::{
-    CommandSource, Config, MoverMode, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target,
-    VolumesSource,
+    CommandSource, Config, DatastoreSource, MoverMode, PathSource, Repository, ResourcesSource, Retention, Source,
+    SourceKind, Target, VolumesSource,
 };
 use crate::base::units::{parse_duration, parse_percent, parse_rate};
 use crate::retention::Policy;
@@ -98,6 +98,11 @@ fn command(node: &Node) -> Option<CommandSource> {
     })
 }
 
+fn datastore(node: &Node) -> Option<DatastoreSource> {
+    let k3s = node.field("k3s")?;
+    Some(DatastoreSource { data_dir: text(k3s, "data-dir").map(PathBuf::from)?, max_age: time(k3s, "max-age").ok()?? })
+}
+
 fn resources(node: &Node) -> Option<ResourcesSource> {
     Some(ResourcesSource {
         kubeconfig: optional(node, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
@@ -141,6 +146,7 @@ fn source(name: &str, node: &Node) -> Option<Source> {
         ("command", |node| command(node).map(SourceKind::Command)),
         ("resources", |node| resources(node).map(SourceKind::Resources)),
         ("volumes", |node| volumes(node).map(SourceKind::Volumes)),
+        ("datastore", |node| datastore(node).map(SourceKind::Datastore)),
     ] {
         if let Some(node) = node.field(field) {
             kinds.push(read(node)?);

@@ -10,6 +10,34 @@ pub fn object_id(stored: &[u8]) -> ObjectId {
     ObjectId::new(*blake3::hash(stored).as_bytes())
 }
 
+/// SHA-256 of what others have made: the only hash that some of them know.
+pub struct Sha256(ring::digest::Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sha256 {
+    /// Of nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(ring::digest::Context::new(&ring::digest::SHA256))
+    }
+
+    /// And these bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finish().as_ref().try_into().unwrap_or_default()
+    }
+}
+
 /// Computes blob ids: keyed BLAKE3 of the plaintext, under a key of its own for every kind of blob.
 pub struct BlobHasher {
     keys: [[u8; 32]; 4],

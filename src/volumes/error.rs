@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Left;
 use crate::cluster::ClusterError;
 
 /// Why a volume was not looked at, made ready or cleared up.
@@ -66,12 +67,10 @@ pub enum VolumesError {
     #[error("stopped")]
     Cancelled,
     /// It failed, and so did clearing up: something is left until the next sweep.
-    #[error("{left} is left until the next run clears it up ({reason})")]
+    #[error("{} is left until a later run clears it up ({})", left.what, left.why)]
     NotCleared {
-        /// Names what may be left.
-        left: String,
-        /// Why clearing up failed, in one line.
-        reason: String,
+        /// What may be left.
+        left: Box<Left>,
         /// Why it was to be cleared up.
         #[source]
         why: Box<VolumesError>,

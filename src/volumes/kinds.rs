@@ -22,7 +22,7 @@ pub(crate) fn pods() -> Kind {
     Kind::known("", "v1", "pods", "Pod", true)
 }
 
-pub(super) fn nodes() -> Kind {
+pub(crate) fn nodes() -> Kind {
     Kind::known("", "v1", "nodes", "Node", false)
 }
 

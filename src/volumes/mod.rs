@@ -17,6 +17,7 @@ pub mod facts;
 pub mod journal;
 pub(crate) mod kinds;
 pub mod labels;
+pub mod left;
 mod placement;
 pub mod pod;
 pub mod policy;
@@ -33,6 +34,7 @@ use crate::base::cancel::Cancel;
 use crate::cluster::Cluster;
 
 pub use error::VolumesError;
+pub use left::Left;
 pub use prepared::Prepared;
 pub use run::{Run, RunId};
 pub use wait::Limits;

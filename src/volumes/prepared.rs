@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::clear::{Traces, clear};
 use super::journal::{self, Entry};
 use super::labels::EXPIRES;
+use super::left::{self, Left};
 use super::run::{name_for, run_of};
 use super::wait::{Time, Waiting, last_words, named, named_object};
 use super::{Context, Limits, VolumesError, kinds};
 use crate::base::clock::Time as Moment;
-use crate::cluster::error::told;
 use crate::cluster::object::{is_dying, text, uid_of};
 use crate::cluster::{Cluster, Created, How, Kind};
 use crate::volumes::choose::{Choice, Copy};
@@ -38,9 +38,20 @@ impl Prepared {
     }
 
     /// Removes the claim, its volume and the storage's snapshot, and sees them gone. Pods that mount the claim have to be gone already. What cannot be
-    /// removed is left to the next sweep, and is an error.
-    pub async fn release(self, cluster: &dyn Cluster, limits: &Limits) -> Result<(), VolumesError> {
-        clear(cluster, limits, &self.journal, &Traces::from(&self.entry)).await
+    /// removed is left to the next sweep, and told.
+    pub async fn release(self, cluster: &dyn Cluster, limits: &Limits) -> Result<(), Left> {
+        remove(cluster, limits, &self.journal, &self.entry).await
+    }
+}
+
+async fn remove(cluster: &dyn Cluster, limits: &Limits, journal: &str, entry: &Entry) -> Result<(), Left> {
+    let traces = Traces::from(entry);
+    match clear(cluster, limits, journal, &traces).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let what = format!("{} (of {}/{})", entry.name, entry.namespace, entry.claim);
+            Err(Left { what, ..left::of_copy(cluster, journal, &traces, &error).await })
+        }
     }
 }
 
@@ -73,12 +84,9 @@ impl<'a> Making<'a> {
             let journal = namespace.to_owned();
             return Ok(Prepared { namespace: entry.home.clone(), claim: entry.name.clone(), entry, journal });
         };
-        match clear(cluster, limits, namespace, &Traces::from(&entry)).await {
+        match remove(cluster, limits, namespace, &entry).await {
             Ok(()) => Err(why),
-            Err(left) => {
-                let reason = told(&left);
-                Err(VolumesError::NotCleared { left: entry.name, reason, why: Box::new(why) })
-            }
+            Err(left) => Err(VolumesError::NotCleared { left: Box::new(left), why: Box::new(why) }),
         }
     }
 

@@ -14,6 +14,9 @@ pub const PROBLEMS_TOLD_MAX: usize = 200;
 /// Causes of a failure that are told.
 const CAUSES_MAX: usize = 4;
 
+/// What a mover ends with that was told to end.
+pub const STOPPED: u8 = 130;
+
 /// A line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::clear::{Traces, clear};
 use super::journal::{self, Entry};
+use super::left::{self, Left};
 use super::run::{RunId, expires_of, parse_name, parse_time, run_of};
 use super::wait::Limits;
 use super::{VolumesError, kinds};
 use crate::base::clock::Time;
 use crate::cluster::Cluster;
-use crate::cluster::error::told;
 use crate::cluster::object::{name_of, namespace_of, text};
 
 /// How long something lives of which nothing says when its run is over, since it was created.
@@ -28,15 +28,6 @@ pub struct Swept {
     pub removed: Vec<String>,
     /// What is to be removed and was not, and why.
     pub left: Vec<Left>,
-}
-
-/// Something that a sweep could not remove.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Left {
-    /// Its name.
-    pub what: String,
-    /// Why it is still there, in one line.
-    pub why: String,
 }
 
 /// What the objects of one name say of it.
@@ -62,7 +53,8 @@ pub async fn sweep(
     let mut swept = Swept::default();
     for key in unreadable {
         let why = format!("{} in {namespace} cannot be understood; remove it by hand", journal::JOURNAL);
-        swept.left.push(Left { what: key, why });
+        let commands = vec![format!("edit configmaps {} --namespace {namespace}", journal::JOURNAL)];
+        swept.left.push(Left { what: key, why, commands });
     }
     for seen in seen.into_values().filter(|seen| seen.is_over(live, now)) {
         let what = match &seen.claim {
@@ -71,7 +63,10 @@ pub async fn sweep(
         };
         match clear(cluster, limits, namespace, &seen.traces).await {
             Ok(()) => swept.removed.push(what),
-            Err(error) => swept.left.push(Left { what, why: told(&error) }),
+            Err(error) => {
+                let left = left::of_copy(cluster, namespace, &seen.traces, &error).await;
+                swept.left.push(Left { what, ..left });
+            }
         }
     }
     Ok(swept)

@@ -13,7 +13,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (1, &["format", "chunker", "crypto", "compress", "retention", "paper", "config"]),
     (2, &["store"]),
     (3, &["repo"]),
-    (4, &["tree", "cluster", "volumes", "gitops"]),
+    (4, &["tree", "cluster", "volumes", "gitops", "datastore"]),
     (5, &["backup", "recover", "prune", "forget", "check", "replicate", "stats", "keys", "verified", "demo"]),
     (6, &["simulation"]),
     (7, &["cli"]),
@@ -22,7 +22,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
 /// What stands beside the repositories. Beside itself and the one it is built upon each may name only layers up to [`SOURCES_MAY_NAME_UP_TO`]: it knows neither
 /// stores nor repositories.
 const SOURCES: [(&str, &[&str]); 4] =
-    [("tree", &[]), ("cluster", &[]), ("volumes", &["cluster"]), ("gitops", &["cluster"])];
+    [("tree", &[]), ("cluster", &[]), ("volumes", &["cluster"]), ("gitops", &["cluster"]), ("datastore", &[])];
 const SOURCES_MAY_NAME_UP_TO: u8 = 1;
 
 /// A name that only some places may use: a crate, a type, or a call.

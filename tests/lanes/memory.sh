@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lane memory: the peak memory of backup, restore, check and prune on some 300 MiB of
-# mixed files, with the build that the other lanes use. Usage: tests/lanes/memory.sh [install].
+# mixed files, and of a backup of 10,000 objects of a cluster, with the build that the other lanes use. Usage: tests/lanes/memory.sh [install].
 # Leaves nothing behind but the build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

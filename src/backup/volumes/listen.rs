@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::one;
-use super::start::{Pod, ending, has_ended};
+use super::start::{Pod, disruption, ending, has_ended};
 use super::talk::Heard;
-use super::{MoverError, Movers, Share};
+use super::{MoverError, Movers, Share, away};
+use crate::cluster::object::is_dying;
 use crate::volumes::pod::CONTAINER;
-use crate::volumes::said::{Line, PROBLEMS_TOLD_MAX, ProblemLine, Said};
+use crate::volumes::said::{Failed, Line, PROBLEMS_TOLD_MAX, ProblemLine, STOPPED, Said};
 
 /// The first wait before the log is opened again; each is twice as long as the one before.
 const WAIT_FIRST: Duration = Duration::from_millis(250);
@@ -78,6 +79,22 @@ impl Ear<'_> {
     }
 }
 
+/// A mover only says that it was told to end. Why, its pod says, soon after.
+async fn stopped(movers: &Movers<'_>, pod: Pod<'_>, failed: Failed) -> MoverError {
+    let begun = Instant::now();
+    while begun.elapsed() < movers.limits.receipt {
+        match pod.look(movers.cluster).await {
+            Ok(None) => return MoverError::Vanished,
+            Ok(Some(now)) if is_dying(&now) && disruption(&now).is_none() => return MoverError::Vanished,
+            Ok(Some(now)) if is_dying(&now) || has_ended(&now) => {
+                return MoverError::Stopped { why: ending(&now) };
+            }
+            Ok(Some(_)) | Err(_) => sleep(movers.limits.poll).await,
+        }
+    }
+    MoverError::Failed(failed)
+}
+
 /// Listens until there is a result, or can be none any more.
 pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>, share: &mut Share) -> one::Result {
     let mut ear = Ear { name: pod.name, heard, next: 0, since: None, problems: Vec::new(), stray: Vec::new() };
@@ -88,8 +105,12 @@ pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>,
             Ok(mut lines) => {
                 while let Ok(Ok(Some(line))) = timeout(movers.limits.log_silence, lines.next()).await {
                     (wait, reached) = (WAIT_FIRST, Instant::now());
-                    if let Some(result) = ear.take(&line, movers, share) {
-                        return result;
+                    match ear.take(&line, movers, share) {
+                        Some(Err(MoverError::Failed(failed))) if failed.exit == STOPPED => {
+                            return Err(stopped(movers, pod, failed).await);
+                        }
+                        Some(result) => return result,
+                        None => {}
                     }
                 }
             }
@@ -111,6 +132,14 @@ pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>,
             Ok(Some(now)) => {
                 reached = Instant::now();
                 ended = has_ended(&now);
+                // By then a mover that hears nothing has ended itself, whatever its node says later.
+                let quiet = ear.heard.quiet();
+                if !ended
+                    && quiet >= movers.limits.silence
+                    && let Some(away) = away::node(movers.cluster, &now).await
+                {
+                    return Err(MoverError::NodeAway { node: away.node, why: away.why, quiet });
+                }
             }
             Ok(None) => return Err(MoverError::Vanished),
             Err(error) if reached.elapsed() >= movers.limits.away => {

@@ -7,6 +7,7 @@
 //! ```
 //! No data passes through here: movers write to the store. What is held of a volume is its numbers and its problems, of which there is a bound.
 
+mod away;
 pub mod claims;
 mod listen;
 mod one;
@@ -34,7 +35,7 @@ use crate::volumes::choose::Choice;
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::{ProtocolError, SecretText};
 use crate::volumes::said::{Failed, ProblemLine, Summary};
-use crate::volumes::{self as ways, RunId};
+use crate::volumes::{self as ways, Left, RunId};
 
 use claims::{Claim, Fate};
 
@@ -148,11 +149,27 @@ pub enum MoverError {
         /// What the cluster says of it, and its last words.
         why: String,
     },
+    /// Its node says nothing any more, and neither does it.
+    #[error("the mover's node {node} does not answer, and nothing was heard of the mover for {}: {why}", units::duration(*quiet))]
+    NodeAway {
+        /// Which.
+        node: String,
+        /// In the cluster's words.
+        why: String,
+        /// For how long.
+        quiet: Duration,
+    },
     /// It takes longer than it may.
     #[error("the mover was not done after {}", units::duration(*limit))]
     TimedOut {
         /// How long it had.
         limit: Duration,
+    },
+    /// It was told to end, and not by us.
+    #[error("the mover was stopped: {why}")]
+    Stopped {
+        /// What the cluster says of its pod.
+        why: String,
     },
     /// What it says is wrong.
     #[error("the mover says: {}", .0.told())]
@@ -225,7 +242,16 @@ pub struct Row {
     /// How long that took.
     pub took: Duration,
     /// What should have been taken away and could not be.
-    pub left: Vec<String>,
+    pub left: Vec<Left>,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Every claim, by namespace and name.
+    pub rows: Vec<Row>,
+    /// What earlier runs left, and this one could not remove either.
+    pub left: Vec<Left>,
 }
 
 /// Everything that a run is given.
@@ -290,18 +316,19 @@ pub async fn plan(
 }
 
 /// Backs up every claim that the source takes, and says what became of all. `warn` is told at once what has to be known.
-pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Vec<Row>, VolumesError> {
+pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Report, VolumesError> {
     let run = new_run()?;
     movers.progress.begin("asking the cluster", "");
+    let mut left = Vec::new();
     match sweep::sweep(movers.cluster, movers.clock.now()).await {
-        Ok(swept) => swept.tell(warn),
+        Ok(swept) => left.extend(swept.tell(warn)),
         Err(error) => warn(&format!("what earlier runs left could not be looked for: {error}")),
     }
     // After the pods: what they mount stays until they are gone.
     if let Some(namespace) = &movers.source.namespace {
         let (now, limits) = (movers.clock.now(), &movers.limits.ways);
         match ways::sweep::sweep(movers.cluster, namespace, &BTreeSet::new(), now, limits).await {
-            Ok(swept) => sweep::Swept::from(swept).tell(warn),
+            Ok(swept) => left.extend(sweep::Swept::from(swept).tell(warn)),
             Err(error) => {
                 warn(&format!("what earlier runs left of snapshots could not be looked for: {}", told(&error)));
             }
@@ -316,7 +343,7 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Ve
     // Whichever is done makes room for the next; told in the order of the claims.
     let mut rows: Vec<(usize, Row)> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
     rows.sort_by_key(|(number, _)| *number);
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
+    Ok(Report { rows: rows.into_iter().map(|(_, row)| row).collect(), left })
 }
 
 async fn row(movers: &Movers<'_>, run: &RunId, number: usize, claim: Claim) -> Row {

@@ -5,17 +5,17 @@ use tokio::time::{Instant, sleep};
 
 use super::claims::{Claim, Read};
 use super::start::{Pod, started};
-use super::{MoverError, Movers, Share, expires, listen, talk};
+use super::{MoverError, Movers, Share, away, expires, listen, talk};
 use crate::cluster::error::told;
 use crate::cluster::object::{name_of, namespace_of, uid_of};
-use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind};
+use crate::cluster::{Cluster, Created, Deleted, How, Kind};
 use crate::crypto::secret::random;
 use crate::volumes::choose::Way;
 use crate::volumes::kinds::pods;
 use crate::volumes::pod::PodPlan;
 use crate::volumes::protocol::{Credential, Job};
 use crate::volumes::said::{ProblemLine, Summary};
-use crate::volumes::{Context, Prepared, Run, RunId, VolumesError, clone, policy, snapshot};
+use crate::volumes::{Context, Left, Prepared, Run, RunId, VolumesError, clone, policy, snapshot};
 
 /// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
 const ALWAYS_LEFT_OUT: &str = "/lost+found/";
@@ -60,32 +60,35 @@ impl Made {
     }
 
     /// The pod first, and its policy when it is gone, since a pod that is told to end stores what it has read. What stays is named.
-    async fn remove(self, movers: &Movers<'_>) -> Vec<String> {
+    async fn remove(self, movers: &Movers<'_>) -> Vec<Left> {
         let mut left = Vec::new();
         for thing in self.0.iter().rev() {
-            if let Err(error) = remove(movers, thing).await {
-                left.push(format!("{} {}/{}: {error}", thing.kind, thing.namespace, thing.name));
-            }
+            left.extend(remove(movers, thing).await.err());
         }
         left
     }
 }
 
-async fn remove(movers: &Movers<'_>, thing: &Thing) -> std::result::Result<(), ClusterError> {
+async fn remove(movers: &Movers<'_>, thing: &Thing) -> std::result::Result<(), Left> {
     let Thing { kind, namespace, name, uid } = thing;
-    let look = || movers.cluster.get(kind, Some(namespace), name);
+    let look = async || {
+        let found = movers.cluster.get(kind, Some(namespace), name).await;
+        found.map_err(|error| Left::object(kind, namespace, name, told(&error)))
+    };
     let ours = |object: &Value| uid.is_empty() || uid_of(object) == uid;
-    let Some(object) = look().await?.filter(ours) else { return Ok(()) };
+    let Some(mut object) = look().await?.filter(ours) else { return Ok(()) };
     let begun = Instant::now();
-    let mut deleted = movers.cluster.delete(kind, Some(namespace), name, uid_of(&object)).await?;
-    // One that does not go is on its way all the same; nobody waits for a node that is dead.
+    let deleted = movers.cluster.delete(kind, Some(namespace), name, uid_of(&object)).await;
+    let mut deleted = deleted.map_err(|error| Left::object(kind, namespace, name, told(&error)))?;
     while deleted == Deleted::Going && begun.elapsed() < movers.limits.gone {
         sleep(movers.limits.poll).await;
-        if look().await?.is_none_or(|there| uid_of(&there) != uid_of(&object)) {
-            deleted = Deleted::Gone;
+        match look().await?.filter(|there| uid_of(there) == uid_of(&object)) {
+            Some(there) => object = there,
+            None => deleted = Deleted::Gone,
         }
     }
-    Ok(())
+    // It may be on its way all the same, but nobody waits for a node that is dead.
+    if deleted == Deleted::Going { Err(away::still_there(movers.cluster, kind, &object).await) } else { Ok(()) }
 }
 
 /// What is mounted: the claim itself, or the copy.
@@ -103,7 +106,7 @@ pub(super) async fn capture(
     number: usize,
     claim: &Claim,
     read: &Read,
-) -> (Result, Vec<String>) {
+) -> (Result, Vec<Left>) {
     let copy = match prepare(movers, run, read).await {
         Ok(copy) => copy,
         Err((error, left)) => return (Err(error), left),
@@ -120,10 +123,7 @@ pub(super) async fn capture(
     let mut left = made.remove(movers).await;
     // After its pod: what is mounted stays.
     if let Some(copy) = copy {
-        let what = format!("PersistentVolumeClaim {}/{} and what it was made from", copy.namespace, copy.claim);
-        if let Err(error) = copy.release(movers.cluster, &movers.limits.ways).await {
-            left.push(format!("{what}: {}", told(&error)));
-        }
+        left.extend(copy.release(movers.cluster, &movers.limits.ways).await.err());
     }
     (result, left)
 }
@@ -133,7 +133,7 @@ async fn prepare(
     movers: &Movers<'_>,
     run: &RunId,
     read: &Read,
-) -> std::result::Result<Option<Prepared>, (MoverError, Vec<String>)> {
+) -> std::result::Result<Option<Prepared>, (MoverError, Vec<Left>)> {
     let Some(namespace) = movers.source.namespace.as_deref() else { return Ok(None) };
     let limits = &movers.limits.ways;
     // From then on a mover that lives says again and again that it is not over.
@@ -147,7 +147,7 @@ async fn prepare(
     };
     let (error, left) = match prepared {
         Ok(prepared) => return Ok(Some(prepared)),
-        Err(VolumesError::NotCleared { left, reason, why }) => (*why, vec![format!("{left}: {reason}")]),
+        Err(VolumesError::NotCleared { left, why }) => (*why, vec![*left]),
         Err(error) => (error, Vec::new()),
     };
     Err(match error {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{MoverError, Movers};
+use super::{MoverError, Movers, away};
 use crate::cluster::list::collect;
 use crate::cluster::object::{at, items, text, uid_of};
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -28,9 +28,20 @@ pub(super) fn has_ended(pod: &Value) -> bool {
     matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed")
 }
 
+/// Why the cluster takes a pod away, if it does: an eviction, a node that is drained or away.
+pub(super) fn disruption(pod: &Value) -> Option<&Value> {
+    items(pod, &["status", "conditions"]).iter().find(|it| text(it, &["type"]) == "DisruptionTarget")
+}
+
 /// How a container ended, in the cluster's words.
 pub(super) fn ending(pod: &Value) -> String {
     let mut parts = vec![text(pod, &["status", "reason"]).to_owned(), text(pod, &["status", "message"]).to_owned()];
+    // Some kubelets lose the reason of an eviction, and not this.
+    if let Some(disrupted) = disruption(pod)
+        && !parts.iter().any(|part| part == text(disrupted, &["message"]))
+    {
+        parts.extend(["reason", "message"].map(|field| text(disrupted, &[field]).to_owned()));
+    }
     for status in statuses(pod) {
         let ended = at(status, &["state", "terminated"]);
         if !ended.is_null() {
@@ -89,6 +100,9 @@ async fn obstacles(cluster: &dyn Cluster, pod: &Value) -> String {
         (!parts.is_empty()).then(|| parts.join(": "))
     };
     let mut told: Vec<String> = Vec::new();
+    if let Some(away) = away::node(cluster, pod).await {
+        told.push(format!("its node {} does not answer: {}", away.node, away.why));
+    }
     for condition in items(pod, &["status", "conditions"]) {
         if at(condition, &["status"]) == "False" {
             told.extend(said(text(condition, &["reason"]), text(condition, &["message"])));

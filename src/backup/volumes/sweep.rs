@@ -1,14 +1,21 @@
 //! What earlier runs left behind, because they were killed or could not reach the API server, is taken away once it is nobody's. What a run that lives has made
 //! it keeps saying is its own.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::away;
 use crate::base::clock::Time;
+use crate::cluster::error::told;
 use crate::cluster::list::collect;
-use crate::cluster::object::{annotation, label, name_of, namespace_of, uid_of};
+use crate::cluster::object::{annotation, label, name_of, namespace_of, text, uid_of};
 use crate::cluster::{Cluster, ClusterError, Kind};
-use crate::volumes as ways;
 use crate::volumes::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
+use crate::volumes::{self as ways, Left};
+
+/// How much later than it was to be gone something is still on its way.
+const LATE: Duration = Duration::from_mins(1);
 
 /// What a sweep did.
 #[derive(Debug, Default)]
@@ -16,27 +23,25 @@ pub struct Swept {
     /// What was taken away.
     pub removed: Vec<String>,
     /// What should have been, and why it was not.
-    pub failed: Vec<String>,
+    pub left: Vec<Left>,
 }
 
 impl From<ways::sweep::Swept> for Swept {
     fn from(swept: ways::sweep::Swept) -> Self {
-        let failed = swept.left.into_iter().map(|left| format!("{}: {}", left.what, left.why)).collect();
-        Self { removed: swept.removed, failed }
+        Self { removed: swept.removed, left: swept.left }
     }
 }
 
 impl Swept {
-    pub(super) fn tell(&self, warn: &(dyn Fn(&str) + Sync)) {
+    /// Tells what was removed, and gives what was not.
+    pub(super) fn tell(self, warn: &(dyn Fn(&str) + Sync)) -> Vec<Left> {
         if !self.removed.is_empty() {
             warn(&format!(
                 "an earlier run was cut off and left these, which were removed: {}",
                 self.removed.join(", ")
             ));
         }
-        for failed in &self.failed {
-            warn(&format!("what an earlier run left could not be removed: {failed}"));
-        }
+        self.left
     }
 }
 
@@ -46,19 +51,22 @@ struct Ours {
     name: String,
     uid: String,
     expired: bool,
+    /// By when it was to be gone, if it was told to go.
+    dying: Option<Time>,
 }
 
 fn ours(object: &Value, now: Time) -> Option<Ours> {
     if label(object, MANAGED_BY) != MANAGER || label(object, RUN).is_empty() {
         return None;
     }
-    let expires = chrono::DateTime::parse_from_rfc3339(annotation(object, EXPIRES));
+    let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| Time(time.timestamp_millis()));
     Some(Ours {
         namespace: namespace_of(object)?.to_owned(),
         name: name_of(object).to_owned(),
         uid: uid_of(object).to_owned(),
         // Ours without a time is left to people.
-        expired: expires.is_ok_and(|time| time.timestamp_millis() <= now.0),
+        expired: time(annotation(object, EXPIRES)).is_some_and(|end| end <= now),
+        dying: time(text(object, &["metadata", "deletionTimestamp"])),
     })
 }
 
@@ -76,9 +84,19 @@ pub async fn sweep(cluster: &dyn Cluster, now: Time) -> Result<Swept, ClusterErr
     let doomed = of_pods.iter().filter(|pod| pod.expired).map(|pod| (&pods, pod));
     for (kind, object) in doomed.chain(doomed_policies.map(|policy| (&policies, policy))) {
         let Ours { namespace, name, uid, .. } = object;
+        // To be told to go once more changes nothing.
+        if let Some(end) = object.dying {
+            if end.after(LATE) <= now
+                && let Ok(Some(object)) = cluster.get(kind, Some(namespace), name).await
+                && uid_of(&object) == uid
+            {
+                swept.left.push(away::still_there(cluster, kind, &object).await);
+            }
+            continue;
+        }
         match cluster.delete(kind, Some(namespace), name, uid).await {
             Ok(_) => swept.removed.push(format!("{kind} {namespace}/{name}")),
-            Err(error) => swept.failed.push(format!("{kind} {namespace}/{name}: {error}")),
+            Err(error) => swept.left.push(Left::object(kind, namespace, name, told(&error))),
         }
     }
     Ok(swept)

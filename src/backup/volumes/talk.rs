@@ -51,6 +51,11 @@ impl Heard {
         self.state().line = Instant::now();
     }
 
+    /// For how long no line came.
+    pub(super) fn quiet(&self) -> Duration {
+        self.state().line.elapsed()
+    }
+
     /// It has a job; whether it is ours.
     pub(super) fn accepted(&self, receipt: &str) -> bool {
         let ours = receipt == self.receipt;

@@ -6,6 +6,7 @@ mod volumes;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use super::{
     Args, DatabaseDocument, ProblemDocument, broken_packs, databases, file_name, is_whole, own_folder,
@@ -27,12 +28,14 @@ use crate::cluster::api::Api;
 use crate::cluster::capture::Captured;
 use crate::cluster::choice::Choice;
 use crate::config::{PathSource, ResourcesSource, Source, SourceKind};
+use crate::datastore::find_k3s;
 use crate::format::entry::escape;
 use crate::format::record::Statistics;
 use crate::tree::exclude::Excludes;
 use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
 use crate::tree::walk::WalkOptions;
+use crate::volumes::Left;
 
 /// Lines of what a program said that are repeated; the end tells why it failed.
 const SAID_LINES_MAX: usize = 20;
@@ -91,6 +94,9 @@ struct Row {
     /// What is not as good about that as one would wish.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cautions: Vec<String>,
+    /// What was made in the cluster and is still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<Left>,
 }
 
 #[derive(Serialize)]
@@ -211,16 +217,20 @@ async fn one(
             options.walk.exclude = Excludes::new(&path.exclude)?.with_caches(path.exclude_caches);
             options.walk.one_file_system = path.one_file_system;
             options.live = path.live.then(|| live(path, done, args.dry_run));
-            let display = progress::show(context);
-            let report = if args.dry_run {
-                plan_backup(operation, &options).await
-            } else {
-                run_backup(operation, &options).await
-            };
-            display.finish();
-            let report = report?;
-            say_databases(&report, context)?;
-            report
+            files(operation, &options, args, context).await?
+        }
+        SourceKind::Datastore(datastore) => {
+            let (source, now) = (datastore.clone(), context.clock.now());
+            let looking = spawn_blocking(move || find_k3s(&source.data_dir, source.max_age, now));
+            let found = looking.await.map_err(|error| {
+                Failure::because(Exit::Error, "the datastore could not be looked at", error, "this is a defect")
+            })??;
+            context.say(&found.told)?;
+            options.paths = vec![found.folder];
+            options.walk.repository = own_folder(&options.paths, context).await?;
+            options.walk.exclude = Excludes::new(&found.exclude)?;
+            options.live = found.live.then(LiveOptions::default);
+            files(operation, &options, args, context).await?
         }
         SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(None),
         // They make several rows, each of its own.
@@ -245,6 +255,22 @@ async fn one(
         }
     };
     Ok(Some(report))
+}
+
+/// Files of this machine.
+async fn files(
+    operation: &backup::Context,
+    options: &BackupOptions,
+    args: &Args,
+    context: &mut Context,
+) -> Result<BackupReport, Failure> {
+    let display = progress::show(context);
+    let report =
+        if args.dry_run { plan_backup(operation, options).await } else { run_backup(operation, options).await };
+    display.finish();
+    let report = report?;
+    say_databases(&report, context)?;
+    Ok(report)
 }
 
 /// How to back up what is in use; `done` are the sources before this one.
@@ -303,6 +329,7 @@ impl Row {
             left_out_by: None,
             reason: None,
             cautions: Vec::new(),
+            left: Vec::new(),
         }
     }
 

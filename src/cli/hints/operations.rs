@@ -6,6 +6,7 @@ use crate::backup::volumes::{MoverError, VolumesError};
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
+use crate::datastore::DatastoreError;
 use crate::gitops::GitopsError;
 use crate::recover::RestoreError;
 use crate::recover::cluster::RecoverError;
@@ -131,9 +132,12 @@ impl Advise for MoverError {
             Self::NeverStarted { .. } => {
                 "mend what the cluster says, such as an image that cannot be pulled, or a node without room; if it only needs longer, set start-timeout"
             }
+            Self::NodeAway { .. } => {
+                "bring the node back; a mover that hears nothing ends itself, and what was stored is found by the next run"
+            }
             Self::Vanished => "who deleted it? What was stored is found by the next run",
-            Self::Ended { .. } => {
-                "OOMKilled: the limit of 512 MiB was too low; DeadlineExceeded: set timeout; otherwise see its node. What was stored is found by the next run"
+            Self::Ended { .. } | Self::Stopped { .. } => {
+                "OOMKilled: the limit of 512 MiB was too low; DeadlineExceeded: set timeout; Evicted: make room on its node for what the node says it is short of; otherwise see its node. What was stored is found by the next run"
             }
             Self::TimedOut { .. } => {
                 "what was stored is found by the next run; if it needs longer, set the source's timeout"
@@ -148,6 +152,27 @@ impl Advise for MoverError {
             Self::Job(_) => "the tags or patterns of this source are too long for it",
             Self::NoRandomness(_) => "see the system's random numbers (getrandom)",
             Self::Cancelled => return None,
+        };
+        Some(Advice::new(Exit::Error, help))
+    }
+}
+
+impl Advise for DatastoreError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::NoDatastore(_) => {
+                "no snapshot was made; data-dir is the server's `--data-dir`, on this machine; a datastore elsewhere (--datastore-endpoint) is dumped by a command source"
+            }
+            Self::Missing(_) | Self::Empty(_) => {
+                "no snapshot was made; is this the node of a k3s server, and its data directory?"
+            }
+            Self::Unreadable { .. } => "no snapshot was made; only root may read these files",
+            Self::NoSnapshot { .. } => {
+                "no snapshot was made; take one: k3s etcd-snapshot save. Are they switched off (--etcd-disable-snapshots), or in another folder?"
+            }
+            Self::Old { .. } => {
+                "no snapshot was made; see why k3s takes none (`k3s etcd-snapshot ls`), take one (`k3s etcd-snapshot save`), or set max-age"
+            }
         };
         Some(Advice::new(Exit::Error, help))
     }

@@ -1,5 +1,5 @@
 //! One object of a real cluster: read, created, replaced, patched, deleted. Which requests are repeated is decided here: reading always; a replacement and a
-//! patch too, since both name the version of the object that they change; a deletion, since it names the uid; a creation only after a look at whether it
+//! patch too, since the one names the version of the object that it changes, and the other means any (one that names it is final when it is another); a deletion, since it names the uid; a creation only after a look at whether it
 //! happened.
 
 use bytes::Bytes;
@@ -56,7 +56,8 @@ impl Api {
             if may_be_there && let Some(found) = self.object(kind, namespace, name).await? {
                 return Ok(Created::Found(found));
             }
-            patience.wait(failed).await?;
+            // A conflict without such an object is one with what the server counts meanwhile, such as a quota.
+            patience.wait_for_others(failed).await?;
         }
     }
 
@@ -75,7 +76,16 @@ impl Api {
     ) -> Result<Value, ClusterError> {
         let address = with_query(&kind.address(namespace, Some(name)), How::Really);
         let asked = Asked { method: Method::PATCH, path: address, content: Some((MERGE_PATCH, bytes(patch))) };
-        parse(&asked, &self.patiently(&asked).await?)
+        // It names no version, unless it says so: the server itself tries it five times against whoever writes at the same time, and then says conflict.
+        let of_any_version = crate::cluster::object::text(patch, &["metadata", "resourceVersion"]).is_empty();
+        let mut patience = self.patience();
+        loop {
+            match self.once(&asked).await {
+                Ok(answer) => return parse(&asked, &answer),
+                Err(failed) if of_any_version => patience.wait_for_others(failed).await?,
+                Err(failed) => patience.wait(failed).await?,
+            }
+        }
     }
 
     pub(super) async fn delete_object(

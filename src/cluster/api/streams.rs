@@ -44,11 +44,22 @@ impl Api {
         ClusterError::Silent { server, request, limit: self.limits.answer }
     }
 
+    /// As other requests: asked once more with other credentials, if there are any by now.
     async fn open_log(&self, path: &str, request: &str) -> Result<Body, ClusterError> {
+        let (number, client) = self.session.client();
+        match self.open_log_as(client, path, request).await {
+            Err(ClusterError::Refused { status: 401, .. }) if self.session.renew(number).await => {
+                self.open_log_as(self.session.client().1, path, request).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_log_as(&self, client: kube::Client, path: &str, request: &str) -> Result<Body, ClusterError> {
         let unreachable = |source| ClusterError::Unreachable { server: self.server.clone(), source };
         let built = Request::builder().uri(path).header(header::ACCEPT, "*/*").body(Body::empty());
         let built = built.map_err(|error| unreachable(error.into()))?;
-        let response = self.client.send(built).await.map_err(|error| self.failed(request, error))?;
+        let response = client.send(built).await.map_err(|error| self.failed(request, error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response.into_body());
@@ -65,7 +76,7 @@ impl Api {
 impl Streams for Api {
     async fn attach(&self, namespace: &str, pod: &str, container: &str) -> Result<Box<dyn Input>, ClusterError> {
         let request = format!("GET /api/v1/namespaces/{namespace}/pods/{pod}/attach");
-        let pods: kube::Api<Pod> = kube::Api::namespaced(self.client.clone(), namespace);
+        let pods: kube::Api<Pod> = kube::Api::namespaced(self.session.client().1, namespace);
         let params =
             AttachParams { stdin: true, stdout: false, stderr: false, ..AttachParams::default() }.container(container);
         let attached = tokio::time::timeout(self.limits.answer, pods.attach(pod, &params)).await;

@@ -1,4 +1,4 @@
-//! Bounds: time with servers that do not answer, memory and processor time with many objects.
+//! Bounds: time with servers that do not answer, memory with large objects. Many objects are in the memory lane, and in `tests/bench/cluster`.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,11 +7,9 @@ use homelab_dr::base::cancel::Cancel;
 use homelab_dr::cluster::api::{Api, Limits};
 use homelab_dr::cluster::capture::{Item, capture};
 use homelab_dr::cluster::choice::Choice;
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{home, map, namespace};
 use crate::cli::config::configured;
 use crate::cli::program;
 use crate::support::kube::server::{KubeServer, Options};
@@ -46,30 +44,6 @@ async fn a_group_that_does_not_answer_is_named() {
         missing[0].starts_with("resources/snapshot.storage.k8s.io: ") && missing[0].contains("did not answer"),
         "{missing:?}"
     );
-}
-
-/// 10,000 objects of 2 KiB.
-#[tokio::test(flavor = "multi_thread")]
-async fn many_objects_take_little_memory() {
-    const OBJECTS: usize = 10_000;
-    const PEAK_MIB: u64 = 150;
-    let server = KubeServer::start(Options { still: true, ..Options::default() }).await;
-    server.make("", namespace("many"));
-    for number in 0..OBJECTS {
-        let noise: String =
-            (0..64).map(|part| format!("line {part} of {number} {:08x}\n", number * 7919 + part)).collect();
-        server.make("many", map(&format!("m{number:05}"), &json!({"text": noise})));
-    }
-    let home = home(&server, "");
-    let mut command = program();
-    command.current_dir(home.dir()).args(["backup", "--json"]);
-    let begun = Instant::now();
-    let (ran, peak, cpu) =
-        tokio::task::spawn_blocking(move || crate::support::usage::measured(&mut command)).await.unwrap();
-    let told = ran.exits(0).json();
-    assert!(told["sources"][0]["statistics"]["files"].as_u64().unwrap() > OBJECTS as u64, "{told}");
-    println!("{OBJECTS} objects: {} MiB, {cpu:?} of processor time, {:?}", peak >> 20, begun.elapsed());
-    assert!(peak >> 20 <= PEAK_MIB, "{} MiB", peak >> 20);
 }
 
 /// Configuration maps that a server of nothing else has: large ones, then small ones.

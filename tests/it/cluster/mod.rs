@@ -2,6 +2,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod delete;
+mod faults;
 mod homelabs;
 mod limits;
 mod restore;

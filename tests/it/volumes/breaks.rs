@@ -123,8 +123,11 @@ async fn at_every_fourth(lab: &Lab, first: usize, mode: Mode, how: Break, fewest
         let run = run(at as u64);
         let cancel = Cancel::default();
         let whole = async {
-            let prepared = prepare(&breaking, lab, &run, &choice, &cancel).await.map_err(|error| (true, error))?;
-            prepared.release(&breaking, &lab.limits).await.map_err(|error| (false, error))
+            let prepared = prepare(&breaking, lab, &run, &choice, &cancel).await.map_err(|error| {
+                let is_clear = !matches!(error, VolumesError::NotCleared { .. });
+                (Some(is_clear), told(&error))
+            })?;
+            prepared.release(&breaking, &lab.limits).await.map_err(|left| (None, left.why))
         };
         let ended = tokio::select! {
             ended = whole => Some(ended),
@@ -139,13 +142,12 @@ async fn at_every_fourth(lab: &Lab, first: usize, mode: Mode, how: Break, fewest
                 return;
             }
             // A failure that passes while preparing is cleared up at once.
-            Some(Err((true, error))) if matches!(how, Break::Before | Break::After) => {
-                assert!(!matches!(error, VolumesError::NotCleared { .. }), "{what}: {}", told(error));
-                assert!(told(error).contains("broken on purpose"), "{what}: {}", told(error));
+            Some(Err((Some(is_clear), error))) if matches!(how, Break::Before | Break::After) => {
+                assert!(*is_clear && error.contains("broken on purpose"), "{what}: {error}");
                 lab.is_as_before(&before, &what).await;
                 continue;
             }
-            Some(Err((_, error))) => assert!(told(error).contains("broken on purpose"), "{what}: {}", told(error)),
+            Some(Err((_, error))) => assert!(error.contains("broken on purpose"), "{what}: {error}"),
             Some(Ok(())) => panic!("{what}: nobody noticed"),
             None => assert_eq!(how, Break::Killed),
         }

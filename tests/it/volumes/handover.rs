@@ -199,9 +199,11 @@ async fn what_has_our_name_and_not_our_label_is_left_alone() {
     lab.server.make(OURS, super::claim(&name, "csi-hostpath-sc"));
     bound(&lab.server, OURS, &name).await;
     let error = prepare(&lab.api, &lab, &run(1), &choice, &Cancel::default()).await.expect_err("the name is taken");
-    let VolumesError::NotCleared { why, reason, .. } = &error else { panic!("{}", told(&error)) };
+    let VolumesError::NotCleared { why, left } = &error else { panic!("{}", told(&error)) };
     assert!(matches!(**why, VolumesError::Foreign { .. }), "{why:?}");
-    assert!(reason.contains("does not carry the label"), "{reason}");
+    assert!(left.why.contains("does not carry the label"), "{left:?}");
+    // No command of ours removes what is somebody else's.
+    assert!(left.commands.iter().all(|command| !command.contains("persistentvolumeclaims")), "{left:?}");
     assert!(
         lab.server.object(CLAIMS, OURS, &name).is_some_and(|claim| claim["metadata"]["deletionTimestamp"].is_null())
     );
@@ -279,8 +281,8 @@ async fn a_copy_in_use_is_not_released_and_not_forgotten() {
         })
         .await;
     lab.limits.gone = Duration::from_millis(300);
-    let error = prepared.release(&lab.api, &lab.limits).await.expect_err("it is in use");
-    assert!(told(&error).contains("kubernetes.io/pvc-protection keeps it"), "{}", told(&error));
+    let left = prepared.release(&lab.api, &lab.limits).await.expect_err("it is in use");
+    assert!(left.why.contains("kubernetes.io/pvc-protection keeps it"), "{left:?}");
     assert!(lab.inventory().iter().any(|line| line.starts_with("journal ")));
     assert_eq!(lab.server.shared.with(|state| state.objects(VOLUMES).len()), 2);
 }

@@ -2,6 +2,7 @@
 
 mod csi;
 mod direct;
+mod faults;
 mod live;
 mod pod;
 mod trouble;

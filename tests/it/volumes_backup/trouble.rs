@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use homelab_dr::backup::volumes::{self, Handed, Limits, MoverError, Movers, Outcome, Wanted};
+use homelab_dr::backup::volumes::{self, Handed, Limits, MoverError, Movers, Outcome, Report, Wanted};
 use homelab_dr::base::clock::SystemClock;
 use homelab_dr::cluster::ClusterError;
 use homelab_dr::cluster::api::Api;
 use homelab_dr::cluster::streams::{Input, Lines, Streams};
-use homelab_dr::config::SourceKind;
+use homelab_dr::config::{SourceKind, VolumesSource};
 use homelab_dr::volumes::policy::Reach;
 use homelab_dr::volumes::protocol::SecretText;
 use serde_json::{Value, json};
@@ -186,6 +186,14 @@ async fn what_a_killed_run_left_is_swept_once_it_is_nobodys() {
     world.run(&["check"]).await.exits(0);
 }
 
+/// The source of the configuration.
+pub(super) fn source_of(world: &World) -> VolumesSource {
+    let text = std::fs::read(world.lab.path("homelab-dr.yaml")).unwrap();
+    let config = crate::configuration::read(&text).config.expect("it is right");
+    let SourceKind::Volumes(source) = config.sources[0].kind.clone() else { panic!("{config:?}") };
+    source
+}
+
 /// A run within this process: with other limits, another key, or connections of our own making.
 pub(super) async fn within(
     world: &World,
@@ -193,10 +201,22 @@ pub(super) async fn within(
     writer_key: &str,
     limits: Limits,
 ) -> (Vec<volumes::Row>, Vec<String>) {
-    let text = std::fs::read(world.lab.path("homelab-dr.yaml")).unwrap();
-    let config = crate::configuration::read(&text).config.expect("it is right");
-    let SourceKind::Volumes(source) = config.sources[0].kind.clone() else { panic!("{config:?}") };
+    let source = source_of(world);
     let api = Api::open(source.kubeconfig.as_deref(), None).await.unwrap();
+    let report = report(world, &api, streams.unwrap_or(&api), &source, writer_key, limits).await;
+    assert!(report.0.left.is_empty(), "{report:?}");
+    (report.0.rows, report.1)
+}
+
+/// The same by any API, with everything that is told.
+pub(super) async fn report(
+    world: &World,
+    api: &Api,
+    streams: &dyn Streams,
+    source: &VolumesSource,
+    writer_key: &str,
+    limits: Limits,
+) -> (Report, Vec<String>) {
     let over = world.s3.url("home").hand_over().await.unwrap();
     let credentials =
         over.credentials.into_iter().map(|(name, value)| (name.to_owned(), SecretText::new(value))).collect();
@@ -209,20 +229,20 @@ pub(super) async fn within(
         limit_download: None,
     };
     let movers = Movers {
-        cluster: &api,
-        streams: streams.unwrap_or(&api),
+        cluster: api,
+        streams,
         clock: Arc::new(SystemClock),
         progress: Arc::default(),
         cancel: Arc::default(),
-        source: &source,
+        source,
         others: &[],
         handed: &handed,
         wanted: Wanted::default(),
         limits,
     };
     let warnings = Mutex::new(Vec::new());
-    let rows = volumes::run(&movers, &|text| warnings.lock().unwrap().push(text.to_owned())).await.unwrap();
-    (rows, warnings.into_inner().unwrap())
+    let report = volumes::run(&movers, &|text| warnings.lock().unwrap().push(text.to_owned())).await.unwrap();
+    (report, warnings.into_inner().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use crate::config::{Source, SourceKind, VolumesSource};
 use crate::format::entry::escape;
 use crate::store::url::HandOver;
 use crate::tree::problem::Severity;
+use crate::volumes::Left;
 use crate::volumes::choose::{Choice, Way};
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::SecretText;
@@ -112,8 +113,40 @@ pub(super) async fn rows(
     };
     let found = volumes::run(&movers, &|text| talk.warn(text)).await;
     display.finish();
-    let rows = found?.into_iter().map(|row| done(source, row, context)).collect();
-    Ok(judged(rows, context))
+    let volumes::Report { rows, left } = found?;
+    let rows = rows.into_iter().map(|row| done(source, volumes, row, context)).collect();
+    let (mut rows, mut exit) = judged(rows, context);
+    if !left.is_empty() {
+        for left in &left {
+            tell_left("an earlier run left this behind, and it", left, volumes, context);
+        }
+        exit = exit.graver(Exit::Problems);
+        rows.push(Row { left, ..Row::new(source, Outcome::Problems) });
+    }
+    Ok((rows, exit))
+}
+
+/// What is still there, with the commands that remove it.
+fn tell_left(what: &str, left: &Left, volumes: &VolumesSource, context: &Context) {
+    context.talk.warn(&format!("LEFT BEHIND: {what} could not be removed: {}: {}", left.what, left.why));
+    let help = "a later run removes it, once its time is over (an hour, for snapshots and clones up to two); by hand:";
+    context.talk.put(help);
+    for command in commands(left, volumes) {
+        context.talk.put(&format!("    {command}"));
+    }
+}
+
+/// Complete, for the cluster of the source.
+fn commands(left: &Left, volumes: &VolumesSource) -> Vec<String> {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    let mut kubectl = "kubectl".to_owned();
+    if let Some(path) = &volumes.kubeconfig {
+        kubectl.push_str(&format!(" --kubeconfig {}", quoted(&path.display().to_string())));
+    }
+    if let Some(name) = &volumes.context {
+        kubectl.push_str(&format!(" --context {}", quoted(name)));
+    }
+    left.commands.iter().map(|command| format!("{kubectl} {command}")).collect()
 }
 
 /// The rows, the gravest of their exit codes, and a word on what is in no snapshot.
@@ -172,10 +205,11 @@ fn failed(source: &Source, name: String, kind: &'static str, failure: Failure, c
     (Row { error: Some(ErrorDocument::of(&told)), ..row(source, name, kind, Outcome::Failed) }, exit)
 }
 
-fn done(source: &Source, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
+fn done(source: &Source, volumes: &VolumesSource, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
     let volumes::Row { source: name, choice, outcome, took, left } = of_claim;
-    for left in left {
-        context.talk.warn(&format!("this could not be removed, and the next run tries again: {left}"));
+    for left in &left {
+        let what = format!("what was made for {}", escape(name.as_bytes()));
+        tell_left(&what, left, volumes, context);
     }
     let (of_claim, exit) = match outcome {
         volumes::Outcome::Excluded { by } => return left_out(source, name, by),
@@ -190,7 +224,15 @@ fn done(source: &Source, of_claim: volumes::Row, context: &Context) -> (Row, Exi
         }
         volumes::Outcome::Captured { summary, problems } => captured(source, name, &summary, &problems, context),
     };
-    (because(choice.as_ref(), Row { seconds: took.as_secs_f64(), ..of_claim }), exit)
+    let mut row = because(choice.as_ref(), Row { seconds: took.as_secs_f64(), ..of_claim });
+    if left.is_empty() {
+        return (row, exit);
+    }
+    row.left = left;
+    if row.result == Outcome::Done {
+        row.result = Outcome::Problems;
+    }
+    (row, exit.graver(Exit::Problems))
 }
 
 /// The same failure, with the claim's name before it.

@@ -47,6 +47,8 @@ pub(crate) struct Faults {
     silent: BTreeSet<String>,
     /// Snapshots, `namespace/name` or `*`, that are never taken.
     snapshots: BTreeSet<String>,
+    /// Nodes without power: what ran there is dead, and nobody says so.
+    off: BTreeSet<String>,
     expired: bool,
 }
 
@@ -60,9 +62,30 @@ impl Faults {
         self.refused.push(Refusal { method, path, status, message });
     }
 
+    /// What was refused is answered again.
+    pub(crate) fn permit_all(&mut self) {
+        self.refused.clear();
+    }
+
+    pub(crate) fn power(&mut self, node: &str, on: bool) {
+        if on {
+            self.off.remove(node);
+        } else {
+            self.off.insert(node.to_owned());
+        }
+    }
+
+    pub(crate) fn is_off(&self, node: &str) -> bool {
+        self.off.contains(node)
+    }
+
     /// From this request on every request fails like it.
     pub(crate) fn go_down(&mut self, from: Failure) {
         self.down = Some(from);
+    }
+
+    pub(crate) fn come_back(&mut self) {
+        self.down = None;
     }
 
     /// The answer to a request gets lost: it is carried out, and what the client sees is this failure.

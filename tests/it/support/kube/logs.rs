@@ -50,12 +50,14 @@ pub(crate) fn process(state: &State, pod: &Value, container: &str) -> Option<Arc
 
 pub(crate) fn answer(asked: &Asked) -> Result<Reply> {
     let query = &asked.query;
-    let (process, scheduled, container) = asked.shared.with(|state| {
+    let (process, evicted, scheduled, container) = asked.shared.with(|state| {
         let (namespace, name) = (&asked.path.namespace, &asked.path.name);
         let pod = state.object("pods", namespace, name).ok_or_else(|| Status::not_found(PODS, name))?;
         let container = choose(&pod, query.get("container"))?;
         let scheduled = !text(&pod["spec"]["nodeName"]).is_empty();
-        Ok::<_, Status>((process(state, &pod, &container), scheduled, container))
+        let run = state.pods.get(text(&pod["metadata"]["uid"]));
+        let evicted = run.is_some_and(|run| run.eviction().is_some());
+        Ok::<_, Status>((process(state, &pod, &container), evicted, scheduled, container))
     })?;
     if !scheduled {
         // Nobody has a log of it: nothing, and not an error.
@@ -67,6 +69,23 @@ pub(crate) fn answer(asked: &Asked) -> Result<Reply> {
         let text = format!("container \"{container}\" in pod \"{name}\" is waiting to start: ContainerCreating");
         return Err(Status::bad_request(text));
     };
+    let node = asked.shared.with(|state| {
+        let pod = state.object("pods", &asked.path.namespace, &asked.path.name);
+        pod.map(|pod| text(&pod["spec"]["nodeName"]).to_owned()).unwrap_or_default()
+    });
+    if asked.shared.with(|state| state.faults.is_off(&node)) {
+        let (namespace, name) = (&asked.path.namespace, &asked.path.name);
+        let what = format!("containerLogs/{namespace}/{name}/{container}");
+        let text =
+            format!("Get \"https://192.0.2.10:10250/{what}\": dial tcp 192.0.2.10:10250: connect: no route to host");
+        return Err(Status::new(500, "InternalError", text));
+    }
+    if evicted && process.exit().is_some() {
+        // Of an evicted pod the kubelet removes containers and logs at once, and says so in the log's place.
+        let text = "unable to retrieve container logs for containerd://0";
+        let response = hyper::Response::builder().header("content-type", "text/plain").body(full(text));
+        return Ok(Reply::Raw(response.expect("a response")));
+    }
     let lines = process.lines();
     let since = chrono::Utc::now()
         - chrono::Duration::seconds(query.get("sinceSeconds").parse().unwrap_or(i64::from(i32::MAX)));
@@ -84,7 +103,15 @@ pub(crate) fn answer(asked: &Asked) -> Result<Reply> {
         return Ok(Reply::Raw(response.expect("a response")));
     }
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
-    tokio::spawn(follow(process, first, stamps, sender));
+    let shared = Arc::clone(&asked.shared);
+    let is_off = move || shared.with(|state| state.faults.is_off(&node));
+    tokio::spawn(async move {
+        follow(process, first, stamps, &sender).await;
+        // Of a node without power not even the end arrives.
+        if is_off() {
+            sender.closed().await;
+        }
+    });
     Ok(Reply::Stream("text/plain", receiver))
 }
 
@@ -98,7 +125,7 @@ fn shown(line: &Line, stamps: bool) -> Vec<u8> {
 }
 
 /// Whole lines as they come, until the process has ended and all is told.
-async fn follow(process: Arc<Container>, mut next: usize, stamps: bool, out: Sender<Bytes>) {
+async fn follow(process: Arc<Container>, mut next: usize, stamps: bool, out: &Sender<Bytes>) {
     let mut logged = process.logged.subscribe();
     loop {
         let ended = process.exit().is_some();

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::support::kube::faults::Faults;
 use crate::support::kube::node::{Node, Pods};
-use crate::support::kube::state::{Caller, How, Pace, State, new_secret};
+use crate::support::kube::state::{Caller, How, Pace, State, new_secret, now};
 use crate::support::kube::store::Store;
 use crate::support::kube::watch::Ending;
 use crate::support::kube::{bootstrap, controllers, http, registry};
@@ -168,6 +168,51 @@ impl KubeServer {
             let pod = state.object("pods", namespace, name).expect("the pod");
             let run = state.pods.get(pod["metadata"]["uid"].as_str().unwrap_or_default()).expect("a pod on a node");
             run.evict(why);
+        });
+    }
+
+    /// A node loses its power, and the node controller notices (the real one after 40 to 50 seconds): conditions, taints, its pods are not ready. They stay
+    /// as they are otherwise, `Running` above all, because only a kubelet says how a container ended.
+    pub(crate) fn power_off(&self, name: &str) {
+        self.shared.with(|state| {
+            state.faults.power(name, false);
+            let Some(node) = state.object("nodes", "", name) else { return };
+            state.edit(&node, |node| {
+                let taint = |effect: &str| json!({"key": "node.kubernetes.io/unreachable", "effect": effect, "timeAdded": now()});
+                node["spec"]["taints"] = json!([taint("NoSchedule"), taint("NoExecute")]);
+                for condition in node["status"]["conditions"].as_array_mut().into_iter().flatten() {
+                    condition["status"] = "Unknown".into();
+                    condition["reason"] = "NodeStatusUnknown".into();
+                    condition["message"] = "Kubelet stopped posting node status.".into();
+                    condition["lastTransitionTime"] = now().into();
+                }
+            });
+            for pod in state.objects("pods").iter().filter(|pod| pod["spec"]["nodeName"] == name) {
+                state.edit(pod, |pod| {
+                    let conditions = pod["status"]["conditions"].as_array_mut().into_iter().flatten();
+                    for ready in conditions.filter(|condition| condition["type"] == "Ready") {
+                        ready["status"] = "False".into();
+                        ready["lastTransitionTime"] = now().into();
+                    }
+                });
+            }
+        });
+    }
+
+    /// The power is back: the kubelet finds that its containers are dead, and says so.
+    pub(crate) fn power_on(&self, name: &str) {
+        self.shared.with(|state| {
+            state.faults.power(name, true);
+            let Some(node) = state.object("nodes", "", name) else { return };
+            state.edit(&node, |node| {
+                node["spec"]["taints"] = json!([]);
+                for condition in node["status"]["conditions"].as_array_mut().into_iter().flatten() {
+                    condition["status"] = "True".into();
+                    condition["reason"] = "KubeletReady".into();
+                    condition["message"] = "kubelet is posting ready status".into();
+                    condition["lastTransitionTime"] = now().into();
+                }
+            });
         });
     }
 

@@ -76,6 +76,11 @@ pub(crate) fn upgrade(
     if text(&pod["spec"]["nodeName"]).is_empty() {
         return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
     }
+    let node = text(&pod["spec"]["nodeName"]).to_owned();
+    if shared.with(|state| state.faults.is_off(&node)) {
+        let text = "error dialing backend: dial tcp 192.0.2.10:10250: connect: no route to host";
+        return Err(Status::new(500, "InternalError", text));
+    }
     let phase = text(&pod["status"]["phase"]);
     if matches!(phase, "Succeeded" | "Failed") {
         let what = &path.subresource;
@@ -104,13 +109,17 @@ pub(crate) fn upgrade(
     let upgraded = hyper::upgrade::on(&mut request);
     let mut restarts = shared.restarts.subscribe();
     restarts.mark_unchanged();
+    let is_off = {
+        let shared = Arc::clone(shared);
+        move || shared.with(|state| state.faults.is_off(&node))
+    };
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
         let process = Arc::clone(&session.process);
         let once = session.attach && session.stdin && process.stdin_once;
         tokio::select! {
-            () = session.run(socket) => {}
+            () = session.run(socket, is_off) => {}
             _ = restarts.changed() => {}
         }
         if once {
@@ -157,7 +166,7 @@ async fn send(sink: &mut Sink, channel: u8, bytes: &[u8]) -> bool {
 }
 
 impl Session {
-    async fn run(mut self, socket: Socket) {
+    async fn run(mut self, socket: Socket, is_off: impl Fn() -> bool) {
         let (mut sink, mut stream) = socket.split();
         let input = if self.stdin { self.process.stdin() } else { None };
         // Empty messages tell the client which channels there are.
@@ -195,6 +204,10 @@ impl Session {
                     Some(Ok(_)) => {}
                 },
                 exit = &mut ended => {
+                    if is_off() {
+                        // Nobody is there who would end the connection.
+                        return std::future::pending().await;
+                    }
                     while let Ok((channel, bytes)) = self.output.try_recv() {
                         let wanted = if channel == 1 { self.stdout } else { self.stderr };
                         if wanted {

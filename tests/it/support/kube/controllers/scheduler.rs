@@ -110,6 +110,18 @@ fn obstacle(state: &State, pod: &Value, node: &Value, claims: &[Arc<Value>]) -> 
     if node["spec"]["unschedulable"] == true {
         return Some("were unschedulable".into());
     }
+    for taint in node["spec"]["taints"].as_array().into_iter().flatten() {
+        let tolerates = |toleration: &Value| {
+            let key = text(&toleration["key"]);
+            let value = toleration["operator"] == "Exists" || toleration["value"] == taint["value"];
+            let effect = toleration["effect"].is_null() || toleration["effect"] == taint["effect"];
+            (key.is_empty() || taint["key"] == key) && value && effect
+        };
+        let tolerated = pod["spec"]["tolerations"].as_array().into_iter().flatten().any(tolerates);
+        if taint["effect"] != "PreferNoSchedule" && !tolerated {
+            return Some(format!("had untolerated taint {{{}: {}}}", text(&taint["key"]), text(&taint["value"])));
+        }
+    }
     for claim in claims {
         let selected = claim["metadata"]["annotations"][SELECTED_NODE].as_str();
         if claim["status"]["phase"] != "Bound" && selected.is_some_and(|selected| node["metadata"]["name"] != selected)

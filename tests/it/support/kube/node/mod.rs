@@ -56,7 +56,7 @@ impl PodRun {
         *self.evicted.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 
-    fn eviction(&self) -> Option<String> {
+    pub(crate) fn eviction(&self) -> Option<String> {
         self.evicted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

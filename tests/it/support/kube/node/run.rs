@@ -56,6 +56,12 @@ impl Life {
         self.shared.with(|state| state.event(pod, "kubelet", kind, reason, message));
     }
 
+    /// Whether the node has no power. A pod that is gone has none.
+    fn is_off(&self) -> bool {
+        let Some(pod) = self.pod() else { return false };
+        self.shared.with(|state| state.faults.is_off(text(&pod["spec"]["nodeName"])))
+    }
+
     /// Waits for a change, or a little.
     async fn wait(&self) {
         let mut changed = self.shared.changed.subscribe();
@@ -223,6 +229,11 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
     let mut stopping: Option<Instant> = None;
     let mut ending: Option<(&'static str, String)> = None;
     loop {
+        if life.is_off() {
+            life.run.all().iter().for_each(|container| container.kill());
+            life.wait().await;
+            continue;
+        }
         let pod = life.pod();
         if let Some(pod) = &pod {
             known = Arc::clone(pod);
@@ -235,6 +246,7 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
             let deadline = pod["spec"]["activeDeadlineSeconds"].as_u64().map(Duration::from_secs);
             if ending.is_none() {
                 if let Some(why) = life.run.eviction() {
+                    life.shared.with(|state| state.mark_disrupted(pod, "TerminationByKubelet", &why));
                     ending = Some(("Evicted", why));
                 } else if deadline.is_some_and(|deadline| began.elapsed() >= deadline) {
                     ending = Some((
@@ -246,7 +258,9 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
         }
         let dying = pod.as_ref().is_none_or(|pod| is_dying(pod));
         if (dying || ending.is_some()) && stopping.is_none() {
-            let grace = pod.as_ref().map_or(0, |pod| {
+            // Whoever is evicted has one second, whatever its spec says (immediateEvictionGracePeriodSeconds).
+            let is_evicted = matches!(ending, Some(("Evicted", _)));
+            let grace = pod.as_ref().filter(|_| !is_evicted).map_or(u64::from(is_evicted), |pod| {
                 let own = pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
                 pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(own)
             });
@@ -351,7 +365,7 @@ fn describe<'a>(
 async fn end(life: &Life) {
     loop {
         let Some(pod) = life.pod() else { return };
-        if is_dying(&pod) {
+        if is_dying(&pod) && !life.is_off() {
             life.shared.with(|state| take_away(&mut state.store, &life.key, &life.uid));
             return;
         }

@@ -1,0 +1,92 @@
+//! Who we are to an API server. When it does not know us any more, what says so is read anew: tokens run out during a backup, and whoever renews them writes
+//! a file, writes the kubeconfig, or answers a credential plugin.
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::cluster::ClusterError;
+
+/// Between two readings. A plugin may take its time, or ask a person; a token that is dead stays dead.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) struct Session {
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    /// Counts up with each reading.
+    client: RwLock<(u64, kube::Client)>,
+    renewed: Mutex<Option<Instant>>,
+}
+
+/// By a kubeconfig: the given one; else what `KUBECONFIG` names, `~/.kube/config`, or the service account of the pod that this runs in.
+async fn configure(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<kube::Config, ClusterError> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let fail = |what: String, source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Config { what, source };
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let what = path.display().to_string();
+            let file = Kubeconfig::read_from(path).map_err(|error| fail(what.clone(), error.into()))?;
+            kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| fail(what, error.into()))
+        }
+        None => match kube::Config::from_kubeconfig(&options).await {
+            Ok(config) => Ok(config),
+            Err(error) if context.is_some() => Err(fail("the kubeconfig".to_owned(), error.into())),
+            Err(error) => kube::Config::incluster().map_err(|_| fail("the kubeconfig".to_owned(), error.into())),
+        },
+    }?;
+    // What may be asked again, and what has to be looked at first, is decided by `Api`: a creation that is repeated blindly finds itself.
+    config.default_retry = false;
+    Ok(config)
+}
+
+fn server_of(config: &kube::Config) -> String {
+    config.cluster_url.to_string().trim_end_matches('/').to_owned()
+}
+
+/// A plugin runs here, and is waited for.
+async fn connect(config: kube::Config) -> Result<kube::Client, ClusterError> {
+    let what = server_of(&config);
+    let fail = |source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Config { what: what.clone(), source };
+    let client = tokio::task::spawn_blocking(move || kube::Client::try_from(config)).await;
+    client.map_err(|error| fail(error.into()))?.map_err(|error| fail(error.into()))
+}
+
+impl Session {
+    /// Also the server's address.
+    pub(super) async fn open(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<(Self, String), ClusterError> {
+        let config = configure(kubeconfig, context).await?;
+        let server = server_of(&config);
+        let session = Self {
+            kubeconfig: kubeconfig.map(Path::to_owned),
+            context: context.map(str::to_owned),
+            client: RwLock::new((0, connect(config).await?)),
+            renewed: Mutex::new(None),
+        };
+        Ok((session, server))
+    }
+
+    /// With its number, to be told to [`Session::renew`] if the server does not know it.
+    pub(super) fn client(&self) -> (u64, kube::Client) {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After the server did not know the client of this number; whether there is another one by now. What cannot be read anew stays as it was.
+    pub(super) async fn renew(&self, unknown: u64) -> bool {
+        let mut renewed = self.renewed.lock().await;
+        if self.client().0 != unknown {
+            return true;
+        }
+        if renewed.is_some_and(|time| time.elapsed() < RENEW_EVERY) {
+            return false;
+        }
+        *renewed = Some(Instant::now());
+        let Ok(config) = configure(self.kubeconfig.as_deref(), self.context.as_deref()).await else { return false };
+        let Ok(client) = connect(config).await else { return false };
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = (unknown + 1, client);
+        true
+    }
+}
