@@ -36,3 +36,4 @@ mod support;
 mod tree;
 mod volumes;
 mod volumes_backup;
+mod volumes_restore;

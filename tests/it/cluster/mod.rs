@@ -4,7 +4,7 @@ pub(crate) mod capture;
 pub(crate) mod delete;
 mod homelabs;
 mod limits;
-mod restore;
+pub(crate) mod restore;
 mod salt;
 
 use serde_json::{Value, json};

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::one;
 use super::start::{Pod, ending, has_ended};
 use super::talk::Heard;
-use super::{MoverError, Movers, Share};
+use super::{Crew, Ending, MoverError, Result, Share};
 use crate::volumes::pod::CONTAINER;
 use crate::volumes::said::{Line, PROBLEMS_TOLD_MAX, ProblemLine, Said};
 
@@ -35,7 +34,7 @@ struct Ear<'a> {
 
 impl Ear<'_> {
     /// Takes a line; the result, if it is the last.
-    fn take(&mut self, raw: &str, movers: &Movers<'_>, share: &mut Share) -> Option<one::Result> {
+    fn take(&mut self, raw: &str, crew: &Crew<'_>, share: &mut Share) -> Option<Ending> {
         self.heard.line();
         let (time, text) = raw.split_once(' ').unwrap_or(("", raw));
         if chrono::DateTime::parse_from_rfc3339(time).is_ok() {
@@ -60,7 +59,7 @@ impl Ear<'_> {
             Said::Rejected { .. } => self.heard.rejected(),
             Said::Progress(now) => {
                 self.heard.heartbeats(now.heard);
-                share.show(&movers.progress, now.files, now.bytes, now.stored);
+                share.show(&crew.progress, now.files, now.bytes, now.stored);
             }
             Said::Problem(problem) => {
                 if self.problems.len() < PROBLEMS_TOLD_MAX {
@@ -69,8 +68,12 @@ impl Ear<'_> {
             }
             Said::Done(summary) => {
                 let statistics = summary.statistics;
-                share.show(&movers.progress, statistics.files, statistics.bytes, statistics.bytes_stored);
-                return Some(Ok((*summary, std::mem::take(&mut self.problems))));
+                share.show(&crew.progress, statistics.files, statistics.bytes, statistics.bytes_stored);
+                return Some(Ok((Result::Done(summary), std::mem::take(&mut self.problems))));
+            }
+            Said::Restored(restored) => {
+                share.show(&crew.progress, restored.files + restored.unchanged, restored.bytes, 0);
+                return Some(Ok((Result::Restored(restored), std::mem::take(&mut self.problems))));
             }
             Said::Failed(failed) => return Some(Err(MoverError::Failed(failed))),
         }
@@ -79,16 +82,16 @@ impl Ear<'_> {
 }
 
 /// Listens until there is a result, or can be none any more.
-pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>, share: &mut Share) -> one::Result {
+pub(super) async fn listen(crew: &Crew<'_>, pod: Pod<'_>, heard: Arc<Heard>, share: &mut Share) -> Ending {
     let mut ear = Ear { name: pod.name, heard, next: 0, since: None, problems: Vec::new(), stray: Vec::new() };
     let (mut wait, mut reached, mut ended) = (WAIT_FIRST, Instant::now(), false);
     loop {
-        let followed = movers.streams.follow(pod.namespace, pod.name, CONTAINER, ear.since.as_deref()).await;
+        let followed = crew.streams.follow(pod.namespace, pod.name, CONTAINER, ear.since.as_deref()).await;
         match followed {
             Ok(mut lines) => {
-                while let Ok(Ok(Some(line))) = timeout(movers.limits.log_silence, lines.next()).await {
+                while let Ok(Ok(Some(line))) = timeout(crew.limits.log_silence, lines.next()).await {
                     (wait, reached) = (WAIT_FIRST, Instant::now());
-                    if let Some(result) = ear.take(&line, movers, share) {
+                    if let Some(result) = ear.take(&line, crew, share) {
                         return result;
                     }
                 }
@@ -99,7 +102,7 @@ pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>,
         }
         // It had ended before the log was read to its end, and there was no result in it.
         if ended {
-            let last = pod.look(movers.cluster).await.ok().flatten();
+            let last = pod.look(crew.cluster).await.ok().flatten();
             let mut why = last.as_ref().map_or_else(|| "its pod is gone".to_owned(), ending);
             for stray in &ear.stray {
                 why.push_str(" | ");
@@ -107,13 +110,13 @@ pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>,
             }
             return Err(MoverError::Ended { why });
         }
-        match pod.look(movers.cluster).await {
+        match pod.look(crew.cluster).await {
             Ok(Some(now)) => {
                 reached = Instant::now();
                 ended = has_ended(&now);
             }
             Ok(None) => return Err(MoverError::Vanished),
-            Err(error) if reached.elapsed() >= movers.limits.away => {
+            Err(error) if reached.elapsed() >= crew.limits.away => {
                 return Err(MoverError::Unreachable(error));
             }
             Err(_) => {}

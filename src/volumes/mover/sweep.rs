@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::base::clock::Time;
 use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, label, name_of, namespace_of, uid_of};
-use crate::cluster::{Cluster, ClusterError, Kind};
-use crate::volumes as ways;
+use crate::cluster::{Cluster, ClusterError};
+use crate::volumes::kinds::{pods as pods_kind, policies as policies_kind};
 use crate::volumes::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
 
 /// What a sweep did.
@@ -19,15 +19,16 @@ pub struct Swept {
     pub failed: Vec<String>,
 }
 
-impl From<ways::sweep::Swept> for Swept {
-    fn from(swept: ways::sweep::Swept) -> Self {
+impl From<super::super::sweep::Swept> for Swept {
+    fn from(swept: super::super::sweep::Swept) -> Self {
         let failed = swept.left.into_iter().map(|left| format!("{}: {}", left.what, left.why)).collect();
         Self { removed: swept.removed, failed }
     }
 }
 
 impl Swept {
-    pub(super) fn tell(&self, warn: &(dyn Fn(&str) + Sync)) {
+    /// Says it to a person.
+    pub fn tell(&self, warn: &(dyn Fn(&str) + Sync)) {
         if !self.removed.is_empty() {
             warn(&format!(
                 "an earlier run was cut off and left these, which were removed: {}",
@@ -65,8 +66,7 @@ fn ours(object: &Value, now: Time) -> Option<Ours> {
 /// Takes away expired pods of movers, and their policies once the pods are gone.
 pub async fn sweep(cluster: &dyn Cluster, now: Time) -> Result<Swept, ClusterError> {
     let mut swept = Swept::default();
-    let (pods, policies) =
-        (ways::kinds::pods(), Kind::known("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true));
+    let (pods, policies) = (pods_kind(), policies_kind());
     let of_pods = collect(cluster, &pods, usize::MAX, |object| ours(&object, now)).await?;
     let of_policies = collect(cluster, &policies, usize::MAX, |object| ours(&object, now)).await?;
     let lives = |policy: &Ours| {
