@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use crate::backup::volumes::Handed;
+use crate::base::cancel::Cancel;
+use crate::base::clock::Clock;
+use crate::base::progress::Progress;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::open;
+use crate::cluster::api::Api;
 use crate::config::{SourceKind, VolumesSource};
 use crate::crypto::writer_key::WriterKey;
 use crate::store::url::HandOver;
+use crate::volumes::mover::{self, Crew, Limits};
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::SecretText;
 
@@ -66,4 +71,25 @@ pub(crate) fn running(context: &Context, image: Option<&str>, movers: Option<u8>
         timeout: source.as_ref().map_or(TIMEOUT, |source| source.timeout),
         movers: movers.map(usize::from).or(source.map(|source| source.movers)).unwrap_or(MOVERS),
     })
+}
+
+/// What starts and hears movers that fill volumes.
+pub(crate) fn crew_of<'a>(
+    api: &'a Api,
+    clock: &'a dyn Clock,
+    progress: &'a Progress,
+    cancel: &'a Cancel,
+    running: &Running,
+) -> Crew<'a> {
+    let (start_timeout, timeout) = (running.start_timeout, running.timeout);
+    Crew { cluster: api, streams: api, clock, progress, cancel, limits: Limits::default(), start_timeout, timeout }
+}
+
+/// Takes away what runs that died have left of movers.
+pub(crate) async fn sweep(api: &Api, context: &Context) {
+    let talk = context.talk.clone();
+    match mover::sweep::sweep(api, context.clock.now()).await {
+        Ok(swept) => swept.tell(&|text| talk.warn(text)),
+        Err(error) => talk.warn(&format!("what earlier runs left could not be looked for: {error}")),
+    }
 }

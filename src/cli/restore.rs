@@ -142,11 +142,11 @@ struct What<'a> {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     if args.cluster.cluster {
-        return cluster::run(&args, context).await;
+        return Box::pin(cluster::run(&args, context)).await;
     }
     args.cluster.refuse_without_cluster()?;
     if let Some(place) = &args.cluster.into_claim {
-        return claim::run(&args, place, context).await;
+        return Box::pin(claim::run(&args, place, context)).await;
     }
     let repository = open::with_identity(context, Access::Verify).await?;
     // Opened, its place answers: one on a dead mount is told as such, and nobody waits here without end.

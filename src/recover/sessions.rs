@@ -72,11 +72,11 @@ struct Taken<'a> {
 
 impl Taken<'_> {
     async fn blob(&mut self, id: &BlobId) -> Result<(), RepoError> {
-        let mut found = self.copies(self.reader, id, false);
+        let mut found = Self::copies(self.reader, id, false);
         if found.is_empty()
             && let Some(deeper) = self.reader.deeper().await?
         {
-            found = self.copies(deeper, id, true);
+            found = Self::copies(deeper, id, true);
         }
         let of: BTreeSet<SessionId> = found.iter().map(|found| found.session).collect();
         if of.is_empty() || of.iter().any(|session| self.sessions.contains(session)) {
@@ -97,7 +97,7 @@ impl Taken<'_> {
         }
     }
 
-    fn copies(&self, reader: &Reader, id: &BlobId, deeper: bool) -> Vec<Found> {
+    fn copies(reader: &Reader, id: &BlobId, deeper: bool) -> Vec<Found> {
         let found = |location: Location| {
             let session = reader.index.session(location.session?)?;
             Some(Found { session, deeper, location })

@@ -9,8 +9,8 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::prompt::confirm;
+use crate::cli::restore::cluster::exit_of_volume;
 use crate::cli::restore::cluster::show::volume as volume_line;
-use crate::cli::restore::cluster::{crew_of, exit_of_volume, sweep};
 use crate::cli::{movers, progress, select};
 use crate::cluster::api::Api;
 use crate::cluster::object::{annotation, is_dying};
@@ -128,13 +128,13 @@ pub(super) async fn run(
         context.talk.put(&format!("fill the claim {shown} from {}", super::cluster::show::origin(&data)));
         confirm(false, "Create and fill it?")?;
     }
-    sweep(&api, context).await;
+    movers::sweep(&api, context).await;
     let reader = open::reader(context, &repository).await?;
     let object = make(&api, &wanted, &data, false).await?;
     let clock = context.clock.clone();
     let (progress_of, cancel) = (context.progress.clone(), context.cancel.clone());
     let volumes = ByMovers {
-        crew: crew_of(&api, &*clock, &progress_of, &cancel, &running),
+        crew: movers::crew_of(&api, &*clock, &progress_of, &cancel, &running),
         handed: &handed,
         reader,
         image: running.image.clone(),

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Args;
-use crate::base::cancel::Cancel;
-use crate::base::clock::Clock;
-use crate::base::progress::Progress;
+use crate::backup::volumes::Handed;
 use crate::base::when::Selector;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -39,7 +37,6 @@ use crate::repo::fetch::Reader;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::{RepoError, Repository};
 use crate::volumes::RunId;
-use crate::volumes::mover::{self, Crew, Limits};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Restoring a cluster")]
@@ -227,14 +224,32 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         show::summary_of(&plan, snapshot, context);
         confirm(false, "Restore them?")?;
     }
+    let report = carry_out(&plan, &target, needs.as_ref(), (&repository, reader), args, context).await?;
+    if context.out.json {
+        context.out.document(&document(false, Some(&report)))?;
+    } else {
+        show::report(&plan, &report, context)?;
+    }
+    Ok(exit_of(&plan, &report))
+}
+
+/// Does what the plan says, volumes too. `needs` is what movers need, if any are needed.
+async fn carry_out(
+    plan: &ClusterPlan,
+    target: &Target,
+    needs: Option<&(Handed, movers::Running)>,
+    (repository, reader): (&Arc<Repository>, Arc<Reader>),
+    args: &Args,
+    context: &Context,
+) -> Result<Report, Failure> {
     let (clock, progress_of, cancel) = (context.clock.clone(), context.progress.clone(), context.cancel.clone());
     let operation = context.operation(repository.clone());
-    let volumes: Option<Box<dyn Volume + '_>> = match (&target, &needs) {
+    let volumes: Option<Box<dyn Volume + '_>> = match (target, needs) {
         (Target::Folder(_, root), _) => Some(Box::new(IntoFolder { root: root.clone(), reader, context: &operation })),
         (Target::Api(api), Some((handed, running))) => {
-            sweep(api, context).await;
+            movers::sweep(api, context).await;
             Some(Box::new(ByMovers {
-                crew: crew_of(api, &*clock, &progress_of, &cancel, running),
+                crew: movers::crew_of(api, &*clock, &progress_of, &cancel, running),
                 handed,
                 reader,
                 image: running.image.clone(),
@@ -246,7 +261,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         _ => None,
     };
     let running = Running {
-        cluster,
+        cluster: target.cluster(),
         empty_volumes: args.cluster.empty_volumes,
         volumes: volumes.as_deref(),
         waits: Waits::default(),
@@ -256,15 +271,9 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     context.progress.begin("restoring", "object");
     context.progress.expect(plan.steps.len() as u64, 0, false);
     let display = progress::show(context);
-    let report = run_plan(&plan, &running).await;
+    let report = run_plan(plan, &running).await;
     display.finish();
-    let report = report?;
-    if context.out.json {
-        context.out.document(&document(false, Some(&report)))?;
-    } else {
-        show::report(&plan, &report, context)?;
-    }
-    Ok(exit_of(&plan, &report))
+    Ok(report?)
 }
 
 /// What to do where the repository is a folder.
@@ -291,27 +300,6 @@ impl Target {
             Self::Api(api) => api,
             Self::Folder(folder, _) => folder,
         }
-    }
-}
-
-/// What starts and hears movers that fill volumes.
-pub(super) fn crew_of<'a>(
-    api: &'a Api,
-    clock: &'a dyn Clock,
-    progress: &'a Progress,
-    cancel: &'a Cancel,
-    running: &movers::Running,
-) -> Crew<'a> {
-    let (start_timeout, timeout) = (running.start_timeout, running.timeout);
-    Crew { cluster: api, streams: api, clock, progress, cancel, limits: Limits::default(), start_timeout, timeout }
-}
-
-/// Takes away what runs that died have left of movers.
-pub(super) async fn sweep(api: &Api, context: &Context) {
-    let talk = context.talk.clone();
-    match mover::sweep::sweep(api, context.clock.now()).await {
-        Ok(swept) => swept.tell(&|text| talk.warn(text)),
-        Err(error) => talk.warn(&format!("what earlier runs left could not be looked for: {error}")),
     }
 }
 

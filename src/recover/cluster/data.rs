@@ -58,7 +58,6 @@ pub struct Data {
     pub(crate) root: TreeRoot,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn hex<S: serde::Serializer>(id: &ObjectId, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&id.hex())
 }
@@ -68,7 +67,6 @@ fn rfc3339<S: serde::Serializer>(time: &Time, to: S) -> Result<S::Ok, S::Error> 
     to.serialize_str(&time.to_string())
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn seconds<S: serde::Serializer>(apart: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_u64(apart.as_secs())
 }

@@ -59,7 +59,7 @@ impl Ear<'_> {
             Said::Rejected { .. } => self.heard.rejected(),
             Said::Progress(now) => {
                 self.heard.heartbeats(now.heard);
-                share.show(&crew.progress, now.files, now.bytes, now.stored);
+                share.show(crew.progress, now.files, now.bytes, now.stored);
             }
             Said::Problem(problem) => {
                 if self.problems.len() < PROBLEMS_TOLD_MAX {
@@ -68,11 +68,11 @@ impl Ear<'_> {
             }
             Said::Done(summary) => {
                 let statistics = summary.statistics;
-                share.show(&crew.progress, statistics.files, statistics.bytes, statistics.bytes_stored);
+                share.show(crew.progress, statistics.files, statistics.bytes, statistics.bytes_stored);
                 return Some(Ok((Result::Done(summary), std::mem::take(&mut self.problems))));
             }
             Said::Restored(restored) => {
-                share.show(&crew.progress, restored.files + restored.unchanged, restored.bytes, 0);
+                share.show(crew.progress, restored.files + restored.unchanged, restored.bytes, 0);
                 return Some(Ok((Result::Restored(restored), std::mem::take(&mut self.problems))));
             }
             Said::Failed(failed) => return Some(Err(MoverError::Failed(failed))),

@@ -208,12 +208,12 @@ impl Crew<'_> {
         let uid = made.create(self.cluster, "pod", pods(), &plan.manifest()).await?;
         let pod = Pod { namespace, name, uid: &uid };
         started(self, pod).await?;
-        let talk = talk::Talk::new(self, pod, task, copy);
+        let speaker = talk::Talk::new(self, pod, task, copy);
         let limit = self.timeout;
         let mut share = Share::default();
         tokio::select! {
-            result = listen::listen(self, pod, talk.heard(), &mut share) => result,
-            error = talk.run() => Err(error),
+            result = listen::listen(self, pod, speaker.heard(), &mut share) => result,
+            error = speaker.run() => Err(error),
             () = sleep(limit) => Err(MoverError::TimedOut { limit }),
         }
     }
