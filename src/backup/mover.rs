@@ -1,265 +1,29 @@
-//! A mover from within: it waits for its job, says how far it is, and ends itself when nobody has asked for it for too long. The backup itself is the same as
-//! anywhere ([`run_backup`](super::run_backup)).
-//!
-//! It keeps nothing and knows nothing but what came through its standard input. What it says is in its log, which outlives every connection.
+//! What a mover says of its backup. The mover itself is `volumes::mover`.
 
-use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
-use zeroize::Zeroizing;
-
 use crate::backup::BackupReport;
-use crate::base::cancel::Cancel;
-use crate::base::progress::Progress;
 use crate::tree::problem::{Problem, Severity};
-use crate::volumes::protocol::{Decoder, Job, Message};
-use crate::volumes::said::{self, Line, PROBLEMS_TOLD_MAX, ProblemLine, Said, Summary};
+use crate::volumes::mover::within::Voice;
+use crate::volumes::said::{PROBLEMS_TOLD_MAX, ProblemLine, Said, Summary};
 
-/// How often it says how far it is; whoever listens takes a minute without a word for a broken connection.
-const SAY_EVERY: Duration = Duration::from_secs(5);
-/// Broken messages that are answered; after that many it is not its orchestrator that speaks.
-const REJECTED_MAX: u32 = 16;
-
-/// Numbers what is said and writes it, a line at a time.
-pub struct Voice {
-    run: String,
-    out: Mutex<(u64, Box<dyn Write + Send>)>,
-}
-
-impl Voice {
-    /// For a run, to its log.
-    #[must_use]
-    pub fn new(run: impl Into<String>, out: Box<dyn Write + Send>) -> Self {
-        Self { run: run.into(), out: Mutex::new((0, out)) }
+/// Says what a backup came to.
+pub fn tell_report(voice: &Voice, report: &BackupReport, took: Duration) {
+    let problems = report.problems.len();
+    // Those that are missing first: of the others some may not be told.
+    let (missing, notes): (Vec<&Problem>, Vec<&Problem>) =
+        report.problems.iter().partition(|problem| problem.severity == Severity::Problem);
+    for problem in missing.into_iter().chain(notes).take(PROBLEMS_TOLD_MAX) {
+        let message = format!("{problem}: {}", problem.cause);
+        let missing = problem.severity == Severity::Problem;
+        voice.say(Said::Problem(ProblemLine::new(&problem.path.display(), &message, missing)));
     }
-
-    /// Says something. A log that takes no more is nobody's loss: what was stored is stored.
-    pub fn say(&self, said: Said) {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = Line { run: self.run.clone(), n: out.0, said };
-        out.0 += 1;
-        let _ = writeln!(out.1, "{}", line.text()).and_then(|()| out.1.flush());
-    }
-
-    /// Says how far it is until this is dropped.
-    #[must_use]
-    pub fn tell_progress(self: &Arc<Self>, progress: Arc<Progress>, ears: Arc<Ears>) -> Telling {
-        let voice = self.clone();
-        Telling(tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(SAY_EVERY).await;
-                let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-                voice.say(Said::Progress(said::Progress {
-                    phase: progress.phase().name.to_owned(),
-                    files: load(&progress.files_done),
-                    bytes: load(&progress.bytes_done),
-                    stored: load(&progress.bytes_stored),
-                    heard: ears.heard.load(Ordering::Relaxed),
-                }));
-            }
-        }))
-    }
-
-    /// Says what a backup came to.
-    pub fn tell_report(&self, report: &BackupReport, took: Duration) {
-        let problems = report.problems.len();
-        // Those that are missing first: of the others some may not be told.
-        let (missing, notes): (Vec<&Problem>, Vec<&Problem>) =
-            report.problems.iter().partition(|problem| problem.severity == Severity::Problem);
-        for problem in missing.into_iter().chain(notes).take(PROBLEMS_TOLD_MAX) {
-            let message = format!("{problem}: {}", problem.cause);
-            let missing = problem.severity == Severity::Problem;
-            self.say(Said::Problem(ProblemLine::new(&problem.path.display(), &message, missing)));
-        }
-        self.say(Said::Done(Box::new(Summary {
-            snapshot: report.snapshot.map(|id| id.hex()).unwrap_or_default(),
-            statistics: report.record.statistics,
-            seconds: took.as_secs_f64(),
-            problems: problems as u64,
-            emptied: report.emptied(),
-            broken_packs: report.broken_packs.len() as u64,
-        })));
-    }
-}
-
-/// Ends the telling.
-pub struct Telling(tokio::task::JoinHandle<()>);
-
-impl Drop for Telling {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What a mover hears.
-pub struct Ears {
-    /// Heartbeats.
-    heard: AtomicU64,
-    last: Mutex<Instant>,
-    silent: AtomicBool,
-}
-
-impl Default for Ears {
-    fn default() -> Self {
-        Self { heard: AtomicU64::new(0), last: Mutex::new(Instant::now()), silent: AtomicBool::new(false) }
-    }
-}
-
-impl Ears {
-    /// Whether it was given up because nobody spoke.
-    #[must_use]
-    pub fn were_silent(&self) -> bool {
-        self.silent.load(Ordering::SeqCst)
-    }
-
-    fn heard_something(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Takes what comes: gives the first job of this run, counts heartbeats, answers to both. Returns when nothing can come any more.
-    pub async fn listen(
-        self: Arc<Self>,
-        run: String,
-        mut input: mpsc::Receiver<Zeroizing<Vec<u8>>>,
-        voice: Arc<Voice>,
-        job: oneshot::Sender<Box<Job>>,
-    ) {
-        let mut decoder = Decoder::new(run.clone());
-        let (mut job, mut receipt, mut rejected) = (Some(job), None, 0);
-        while let Some(bytes) = input.recv().await {
-            for message in decoder.push(&bytes) {
-                match message {
-                    Ok(Message::Heartbeat) => {
-                        self.heard.fetch_add(1, Ordering::Relaxed);
-                        self.heard_something();
-                    }
-                    Ok(Message::Job(new)) if new.run == run => {
-                        self.heard_something();
-                        let of_new = new.receipt();
-                        // The same one again: its receipt got lost. Another one is nobody's who is known here.
-                        if receipt.get_or_insert_with(|| of_new.clone()) == &of_new {
-                            voice.say(Said::Accepted { receipt: of_new });
-                        }
-                        if let Some(job) = job.take() {
-                            let _ = job.send(new);
-                        }
-                    }
-                    Ok(Message::Job(_)) => {}
-                    Err(error) => {
-                        rejected += 1;
-                        if job.is_some() && rejected <= REJECTED_MAX {
-                            voice.say(Said::Rejected { why: error.to_string() });
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Cancels when nothing was heard for so long.
-    pub async fn watch(self: Arc<Self>, silence: Duration, cancel: Arc<Cancel>) {
-        loop {
-            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.elapsed() >= silence {
-                self.silent.store(true, Ordering::SeqCst);
-                cancel.cancel();
-                return;
-            }
-            tokio::time::sleep_until(last + silence).await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::volumes::protocol::{self, SecretText};
-
-    const RUN: &str = "0123456789abcdef";
-
-    #[derive(Clone, Default)]
-    struct Said2(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Said2 {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn job(salt: u8, run: &str) -> Zeroizing<Vec<u8>> {
-        let job = Job {
-            salt: [salt; 16],
-            run: run.to_owned(),
-            address: "/x".into(),
-            credentials: Vec::new(),
-            writer_key: SecretText::new("hunter2".to_owned()),
-            source: format!("pvc/a/{salt}"),
-            host: "h".into(),
-            tags: BTreeMap::new(),
-            exclude: Vec::new(),
-            reread: false,
-            limit_upload: None,
-            limit_download: None,
-            still: false,
-        };
-        protocol::job(RUN, &job).expect("short")
-    }
-
-    /// What it says to messages, by kind, and the source of the job that it takes.
-    async fn answers(messages: Vec<Zeroizing<Vec<u8>>>) -> (Vec<Said>, Option<String>, u64) {
-        let out = Said2::default();
-        let (sender, input) = mpsc::channel(64);
-        for message in messages {
-            sender.send(message).await.expect("there is room");
-        }
-        drop(sender);
-        let (give, taken) = oneshot::channel();
-        let ears = Arc::new(Ears::default());
-        ears.clone().listen(RUN.into(), input, Arc::new(Voice::new(RUN, Box::new(out.clone()))), give).await;
-        let text = String::from_utf8(out.0.lock().expect("no panic").clone()).expect("text");
-        assert!(!text.contains("hunter2"), "{text}");
-        let lines: Vec<Line> = text.lines().map(|line| Line::parse(line, RUN).expect("a line")).collect();
-        assert!(lines.iter().zip(0..).all(|(line, n)| line.n == n), "{text}");
-        let heard = ears.heard.load(Ordering::Relaxed);
-        (lines.into_iter().map(|line| line.said).collect(), taken.await.ok().map(|job| job.source.clone()), heard)
-    }
-
-    #[tokio::test]
-    async fn the_first_job_of_the_run_is_taken_and_answered_each_time_it_comes() {
-        let broken = Zeroizing::new(b"nonsense".to_vec());
-        let messages = vec![broken.clone(), job(1, RUN), job(1, RUN), job(2, RUN), protocol::heartbeat(RUN), broken];
-        let (said, source, heard) = answers(messages).await;
-        assert_eq!((source.as_deref(), heard), (Some("pvc/a/1"), 1));
-        let [Said::Rejected { .. }, Said::Accepted { receipt: first }, Said::Accepted { receipt: again }] = &said[..]
-        else {
-            unreachable!("{said:?}")
-        };
-        assert_eq!(first, again);
-        let (said, source, _) = answers(vec![job(1, "another"), protocol::heartbeat("another")]).await;
-        assert!(source.is_none() && matches!(&said[..], [Said::Rejected { .. }]), "{said:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_ends_it_and_a_heartbeat_does_not() {
-        let (ears, cancel) = (Arc::new(Ears::default()), Arc::new(Cancel::default()));
-        let watching = tokio::spawn(ears.clone().watch(Duration::from_mins(10), cancel.clone()));
-        for _ in 0..20 {
-            tokio::time::sleep(Duration::from_mins(9)).await;
-            ears.heard_something();
-        }
-        assert!(!cancel.is_cancelled());
-        tokio::time::sleep(Duration::from_mins(11)).await;
-        assert!(cancel.is_cancelled() && ears.were_silent());
-        watching.await.expect("ended");
-    }
+    voice.say(Said::Done(Box::new(Summary {
+        snapshot: report.snapshot.map(|id| id.hex()).unwrap_or_default(),
+        statistics: report.record.statistics,
+        seconds: took.as_secs_f64(),
+        problems: problems as u64,
+        emptied: report.emptied(),
+        broken_packs: report.broken_packs.len() as u64,
+    })));
 }

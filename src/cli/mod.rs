@@ -24,6 +24,7 @@ mod interrupt;
 mod keys;
 mod ls;
 mod mover;
+mod movers;
 mod open;
 mod output;
 mod patterns;

@@ -1,4 +1,4 @@
-//! `mover`: started by `backup` in a pod beside an application, never by hand. It has no configuration, no file and no variable of its own: everything it is
+//! `mover`: started by `backup` and `restore` in a pod beside an application, never by hand. It has no configuration, no file and no variable of its own: everything it is
 //! told comes through its standard input, and everything it says is a line of JSON in its log.
 
 use std::io::Read as _;
@@ -10,20 +10,26 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::backup::mover::{Ears, Voice};
+use crate::backup::mover::tell_report;
 use crate::backup::{BackupOptions, BackupReport, run_backup};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
 use crate::cli::open::{self, Access};
+use crate::crypto::content::HandedKey;
 use crate::crypto::writer_key::WriterKey;
-use crate::repo::Repository;
+use crate::format::entry::TreePath;
+use crate::recover::fill::fill;
+use crate::recover::{self, RestorePlan, RestoreReport};
+use crate::repo::snapshots::read_one;
+use crate::repo::{Repository, salvage};
 use crate::store::url::StoreUrl;
 use crate::tree::exclude::Excludes;
 use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
 use crate::tree::walk::WalkOptions;
-use crate::volumes::protocol::Job;
+use crate::volumes::mover::within::{Ears, Voice, Wanted};
+use crate::volumes::protocol::{Credential, Job, RestoreJob};
 use crate::volumes::said::{Failed, Said};
 
 /// Pieces of input that wait; each is wiped when it was taken.
@@ -32,7 +38,7 @@ const PIECE_BYTES: usize = 4096;
 /// How long a backup that was told to stop may take to store what it has read; a read in a dead mount never ends.
 const STOP_TIME_MAX: Duration = Duration::from_secs(45);
 
-/// Back up a volume from within the cluster; started by `backup`, not by hand
+/// Back up or fill a volume from within the cluster; started by `backup` and `restore`, not by hand
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The run that it belongs to
@@ -88,8 +94,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     listening.abort();
     watching.abort();
     let failure = match result {
-        Ok(report) => {
-            voice.tell_report(&report, begun.elapsed());
+        Ok(Worked::BackedUp(report)) => {
+            tell_report(&voice, &report, begun.elapsed());
+            return Ok(Exit::Done);
+        }
+        Ok(Worked::Restored(report)) => {
+            recover::mover::tell_report(&voice, &report, begun.elapsed());
             return Ok(Exit::Done);
         }
         Err(failure) => failure,
@@ -110,30 +120,67 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     Ok(exit)
 }
 
-async fn work(args: &Args, job: oneshot::Receiver<Box<Job>>, context: &mut Context) -> Result<BackupReport, Failure> {
+/// What came of it.
+enum Worked {
+    BackedUp(Box<BackupReport>),
+    Restored(Box<RestoreReport>),
+}
+
+async fn work(args: &Args, task: oneshot::Receiver<Wanted>, context: &mut Context) -> Result<Worked, Failure> {
     let cancel = context.cancel.clone();
-    let job = tokio::select! {
-        job = job => job.map_err(|_| Failure::Interrupted)?,
+    let task = tokio::select! {
+        task = task => task.map_err(|_| Failure::Interrupted)?,
         () = cancel.cancelled() => return Err(Failure::Interrupted),
     };
     let late = async {
         cancel.cancelled().await;
         tokio::time::sleep(STOP_TIME_MAX).await;
     };
+    let work = async {
+        match task {
+            Wanted::Backup(job) => back_up(args, &job, context).await.map(|report| Worked::BackedUp(Box::new(report))),
+            Wanted::Restore(job, keys) => {
+                bring_back(args, &job, keys, context).await.map(|report| Worked::Restored(Box::new(report)))
+            }
+        }
+    };
     tokio::select! {
-        result = back_up(args, &job, context) => result,
+        result = work => result,
         () = late => Err(Failure::Interrupted),
     }
+}
+
+fn store_url(address: &str, credentials: &[Credential]) -> Result<StoreUrl, Failure> {
+    let named: Vec<(&str, &str)> =
+        credentials.iter().map(|credential| (credential.name.as_str(), credential.value.expose())).collect();
+    Ok(StoreUrl::parse(address)?.with_named_credentials(&named))
+}
+
+/// Fills the volume. The writer key opens names and places; content opens with the keys that came, and with no other.
+async fn bring_back(
+    args: &Args,
+    job: &RestoreJob,
+    keys: Vec<HandedKey>,
+    context: &mut Context,
+) -> Result<RestoreReport, Failure> {
+    context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
+    let key = WriterKey::parse(job.writer_key.expose())?;
+    let store = store_url(&job.address, &job.credentials)?.open().await?;
+    let store = open::wrapped(context, store, Access::Read);
+    let repository = Arc::new(Repository::open_with_writer(store, &key).await?);
+    let reader = salvage::reader_with_keys(&repository, keys, |_| ()).await?;
+    let record = read_one(&repository, job.snapshot).await?;
+    let within = TreePath::new(job.within.as_slice()).map_err(|_| Failure::Interrupted)?;
+    let plan = RestorePlan::whole(record.root, within, args.path.clone());
+    Ok(fill(&context.operation(repository), &reader, &job.snapshot, plan).await?)
 }
 
 async fn back_up(args: &Args, job: &Job, context: &mut Context) -> Result<BackupReport, Failure> {
     context.globals.limit_upload = job.limit_upload.and_then(NonZeroU64::new);
     context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
-    let named: Vec<(&str, &str)> =
-        job.credentials.iter().map(|credential| (credential.name.as_str(), credential.value.expose())).collect();
-    let url = StoreUrl::parse(&job.address)?.with_named_credentials(&named);
     let key = WriterKey::parse(job.writer_key.expose())?;
-    let store = open::wrapped(context, url.open().await?, Access::Write);
+    let store = store_url(&job.address, &job.credentials)?.open().await?;
+    let store = open::wrapped(context, store, Access::Write);
     let repository = Arc::new(Repository::open_with_writer(store, &key).await?);
     let postgres = if job.still { Postgres::CrashConsistent } else { Postgres::Refuse };
     let options = BackupOptions {

@@ -1,6 +1,7 @@
 //! `restore`: files of a snapshot into a directory.
 
 mod all;
+mod claim;
 mod cluster;
 
 use std::ffi::OsString;
@@ -34,7 +35,8 @@ Examples:
   homelab-dr restore latest:photos:2026/summer --target ~/summer --include '*.jpg'
   homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run
   homelab-dr restore latest:cluster --cluster --kubeconfig ~/.kube/new --plan
-  homelab-dr restore latest:cluster --cluster --include 'media/*/*' --namespace media=media-copy";
+  homelab-dr restore latest:cluster --cluster --include 'media/*/*' --namespace media=media-copy
+  homelab-dr restore latest:pvc/media/jellyfin --into-claim media/jellyfin-restored";
 
 /// As many problems with owners are not single ones: nobody but root can set them.
 const OWNERS_MANY: usize = 3;
@@ -61,7 +63,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "DIR",
-        required_unless_present = "cluster",
+        required_unless_present_any = ["cluster", "into_claim"],
         default_value = ".",
         hide_default_value = true
     )]
@@ -79,7 +81,7 @@ pub(crate) struct Args {
     /// where the repository or a key that is used lies in DIR
     #[arg(long)]
     delete: bool,
-    /// Do not ask before --delete removes something, or --cluster writes
+    /// Do not ask before --delete removes something, or --cluster or --into-claim writes
     #[arg(long, short)]
     yes: bool,
     /// Write runs of zeros as holes, also where the source had none
@@ -140,9 +142,12 @@ struct What<'a> {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     if args.cluster.cluster {
-        return cluster::run(&args, context).await;
+        return Box::pin(cluster::run(&args, context)).await;
     }
     args.cluster.refuse_without_cluster()?;
+    if let Some(place) = &args.cluster.into_claim {
+        return Box::pin(claim::run(&args, place, context)).await;
+    }
     let repository = open::with_identity(context, Access::Verify).await?;
     // Opened, its place answers: one on a dead mount is told as such, and nobody waits here without end.
     let in_use = InUse::of(context)?;

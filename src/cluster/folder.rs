@@ -22,6 +22,8 @@ use files::{Held, Key, failed, group_of, key, key_of, read_file};
 
 /// The directory that holds the manifests.
 pub const MANIFESTS: &str = "manifests";
+/// The directory that holds the data of volumes, `<namespace>/<claim>/` below it.
+pub const VOLUMES: &str = "volumes";
 
 /// See the module.
 pub struct Folder {

@@ -13,6 +13,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use minicbor::{Decode, Encode};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::base::id::{BlobId, RepositoryId, SessionId};
@@ -54,7 +55,18 @@ pub struct ContentKey {
     repository: RepositoryId,
     epoch: u32,
     id: SessionId,
+    secret: Secret,
     cipher: Cipher,
+}
+
+/// A content key on its way to who restores one snapshot and holds no identity: what its session sealed can be read with it, and nothing else.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub struct HandedKey {
+    #[n(0)]
+    epoch: u32,
+    #[n(1)]
+    key: Secret,
 }
 
 /// The nonce of a wrap: its key is used once.
@@ -98,7 +110,7 @@ impl ContentSealer {
         for (to, from) in wrap.iter_mut().zip(parts.into_iter().flatten()) {
             *to = *from;
         }
-        let key = ContentKey { repository, epoch, id, cipher: Cipher::new(secret.expose()) };
+        let key = ContentKey::new(repository, epoch, secret);
         Ok((Self { key, counter: AtomicU64::new(0) }, wrap))
     }
 
@@ -151,7 +163,24 @@ impl ContentKey {
         if session_id(&key) != id {
             return Err(ContentError::Commitment);
         }
-        Ok(Self { repository, epoch, id, cipher: Cipher::new(key.expose()) })
+        Ok(Self::new(repository, epoch, key))
+    }
+
+    fn new(repository: RepositoryId, epoch: u32, secret: Secret) -> Self {
+        let cipher = Cipher::new(secret.expose());
+        Self { repository, epoch, id: session_id(&secret), secret, cipher }
+    }
+
+    /// For who restores one snapshot and holds no identity.
+    #[must_use]
+    pub fn handed(&self) -> HandedKey {
+        HandedKey { epoch: self.epoch, key: self.secret.duplicate() }
+    }
+
+    /// A key that was handed over. Which session it is of follows from it.
+    #[must_use]
+    pub fn of_handed(repository: RepositoryId, handed: HandedKey) -> Self {
+        Self::new(repository, handed.epoch, handed.key)
     }
 
     /// The session's id.

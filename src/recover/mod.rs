@@ -12,7 +12,10 @@
 pub mod cluster;
 mod extra;
 mod files;
+pub mod fill;
+pub mod mover;
 pub mod select;
+pub mod sessions;
 mod spared;
 mod window;
 
@@ -69,6 +72,25 @@ pub struct RestorePlan {
     pub dry_run: bool,
     /// Restore owners; off for a person's own folder.
     pub owner: bool,
+}
+
+impl RestorePlan {
+    /// All of a tree, as it was, into a place that is nobody else's; what is right there already is not written again.
+    #[must_use]
+    pub fn whole(root: TreeRoot, within: TreePath, target: PathBuf) -> Self {
+        Self {
+            root,
+            within,
+            target,
+            spared: Vec::new(),
+            selection: Selection::default(),
+            overwrite: Overwrite::Changed,
+            delete: false,
+            sparse: false,
+            dry_run: false,
+            owner: true,
+        }
+    }
 }
 
 /// What went wrong with one entry.
@@ -155,6 +177,23 @@ pub enum RestoreError {
     /// With `delete` everything else in the target would go.
     #[error("{} is no directory: to restore it with --delete would remove everything else in the target", .0.display())]
     DeleteBesideFile(TreePath),
+    /// It is to be filled, and something is in it that no restore of this snapshot put there.
+    #[error("{} is not empty: it holds {}", target.display(), .first.display())]
+    NotEmpty {
+        /// The target.
+        target: PathBuf,
+        /// Something that is in it.
+        first: PathBuf,
+    },
+    /// The target cannot be marked as being filled.
+    #[error("cannot begin to fill {}", target.display())]
+    Mark {
+        /// The target.
+        target: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The target's disk is full: going on would fail for every file.
     #[error("{} is full: writing {} failed", target.display(), path.display())]
     Full {
@@ -165,13 +204,13 @@ pub enum RestoreError {
     },
 }
 
-/// Restores, or with `dry_run` says what would be restored. Needs an identity.
+/// Restores, or with `dry_run` says what would be restored. The reader needs an identity, or content keys that were handed over.
 pub async fn run_restore(
     context: &Context,
     reader: &Arc<Reader>,
     plan: &RestorePlan,
 ) -> Result<RestoreReport, RestoreError> {
-    if !context.repository.has_identity() {
+    if !reader.reads_content() {
         return Err(RepoError::IdentityNeeded.into());
     }
     let base = base_of(reader, plan).await?;

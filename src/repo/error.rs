@@ -195,6 +195,12 @@ pub enum RepoError {
         #[source]
         source: ContentError,
     },
+    /// A session whose key is not among those that were handed over.
+    #[error("the content key of pack {pack} was not handed over")]
+    NotHanded {
+        /// The pack.
+        pack: ObjectId,
+    },
     /// A tree that breaks its own rules.
     #[error("the tree is not well-formed at {at}: {reason}")]
     Tree {

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use crate::base::id::{BlobId, SessionId};
 use crate::base::pool::{Pool, Pooled};
 use crate::compress::Unpacking;
-use crate::crypto::content::ContentKey;
+use crate::crypto::content::{ContentKey, HandedKey};
 use crate::crypto::meta::Subject;
 use crate::format::kind::{Kind, RecordKind};
 use crate::format::pack::{self, BLOB_BYTES_MAX, HEADER_BYTES_MIN, HEADER_WRAP_BYTES};
@@ -45,13 +45,33 @@ pub struct Reader {
     pub repository: Arc<Repository>,
     /// Where the blobs are.
     pub index: Arc<Index>,
-    keys: Mutex<HashMap<SessionId, Arc<ContentKey>>>,
+    keys: Arc<Keys>,
     openers: Arc<Pool<Opener>>,
     blame: Blame,
     /// Told when the tables inside packs have to stand in for the index; without it they do not.
     told: Option<Told>,
     /// Reads through those tables; made when the first blob is in no index segment.
     deeper: OnceCell<Option<Arc<Reader>>>,
+}
+
+/// The content keys that were opened so far, or handed over.
+#[derive(Default)]
+struct Keys {
+    held: Mutex<HashMap<SessionId, Arc<ContentKey>>>,
+    /// There are no others: no identity is there to open them.
+    handed: bool,
+}
+
+impl Keys {
+    fn get(&self, id: &SessionId) -> Option<Arc<ContentKey>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn put(&self, key: ContentKey) -> Arc<ContentKey> {
+        let key = Arc::new(key);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id(), key.clone());
+        key
+    }
 }
 
 /// Neighbouring blobs of one pack, read in one request.
@@ -106,7 +126,7 @@ impl Reader {
         Self {
             repository,
             index,
-            keys: Mutex::default(),
+            keys: Arc::default(),
             openers: Pool::new(OPENERS_KEPT),
             blame: Blame::default(),
             told: None,
@@ -121,6 +141,23 @@ impl Reader {
         self
     }
 
+    /// The same without an identity: reads what these keys open, and nothing else.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Vec<HandedKey>) -> Self {
+        let held = Keys { handed: true, ..Keys::default() };
+        for key in keys {
+            held.put(ContentKey::of_handed(self.repository.id, key));
+        }
+        self.keys = Arc::new(held);
+        self
+    }
+
+    /// Whether any content can be read.
+    #[must_use]
+    pub fn reads_content(&self) -> bool {
+        self.keys.handed || self.repository.has_identity()
+    }
+
     /// What reads blobs that are in no index segment, if anything does.
     pub async fn deeper(&self) -> Result<Option<&Arc<Self>>, RepoError> {
         let Some(told) = &self.told else { return Ok(None) };
@@ -130,7 +167,8 @@ impl Reader {
                 return Ok(None);
             }
             told(&salvaged);
-            Ok::<_, RepoError>(Some(Arc::new(Self::new(self.repository.clone(), Arc::new(salvaged.index)))))
+            let deeper = Self::new(self.repository.clone(), Arc::new(salvaged.index));
+            Ok::<_, RepoError>(Some(Arc::new(Self { keys: self.keys.clone(), ..deeper })))
         });
         Ok(deeper.await?.as_ref())
     }
@@ -361,8 +399,11 @@ impl Reader {
             .session
             .and_then(|session| self.index.session(session))
             .ok_or_else(|| self.broken(&BlobId::new([0; 32]), location, &"it is a metadata pack"))?;
-        if let Some(key) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return Ok(key.clone());
+        if let Some(key) = self.keys.get(&id) {
+            return Ok(key);
+        }
+        if self.keys.handed {
+            return Err(RepoError::NotHanded { pack: pack.id });
         }
         if !self.repository.has_identity() {
             return Err(RepoError::IdentityNeeded);
@@ -382,9 +423,7 @@ impl Reader {
             for (epoch, wrap) in &wraps {
                 match self.repository.unwrap_session(*epoch, wrap)? {
                     Ok(key) if key.id() == id => {
-                        let key = Arc::new(key);
-                        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(id, key.clone());
-                        return Ok(key);
+                        return Ok(self.keys.put(key));
                     }
                     Ok(_) => {} // another session's: the object was exchanged, or the pack has several
                     Err(error) => failure = Some(error),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
+use crate::crypto::content::HandedKey;
 use crate::format::pack::IndexedPack;
 use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
@@ -42,8 +43,24 @@ pub async fn reader(
     repository: &Arc<Repository>,
     told: impl Fn(&Salvaged) + Send + Sync + 'static,
 ) -> Result<Arc<Reader>, RepoError> {
+    Ok(Arc::new(open(repository, told).await?))
+}
+
+/// The same without an identity, for who was handed these keys.
+pub async fn reader_with_keys(
+    repository: &Arc<Repository>,
+    keys: Vec<HandedKey>,
+    told: impl Fn(&Salvaged) + Send + Sync + 'static,
+) -> Result<Arc<Reader>, RepoError> {
+    Ok(Arc::new(open(repository, told).await?.with_keys(keys)))
+}
+
+async fn open(
+    repository: &Arc<Repository>,
+    told: impl Fn(&Salvaged) + Send + Sync + 'static,
+) -> Result<Reader, RepoError> {
     match Index::load(repository).await {
-        Ok(index) => Ok(Arc::new(Reader::new(repository.clone(), Arc::new(index)).salvaging(told))),
+        Ok(index) => Ok(Reader::new(repository.clone(), Arc::new(index)).salvaging(told)),
         Err(error) => {
             if let RepoError::Store(cause) = &error
                 && !Blame::default().is_the_objects(&*repository.store, cause).await
@@ -52,7 +69,7 @@ pub async fn reader(
             }
             let salvaged = load(repository).await?;
             told(&salvaged);
-            Ok(Arc::new(Reader::new(repository.clone(), Arc::new(salvaged.index))))
+            Ok(Reader::new(repository.clone(), Arc::new(salvaged.index)))
         }
     }
 }

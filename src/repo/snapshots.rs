@@ -192,6 +192,18 @@ impl Chain {
     }
 }
 
+/// The record of one snapshot; its name proves it.
+pub async fn read_one(repository: &Repository, id: ObjectId) -> Result<SnapshotRecord, RepoError> {
+    let key = layout::named(layout::SNAPSHOTS, &id);
+    let record = sealed::read(&*repository.store, &repository.meta, RecordKind::Snapshot, &key).await?;
+    match record {
+        ChainRecord::Snapshot(record) => Ok(*record),
+        ChainRecord::Tombstone(_) => {
+            Err(RepoError::Tree { at: key.to_string(), reason: "it is the record of something forgotten".to_owned() })
+        }
+    }
+}
+
 /// Puts a record of the chain; returns its id and stored size.
 pub async fn put(
     repository: &Repository,

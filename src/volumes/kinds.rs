@@ -14,7 +14,7 @@ pub(crate) fn claims() -> Kind {
     Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true)
 }
 
-pub(super) fn volumes() -> Kind {
+pub(crate) fn volumes() -> Kind {
     Kind::known("", "v1", "persistentvolumes", "PersistentVolume", false)
 }
 
@@ -22,11 +22,15 @@ pub(crate) fn pods() -> Kind {
     Kind::known("", "v1", "pods", "Pod", true)
 }
 
-pub(crate) fn nodes() -> Kind {
+pub(crate) fn policies() -> Kind {
+    Kind::known("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true)
+}
+
+pub(super) fn nodes() -> Kind {
     Kind::known("", "v1", "nodes", "Node", false)
 }
 
-pub(super) fn namespaces() -> Kind {
+pub(crate) fn namespaces() -> Kind {
     Kind::known("", "v1", "namespaces", "Namespace", false)
 }
 
@@ -38,7 +42,7 @@ pub(super) fn config_maps() -> Kind {
     Kind::known("", "v1", "configmaps", "ConfigMap", true)
 }
 
-pub(super) fn storage_classes() -> Kind {
+pub(crate) fn storage_classes() -> Kind {
     Kind::known("storage.k8s.io", "v1", "storageclasses", "StorageClass", false)
 }
 

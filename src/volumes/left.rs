@@ -1,5 +1,7 @@
 //! What could not be taken away, told so that a person can do it: what it is, why it is still there, and the commands that remove it.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,6 +22,15 @@ pub struct Left {
     pub why: String,
     /// What removes it, in this order: what follows the word `kubectl` in a shell. Empty if nothing of it can be named.
     pub commands: Vec<String>,
+}
+
+/// In one line, with what removes it.
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)?;
+        let commands: Vec<String> = self.commands.iter().map(|command| format!("kubectl {command}")).collect();
+        if commands.is_empty() { Ok(()) } else { write!(f, " (remove it with: {})", commands.join("; ")) }
+    }
 }
 
 impl Left {

@@ -7,7 +7,7 @@
 //! ```
 //! It promises that nothing which was made stays: every failure clears up, and what was killed between two requests is found by its journal, labels and
 //! names. It deletes only what it made: by uid, with the label of a run, never a claim or volume of an application. It reads no data and knows no
-//! repository: who starts a mover, and what a mover does, is `backup`. `VolumeSnapshot` is always Kubernetes'; *snapshot* alone, in the rest of this program, is ours.
+//! repository: what a mover is told, and what it does, is `backup`'s and `recover`'s. `VolumeSnapshot` is always Kubernetes'; *snapshot* alone, in the rest of this program, is ours.
 
 pub mod choose;
 mod clear;
@@ -18,12 +18,13 @@ pub mod journal;
 pub(crate) mod kinds;
 pub mod labels;
 pub mod left;
-mod placement;
+pub mod mover;
+pub mod placement;
 pub mod pod;
 pub mod policy;
 pub mod prepared;
 pub mod protocol;
-mod quantity;
+pub(crate) mod quantity;
 pub mod run;
 pub mod said;
 pub mod snapshot;

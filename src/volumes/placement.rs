@@ -1,12 +1,13 @@
-//! Which nodes a volume can be mounted on, by the node affinity of its `PersistentVolume`.
+//! Which nodes a volume can be mounted on, by the node affinity of its `PersistentVolume`; and which take the pods of a template.
 
 use serde_json::Value;
 
 use super::facts::Node;
-use crate::cluster::object::{items, text};
+use crate::cluster::object::{at, items, text};
 
 /// Whether a node fits a node selector (`nodeSelectorTerms`): any of its terms, all of the term's expressions.
-pub(super) fn fits(selector: &Value, node: &Node) -> bool {
+#[must_use]
+pub fn fits(selector: &Value, node: &Node) -> bool {
     items(selector, &["nodeSelectorTerms"]).iter().any(|term| {
         let expressions = items(term, &["matchExpressions"]);
         let fields = items(term, &["matchFields"]);
@@ -14,6 +15,34 @@ pub(super) fn fits(selector: &Value, node: &Node) -> bool {
         !(expressions.is_empty() && fields.is_empty())
             && expressions.iter().all(|it| matches(it, node.labels.get(text(it, &["key"])).map(String::as_str)))
             && fields.iter().all(|it| text(it, &["key"]) == "metadata.name" && matches(it, Some(&node.name)))
+    })
+}
+
+/// Whether the scheduler may put pods of this spec onto a node: its labels, what the pod insists on, and the taints. What is free there is not known here.
+#[must_use]
+pub fn takes(spec: &Value, node: &Node) -> bool {
+    let labels = at(spec, &["nodeSelector"]).as_object().into_iter().flatten();
+    let mut labels = labels.map(|(key, value)| node.labels.get(key).map(String::as_str) == value.as_str());
+    let wanted = at(spec, &["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"]);
+    node.ready
+        && !node.cordoned
+        && labels.all(|fits| fits)
+        && (wanted.is_null() || fits(wanted, node))
+        && node.taints.iter().all(|taint| bears(items(spec, &["tolerations"]), taint))
+}
+
+/// Whether one of the tolerations bears a taint that keeps pods away.
+fn bears(tolerations: &[Value], taint: &Value) -> bool {
+    let effect = text(taint, &["effect"]);
+    if !matches!(effect, "NoSchedule" | "NoExecute") {
+        return true;
+    }
+    tolerations.iter().any(|it| {
+        let exists = text(it, &["operator"]) == "Exists";
+        let key = text(it, &["key"]);
+        let means_key = key == text(taint, &["key"]) || (key.is_empty() && exists);
+        let means_effect = text(it, &["effect"]).is_empty() || text(it, &["effect"]) == effect;
+        means_key && means_effect && (exists || text(it, &["value"]) == text(taint, &["value"]))
     })
 }
 
@@ -73,5 +102,35 @@ mod tests {
         ] {
             assert_eq!(fits(&selector, &node), expected, "{selector}");
         }
+    }
+
+    #[test]
+    fn a_node_takes_the_pods_whose_wishes_it_meets_and_that_bear_its_taints() {
+        let labels = [("disk".to_owned(), "ssd".to_owned())].into();
+        let taints = vec![
+            json!({"key": "gpu", "value": "yes", "effect": "NoSchedule"}),
+            json!({"key": "x", "effect": "PreferNoSchedule"}),
+        ];
+        let node = Node { name: "a".into(), labels, ready: true, cordoned: false, taints };
+        let bears = json!([{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}]);
+        let wants = |key: &str| {
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "Exists"}]}]}}})
+        };
+        for (spec, expected) in [
+            (json!({}), false),
+            (json!({"tolerations": bears}), true),
+            (json!({"tolerations": [{"operator": "Exists"}]}), true),
+            (json!({"tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute"}]}), false),
+            (json!({"tolerations": [{"key": "gpu", "value": "no"}]}), false),
+            (json!({"tolerations": bears, "nodeSelector": {"disk": "ssd"}}), true),
+            (json!({"tolerations": bears, "nodeSelector": {"disk": "hdd"}}), false),
+            (json!({"tolerations": bears, "affinity": wants("disk")}), true),
+            (json!({"tolerations": bears, "affinity": wants("tape")}), false),
+        ] {
+            assert_eq!(takes(&spec, &node), expected, "{spec}");
+        }
+        let all = json!({"tolerations": [{"operator": "Exists"}]});
+        assert!(!takes(&all, &Node { ready: false, ..node.clone() }) && !takes(&all, &Node { cordoned: true, ..node }));
     }
 }

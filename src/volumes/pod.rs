@@ -17,23 +17,27 @@ pub const MOUNT: &str = "/volume";
 const SCRATCH: &str = "/scratch";
 /// User and group where the application's are not known: nobody's.
 pub const NOBODY: u64 = 65532;
+/// Capabilities of root that reads.
+const READS_WITH: &[&str] = &["DAC_OVERRIDE"];
+/// Capabilities of root that fills a volume: owners, modes of files that are somebody else's, set-user-id bits, file capabilities, devices.
+const FILLS_WITH: &[&str] = &["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP"];
 /// Seconds that it has to store what it has read when it is asked to end.
 const GRACE_SECONDS: u64 = 60;
 
 /// With whose rights it reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rights {
-    /// As the application: what that can read, it can read.
+    /// As the application: what that can read and write, it can.
     Application {
         /// Not 0.
         user: u64,
         /// The primary group, if the application has a given one.
         group: Option<u64>,
-        /// Further groups. The application's fsGroup is here and not in `fsGroup`, which would have the kubelet change the owner of every file of a volume
-        /// that is in use.
+        /// Further groups. The application's fsGroup is here; it is in `fsGroup` only where a volume is filled, since the kubelet changes the owner of
+        /// every file by it, and a volume that is read may be in use.
         groups: Vec<u64>,
     },
-    /// As root with one capability, which Pod Security `baseline` permits; the mount is read-only, so it reads everything and writes nothing.
+    /// As root with few capabilities, which Pod Security `baseline` permits. To read it takes one, and the mount is read-only.
     Root,
     /// As a privileged container.
     Privileged,
@@ -56,6 +60,8 @@ pub struct PodPlan {
     pub image: String,
     /// With whose rights.
     pub rights: Rights,
+    /// Whether it writes into the volume; otherwise it reads it.
+    pub fills: bool,
     /// The node of the application, where the volume is attached; `None` if any will do.
     pub node: Option<String>,
     /// Taints that the application tolerates.
@@ -77,8 +83,13 @@ impl PodPlan {
                 if let (Some(group), Some(fields)) = (group, context.as_object_mut()) {
                     fields.insert("runAsGroup".into(), json!(group));
                 }
-                if let (false, Some(fields)) = (groups.is_empty(), context.as_object_mut()) {
+                if let (Some(first), Some(fields)) = (groups.first(), context.as_object_mut()) {
                     fields.insert("supplementalGroups".into(), json!(groups));
+                    // A new volume belongs to root, and only the kubelet can open it to anybody else.
+                    if self.fills {
+                        fields.insert("fsGroup".into(), json!(first));
+                        fields.insert("fsGroupChangePolicy".into(), json!("OnRootMismatch"));
+                    }
                 }
                 context
             }
@@ -95,7 +106,7 @@ impl PodPlan {
             // DAC_READ_SEARCH would say it better, and is beyond `baseline`.
             Rights::Root => json!({
                 "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
-                "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
+                "capabilities": {"drop": ["ALL"], "add": if self.fills { FILLS_WITH } else { READS_WITH }},
             }),
             Rights::Privileged => json!({"privileged": true, "readOnlyRootFilesystem": true}),
         }
@@ -103,23 +114,28 @@ impl PodPlan {
 
     fn container(&self) -> Value {
         let silence = self.silence.as_secs().max(1).to_string();
+        let mut args = json!(["mover", "--run", self.name, "--path", MOUNT, "--silence", silence]);
+        let mut mounts = json!([{"name": "volume", "mountPath": MOUNT, "readOnly": !self.fills}]);
+        if let (false, Some(args), Some(mounts)) = (self.fills, args.as_array_mut(), mounts.as_array_mut()) {
+            // A copy of the largest database has to fit.
+            args.splice(5..5, ["--scratch".into(), SCRATCH.into()]);
+            mounts.push(json!({"name": "scratch", "mountPath": SCRATCH}));
+        }
+        let ephemeral = if self.fills { "256Mi" } else { "16Gi" };
         json!({
             "name": CONTAINER,
             "image": self.image,
             // Its own name, and not the run's: a job for another volume of the run is not taken.
-            "args": ["mover", "--run", self.name, "--path", MOUNT, "--scratch", SCRATCH, "--silence", silence],
+            "args": args,
             // Attached to again and again: the first that goes is not the end of the input.
             "stdin": true,
             "stdinOnce": false,
             "resources": {
                 "requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "16Mi"},
-                // A copy of the largest database has to fit.
-                "limits": {"cpu": "2", "memory": "512Mi", "ephemeral-storage": "16Gi"},
+                "limits": {"cpu": "2", "memory": "512Mi", "ephemeral-storage": ephemeral},
             },
             "securityContext": self.container_security(),
-            "volumeMounts": [
-                {"name": "volume", "mountPath": MOUNT, "readOnly": true}, {"name": "scratch", "mountPath": SCRATCH},
-            ],
+            "volumeMounts": mounts,
         })
     }
 
@@ -134,10 +150,11 @@ impl PodPlan {
             "enableServiceLinks": false,
             "securityContext": self.pod_security(),
             "containers": [self.container()],
-            "volumes": [
-                {"name": "volume", "persistentVolumeClaim": {"claimName": self.claim}}, {"name": "scratch", "emptyDir": {}},
-            ],
+            "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": self.claim}}],
         });
+        if let (false, Some(volumes)) = (self.fills, spec.get_mut("volumes").and_then(Value::as_array_mut)) {
+            volumes.push(json!({"name": "scratch", "emptyDir": {}}));
+        }
         if let Some(fields) = spec.as_object_mut() {
             if let Some(node) = &self.node {
                 let here = json!({"key": "metadata.name", "operator": "In", "values": [node]});

@@ -1,4 +1,5 @@
-//! What goes into a mover's standard input: one job with its credentials, then heartbeats.
+//! What goes into a mover's standard input: one task with its credentials, then heartbeats. A task is one job, or for a restore one job and the content keys
+//! that its snapshot takes, in further messages.
 //!
 //! A connection can break in the middle of a message and another one begin anew, and the container sees both as one stream. So a message has a beginning
 //! that is recognised, a bounded length and a checksum over the run's id, and whoever reads finds the next whole message after a broken one. Nothing here is
@@ -9,10 +10,14 @@
 //! ```
 
 mod job;
+mod restore;
 
 use zeroize::Zeroizing;
 
+use crate::crypto::content::HandedKey;
+
 pub use job::{Credential, Job, SecretText};
+pub use restore::{Keys, RestoreJob};
 
 /// How a message begins.
 const MAGIC: &[u8; 4] = b"hdrM";
@@ -26,11 +31,22 @@ const CONTEXT: &str = "homelab-dr v1 mover message";
 
 const KIND_JOB: u8 = 1;
 const KIND_HEARTBEAT: u8 = 2;
+const KIND_RESTORE: u8 = 3;
+const KIND_KEYS: u8 = 4;
+
+/// Keys in a message; each has some 45 bytes, so that a message is well below the longest.
+const KEYS_PER_MESSAGE: usize = 512;
+/// Messages with keys. A snapshot takes one key for each backup that something of it is from: this is an hourly backup of seven years.
+pub const KEY_MESSAGES_MAX: usize = 128;
 
 /// What a mover is told.
 pub enum Message {
     /// What to do, and with which credentials.
     Job(Box<Job>),
+    /// What to bring back, and with which credentials; keys follow.
+    Restore(Box<RestoreJob>),
+    /// Some of the keys.
+    Keys(Keys),
     /// Somebody still waits for the result.
     Heartbeat,
 }
@@ -56,6 +72,49 @@ pub enum ProtocolError {
     /// A job that is longer than what is sent.
     #[error("the job has {0} bytes, more than a message holds")]
     JobTooLong(usize),
+    /// More keys than are sent.
+    #[error("the snapshot takes {0} content keys, more than are handed over")]
+    TooManyKeys(usize),
+}
+
+/// Everything that a mover is told before it begins.
+pub struct Task {
+    /// In this order. Sent anew as a whole.
+    pub(super) messages: Vec<Zeroizing<Vec<u8>>>,
+    /// What the mover says when it has all of them.
+    pub(super) receipt: String,
+}
+
+impl Task {
+    /// To back up.
+    pub fn backup(run: &str, job: &Job) -> Result<Self, ProtocolError> {
+        Ok(Self { messages: vec![self::job(run, job)?], receipt: job.receipt() })
+    }
+
+    /// To bring back. The job is given the number of its messages with keys.
+    pub fn restore(run: &str, mut job: RestoreJob, keys: Vec<HandedKey>) -> Result<Self, ProtocolError> {
+        let number = keys.len();
+        let parts = number.div_ceil(KEYS_PER_MESSAGE);
+        if parts > KEY_MESSAGES_MAX {
+            return Err(ProtocolError::TooManyKeys(number));
+        }
+        job.parts = u32::try_from(parts).unwrap_or(u32::MAX);
+        let mut messages = vec![message(run, KIND_RESTORE, &job::encode(&job))?];
+        let mut keys = keys.into_iter();
+        for number in 0..job.parts {
+            let part = Keys { salt: job.salt, number, keys: keys.by_ref().take(KEYS_PER_MESSAGE).collect() };
+            messages.push(message(run, KIND_KEYS, &job::encode(&part))?);
+        }
+        Ok(Self { messages, receipt: job.receipt() })
+    }
+
+    /// The bytes of all messages, one after another.
+    #[must_use]
+    pub fn bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut all = Zeroizing::new(Vec::with_capacity(self.messages.iter().map(|message| message.len()).sum()));
+        self.messages.iter().for_each(|message| all.extend_from_slice(message));
+        all
+    }
 }
 
 fn check(run: &str, kind: u8, payload: &[u8]) -> [u8; CHECK_BYTES] {
@@ -86,7 +145,7 @@ fn message(run: &str, kind: u8, payload: &[u8]) -> Result<Zeroizing<Vec<u8>>, Pr
 
 /// The bytes of a job for the mover of a run.
 pub fn job(run: &str, job: &Job) -> Result<Zeroizing<Vec<u8>>, ProtocolError> {
-    message(run, KIND_JOB, &job.encode())
+    message(run, KIND_JOB, &job::encode(job))
 }
 
 /// The bytes of a heartbeat.
@@ -154,7 +213,12 @@ impl Decoder {
             return Some(Some(Err(self.broken(ProtocolError::Check))));
         }
         let message = match kind {
-            KIND_JOB => Job::decode(payload).map(|job| Message::Job(Box::new(job))).ok_or(ProtocolError::Job),
+            KIND_JOB => job::decode(payload).map(|job| Message::Job(Box::new(job))).ok_or(ProtocolError::Job),
+            KIND_RESTORE => {
+                let job: Option<RestoreJob> = job::decode(payload);
+                job.map(|job| Message::Restore(Box::new(job))).ok_or(ProtocolError::Job)
+            }
+            KIND_KEYS => job::decode(payload).map(Message::Keys).ok_or(ProtocolError::Job),
             KIND_HEARTBEAT => Ok(Message::Heartbeat),
             other => Err(ProtocolError::Kind(other)),
         };
@@ -191,6 +255,8 @@ mod tests {
         let tell = |found: Result<Message, ProtocolError>| match found {
             Ok(Message::Job(job)) => format!("J {}", job.source),
             Ok(Message::Heartbeat) => "H".to_owned(),
+            Ok(Message::Restore(job)) => format!("R {}", job.snapshot),
+            Ok(Message::Keys(keys)) => format!("K {} {}", keys.number, keys.keys.len()),
             Err(error) => format!("{error:?}"),
         };
         found.into_iter().map(tell).collect()

@@ -54,7 +54,9 @@ pub enum Said {
     Problem(ProblemLine),
     /// There is a snapshot.
     Done(Box<Summary>),
-    /// There is none.
+    /// The volume is filled, as far as this says.
+    Restored(Box<Restored>),
+    /// It came to nothing.
     Failed(Failed),
 }
 
@@ -102,7 +104,29 @@ pub struct Summary {
     pub broken_packs: u64,
 }
 
-/// Why there is no snapshot.
+/// What a restore came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Restored {
+    /// Regular files written.
+    pub files: u64,
+    /// Their bytes, holes included.
+    pub bytes: u64,
+    /// Directories, links, devices and fifos made or mended.
+    pub others: u64,
+    /// Entries that were as they should be.
+    pub unchanged: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Problems in all, of which the first were told.
+    pub problems: u64,
+    /// Those of them that leave an entry out, or without its content.
+    pub missing: u64,
+    /// Those of these for which the repository is damaged.
+    pub damaged: u64,
+}
+
+/// Why there is no result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// What happened.

@@ -56,8 +56,7 @@ const FENCES: [Fence; 17] = [
             "base/clock.rs",
             "store/retry.rs",    // how long it has been trying: tokio's clock, which tests pause
             "cluster/api.rs",    // the same
-            "backup/mover.rs",   // how long nobody spoke
-            "backup/volumes/",   // how long a mover was waited for
+            "volumes/mover/",    // how long nobody spoke, and how long a mover was waited for
             "store/throttle.rs", // when the next bytes may go: the same
             "recover/cluster/",  // how long a cluster was waited for
             "volumes/wait.rs",   // the same

@@ -38,3 +38,4 @@ mod support;
 mod tree;
 mod volumes;
 mod volumes_backup;
+mod volumes_restore;

@@ -85,19 +85,22 @@ impl Read {
 }
 
 /// A pod that mounts a claim.
-struct Use {
-    claim: (String, String),
+pub(crate) struct Use {
+    /// By namespace and name.
+    pub(crate) claim: (String, String),
     running: bool,
     user: Option<u64>,
     group: Option<u64>,
     groups: Vec<u64>,
     non_root: bool,
-    tolerations: Vec<Value>,
-    pull_secrets: Vec<Value>,
+    /// The taints that it bears.
+    pub(crate) tolerations: Vec<Value>,
+    /// What its images are pulled with.
+    pub(crate) pull_secrets: Vec<Value>,
 }
 
 /// What a pod says of each claim that it mounts.
-fn uses(pod: &Value) -> Vec<Use> {
+pub(crate) fn uses(pod: &Value) -> Vec<Use> {
     let phase = text(pod, &["status", "phase"]);
     if matches!(phase, "Succeeded" | "Failed") || label(pod, MANAGED_BY) == MANAGER {
         return Vec::new();
@@ -136,10 +139,22 @@ fn uses(pod: &Value) -> Vec<Use> {
 
 /// What a namespace says.
 #[derive(Default)]
-struct Namespace {
+pub(crate) struct Namespace {
     left_out: bool,
-    restricted: bool,
+    /// Whether it enforces Pod Security `restricted`.
+    pub(crate) restricted: bool,
     privileged_movers: bool,
+}
+
+impl Namespace {
+    /// As it says itself.
+    pub(crate) fn of(object: &Value) -> Self {
+        Self {
+            left_out: annotation(object, BACKUP) == "false",
+            restricted: label(object, ENFORCE) == "restricted",
+            privileged_movers: annotation(object, PRIVILEGED_MOVERS) == "true",
+        }
+    }
 }
 
 /// Whether a pattern with `*` for any part of a name means a name.
@@ -182,14 +197,7 @@ struct Facts {
 
 impl Facts {
     async fn read(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Self, VolumesError> {
-        let namespace = |object: &Value| {
-            let said = Namespace {
-                left_out: annotation(object, BACKUP) == "false",
-                restricted: label(object, ENFORCE) == "restricted",
-                privileged_movers: annotation(object, PRIVILEGED_MOVERS) == "true",
-            };
-            Some((name_of(object).to_owned(), said))
-        };
+        let namespace = |object: &Value| Some((name_of(object).to_owned(), Namespace::of(object)));
         let failed = |object: &'static str| {
             move |source| VolumesError::Cluster { operation: "list", object: object.into(), source }
         };
@@ -292,8 +300,8 @@ fn obstacle(claim: &Value) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// With whose rights a claim is read; `None` for a privilege that nobody granted.
-fn rights(claim: &Value, mode: MoverMode, used: Option<&Use>, space: &Namespace) -> Option<Rights> {
+/// With whose rights a claim is read or filled; `None` for a privilege that nobody granted.
+pub(crate) fn rights(claim: &Value, mode: MoverMode, used: Option<&Use>, space: &Namespace) -> Option<Rights> {
     let groups = used.map(|used| used.groups.clone()).unwrap_or_default();
     let said = annotation(claim, MOVER_USER);
     let (uid, gid) = match said.split_once(':') {

@@ -7,37 +7,33 @@
 //! ```
 //! No data passes through here: movers write to the store. What is held of a volume is its numbers and its problems, of which there is a bound.
 
-mod away;
 pub mod claims;
-mod listen;
 mod one;
-mod start;
-pub mod sweep;
-mod talk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 
 use crate::base::cancel::Cancel;
-use crate::base::clock::{Clock, Time};
+use crate::base::clock::Clock;
 use crate::base::progress::Progress;
-use crate::base::units;
+use crate::cluster::Cluster;
 use crate::cluster::error::told;
 use crate::cluster::streams::Streams;
-use crate::cluster::{Cluster, ClusterError};
 use crate::config::VolumesSource;
 use crate::crypto::secret::{NoRandomness, random};
 use crate::volumes::choose::Choice;
+use crate::volumes::mover::{Crew, sweep};
 use crate::volumes::policy::Reach;
-use crate::volumes::protocol::{ProtocolError, SecretText};
-use crate::volumes::said::{Failed, ProblemLine, Summary};
+use crate::volumes::protocol::SecretText;
+use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{self as ways, Left, RunId};
 
 use claims::{Claim, Fate};
+
+pub use crate::volumes::mover::{Limits, MoverError};
 
 /// What movers need of the repository.
 pub struct Handed {
@@ -64,125 +60,6 @@ pub struct Wanted {
     pub host: String,
     /// Read every file.
     pub reread: bool,
-}
-
-/// How long things are waited for.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Between two looks at a pod.
-    pub poll: Duration,
-    /// Between two heartbeats; also keeps connections from being taken for idle.
-    pub heartbeat: Duration,
-    /// For the receipt of a job, before it is sent anew.
-    pub receipt: Duration,
-    /// For a line of the log, before the connection is taken for broken: a mover says something every five seconds.
-    pub log_silence: Duration,
-    /// For an API server that is away.
-    pub away: Duration,
-    /// What movers wait for a heartbeat, before they end themselves.
-    pub silence: Duration,
-    /// After which what we made is nobody's, if we do not say again that it is ours.
-    pub expiry: Duration,
-    /// Between two times that we say so.
-    pub renew: Duration,
-    /// For a pod that was deleted to be gone: it stores what it has read, and its policy lets it until then.
-    pub gone: Duration,
-    /// For snapshots and clones.
-    pub ways: ways::Limits,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            poll: Duration::from_secs(1),
-            heartbeat: Duration::from_secs(20),
-            receipt: Duration::from_secs(15),
-            log_silence: Duration::from_mins(1),
-            away: Duration::from_mins(30),
-            silence: Duration::from_mins(10),
-            expiry: Duration::from_hours(1),
-            renew: Duration::from_mins(5),
-            gone: Duration::from_secs(75),
-            ways: ways::Limits::default(),
-        }
-    }
-}
-
-/// Why a volume has no new snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum MoverError {
-    /// The cluster does not take what a mover is made of.
-    #[error("the {what} of the mover was not created")]
-    Create {
-        /// `pod` or `network policy`.
-        what: &'static str,
-        /// What the API server said.
-        #[source]
-        source: ClusterError,
-    },
-    /// There is nothing that it could read.
-    #[error("the {way} of the claim was not made")]
-    Prepare {
-        /// `VolumeSnapshot` or `clone`.
-        way: &'static str,
-        /// Why not.
-        #[source]
-        source: ways::VolumesError,
-    },
-    /// The API server cannot be asked about it any more, or refuses to be.
-    #[error("the mover cannot be reached")]
-    Unreachable(#[source] ClusterError),
-    /// Its pod is not running in time.
-    #[error("the mover's pod did not start within {}: {why}", units::duration(*limit))]
-    NeverStarted {
-        /// How long it was waited for.
-        limit: Duration,
-        /// The pod's conditions, what its container waits for, and its last events.
-        why: String,
-    },
-    /// Somebody deleted it.
-    #[error("the mover's pod was deleted by somebody else")]
-    Vanished,
-    /// It ended and said nothing of a result.
-    #[error("the mover ended without a result: {why}")]
-    Ended {
-        /// What the cluster says of it, and its last words.
-        why: String,
-    },
-    /// Its node says nothing any more, and neither does it.
-    #[error("the mover's node {node} does not answer, and nothing was heard of the mover for {}: {why}", units::duration(*quiet))]
-    NodeAway {
-        /// Which.
-        node: String,
-        /// In the cluster's words.
-        why: String,
-        /// For how long.
-        quiet: Duration,
-    },
-    /// It takes longer than it may.
-    #[error("the mover was not done after {}", units::duration(*limit))]
-    TimedOut {
-        /// How long it had.
-        limit: Duration,
-    },
-    /// It was told to end, and not by us.
-    #[error("the mover was stopped: {why}")]
-    Stopped {
-        /// What the cluster says of its pod.
-        why: String,
-    },
-    /// What it says is wrong.
-    #[error("the mover says: {}", .0.told())]
-    Failed(Failed),
-    /// A job that does not fit into a message.
-    #[error("the job of the mover cannot be sent")]
-    Job(#[from] ProtocolError),
-    /// Nothing can be named without.
-    #[error(transparent)]
-    NoRandomness(#[from] NoRandomness),
-    /// Stopped as asked.
-    #[error("stopped as asked")]
-    Cancelled,
 }
 
 /// Why nothing was begun.
@@ -278,14 +155,24 @@ pub struct Movers<'a> {
     pub limits: Limits,
 }
 
+impl Movers<'_> {
+    fn crew(&self) -> Crew<'_> {
+        Crew {
+            cluster: self.cluster,
+            streams: self.streams,
+            clock: &*self.clock,
+            progress: &self.progress,
+            cancel: &self.cancel,
+            limits: self.limits,
+            start_timeout: self.source.start_timeout,
+            timeout: self.source.timeout,
+        }
+    }
+}
+
 /// A run's name: enough to tell runs apart.
 fn new_run() -> Result<RunId, NoRandomness> {
     Ok(RunId::new(random()?))
-}
-
-/// From when on something made now is nobody's.
-fn expires(now: Time, after: Duration) -> String {
-    now.after(after).to_string()
 }
 
 /// Looks what there is, without changing anything; also says of each claim whether any source takes it.
@@ -371,25 +258,4 @@ async fn row(movers: &Movers<'_>, run: &RunId, number: usize, claim: Claim) -> R
         _ => None,
     };
     Row { source, choice, outcome, took: movers.clock.now().since(begun), left }
-}
-
-/// The part of one mover in what is shown.
-#[derive(Default)]
-struct Share {
-    files: u64,
-    bytes: u64,
-    stored: u64,
-}
-
-impl Share {
-    fn show(&mut self, progress: &Progress, files: u64, bytes: u64, stored: u64) {
-        for (counter, before, now) in [
-            (&progress.files_done, &mut self.files, files),
-            (&progress.bytes_done, &mut self.bytes, bytes),
-            (&progress.bytes_stored, &mut self.stored, stored),
-        ] {
-            counter.fetch_add(now.saturating_sub(*before), Ordering::Relaxed);
-            *before = now.max(*before);
-        }
-    }
 }

@@ -210,6 +210,13 @@ impl Advise for RestoreError {
                 Exit::Usage,
                 "nothing was changed; leave out --delete, or name the directory that the file is in",
             ),
+            Self::NotEmpty { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was written there: see what it is; `homelab-dr restore SNAPSHOT --into-claim NAMESPACE/NAME` fills a new claim beside it",
+            ),
+            Self::Mark { .. } => {
+                Advice::new(Exit::Error, "see whether it is there and may be written to, and has room")
+            }
             Self::Full { .. } => Advice::new(
                 Exit::Error,
                 "make room there and run the same command again: what is restored is not restored twice",
@@ -249,6 +256,10 @@ impl Advise for RecoverError {
             Self::OneObjectOfTwo { .. } => Advice::new(
                 Exit::Usage,
                 "nothing was written; leave out one of them with --exclude, or map the namespace to another name",
+            ),
+            Self::InPlace { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was written. Leave them out with --exclude persistentvolumeclaims, or have --existing skip leave all as it is; `homelab-dr restore latest:pvc/NAMESPACE/CLAIM --into-claim NAMESPACE/NEW` fills a new claim beside one",
             ),
             Self::EmptyVolumes { .. } => Advice::new(
                 Exit::Refused,

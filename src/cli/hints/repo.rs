@@ -63,6 +63,10 @@ impl Advise for RepoError {
             | Self::Record { .. }
             | Self::Pack { .. }
             | Self::Session { .. } => Advice::new(Exit::Damaged, CHECK),
+            Self::NotHanded { .. } => Advice::new(
+                Exit::Key,
+                "a mover was given the keys of another snapshot; restore the snapshot with an identity: `homelab-dr restore SNAPSHOT --target DIR`",
+            ),
             Self::Index { .. } => Advice::new(
                 Exit::Damaged,
                 "run `homelab-dr check --rebuild-index` with the writer key: it makes the segment anew from the packs; then run the same command again. Reading (`restore`, `ls`, `cat`) works as it is",

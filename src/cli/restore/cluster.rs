@@ -1,29 +1,42 @@
 //! `restore --cluster`: the objects of a cluster, into a cluster or a folder: a plan, a question, a run, and what it came to.
 
-mod show;
+pub(super) mod show;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::Args;
+use crate::backup::volumes::Handed;
+use crate::base::when::Selector;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
 use crate::cli::prompt::confirm;
-use crate::cli::{progress, select};
+use crate::cli::{movers, progress, select};
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
-use crate::cluster::folder::{Folder, MANIFESTS};
+use crate::cluster::folder::{Folder, MANIFESTS, VOLUMES};
 use crate::cluster::rewrite::namespaces::Namespaces;
+use crate::crypto::secret::random;
+use crate::format::entry::TreePath;
+use crate::recover::cluster::data::{At, Volumes, choose};
+use crate::recover::cluster::movers::ByMovers;
 use crate::recover::cluster::plan::{ClusterPlan, plan};
 use crate::recover::cluster::report::Report;
 use crate::recover::cluster::run::{Running, Waits, run as run_plan};
 use crate::recover::cluster::select::Selection;
+use crate::recover::cluster::unpack::IntoFolder;
+use crate::recover::cluster::volumes::{Filled, Outcome as VolumeOutcome, Volumes as Volume};
 use crate::recover::cluster::{Existing, Options, RecoverError, manifests};
+use crate::repo::fetch::Reader;
 use crate::repo::snapshots::Snapshot;
+use crate::repo::{RepoError, Repository};
+use crate::volumes::RunId;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Restoring a cluster")]
@@ -34,11 +47,11 @@ pub(super) struct ClusterArgs {
     #[arg(long, conflicts_with_all = ["all", "target", "delete", "sparse", "no_owner", "overwrite", "exclude_file", "exclude_caches"])]
     pub(super) cluster: bool,
     /// The kubeconfig of the cluster to restore into [default: what KUBECONFIG names, ~/.kube/config, or the pod's account]
-    #[arg(long, value_name = "FILE", requires = "cluster")]
-    kubeconfig: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
     /// Another context of the kubeconfig than its current one
-    #[arg(long, value_name = "NAME", requires = "cluster")]
-    context: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
     /// Restore into a namespace of another name; may be repeated
     #[arg(long, value_name = "FROM=TO", requires = "cluster", value_parser = mapping)]
     namespace: Vec<(String, String)>,
@@ -51,7 +64,25 @@ pub(super) struct ClusterArgs {
     /// Also restore secrets that External Secrets, 1Password or Bitwarden would fetch again: for when their store is lost too
     #[arg(long, requires = "cluster")]
     with_derived_secrets: bool,
-    /// Write manifests into a folder, DIR/manifests, and not into a cluster
+    /// Take volumes of this storage class in the place of those of another, FROM=TO; may be repeated. With --into-claim the class of the new claim
+    #[arg(long, value_name = "FROM=TO")]
+    pub(super) storage_class: Vec<String>,
+    /// Which snapshot of each volume: the nearest to the objects, the nearest to a time, or the latest [default: objects]
+    #[arg(long, value_name = "objects|TIME|latest", requires = "cluster")]
+    volumes_at: Option<String>,
+    /// How many volumes are filled at once [default: the configuration's, or 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) movers: Option<u8>,
+    /// The image that movers run, which is this program [default: the configuration's]
+    #[arg(long, value_name = "IMAGE")]
+    pub(super) mover_image: Option<String>,
+    /// Restore one volume into a new claim, beside what is there, such as media/jellyfin-restored
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = super::claim::place, conflicts_with_all = ["cluster", "all", "target", "delete", "include", "exclude", "sparse", "no_owner", "overwrite", "exclude_file", "exclude_caches"])]
+    pub(super) into_claim: Option<(String, String)>,
+    /// At least this size for the claim of --into-claim [default: what its data needs]
+    #[arg(long, value_name = "SIZE", requires = "into_claim", value_parser = crate::base::units::parse_size)]
+    pub(super) size: Option<u64>,
+    /// Write into a folder and not into a cluster: manifests into DIR/manifests, the data of volumes into DIR/volumes/NAMESPACE/CLAIM
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with_all = ["kubeconfig", "context"])]
     into_folder: Option<PathBuf>,
 }
@@ -61,8 +92,12 @@ impl ClusterArgs {
     /// such as `--target`, without which nothing else can be restored.
     pub(super) fn refuse_without_cluster(&self) -> Result<(), Failure> {
         let given = [
-            ("--kubeconfig", self.kubeconfig.is_some()),
-            ("--context", self.context.is_some()),
+            ("--kubeconfig", self.kubeconfig.is_some() && self.into_claim.is_none()),
+            ("--context", self.context.is_some() && self.into_claim.is_none()),
+            ("--storage-class", !self.storage_class.is_empty() && self.into_claim.is_none()),
+            ("--movers", self.movers.is_some() && self.into_claim.is_none()),
+            ("--mover-image", self.mover_image.is_some() && self.into_claim.is_none()),
+            ("--volumes-at", self.volumes_at.is_some()),
             ("--namespace", !self.namespace.is_empty()),
             ("--existing", self.existing.is_some()),
             ("--empty-volumes", self.empty_volumes),
@@ -121,7 +156,7 @@ struct Document<'a> {
 }
 
 pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
-    let options = Options {
+    let mut options = Options {
         selection: Selection::new(&args.include, args.exclude.globs())?,
         namespaces: mappings(&args.cluster.namespace)?,
         existing: match args.cluster.existing {
@@ -129,10 +164,15 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
             _ => Existing::Skip,
         },
         derived_secrets: args.cluster.with_derived_secrets,
+        data: Volumes::new(),
+        storage_classes: classes(&args.cluster.storage_class)?,
     };
+    let at = volumes_at(args.cluster.volumes_at.as_deref(), context)?;
     let repository = open::with_identity(context, Access::Read).await?;
     if let Some(folder) = &args.cluster.into_folder {
-        InUse::of(context)?.refuse_manifests(&folder.join(MANIFESTS))?;
+        let in_use = InUse::of(context)?;
+        in_use.refuse_manifests(&folder.join(MANIFESTS))?;
+        in_use.refuse_manifests(&folder.join(VOLUMES))?;
     }
     let chain = open::chain(context, &repository).await?;
     let snapshot = match &args.snapshot {
@@ -144,8 +184,11 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         let help = "leave out the path; --include takes namespace/kind/name";
         return Err(Failure::usage("--cluster restores objects, and a path in the snapshot was given", help));
     }
-    let cluster = target(&args.cluster).await?;
-    let plan = look(&options, snapshot, &*cluster, &repository, context).await?;
+    options.data = choose(&chain, snapshot.record.started, at);
+    let target = Target::open(&args.cluster).await?;
+    let cluster = target.cluster();
+    let reader = open::reader(context, &repository).await?;
+    let plan = look(&options, snapshot, cluster, (&repository, &reader), context).await?;
     if plan.steps.is_empty() && plan.skipped.is_empty() && plan.unreadable.is_empty() {
         let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
         let help = "patterns are kinds (secrets, deployments.apps) or NAMESPACE/KIND/NAME; quote them from the shell";
@@ -161,27 +204,27 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         }
         return Ok(exit_of_plan(&plan));
     }
-    let running = Running {
-        cluster: &*cluster,
-        empty_volumes: args.cluster.empty_volumes,
-        waits: Waits::default(),
-        progress: &context.progress.clone(),
-        cancel: &context.cancel.clone(),
-    };
-    if !plan.empty_volumes.is_empty() && !running.empty_volumes {
+    if !plan.empty_volumes.is_empty() && !args.cluster.empty_volumes {
         return Err(RecoverError::EmptyVolumes { claims: plan.empty_volumes.clone() }.into());
     }
+    // Before anything is asked or written: what movers lack.
+    let fills = plan.steps.iter().any(|step| {
+        let will_be = !matches!(step.fate, crate::recover::cluster::fate::Fate::Conflict { .. });
+        will_be && step.fill.as_ref().is_some_and(|data| !data.proven_empty)
+    });
+    let needs = match &target {
+        Target::Api(_) if fills => Some((
+            movers::handed(context, &repository.writer_key(), WITHOUT_A_BUCKET).await?,
+            movers::running(context, args.cluster.mover_image.as_deref(), args.cluster.movers)?,
+        )),
+        _ => None,
+    };
     if plan.steps.iter().any(|step| step.fate.acts()) && !args.yes {
         context.out.flush()?;
         show::summary_of(&plan, snapshot, context);
         confirm(false, "Restore them?")?;
     }
-    context.progress.begin("restoring", "object");
-    context.progress.expect(plan.steps.len() as u64, 0, false);
-    let display = progress::show(context);
-    let report = run_plan(&plan, &running).await;
-    display.finish();
-    let report = report?;
+    let report = carry_out(&plan, &target, needs.as_ref(), (&repository, reader), args, context).await?;
     if context.out.json {
         context.out.document(&document(false, Some(&report)))?;
     } else {
@@ -190,12 +233,114 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     Ok(exit_of(&plan, &report))
 }
 
-async fn target(args: &ClusterArgs) -> Result<Box<dyn Cluster>, Failure> {
-    if let Some(folder) = &args.into_folder {
-        return Ok(Box::new(Folder::open(folder).map_err(RecoverError::from)?));
+/// Does what the plan says, volumes too. `needs` is what movers need, if any are needed.
+async fn carry_out(
+    plan: &ClusterPlan,
+    target: &Target,
+    needs: Option<&(Handed, movers::Running)>,
+    (repository, reader): (&Arc<Repository>, Arc<Reader>),
+    args: &Args,
+    context: &Context,
+) -> Result<Report, Failure> {
+    let (clock, progress_of, cancel) = (context.clock.clone(), context.progress.clone(), context.cancel.clone());
+    let operation = context.operation(repository.clone());
+    let volumes: Option<Box<dyn Volume + '_>> = match (target, needs) {
+        (Target::Folder(_, root), _) => Some(Box::new(IntoFolder { root: root.clone(), reader, context: &operation })),
+        (Target::Api(api), Some((handed, running))) => {
+            movers::sweep(api, context).await;
+            Some(Box::new(ByMovers {
+                crew: movers::crew_of(api, &*clock, &progress_of, &cancel, running),
+                handed,
+                reader,
+                image: running.image.clone(),
+                run: RunId::new(random().map_err(RepoError::from)?),
+                movers: running.movers,
+                within: TreePath::root(),
+            }))
+        }
+        _ => None,
+    };
+    let running = Running {
+        cluster: target.cluster(),
+        empty_volumes: args.cluster.empty_volumes,
+        volumes: volumes.as_deref(),
+        waits: Waits::default(),
+        progress: &progress_of,
+        cancel: &cancel,
+    };
+    context.progress.begin("restoring", "object");
+    context.progress.expect(plan.steps.len() as u64, 0, false);
+    let display = progress::show(context);
+    let report = run_plan(plan, &running).await;
+    display.finish();
+    Ok(report?)
+}
+
+/// What to do where the repository is a folder.
+pub(super) const WITHOUT_A_BUCKET: &str = "copy the repository into a bucket that the cluster reaches (`homelab-dr replicate --to s3://…`) and restore from there; or unpack \
+     everything with --into-folder";
+
+/// Where it is restored to.
+enum Target {
+    Api(Api),
+    Folder(Folder, PathBuf),
+}
+
+impl Target {
+    async fn open(args: &ClusterArgs) -> Result<Self, Failure> {
+        if let Some(folder) = &args.into_folder {
+            return Ok(Self::Folder(Folder::open(folder).map_err(RecoverError::from)?, folder.clone()));
+        }
+        let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await;
+        Ok(Self::Api(api.map_err(RecoverError::from)?))
     }
-    let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await;
-    Ok(Box::new(api.map_err(RecoverError::from)?))
+
+    fn cluster(&self) -> &dyn Cluster {
+        match self {
+            Self::Api(api) => api,
+            Self::Folder(folder, _) => folder,
+        }
+    }
+}
+
+fn classes(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
+        _ => Err(Failure::usage(
+            format!("{text:?} is no mapping of storage classes"),
+            "two names are expected, such as --storage-class local-path=longhorn",
+        )),
+    };
+    given.iter().map(pair).collect()
+}
+
+fn volumes_at(given: Option<&str>, context: &Context) -> Result<At, Failure> {
+    let wrong = || {
+        let what = format!("{:?} is no moment for volumes", given.unwrap_or_default());
+        Failure::usage(what, "give objects, latest, or a time such as 2026-11-01T03:00")
+    };
+    match given {
+        None | Some("objects") => Ok(At::Objects),
+        Some("latest") => Ok(At::Latest),
+        Some(text) => match Selector::parse(text, context.zone()) {
+            Ok(Selector::At(time)) => Ok(At::Time(time)),
+            _ => Err(wrong()),
+        },
+    }
+}
+
+/// The exit code that goes with what became of a volume.
+pub(super) fn exit_of_volume(volume: &Filled) -> Exit {
+    match &volume.outcome {
+        VolumeOutcome::Unknown { damaged: true, .. } => Exit::Damaged,
+        VolumeOutcome::Unknown { exit, .. } => {
+            let said = exit.and_then(|code| Exit::ALL.into_iter().find(|exit| exit.code() == code));
+            // Of these a mover says what concerns the whole of it; anything else is this volume's.
+            said.filter(|exit| matches!(exit, Exit::Damaged | Exit::Unreachable | Exit::Key)).unwrap_or(Exit::Problems)
+        }
+        _ if volume.restored.problems > 0 => Exit::Problems,
+        _ => Exit::Done,
+    }
 }
 
 /// Reads the snapshot and the target, and decides.
@@ -203,14 +348,13 @@ async fn look(
     options: &Options,
     snapshot: &Snapshot,
     cluster: &dyn Cluster,
-    repository: &std::sync::Arc<crate::repo::Repository>,
+    (repository, reader): (&Arc<Repository>, &Arc<Reader>),
     context: &Context,
 ) -> Result<ClusterPlan, Failure> {
-    let reader = open::reader(context, repository).await?;
     context.progress.begin("reading manifests", "object");
     let display = progress::show(context);
     let operation = context.operation(repository.clone());
-    let manifests = manifests::read(&operation, &reader, snapshot.record.root).await;
+    let manifests = manifests::read(&operation, reader, snapshot.record.root).await;
     display.finish();
     let manifests = manifests.map_err(RecoverError::from)?;
     if !manifests.is_cluster && manifests.unreadable.is_empty() {
@@ -249,5 +393,6 @@ fn exit_of(plan: &ClusterPlan, report: &Report) -> Exit {
     } else {
         Exit::Problems
     };
-    exit_of_plan(plan).graver(of_run)
+    let of_volumes = report.volumes.iter().fold(Exit::Done, |exit, volume| exit.graver(exit_of_volume(volume)));
+    exit_of_plan(plan).graver(of_run).graver(of_volumes)
 }

@@ -15,6 +15,7 @@ mod workload;
 use serde_json::Value;
 
 pub use account::is_untouched_account;
+pub use volume::FILLING;
 
 use super::Kind;
 use super::object::{items, take, uid_of};

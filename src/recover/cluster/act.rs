@@ -12,7 +12,7 @@ use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
 use crate::cluster::error::told;
 use crate::cluster::object::{at, fields_mut, is_dying, items, text};
-use crate::cluster::rewrite::{as_restored, is_untouched_account, replacement};
+use crate::cluster::rewrite::{FILLING, as_restored, is_untouched_account, replacement};
 use crate::cluster::{Cluster, ClusterError, Created, How};
 
 /// Times that a write is tried anew when somebody else changed the object in between.
@@ -67,6 +67,13 @@ impl Acting<'_> {
         } else {
             with(&step.rewritten.object, "ownerReferences", owners.there.clone().into())
         };
+        if let Some(data) = step.fill.as_ref().filter(|data| self.cluster.lives() && !data.proven_empty) {
+            // In the same request: a run that is cut off right after it is recognised.
+            let annotations = at(&object, &["metadata", "annotations"]);
+            let mut annotations = annotations.as_object().cloned().unwrap_or_default();
+            annotations.insert(FILLING.to_owned(), data.snapshot.hex().into());
+            object = with(&object, "annotations", annotations.into());
+        }
         // Where nothing gives out uids, none is invented.
         if !self.cluster.lives() && !step.rewritten.uid.is_empty() {
             object = with(&object, "uid", step.rewritten.uid.clone().into());

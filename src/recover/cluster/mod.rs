@@ -2,22 +2,28 @@
 //!
 //! ```text
 //! snapshot ─ manifests ─ choose ─ skip, rewrite ─ order ─ look at the target (fate) ─ plan      (nothing is written)
-//! plan ─ create or replace, stage by stage ─ give field owners back ─ link to owners ─ read everything back ─ report
+//! plan ─ create or replace, stage by stage ─ claims are filled before what uses them ─ link to owners ─ read everything back ─ report
 //! ```
 //! The plan names every object and what is done with it; the run does exactly that, looks again before each object, and stops where something else
-//! would have to be done. An object counts as restored only when it was read back and was equal. Volumes are not restored here: a claim that is created is
-//! empty, and says so.
+//! would have to be done. An object counts as restored only when it was read back and was equal, a claim only when its volume was filled too. What uses a claim
+//! of which nobody knows what is in it is not created.
 
 mod act;
+mod claims;
+pub mod data;
 pub mod fate;
+mod filling;
 mod link;
 pub mod manifests;
+pub mod movers;
 pub mod plan;
 mod reach;
 pub mod report;
 pub mod run;
 pub mod select;
 mod strangers;
+pub mod unpack;
+pub mod volumes;
 
 use std::fmt;
 
@@ -81,6 +87,10 @@ pub struct Options {
     pub existing: Existing,
     /// Also restore secrets that an operator would fetch from a store outside the cluster.
     pub derived_secrets: bool,
+    /// What claims are filled from, by namespace and name in the snapshot.
+    pub data: data::Volumes,
+    /// Which storage class becomes which.
+    pub storage_classes: std::collections::BTreeMap<String, String>,
 }
 
 /// Why nothing was restored.
@@ -125,6 +135,12 @@ pub enum RecoverError {
         other: Box<Identity>,
         /// What both would be.
         becomes: Box<Identity>,
+    },
+    /// Claims are there, and their data would be replaced.
+    #[error("restoring in place is not possible yet: {} there with data of {}", counted(claims), claims.join(", "))]
+    InPlace {
+        /// The claims.
+        claims: Vec<String>,
     },
     /// Claims would be created, and there is no data for them.
     #[error("{} would be created EMPTY: the snapshot has no data of volumes: {}", counted(claims), claims.join(", "))]

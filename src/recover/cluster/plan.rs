@@ -6,11 +6,12 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::data::{self, Data};
 use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
 use super::strangers::introduce;
-use super::{Identity, Options, RecoverError};
+use super::{Identity, Options, RecoverError, claims};
 use crate::cluster::object::{at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::order::{self, Stage};
 use crate::cluster::rewrite::namespaces::Namespaces;
@@ -34,6 +35,14 @@ pub struct Step {
     pub fate: Fate,
     /// A claim, for whose volume there is no data. In a folder it is a manifest like others.
     pub empty: bool,
+    /// A claim that never had a volume.
+    pub never_bound: bool,
+    /// What a claim's volume is filled from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fill: Option<Data>,
+    /// What else has to be known about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Not chosen by itself: the namespace of something chosen.
     pub needed: bool,
     /// What somebody chose, and the object will not have.
@@ -73,7 +82,7 @@ pub struct ClusterPlan {
     pub missing: Vec<String>,
     /// Claims that would be created without data, and stateful sets that would make such claims.
     pub empty_volumes: Vec<String>,
-    /// In a folder, which gets manifests only: the claims among them.
+    /// In a folder: the claims of which it gets the manifest only, since there is no data.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claims_only: Vec<String>,
     /// Whether anything acts in the target.
@@ -107,7 +116,8 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         .collect();
     let is_converted = |kind: &Kind| converted.contains(&(kind.group.clone(), kind.name.clone()));
     for Draft { kind, captured, needed } in drafts {
-        let rewritten = rewrite(&kind, &captured, &options.namespaces);
+        let mut rewritten = rewrite(&kind, &captured, &options.namespaces);
+        claims::map_classes(&mut rewritten.object, &options.storage_classes);
         let object = Identity::of(&kind, &rewritten.object);
         if let Some(why) = skip(&kind, &captured, &facts) {
             skipped.push(Skipped { object, why });
@@ -119,13 +129,20 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
             return Err(RecoverError::OneObjectOfTwo { one, other, becomes });
         }
         let (stage, rank) = order::place(&kind, &captured, &is_converted);
-        let empty = cluster.lives() && kind.is("", "PersistentVolumeClaim");
-        let (fate, lost) = (Fate::Undecided, rewritten.lost.clone());
-        let step = Step { object, stage, fate, empty, needed, lost, kind, rewritten, live: None };
+        let is_claim = kind.is("", "PersistentVolumeClaim");
+        let place = || (namespace_of(&captured).unwrap_or_default().to_owned(), name_of(&captured).to_owned());
+        let fill = if is_claim { options.data.get(&place()).cloned() } else { None };
+        let never_bound = is_claim && fill.is_none() && data::never_bound(&captured);
+        let empty = is_claim && cluster.lives() && fill.is_none() && !never_bound;
+        let notes = if kind.is("", "PersistentVolume") { claims::place_of_volume(&captured) } else { None };
+        let (fate, lost, notes) = (Fate::Undecided, rewritten.lost.clone(), notes.into_iter().collect());
+        let step =
+            Step { object, stage, fate, empty, never_bound, fill, notes, needed, lost, kind, rewritten, live: None };
         steps.push((rank, step));
     }
     steps.sort_by(|(a_rank, a), (b_rank, b)| (a.stage, a_rank, &a.object).cmp(&(b.stage, b_rank, &b.object)));
     let mut steps: Vec<Step> = steps.into_iter().map(|(_, step)| step).collect();
+    claims::prepare(&mut steps);
     let reach = Reach::look(cluster, &steps).await?;
     // A namespace that nobody asked for is there already.
     steps.retain(|step| !(step.needed && reach.has_namespace(&step.object.name)));
@@ -133,9 +150,11 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     let mut steps: Vec<Step> =
         stream::iter(steps).map(|step| looking.decide(step)).buffered(LOOKED_AT_ONCE).try_collect().await?;
     reach.settle(&mut steps);
+    claims::settle(cluster, &mut steps, options).await?;
     let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
     let (target, lives) = (cluster.name(), cluster.lives());
-    let claims = steps.iter().filter(|step| !lives && step.kind.is("", "PersistentVolumeClaim"));
+    let without = |step: &&Step| step.kind.is("", "PersistentVolumeClaim") && step.fill.is_none() && !step.never_bound;
+    let claims = steps.iter().filter(|step| !lives && without(step));
     let claims_only = claims.map(|step| step.object.to_string()).collect();
     Ok(ClusterPlan { target, steps, skipped, unreadable, missing, empty_volumes, claims_only, lives })
 }
@@ -208,7 +227,9 @@ async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Vec<Stri
             // The first stands for all: whoever lacks it lacks the rest.
             let name = format!("{}-{}-0", name_of(template), step.object.name);
             let planned = steps.iter().any(|other| {
-                other.empty && other.object.namespace.as_deref() == namespace && other.object.name == name
+                other.kind.is("", "PersistentVolumeClaim")
+                    && other.object.namespace.as_deref() == namespace
+                    && other.object.name == name
             });
             let idle = at(object, &["spec", "replicas"]) == 0;
             if planned || idle {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Identity;
+use super::volumes::Filled;
 use crate::cluster::order::Stage;
 
 /// What became of an object.
@@ -17,6 +18,8 @@ pub enum Outcome {
     },
     /// A claim: written and equal, and its volume has no data.
     Empty,
+    /// A claim: written and equal, and its volume was empty, or never there.
+    ProvenEmpty,
     /// It was there and equal.
     Same,
     /// It was there, differs, and was left.
@@ -44,6 +47,11 @@ pub enum Outcome {
         /// Why.
         why: String,
     },
+    /// Not created, since it uses a volume of which nobody knows what is in it.
+    Held {
+        /// Which.
+        why: String,
+    },
     /// The run ended before.
     NotReached,
 }
@@ -52,7 +60,7 @@ impl Outcome {
     /// Whether the object is as it should be.
     #[must_use]
     pub const fn is_well(&self) -> bool {
-        matches!(self, Self::Restored { .. } | Self::Empty | Self::Same | Self::Kept { .. })
+        matches!(self, Self::Restored { .. } | Self::Empty | Self::ProvenEmpty | Self::Same | Self::Kept { .. })
     }
 }
 
@@ -82,6 +90,9 @@ pub struct Stopped {
 pub struct Report {
     /// Every object of the plan, in its order.
     pub rows: Vec<Row>,
+    /// Every volume that was to be filled, in the order of the plan.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Filled>,
     /// Set if it ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
@@ -102,6 +113,7 @@ impl Report {
     #[must_use]
     pub fn is_well(&self) -> bool {
         let on_time = self.stopped.is_none() && !self.interrupted && self.waited_in_vain.is_empty();
-        on_time && self.rows.iter().all(|row| row.outcome.is_well())
+        let filled = self.volumes.iter().all(|volume| volume.outcome.is_well() && volume.restored.problems == 0);
+        on_time && filled && self.rows.iter().all(|row| row.outcome.is_well())
     }
 }

@@ -10,10 +10,12 @@ use tokio::time::Instant;
 
 use super::act::{Acting, Failed};
 use super::fate::Fate;
+use super::filling::{self, FIRST_USER, Held};
 use super::link::Owners;
 use super::plan::{ClusterPlan, Step};
 use super::reach::{Served, key, versions_of};
 use super::report::{Outcome, Report, Row, Stopped};
+use super::volumes::{self, Volumes};
 use super::{RecoverError, reach};
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
@@ -48,6 +50,8 @@ pub struct Running<'a> {
     pub cluster: &'a dyn Cluster,
     /// Create claims although there is no data for them.
     pub empty_volumes: bool,
+    /// What fills claims; without it those that should be are unknown.
+    pub volumes: Option<&'a dyn Volumes>,
     /// See there.
     pub waits: Waits,
     /// Moved object by object.
@@ -110,8 +114,16 @@ pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, Re
     if !plan.empty_volumes.is_empty() && !running.empty_volumes {
         return Err(RecoverError::EmptyVolumes { claims: plan.empty_volumes.clone() });
     }
-    let mut run =
-        Run { plan, running, owners: Owners::default(), lost: Lost::default(), away: None, report: Report::default() };
+    let mut run = Run {
+        plan,
+        running,
+        owners: Owners::default(),
+        lost: Lost::default(),
+        held: Held::default(),
+        holds: false,
+        away: None,
+        report: Report::default(),
+    };
     for step in &plan.steps {
         run.owners.know_kind(&step.kind);
     }
@@ -126,6 +138,10 @@ struct Run<'a> {
     running: &'a Running<'a>,
     owners: Owners,
     lost: Lost,
+    /// Claims that nothing may use.
+    held: Held,
+    /// Something was not created because of them.
+    holds: bool,
     /// Why the cluster cannot be talked to any more.
     away: Option<String>,
     report: Report,
@@ -140,6 +156,9 @@ impl Run<'_> {
             if stage != Some(step.stage) {
                 if let Some(done) = stage {
                     self.wait_for(done, number).await;
+                }
+                if step.stage >= FIRST_USER && stage.is_none_or(|before| before < FIRST_USER) && !self.is_over() {
+                    self.fill(&states).await;
                 }
                 if step.stage == Stage::Gates {
                     // From here on every change may be refused.
@@ -171,7 +190,52 @@ impl Run<'_> {
             }
             self.running.progress.add_file(0);
         }
+        if states.len() == self.plan.steps.len() && stage.is_some_and(|last| last < FIRST_USER) && !self.is_over() {
+            self.fill(&states).await;
+        }
         states
+    }
+
+    /// Fills the claims that are there, and notes those that nothing may use.
+    async fn fill(&mut self, states: &[State]) {
+        let is_there = |number: usize| {
+            let state = states.get(number);
+            matches!(state, Some(State::Written { .. } | State::Over(Outcome::Same | Outcome::Kept { .. })))
+        };
+        let claims = self.plan.steps.iter().enumerate().filter(|(_, step)| step.kind.is("", "PersistentVolumeClaim"));
+        self.held.extend(claims.filter(|(number, _)| !is_there(*number)).map(|(_, step)| filling::key(&step.object)));
+        let filled = match self.running.volumes {
+            Some(volumes) => filling::fill(self.running.cluster, volumes, self.plan, &is_there).await,
+            None => Ok(Vec::new()),
+        };
+        self.report.volumes = match filled {
+            Ok(filled) => filled,
+            Err(error) => {
+                if let Some(step) = self.plan.steps.iter().find(|step| step.fill.is_some()) {
+                    self.goes_away(step, &error);
+                }
+                return;
+            }
+        };
+        let known = |step: &Step| {
+            let of_step = self.report.volumes.iter().find(|volume| volume.claim == step.object);
+            of_step.is_some_and(|volume| volume.outcome.is_well())
+        };
+        let unknown = self.plan.steps.iter().filter(|step| step.fill.is_some() && !known(step));
+        self.held.extend(unknown.map(|step| filling::key(&step.object)));
+    }
+
+    /// Why an object is not created: what it would use, or make others use, nobody knows.
+    fn held_back(&self, step: &Step) -> Option<String> {
+        if !self.plan.lives || !step.fate.creates() || step.stage < FIRST_USER {
+            return None;
+        }
+        let claims = filling::uses_held(&step.rewritten.object, step.object.namespace.as_deref(), &self.held);
+        if !claims.is_empty() {
+            return Some(format!("it uses {}, and nobody knows what is in it", claims.join(", ")));
+        }
+        let would_make = step.stage == Stage::Gitops && self.holds;
+        would_make.then(|| "it could make what is held back because of its volumes".to_owned())
     }
 
     fn stop(&mut self, step: &Step, why: String) {
@@ -193,6 +257,10 @@ impl Run<'_> {
     async fn step(&mut self, step: &Step) -> Result<State, Failed> {
         if let Some(why) = self.lost.no_place(step).filter(|_| step.fate.creates()) {
             return Err(Failed::Refused(why));
+        }
+        if let Some(why) = self.held_back(step) {
+            self.holds = true;
+            return Ok(State::Over(Outcome::Held { why }));
         }
         let acting = Acting { cluster: self.running.cluster, may_come: !self.lost.has(step) };
         if step.fate.acts() {
@@ -309,11 +377,32 @@ impl Run<'_> {
                 State::Over(outcome) => outcome,
                 State::Written { without_owners, .. } => self.look_back(step, without_owners).await,
             };
+            let outcome = self.with_volume(step, outcome);
             self.report.rows.push(Row { object: step.object.clone(), stage: step.stage, outcome });
         }
         for step in self.plan.steps.iter().skip(reached) {
             let outcome = Outcome::NotReached;
             self.report.rows.push(Row { object: step.object.clone(), stage: step.stage, outcome });
+        }
+    }
+
+    /// A claim is what its volume is.
+    fn with_volume(&self, step: &Step, outcome: Outcome) -> Outcome {
+        if !matches!(outcome, Outcome::Restored { .. } | Outcome::Same | Outcome::Kept { .. }) {
+            return outcome;
+        }
+        if step.never_bound && step.fate.creates() {
+            return Outcome::ProvenEmpty;
+        }
+        if step.fill.is_none() {
+            return outcome;
+        }
+        match self.report.volumes.iter().find(|volume| volume.claim == step.object).map(|volume| &volume.outcome) {
+            Some(volumes::Outcome::Restored) if matches!(outcome, Outcome::Restored { .. }) => outcome,
+            Some(volumes::Outcome::Restored) => Outcome::Restored { without_owners: Vec::new() },
+            Some(volumes::Outcome::ProvenEmpty) => Outcome::ProvenEmpty,
+            Some(volumes::Outcome::Unknown { why, .. }) => Outcome::Unknown { why: why.clone() },
+            None => Outcome::Unknown { why: "its volume was not filled".to_owned() },
         }
     }
 

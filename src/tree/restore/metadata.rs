@@ -19,6 +19,19 @@ use crate::tree::xattrs::{self, proc_path};
 
 /// The operation of which everybody but root has a problem.
 pub const SETTING_THE_OWNER: &str = "setting the owner of";
+const METADATA: &str = "setting the metadata of";
+const READING_ATTRIBUTES: &str = "reading the extended attributes of";
+const REMOVING_AN_ATTRIBUTE: &str = "removing an extended attribute of";
+const SETTING_AN_ATTRIBUTE: &str = "setting an extended attribute of";
+const PERMISSIONS: &str = "setting the permissions of";
+const TIME: &str = "setting the time of";
+
+/// Whether an operation that failed left an entry with its content, and without some of its metadata.
+#[must_use]
+pub fn is_about_metadata(operation: &str) -> bool {
+    [SETTING_THE_OWNER, METADATA, READING_ATTRIBUTES, REMOVING_AN_ATTRIBUTE, SETTING_AN_ATTRIBUTE, PERMISSIONS, TIME]
+        .contains(&operation)
+}
 
 impl Target {
     /// Gives an entry on the disk the metadata it shall have. Hard links are passed over: they have their file's.
@@ -31,7 +44,7 @@ impl Target {
         }
         match self.open(&entry.path, OFlags::PATH) {
             Ok(fd) => apply(fd, entry, self.options().owner),
-            Err(errno) => vec![Problem::new(entry.path.clone(), "setting the metadata of", Cause::System(errno))],
+            Err(errno) => vec![Problem::new(entry.path.clone(), METADATA, Cause::System(errno))],
         }
     }
 }
@@ -86,8 +99,8 @@ pub(super) fn apply(fd: impl AsFd, entry: &Entry, owner: bool) -> Vec<Problem> {
             }
             apply.mtime();
         }
-        Ok(_) => apply.problem("setting the metadata of", Cause::OtherKind),
-        Err(errno) => apply.problem("setting the metadata of", Cause::System(errno)),
+        Ok(_) => apply.problem(METADATA, Cause::OtherKind),
+        Err(errno) => apply.problem(METADATA, Cause::System(errno)),
     }
     apply.problems
 }
@@ -127,13 +140,13 @@ impl Apply<'_> {
         let there = match xattrs::of(self.fd) {
             Ok(there) => there,
             Err(errno) if self.entry.xattrs.is_empty() => {
-                return self.problem("reading the extended attributes of", Cause::System(errno));
+                return self.problem(READING_ATTRIBUTES, Cause::System(errno));
             }
             Err(_) => Vec::new(),
         };
         for extra in there.iter().filter(|x| !self.entry.xattrs.iter().any(|wanted| wanted.name == x.name)) {
             let result = removexattr(proc_path(self.fd), extra.name.as_slice());
-            self.attribute("removing an extended attribute of", &extra.name, result);
+            self.attribute(REMOVING_AN_ATTRIBUTE, &extra.name, result);
         }
         for wanted in self.entry.xattrs.iter().filter(|wanted| !there.contains(wanted)) {
             let set = || setxattr(proc_path(self.fd), wanted.name.as_slice(), &wanted.value, XattrFlags::empty());
@@ -142,7 +155,7 @@ impl Apply<'_> {
                 Err(Errno::ACCESS) => chmod(self.fd, 0o600).and_then(|()| set()),
                 done => done,
             };
-            self.attribute("setting an extended attribute of", &wanted.name, result);
+            self.attribute(SETTING_AN_ATTRIBUTE, &wanted.name, result);
         }
     }
 
@@ -154,7 +167,7 @@ impl Apply<'_> {
     }
 
     fn mode(&mut self) {
-        let operation = "setting the permissions of";
+        let operation = PERMISSIONS;
         let mut mode = self.entry.mode & 0o7777;
         let Ok(now) = Inode::of(self.fd) else { return self.problem(operation, Cause::Vanished) };
         let lends = mode & 0o6000 != 0 && now.file_type == FileType::RegularFile;
@@ -182,7 +195,7 @@ impl Apply<'_> {
         let last_modification = Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.min(999_999_999).into() };
         let times = Timestamps { last_access, last_modification };
         if let Err(errno) = utimensat(CWD, proc_path(self.fd), &times, AtFlags::empty()) {
-            self.problem("setting the time of", Cause::System(errno));
+            self.problem(TIME, Cause::System(errno));
         }
     }
 }

@@ -101,30 +101,29 @@ pub struct Job {
     pub still: bool,
 }
 
+pub(super) fn encode<T: Encode<()>>(message: &T) -> Zeroizing<Vec<u8>> {
+    // Room for all of it at once: a buffer that grows leaves what it held behind.
+    let mut out = Zeroizing::new(Vec::with_capacity(super::MESSAGE_BYTES_MAX));
+    #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail")]
+    minicbor::encode(message, &mut *out).expect("writing to memory");
+    out
+}
+
+pub(super) fn decode<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Option<T> {
+    minicbor::decode(bytes).ok()
+}
+
+/// What a mover answers when it has got what goes with a salt.
+pub(super) fn receipt(salt: &[u8; 16]) -> String {
+    let hash = blake3::derive_key("homelab-dr v1 mover receipt", salt);
+    data_encoding::HEXLOWER.encode(hash.first_chunk::<8>().map_or(&[][..], |head| head))
+}
+
 impl Job {
-    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
-        // Room for all of it at once: a buffer that grows leaves what it held behind.
-        let mut out = Zeroizing::new(Vec::with_capacity(super::MESSAGE_BYTES_MAX));
-        #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail")]
-        minicbor::encode(self, &mut *out).expect("writing to memory");
-        out
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        minicbor::decode(bytes).ok()
-    }
-
     /// What the mover answers when it has got this job.
     #[must_use]
     pub fn receipt(&self) -> String {
-        blake3::derive_key("homelab-dr v1 mover receipt", &self.salt).iter().take(8).fold(
-            String::new(),
-            |mut text, byte| {
-                use std::fmt::Write as _;
-                let _ = write!(text, "{byte:02x}");
-                text
-            },
-        )
+        receipt(&self.salt)
     }
 }
 
@@ -155,15 +154,15 @@ mod tests {
     #[test]
     fn a_job_goes_both_ways_and_what_is_cut_off_does_not() {
         let job = example("r");
-        let bytes = job.encode();
-        let back = Job::decode(&bytes).expect("its own bytes");
+        let bytes = encode(&job);
+        let back: Job = decode(&bytes).expect("its own bytes");
         assert_eq!(
             (back.address.as_str(), back.writer_key.expose()),
             (job.address.as_str(), "homelab-dr-writer-1-abc")
         );
         assert_eq!((back.receipt(), back.limit_upload, back.tags), (job.receipt(), Some(1 << 20), job.tags));
         for cut in 0..bytes.len() {
-            assert!(Job::decode(&bytes[..cut]).is_none(), "cut at {cut}");
+            assert!(decode::<Job>(&bytes[..cut]).is_none(), "cut at {cut}");
         }
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod delete;
 mod faults;
 mod homelabs;
 mod limits;
-mod restore;
+pub(crate) mod restore;
 mod salt;
 
 use serde_json::{Value, json};

@@ -23,19 +23,19 @@ use crate::support::kube::server::{KubeServer, Options};
 use crate::support::kube::state::text;
 use crate::support::s3::{Rules, S3Server};
 
-const IMAGE: &str = "homelab-dr:test";
+pub(crate) const IMAGE: &str = "homelab-dr:test";
 /// Slow enough to be met in the middle: some MiB take this many seconds.
-const SLOW: [&str; 2] = ["--limit-upload", "512KiB/s"];
+pub(crate) const SLOW: [&str; 2] = ["--limit-upload", "512KiB/s"];
 
 /// A cluster, a bucket, and a machine with the configuration.
-struct World {
-    kube: KubeServer,
-    s3: S3Server,
-    lab: Arc<Lab>,
+pub(crate) struct World {
+    pub(crate) kube: KubeServer,
+    pub(crate) s3: S3Server,
+    pub(crate) lab: Arc<Lab>,
 }
 
 impl World {
-    async fn new(more: &str) -> Self {
+    pub(crate) async fn new(more: &str) -> Self {
         let images = BTreeMap::from([(IMAGE.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr")))]);
         let absent = ["absent:1".to_owned()].into();
         let kube = KubeServer::start(Options { node: Node { images, absent }, ..Options::default() }).await;
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// Writes the configuration; `more` is added to the fields of the source.
-    fn configure(&self, more: &str) {
+    pub(crate) fn configure(&self, more: &str) {
         let image = if more.contains("image:") { String::new() } else { format!(", image: '{IMAGE}'") };
         let text = format!("sources:\n  all: {{volumes: {{kubeconfig: DIR/kubeconfig{image}{more}}}}}\n");
         let folder = self.lab.path("");
@@ -58,12 +58,12 @@ impl World {
     }
 
     /// An application in a namespace with Pod Security `restricted`, and a claim that it has filled by a script.
-    async fn application(&self, namespace: &str, claim: &str, script: &str) {
+    pub(crate) async fn application(&self, namespace: &str, claim: &str, script: &str) {
         self.application_of("local-path", namespace, claim, script).await;
     }
 
     /// A namespace that enforces Pod Security `restricted`, once.
-    async fn namespace(&self, namespace: &str) {
+    pub(crate) async fn namespace(&self, namespace: &str) {
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         if self.kube.object("namespaces", "", namespace).is_none() {
             let space =
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// The same with a claim of another class.
-    async fn application_of(&self, class: &str, namespace: &str, claim: &str, script: &str) {
+    pub(crate) async fn application_of(&self, class: &str, namespace: &str, claim: &str, script: &str) {
         self.namespace(namespace).await;
         self.kube.make(namespace, claim_of(claim, class));
         self.kube.make(namespace, application(claim, &format!("{script}; touch /data/ready; sleep 600")));
@@ -93,34 +93,34 @@ impl World {
         panic!("{namespace}/{claim} was not filled");
     }
 
-    fn folder(&self, namespace: &str, claim: &str) -> PathBuf {
+    pub(crate) fn folder(&self, namespace: &str, claim: &str) -> PathBuf {
         self.kube.volume(namespace, claim).expect("a bound claim")
     }
 
     /// Runs the program while the servers go on.
-    async fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, args: &[&str]) -> Ran {
         let mut command = self.lab.command(args);
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
         Ran::of(&output.expect("it runs"))
     }
 
-    async fn backup(&self, more: &[&str]) -> Ran {
+    pub(crate) async fn backup(&self, more: &[&str]) -> Ran {
         self.run(&[&["backup", "--no-progress"][..], more].concat()).await
     }
 
     /// Starts a backup that is looked at while it runs.
-    fn begin(&self, more: &[&str]) -> Child {
+    pub(crate) fn begin(&self, more: &[&str]) -> Child {
         let mut command = self.lab.command(&[&["backup", "--no-progress", "--json"][..], more].concat());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs")
     }
 
-    async fn end(&self, child: Child) -> Ran {
+    pub(crate) async fn end(&self, child: Child) -> Ran {
         let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
         Ran::of(&output.expect("it ended"))
     }
 
     /// The pods of movers.
-    fn movers(&self) -> Vec<Value> {
+    pub(crate) fn movers(&self) -> Vec<Value> {
         self.kube.shared.with(|state| {
             let all = state.objects("pods");
             all.iter().filter(|pod| is_ours(pod)).map(|pod| (**pod).clone()).collect()
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Waits until so many movers say that they have their job.
-    async fn until_at_work(&self, number: usize) -> Vec<Value> {
+    pub(crate) async fn until_at_work(&self, number: usize) -> Vec<Value> {
         for _ in 0..600 {
             let at_work: Vec<Value> =
                 self.movers().into_iter().filter(|pod| self.log(pod).contains("\"accepted\"")).collect();
@@ -141,7 +141,7 @@ impl World {
     }
 
     /// What a mover has said so far.
-    fn log(&self, pod: &Value) -> String {
+    pub(crate) fn log(&self, pod: &Value) -> String {
         let uid = text(&pod["metadata"]["uid"]).to_owned();
         let container = self.kube.shared.with(|state| state.pods.get(&uid)).and_then(|run| run.container("mover"));
         let lines = container.map(|container| container.lines()).unwrap_or_default();
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// Nothing that was made for a run is left, once what was told to end has ended.
-    async fn is_clean(&self) {
+    pub(crate) async fn is_clean(&self) {
         let policies =
             |world: &Self| world.kube.shared.with(|state| state.objects("networkpolicies.networking.k8s.io").len());
         for _ in 0..400 {
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// What the newest snapshot of a claim restores to.
-    async fn restored(&self, claim: &str) -> Picture {
+    pub(crate) async fn restored(&self, claim: &str) -> Picture {
         let target = tempfile::tempdir().unwrap();
         let path = target.path().to_str().unwrap().to_owned();
         let snapshot = format!("latest:pvc/{claim}");
@@ -171,14 +171,14 @@ impl World {
         picture(target.path())
     }
 
-    async fn snapshots(&self) -> Vec<String> {
+    pub(crate) async fn snapshots(&self) -> Vec<String> {
         let listed = self.run(&["snapshots", "--json"]).await.exits(0).json();
         let all = listed["snapshots"].as_array().unwrap().iter();
         all.map(|snapshot| snapshot["source"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Something about all that there is in the cluster, at every change, until it is dropped.
-    fn watch<T: Default + Send + 'static>(
+    pub(crate) fn watch<T: Default + Send + 'static>(
         &self,
         look: impl Fn(&crate::support::kube::state::State, &mut T) + Send + 'static,
     ) -> Arc<Mutex<T>> {
@@ -196,11 +196,11 @@ impl World {
     }
 }
 
-fn is_ours(object: &Value) -> bool {
+pub(crate) fn is_ours(object: &Value) -> bool {
     object["metadata"]["labels"]["homelab-dr.io/run"].is_string()
 }
 
-fn claim_of(name: &str, class: &str) -> Value {
+pub(crate) fn claim_of(name: &str, class: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
         "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "64Mi"}}},
@@ -208,7 +208,7 @@ fn claim_of(name: &str, class: &str) -> Value {
 }
 
 /// A pod as hardened namespaces take it, with a claim at `/data`.
-fn application(claim: &str, script: &str) -> Value {
+pub(crate) fn application(claim: &str, script: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("app-{claim}")},
         "spec": {

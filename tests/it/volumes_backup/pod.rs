@@ -18,6 +18,7 @@ fn plan(rights: Rights) -> PodPlan {
         expires: "2026-11-01T04:00:00Z".into(),
         image: IMAGE.into(),
         rights,
+        fills: false,
         node: Some("lab-node".into()),
         tolerations: vec![
             json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}),
@@ -33,13 +34,21 @@ fn application() -> PodPlan {
     PodPlan { node: None, tolerations: Vec::new(), pull_secrets: Vec::new(), ..plan(rights) }
 }
 
+fn fills(plan: PodPlan) -> PodPlan {
+    PodPlan { fills: true, ..plan }
+}
+
 #[test]
 fn manifests_are_as_they_were_reviewed() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/volumes_backup/golden");
     let bless = std::env::var_os("HOMELAB_DR_BLESS").is_some();
-    for (name, plan) in
-        [("application", application()), ("root", plan(Rights::Root)), ("privileged", plan(Rights::Privileged))]
-    {
+    for (name, plan) in [
+        ("application", application()),
+        ("root", plan(Rights::Root)),
+        ("privileged", plan(Rights::Privileged)),
+        ("fills-application", fills(application())),
+        ("fills-root", fills(plan(Rights::Root))),
+    ] {
         let (golden, text) = (dir.join(format!("{name}.json")), format!("{:#}\n", plan.manifest()));
         if bless {
             std::fs::write(&golden, &text).unwrap();
@@ -69,6 +78,8 @@ async fn each_level_lets_in_what_it_is_for() {
     };
     for (plan, levels) in [
         (application(), [true, true, true]),
+        (fills(application()), [true, true, true]),
+        (fills(plan(Rights::Root)), [false, true, true]),
         (plan(Rights::Root), [false, true, true]),
         (plan(Rights::Privileged), [false, false, true]),
     ] {

@@ -7,18 +7,15 @@ use crate::backup::volumes::{self, Handed, Limits, MoverError, Movers, Wanted};
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Told};
-use crate::cli::open;
+use crate::cli::movers;
 use crate::cli::output::{ErrorDocument, count, was};
 use crate::cli::progress;
 use crate::cluster::api::Api;
 use crate::config::{Source, SourceKind, VolumesSource};
 use crate::format::entry::escape;
-use crate::store::url::HandOver;
 use crate::tree::problem::Severity;
 use crate::volumes::Left;
 use crate::volumes::choose::{Choice, Way};
-use crate::volumes::policy::Reach;
-use crate::volumes::protocol::SecretText;
 use crate::volumes::said::{ProblemLine, Summary};
 
 /// A claim that nobody tries to capture, in the table.
@@ -48,25 +45,10 @@ async fn handed(context: &Context) -> Result<Handed, Failure> {
             "give --writer-key-file FILE; an identity stays where it is",
         ));
     };
-    let HandOver { address, credentials, endpoint } = open::address(context)?.hand_over().await?;
-    let Some((host, port)) = endpoint else {
-        return Err(Failure::usage(
-            format!(
-                "the repository {} is a folder of this machine, which the pods of movers do not have",
-                open::address(context)?
-            ),
-            "volumes go into a bucket (s3:// or b2://), which may be in this cluster or on your NAS; or back their folders up on the node, as a path",
-        ));
-    };
-    Ok(Handed {
-        address,
-        credentials: credentials.into_iter().map(|(name, value)| (name.to_owned(), SecretText::new(value))).collect(),
-        reach: Reach::of(&host, port),
-        writer_key: SecretText::new(key.to_text()),
-        limit_upload: context.globals.limit_upload.map(std::num::NonZeroU64::get),
-        limit_download: context.globals.limit_download.map(std::num::NonZeroU64::get),
-    })
+    movers::handed(context, &key, FOLDER).await
 }
+
+const FOLDER: &str = "volumes go into a bucket (s3:// or b2://), which may be in this cluster or on your NAS; or back their folders up on the node, as a path";
 
 /// Other sources of the same cluster: a claim that one of them takes is no concern of this one.
 fn others(source: &Source, volumes: &VolumesSource, context: &Context) -> Vec<VolumesSource> {

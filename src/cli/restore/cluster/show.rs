@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::failure::Failure;
 use crate::cli::output::{count, table};
 use crate::cluster::rewrite::skip::Skip;
 use crate::format::entry::escape;
+use crate::recover::cluster::data::Data;
 use crate::recover::cluster::fate::{Fate, Trial};
 use crate::recover::cluster::plan::{ClusterPlan, Step};
 use crate::recover::cluster::report::{Outcome, Report, Row};
+use crate::recover::cluster::volumes::{Filled, Outcome as VolumeOutcome};
 use crate::repo::snapshots::Snapshot;
 
 /// Names that a note shows.
@@ -59,6 +62,13 @@ fn note(step: &Step) -> String {
     if step.fate.creates() {
         notes.extend(step.lost.iter().cloned());
     }
+    match &step.fill {
+        Some(data) if data.proven_empty => notes.push(format!("empty, as in {}", origin(data))),
+        Some(data) => notes.push(format!("filled from {}", origin(data))),
+        None if step.never_bound => notes.push("it never had a volume".to_owned()),
+        None => {}
+    }
+    notes.extend(step.notes.iter().cloned());
     if step.needed {
         notes.push("needed by what was chosen".to_owned());
     }
@@ -70,6 +80,45 @@ fn note(step: &Step) -> String {
         _ => {}
     }
     notes.join("; ")
+}
+
+/// What a volume is filled from.
+pub(in crate::cli::restore) fn origin(data: &Data) -> String {
+    let snapshot = data.snapshot.short();
+    let (files, bytes) = (count(data.files, "file"), units::bytes(data.bytes));
+    format!("{snapshot} of {} ({files}, {bytes}; {}, {})", data.source, local(data.started), data.distance())
+}
+
+/// What became of a volume, and what is wrong with single files of it.
+pub(in crate::cli::restore) fn volume(volume: &Filled, context: &mut Context) -> Result<(), Failure> {
+    let name = escape(format!("{}", volume.claim).as_bytes());
+    let restored = &volume.restored;
+    let text = match &volume.outcome {
+        VolumeOutcome::Restored if restored.files == 0 && restored.unchanged > 0 => {
+            format!("restored; {} there already", count(restored.unchanged, "entry"))
+        }
+        VolumeOutcome::Restored => {
+            format!("restored: {} ({})", count(restored.files, "file"), units::bytes(restored.bytes))
+        }
+        VolumeOutcome::ProvenEmpty => "proven empty".to_owned(),
+        VolumeOutcome::Unknown { why, mend, .. } => format!("UNKNOWN: {why}. {mend}"),
+    };
+    let from = format!(", from {} of {}", volume.data.snapshot.short(), volume.data.source);
+    context.out.line(&format!("{name}: {}", escape(format!("{text}{from}").as_bytes())))?;
+    context.out.flush()?;
+    for problem in &volume.problems {
+        context.talk.warn(&format!("{name}: {}", escape(problem.message.as_bytes())));
+    }
+    let untold = restored.problems.saturating_sub(volume.problems.len() as u64);
+    if untold > 0 {
+        context.talk.warn(&format!("{name}: {untold} more problems are not told one by one"));
+    }
+    for left in &volume.left {
+        context
+            .talk
+            .warn(&format!("this could not be removed, and a later run tries again: {}", escape(left.as_bytes())));
+    }
+    Ok(())
 }
 
 fn line(step: &Step) -> String {
@@ -126,7 +175,10 @@ fn note_of_claims(plan: &ClusterPlan, context: &mut Context) -> Result<(), Failu
         names.push(format!("and {} more", plan.claims_only.len() - SHOWN));
     }
     let number = count(plan.claims_only.len() as u64, "volume");
-    context.say(&format!("note: a folder gets manifests only; the data of {number} is not in it: {}", names.join(", ")))
+    context.say(&format!(
+        "note: there is no data of {number}, of which the folder has the manifest only: {}",
+        names.join(", ")
+    ))
 }
 
 fn counts(plan: &ClusterPlan) -> String {
@@ -151,7 +203,8 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
     talk.put(&format!("restore {source} of {} into {}", local(record.started), plan.target));
     // What has to be looked at first, then what else is written.
     let has_to_be_seen = |step: &Step| {
-        matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || step.empty || !step.lost.is_empty()
+        let is_about_data = step.empty || step.fill.is_some() || !step.notes.is_empty() || !step.lost.is_empty();
+        matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || is_about_data
     };
     let mut steps: Vec<&Step> = plan.steps.iter().filter(|step| step.fate.acts() || has_to_be_seen(step)).collect();
     steps.sort_by_key(|step| !has_to_be_seen(step));
@@ -173,11 +226,15 @@ const COLUMNS: [&str; 7] = ["KIND", "RESTORED", "EMPTY", "SAME", "KEPT", "PROBLE
 
 const fn column(outcome: &Outcome) -> usize {
     match outcome {
-        Outcome::Restored { .. } => 0,
+        Outcome::Restored { .. } | Outcome::ProvenEmpty => 0,
         Outcome::Empty => 1,
         Outcome::Same => 2,
         Outcome::Kept { .. } => 3,
-        Outcome::Different { .. } | Outcome::Unknown { .. } | Outcome::Refused { .. } | Outcome::Conflict { .. } => 4,
+        Outcome::Different { .. }
+        | Outcome::Unknown { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Held { .. }
+        | Outcome::Conflict { .. } => 4,
         Outcome::NotReached => 5,
     }
 }
@@ -187,6 +244,8 @@ fn told(row: &Row) -> Option<String> {
     let text = match &row.outcome {
         Outcome::Restored { without_owners } if without_owners.is_empty() => return None,
         Outcome::Same | Outcome::NotReached => return None,
+        Outcome::ProvenEmpty => "proven empty".to_owned(),
+        Outcome::Held { why } => format!("HELD BACK: {why}"),
         Outcome::Restored { without_owners } => format!("restored, without its owner {}", without_owners.join(", ")),
         Outcome::Empty => "EMPTY: created, and there is no data in its volume".to_owned(),
         Outcome::Kept { differs } => format!("kept as it was; differs in {}", differs.join(", ")),
@@ -217,8 +276,13 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
     for line in table(&COLUMNS, &cells, &[1, 2, 3, 4, 5, 6]) {
         context.out.line(&line)?;
     }
-    for line in report.rows.iter().filter_map(told) {
+    // A volume has its own line.
+    let is_volume = |row: &&Row| report.volumes.iter().any(|volume| volume.claim == row.object);
+    for line in report.rows.iter().filter(|row| !is_volume(row)).filter_map(told) {
         context.out.line(&line)?;
+    }
+    for filled in &report.volumes {
+        volume(filled, context)?;
     }
     context.out.flush()?;
     let is_webhook = |row: &&Row| matches!(&row.outcome, Outcome::Refused { why } if why.contains(WEBHOOK_AWAY));
@@ -239,7 +303,7 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
         context.talk.warn("interrupted: what was done stays; run it again and it goes on");
     }
     let of = |is: fn(&Outcome) -> bool| report.count(is);
-    let restored = of(|outcome| matches!(outcome, Outcome::Restored { .. }));
+    let restored = of(|outcome| column(outcome) == 0);
     let mut text = format!("restored {} into {}", count(restored as u64, "object"), plan.target);
     let rest: [(&str, usize); 5] = [
         ("created EMPTY", of(|outcome| matches!(outcome, Outcome::Empty))),

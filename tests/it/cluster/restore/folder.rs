@@ -52,8 +52,7 @@ async fn a_claim_in_a_folder_is_a_manifest_and_it_says_that_the_data_is_not_ther
     let home = between(&old, &old);
     run(&home, &["backup"]).await.exits(0);
     let args = ["restore", "latest:cluster", "--cluster", "--include", "media/*/*", "--into-folder", "out", "--yes"];
-    let note =
-        "note: a folder gets manifests only; the data of 1 volume is not in it: persistentvolumeclaims media/data";
+    let note = "note: there is no data of 1 volume, of which the folder has the manifest only: persistentvolumeclaims media/data";
     let planned = run(&home, &[&args[..], &["--plan"]].concat()).await.exits(0);
     assert!(planned.err.contains(note) && !planned.out.contains("EMPTY:"), "{} {}", planned.out, planned.err);
     let first = run(&home, &args).await.exits(0);

@@ -89,7 +89,7 @@ pub(super) fn outcomes(document: &Value) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-pub(super) fn outcome(document: &Value, object: &str) -> String {
+pub(crate) fn outcome(document: &Value, object: &str) -> String {
     let found = outcomes(document).into_iter().find(|(place, _)| place == object);
     found.unwrap_or_else(|| panic!("no {object} in {document}")).1
 }
@@ -129,7 +129,8 @@ async fn planned(cluster: &dyn Cluster, objects: Vec<(Option<Kind>, Value)>) -> 
 
 async fn carried_out(cluster: &dyn Cluster, plan: &ClusterPlan, cancel: &Cancel) -> Report {
     let progress = Progress::default();
-    let running = Running { cluster, empty_volumes: false, waits: Waits::default(), progress: &progress, cancel };
+    let running =
+        Running { cluster, empty_volumes: false, volumes: None, waits: Waits::default(), progress: &progress, cancel };
     run_plan(plan, &running).await.unwrap()
 }
 

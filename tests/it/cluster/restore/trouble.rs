@@ -157,8 +157,14 @@ async fn a_run_stops_where_something_else_than_the_plan_would_have_to_be_done() 
     std::fs::write(&path, new.kubeconfig()).unwrap();
     let api = Api::open(Some(&path), None).await.unwrap();
     let (progress, cancel) = (Progress::default(), Cancel::default());
-    let running =
-        Running { cluster: &api, empty_volumes: false, waits: Waits::default(), progress: &progress, cancel: &cancel };
+    let running = Running {
+        cluster: &api,
+        empty_volumes: false,
+        volumes: None,
+        waits: Waits::default(),
+        progress: &progress,
+        cancel: &cancel,
+    };
 
     let made = plan(&api, manifests(&["a", "b", "c"]), &Options::default()).await.unwrap();
     new.make("media", map("b", &json!({"word": "somebody's"})));

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::one;
 use super::start::{Pod, disruption, ending, has_ended};
 use super::talk::Heard;
-use super::{MoverError, Movers, Share, away};
+use super::{Crew, Ending, MoverError, Result, Share, away};
 use crate::cluster::object::is_dying;
 use crate::volumes::pod::CONTAINER;
 use crate::volumes::said::{Failed, Line, PROBLEMS_TOLD_MAX, ProblemLine, STOPPED, Said};
@@ -36,7 +35,7 @@ struct Ear<'a> {
 
 impl Ear<'_> {
     /// Takes a line; the result, if it is the last.
-    fn take(&mut self, raw: &str, movers: &Movers<'_>, share: &mut Share) -> Option<one::Result> {
+    fn take(&mut self, raw: &str, crew: &Crew<'_>, share: &mut Share) -> Option<Ending> {
         self.heard.line();
         let (time, text) = raw.split_once(' ').unwrap_or(("", raw));
         if chrono::DateTime::parse_from_rfc3339(time).is_ok() {
@@ -61,7 +60,7 @@ impl Ear<'_> {
             Said::Rejected { .. } => self.heard.rejected(),
             Said::Progress(now) => {
                 self.heard.heartbeats(now.heard);
-                share.show(&movers.progress, now.files, now.bytes, now.stored);
+                share.show(crew.progress, now.files, now.bytes, now.stored);
             }
             Said::Problem(problem) => {
                 if self.problems.len() < PROBLEMS_TOLD_MAX {
@@ -70,8 +69,12 @@ impl Ear<'_> {
             }
             Said::Done(summary) => {
                 let statistics = summary.statistics;
-                share.show(&movers.progress, statistics.files, statistics.bytes, statistics.bytes_stored);
-                return Some(Ok((*summary, std::mem::take(&mut self.problems))));
+                share.show(crew.progress, statistics.files, statistics.bytes, statistics.bytes_stored);
+                return Some(Ok((Result::Done(summary), std::mem::take(&mut self.problems))));
+            }
+            Said::Restored(restored) => {
+                share.show(crew.progress, restored.files + restored.unchanged, restored.bytes, 0);
+                return Some(Ok((Result::Restored(restored), std::mem::take(&mut self.problems))));
             }
             Said::Failed(failed) => return Some(Err(MoverError::Failed(failed))),
         }
@@ -80,34 +83,34 @@ impl Ear<'_> {
 }
 
 /// A mover only says that it was told to end. Why, its pod says, soon after.
-async fn stopped(movers: &Movers<'_>, pod: Pod<'_>, failed: Failed) -> MoverError {
+async fn stopped(crew: &Crew<'_>, pod: Pod<'_>, failed: Failed) -> MoverError {
     let begun = Instant::now();
-    while begun.elapsed() < movers.limits.receipt {
-        match pod.look(movers.cluster).await {
+    while begun.elapsed() < crew.limits.receipt {
+        match pod.look(crew.cluster).await {
             Ok(None) => return MoverError::Vanished,
             Ok(Some(now)) if is_dying(&now) && disruption(&now).is_none() => return MoverError::Vanished,
             Ok(Some(now)) if is_dying(&now) || has_ended(&now) => {
                 return MoverError::Stopped { why: ending(&now) };
             }
-            Ok(Some(_)) | Err(_) => sleep(movers.limits.poll).await,
+            Ok(Some(_)) | Err(_) => sleep(crew.limits.poll).await,
         }
     }
     MoverError::Failed(failed)
 }
 
 /// Listens until there is a result, or can be none any more.
-pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>, share: &mut Share) -> one::Result {
+pub(super) async fn listen(crew: &Crew<'_>, pod: Pod<'_>, heard: Arc<Heard>, share: &mut Share) -> Ending {
     let mut ear = Ear { name: pod.name, heard, next: 0, since: None, problems: Vec::new(), stray: Vec::new() };
     let (mut wait, mut reached, mut ended) = (WAIT_FIRST, Instant::now(), false);
     loop {
-        let followed = movers.streams.follow(pod.namespace, pod.name, CONTAINER, ear.since.as_deref()).await;
+        let followed = crew.streams.follow(pod.namespace, pod.name, CONTAINER, ear.since.as_deref()).await;
         match followed {
             Ok(mut lines) => {
-                while let Ok(Ok(Some(line))) = timeout(movers.limits.log_silence, lines.next()).await {
+                while let Ok(Ok(Some(line))) = timeout(crew.limits.log_silence, lines.next()).await {
                     (wait, reached) = (WAIT_FIRST, Instant::now());
-                    match ear.take(&line, movers, share) {
+                    match ear.take(&line, crew, share) {
                         Some(Err(MoverError::Failed(failed))) if failed.exit == STOPPED => {
-                            return Err(stopped(movers, pod, failed).await);
+                            return Err(stopped(crew, pod, failed).await);
                         }
                         Some(result) => return result,
                         None => {}
@@ -120,7 +123,7 @@ pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>,
         }
         // It had ended before the log was read to its end, and there was no result in it.
         if ended {
-            let last = pod.look(movers.cluster).await.ok().flatten();
+            let last = pod.look(crew.cluster).await.ok().flatten();
             let mut why = last.as_ref().map_or_else(|| "its pod is gone".to_owned(), ending);
             for stray in &ear.stray {
                 why.push_str(" | ");
@@ -128,21 +131,21 @@ pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>,
             }
             return Err(MoverError::Ended { why });
         }
-        match pod.look(movers.cluster).await {
+        match pod.look(crew.cluster).await {
             Ok(Some(now)) => {
                 reached = Instant::now();
                 ended = has_ended(&now);
                 // By then a mover that hears nothing has ended itself, whatever its node says later.
                 let quiet = ear.heard.quiet();
                 if !ended
-                    && quiet >= movers.limits.silence
-                    && let Some(away) = away::node(movers.cluster, &now).await
+                    && quiet >= crew.limits.silence
+                    && let Some(away) = away::node(crew.cluster, &now).await
                 {
                     return Err(MoverError::NodeAway { node: away.node, why: away.why, quiet });
                 }
             }
             Ok(None) => return Err(MoverError::Vanished),
-            Err(error) if reached.elapsed() >= movers.limits.away => {
+            Err(error) if reached.elapsed() >= crew.limits.away => {
                 return Err(MoverError::Unreachable(error));
             }
             Err(_) => {}

@@ -3,11 +3,11 @@
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{MoverError, Movers, away};
+use super::{Crew, MoverError, away};
 use crate::cluster::list::collect;
 use crate::cluster::object::{at, items, text, uid_of};
-use crate::cluster::{Cluster, ClusterError, Kind};
-use crate::volumes::kinds::pods;
+use crate::cluster::{Cluster, ClusterError};
+use crate::volumes::kinds::{events, pods};
 
 /// Events that are told, the last ones.
 const EVENTS_TOLD: usize = 4;
@@ -71,14 +71,14 @@ impl Pod<'_> {
 }
 
 /// Waits until the container runs, or has run.
-pub(super) async fn started(movers: &Movers<'_>, pod: Pod<'_>) -> Result<(), MoverError> {
-    let (limit, begun) = (movers.source.start_timeout, Instant::now());
+pub(super) async fn started(crew: &Crew<'_>, pod: Pod<'_>) -> Result<(), MoverError> {
+    let (limit, begun) = (crew.start_timeout, Instant::now());
     loop {
-        let pod = match pod.look(movers.cluster).await {
+        let pod = match pod.look(crew.cluster).await {
             Ok(pod) => pod.ok_or(MoverError::Vanished)?,
             // The API server is away, and the pod may well be starting.
             Err(error) if !error.is_denied() && begun.elapsed() < limit => {
-                sleep(movers.limits.poll).await;
+                sleep(crew.limits.poll).await;
                 continue;
             }
             Err(error) => return Err(MoverError::Unreachable(error)),
@@ -87,9 +87,9 @@ pub(super) async fn started(movers: &Movers<'_>, pod: Pod<'_>) -> Result<(), Mov
             return Ok(());
         }
         if begun.elapsed() >= limit {
-            return Err(MoverError::NeverStarted { limit, why: obstacles(movers.cluster, &pod).await });
+            return Err(MoverError::NeverStarted { limit, why: obstacles(crew.cluster, &pod).await });
         }
-        sleep(movers.limits.poll).await;
+        sleep(crew.limits.poll).await;
     }
 }
 
@@ -118,9 +118,7 @@ async fn obstacles(cluster: &dyn Cluster, pod: &Value) -> String {
         about.then(|| said(text(event, &["reason"]), text(event, &["message"])))?
     };
     // Rights to events may be missing: what else is known is told all the same.
-    let events = collect(cluster, &Kind::known("", "v1", "events", "Event", true), usize::MAX, |event| of_pod(&event))
-        .await
-        .unwrap_or_default();
+    let events = collect(cluster, &events(), usize::MAX, |event| of_pod(&event)).await.unwrap_or_default();
     told.extend(events.into_iter().rev().take(EVENTS_TOLD));
     let mut seen = Vec::new();
     told.retain(|text| {

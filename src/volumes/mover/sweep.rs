@@ -10,7 +10,8 @@ use crate::base::clock::Time;
 use crate::cluster::error::told;
 use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, label, name_of, namespace_of, text, uid_of};
-use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::cluster::{Cluster, ClusterError};
+use crate::volumes::kinds::{pods as pods_kind, policies as policies_kind};
 use crate::volumes::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
 use crate::volumes::{self as ways, Left};
 
@@ -34,7 +35,7 @@ impl From<ways::sweep::Swept> for Swept {
 
 impl Swept {
     /// Tells what was removed, and gives what was not.
-    pub(super) fn tell(self, warn: &(dyn Fn(&str) + Sync)) -> Vec<Left> {
+    pub fn tell(self, warn: &(dyn Fn(&str) + Sync)) -> Vec<Left> {
         if !self.removed.is_empty() {
             warn(&format!(
                 "an earlier run was cut off and left these, which were removed: {}",
@@ -73,8 +74,7 @@ fn ours(object: &Value, now: Time) -> Option<Ours> {
 /// Takes away expired pods of movers, and their policies once the pods are gone.
 pub async fn sweep(cluster: &dyn Cluster, now: Time) -> Result<Swept, ClusterError> {
     let mut swept = Swept::default();
-    let (pods, policies) =
-        (ways::kinds::pods(), Kind::known("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true));
+    let (pods, policies) = (pods_kind(), policies_kind());
     let of_pods = collect(cluster, &pods, usize::MAX, |object| ours(&object, now)).await?;
     let of_policies = collect(cluster, &policies, usize::MAX, |object| ours(&object, now)).await?;
     let lives = |policy: &Ours| {

@@ -10,13 +10,13 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::start::Pod;
-use super::{MoverError, Movers, expires};
+use super::{Crew, MoverError, expires};
 use crate::cluster::streams::Input;
 use crate::volumes::Prepared;
 use crate::volumes::kinds::pods;
 use crate::volumes::labels::EXPIRES;
 use crate::volumes::pod::CONTAINER;
-use crate::volumes::protocol::{self, Job, ProtocolError};
+use crate::volumes::protocol::{self, Task};
 
 /// The first wait before another attempt to attach; each is twice as long as the one before.
 const WAIT_FIRST: Duration = Duration::from_millis(250);
@@ -94,25 +94,21 @@ impl Heard {
 
 /// See the module.
 pub(super) struct Talk<'a> {
-    movers: &'a Movers<'a>,
+    crew: &'a Crew<'a>,
     pod: Pod<'a>,
-    job: Zeroizing<Vec<u8>>,
+    /// All that the task takes, in this order.
+    task: &'a [Zeroizing<Vec<u8>>],
     heard: Arc<Heard>,
     /// What is read, if it was made for it.
     copy: Option<&'a Prepared>,
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn new(
-        movers: &'a Movers<'a>,
-        pod: Pod<'a>,
-        job: &Job,
-        copy: Option<&'a Prepared>,
-    ) -> Result<Self, ProtocolError> {
+    pub(super) fn new(crew: &'a Crew<'a>, pod: Pod<'a>, task: &'a Task, copy: Option<&'a Prepared>) -> Self {
         let now = Instant::now();
         let state = State { accepted: false, rejected: false, heartbeats: 0, grown: now, line: now };
-        let heard = Heard { state: Mutex::new(state), rings: Notify::new(), receipt: job.receipt() };
-        Ok(Self { movers, pod, job: protocol::job(pod.name, job)?, heard: Arc::new(heard), copy })
+        let heard = Heard { state: Mutex::new(state), rings: Notify::new(), receipt: task.receipt.clone() };
+        Self { crew, pod, task: &task.messages, heard: Arc::new(heard), copy }
     }
 
     pub(super) fn heard(&self) -> Arc<Heard> {
@@ -124,8 +120,8 @@ impl<'a> Talk<'a> {
         let (mut wait, mut renewed) = (WAIT_FIRST, Instant::now());
         loop {
             // A name can change hands between this look and the next step, but not by chance. What it means that it is gone, whoever listens knows.
-            if matches!(self.pod.look(self.movers.cluster).await, Ok(Some(_))) {
-                match self.movers.streams.attach(self.pod.namespace, self.pod.name, CONTAINER).await {
+            if matches!(self.pod.look(self.crew.cluster).await, Ok(Some(_))) {
+                match self.crew.streams.attach(self.pod.namespace, self.pod.name, CONTAINER).await {
                     Ok(mut input) => {
                         wait = WAIT_FIRST;
                         // Whatever ended it, another connection is the answer.
@@ -145,11 +141,13 @@ impl<'a> Talk<'a> {
 
     /// By one connection, until it is broken or seems so.
     async fn talk(&self, input: &mut dyn Input, renewed: &mut Instant) {
-        let (limits, begun) = (self.movers.limits, Instant::now());
+        let (limits, begun) = (self.crew.limits, Instant::now());
         if !self.heard.is_accepted() {
             self.heard.state().rejected = false;
-            if send(input, &self.job, limits.receipt).await.is_none() {
-                return;
+            for message in self.task {
+                if send(input, message, limits.receipt).await.is_none() {
+                    return;
+                }
             }
             tokio::select! {
                 () = self.heard.rings.notified() => {}
@@ -181,12 +179,12 @@ impl<'a> Talk<'a> {
     /// Says that the pod, and what it reads, is not nobody's. If that fails, it is said again next time.
     async fn renew(&self) {
         if let Some(copy) = self.copy {
-            let end = self.movers.clock.now().after(self.movers.limits.expiry);
-            let _ = copy.renew(self.movers.cluster, end).await;
+            let end = self.crew.clock.now().after(self.crew.limits.expiry);
+            let _ = copy.renew(self.crew.cluster, end).await;
         }
-        let expires = expires(self.movers.clock.now(), self.movers.limits.expiry);
+        let expires = expires(self.crew.clock.now(), self.crew.limits.expiry);
         let patch = json!({"metadata": {"annotations": {EXPIRES: expires}}});
-        let _ = self.movers.cluster.patch(&pods(), Some(self.pod.namespace), self.pod.name, &patch).await;
+        let _ = self.crew.cluster.patch(&pods(), Some(self.pod.namespace), self.pod.name, &patch).await;
     }
 }
 

@@ -1,0 +1,205 @@
+//! Claims in the plan: what each is filled from, what it asks for, and what stands in the way of that in the target.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::data::{make_room, names_claims};
+use super::fate::Fate;
+use super::plan::Step;
+use super::{Existing, Options, RecoverError};
+use crate::cluster::list::collect;
+use crate::cluster::object::{annotation, at, items, items_mut, label, name_of, namespace_of, text};
+use crate::cluster::rewrite::FILLING;
+use crate::cluster::{Cluster, ClusterError};
+use crate::volumes::kinds;
+use crate::volumes::labels::{MANAGED_BY, MANAGER};
+
+/// The class that claims get which name none.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+/// Objects of a kind that are looked at; a cluster at home has some hundred.
+const LOOKED_AT_MAX: usize = 50_000;
+
+/// Gives claims the class that takes the place of theirs; also those that a stateful set will make.
+pub(super) fn map_classes(object: &mut Value, classes: &BTreeMap<String, String>) {
+    let change = |claim: &mut Value| {
+        let to = classes.get(text(claim, &["spec", "storageClassName"])).cloned();
+        if let (Some(to), Some(spec)) = (to, claim.get_mut("spec").and_then(Value::as_object_mut)) {
+            spec.insert("storageClassName".to_owned(), to.into());
+        }
+    };
+    match text(object, &["kind"]) {
+        "PersistentVolumeClaim" => change(object),
+        "StatefulSet" => items_mut(object, &["spec", "volumeClaimTemplates"]).iter_mut().for_each(change),
+        _ => {}
+    }
+}
+
+/// Where a volume is that is no directory of its own making, if it has to be on a node already.
+pub(super) fn place_of_volume(volume: &Value) -> Option<String> {
+    let path = ["local", "hostPath"].map(|field| text(volume, &["spec", field, "path"]));
+    let path = path.into_iter().find(|path| !path.is_empty())?;
+    Some(format!("its directory {path} has to be on the node"))
+}
+
+/// A claim that a volume of the plan waits for gets that volume, whatever it asks for.
+fn has_volume(steps: &[Step], claim: &Step) -> bool {
+    steps.iter().any(|step| {
+        let reference = |field| text(&step.rewritten.object, &["spec", "claimRef", field]);
+        step.kind.is("", "PersistentVolume")
+            && reference("name") == claim.object.name
+            && Some(reference("namespace")) == claim.object.namespace.as_deref()
+    })
+}
+
+/// Before the target is asked: sizes.
+pub(super) fn prepare(steps: &mut [Step]) {
+    let claims: Vec<usize> =
+        (0..steps.len()).filter(|at| steps.get(*at).is_some_and(|step| step.fill.is_some())).collect();
+    for at in claims {
+        let is_static = steps.get(at).is_some_and(|claim| has_volume(steps, claim));
+        let Some(step) = steps.get_mut(at).filter(|_| !is_static) else { continue };
+        let note = step.fill.as_ref().and_then(|data| make_room(&mut step.rewritten.object, data));
+        step.notes.extend(note);
+    }
+}
+
+/// After the target was asked: what cannot be filled is in conflict, what is somebody's is left.
+pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &Options) -> Result<(), RecoverError> {
+    if !cluster.lives() {
+        return Ok(());
+    }
+    let users = users(cluster, steps).await?;
+    let classes = classes(cluster, steps).await?;
+    let mut in_place = Vec::new();
+    for at in 0..steps.len() {
+        let is_static = steps.get(at).is_some_and(|claim| has_volume(steps, claim));
+        let Some(step) = steps.get_mut(at).filter(|step| step.kind.is("", "PersistentVolumeClaim")) else { continue };
+        if step.fate.creates()
+            && !is_static
+            && let Some(why) = classes.as_ref().and_then(|classes| classes.refuse(&step.rewritten.object))
+        {
+            step.fate = Fate::Conflict { why };
+            continue;
+        }
+        let Some(data) = &step.fill else { continue };
+        if let Some(live) = &step.live {
+            let begun = annotation(live, FILLING);
+            if begun.is_empty() {
+                step.fill = None;
+                if !matches!(step.fate, Fate::Conflict { .. }) {
+                    if options.existing == Existing::Update {
+                        in_place.push(step.object.to_string());
+                    }
+                    step.notes.push("it is there: its data is left as it is".to_owned());
+                }
+                continue;
+            }
+            if begun != data.snapshot.hex() {
+                let why = format!(
+                    "an earlier run began to fill it from snapshot {begun}; choose that one, or delete the claim"
+                );
+                step.fate = Fate::Conflict { why };
+                continue;
+            }
+            step.notes.push("an earlier run began to fill it".to_owned());
+        }
+        let key = (step.object.namespace.clone().unwrap_or_default(), step.object.name.clone());
+        if let Some(pod) = users.get(&key).filter(|_| !data.proven_empty) {
+            let why = format!(
+                "pod {pod} uses it and would start on a volume that is not filled yet; scale what made it to zero until this is done"
+            );
+            step.fate = Fate::Conflict { why };
+        }
+    }
+    if in_place.is_empty() { Ok(()) } else { Err(RecoverError::InPlace { claims: in_place }) }
+}
+
+/// A pod of the target for every claim that one uses, movers aside.
+async fn users(cluster: &dyn Cluster, steps: &[Step]) -> Result<BTreeMap<(String, String), String>, ClusterError> {
+    let filled: BTreeSet<&str> =
+        steps.iter().filter(|step| step.fill.is_some()).filter_map(|step| step.object.namespace.as_deref()).collect();
+    if filled.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let named = |pod: Value| {
+        let namespace = namespace_of(&pod).filter(|namespace| filled.contains(namespace))?;
+        if matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed") || label(&pod, MANAGED_BY) == MANAGER {
+            return None;
+        }
+        let mut names = Vec::new();
+        names_claims(&pod, &mut names);
+        let keys = names.into_iter().map(|claim| ((namespace.to_owned(), claim), name_of(&pod).to_owned()));
+        Some(keys.collect::<Vec<_>>())
+    };
+    Ok(collect(cluster, &kinds::pods(), LOOKED_AT_MAX, named).await?.into_iter().flatten().collect())
+}
+
+/// The storage classes that there will be.
+struct Classes {
+    names: BTreeSet<String>,
+    default: Option<String>,
+    /// Classes of volumes that nobody has to make.
+    of_volumes: BTreeSet<String>,
+}
+
+impl Classes {
+    /// Why a claim would never get a volume.
+    fn refuse(&self, claim: &Value) -> Option<String> {
+        let there = || {
+            let mark = |name: &String| {
+                if self.default.as_ref() == Some(name) { format!("{name} (the default)") } else { name.clone() }
+            };
+            let names: Vec<String> = self.names.iter().map(mark).collect();
+            if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
+        };
+        let given = at(claim, &["spec", "storageClassName"]).as_str();
+        match given {
+            None if self.default.is_none() => {
+                Some(format!("it names no storage class, and the cluster has no default one; {}", there()))
+            }
+            None | Some("") => None,
+            Some(name) if self.names.contains(name) || self.of_volumes.contains(name) => None,
+            Some(name) => Some(format!(
+                "the cluster has no storage class {name}; {}; --storage-class {name}=OTHER takes another",
+                there()
+            )),
+        }
+    }
+}
+
+/// `None` if they may not be looked at: then the claim will tell.
+async fn classes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Option<Classes>, ClusterError> {
+    let claims = |step: &&Step| step.kind.is("", "PersistentVolumeClaim") && step.fate.creates();
+    if !steps.iter().any(|step| claims(&step)) {
+        return Ok(None);
+    }
+    let class = |object: &Value| (name_of(object).to_owned(), annotation(object, DEFAULT_CLASS) == "true");
+    let found = match collect(cluster, &kinds::storage_classes(), LOOKED_AT_MAX, |object| Some(class(&object))).await {
+        Ok(found) => found,
+        Err(error) if error.is_of_the_cluster() => return Err(error),
+        Err(_) => return Ok(None),
+    };
+    let of_volume = |object: &Value| {
+        let name = text(object, &["spec", "storageClassName"]);
+        (!name.is_empty() && items(object, &["spec", "accessModes"]).iter().any(Value::is_string))
+            .then(|| name.to_owned())
+    };
+    let volumes = collect(cluster, &kinds::volumes(), LOOKED_AT_MAX, |object| of_volume(&object)).await;
+    let mut classes = Classes {
+        names: BTreeSet::new(),
+        default: None,
+        of_volumes: volumes.unwrap_or_default().into_iter().collect(),
+    };
+    let brought = steps.iter().filter(|step| step.kind.is("storage.k8s.io", "StorageClass"));
+    for (name, is_default) in found.into_iter().chain(brought.map(|step| class(&step.rewritten.object))) {
+        if is_default {
+            classes.default = Some(name.clone());
+        }
+        classes.names.insert(name);
+    }
+    for step in steps.iter().filter(|step| step.kind.is("", "PersistentVolume")) {
+        classes.of_volumes.extend(of_volume(&step.rewritten.object));
+    }
+    Ok(Some(classes))
+}

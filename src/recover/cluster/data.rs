@@ -1,0 +1,188 @@
+//! Which snapshot each claim is filled from: of those of its own source the one that is nearest in time to the objects, or to a time that was asked for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::base::clock::Time;
+use crate::base::id::ObjectId;
+use crate::base::units;
+use crate::cluster::object::{at, items, text};
+use crate::format::record::TreeRoot;
+use crate::repo::snapshots::{Chain, Snapshot};
+use crate::volumes::quantity;
+
+/// How the names of the sources of claims begin; namespace and claim follow.
+const SOURCE: &str = "pvc/";
+/// What a file system takes for itself, on top of what is in its files: a sixteenth, and this.
+const ROOM_BYTES: u64 = 16 << 20;
+
+/// Which of a claim's snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum At {
+    /// The nearest to the snapshot of the objects.
+    #[default]
+    Objects,
+    /// The nearest to a time.
+    Time(Time),
+    /// The newest.
+    Latest,
+}
+
+/// What a claim is filled from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Data {
+    /// The snapshot's id.
+    #[serde(serialize_with = "hex")]
+    pub snapshot: ObjectId,
+    /// The name of its source.
+    pub source: String,
+    /// When it was begun, as RFC 3339.
+    #[serde(serialize_with = "rfc3339")]
+    pub started: Time,
+    /// How far that is from the objects.
+    #[serde(rename = "apart-seconds", serialize_with = "seconds")]
+    pub apart: Duration,
+    /// Whether it is from before the objects were read.
+    pub earlier: bool,
+    /// Regular files.
+    pub files: u64,
+    /// Bytes in them, holes included.
+    pub bytes: u64,
+    /// It was made whole and nothing is in it.
+    pub proven_empty: bool,
+    #[serde(skip)]
+    pub(crate) root: TreeRoot,
+}
+
+fn hex<S: serde::Serializer>(id: &ObjectId, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&id.hex())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn rfc3339<S: serde::Serializer>(time: &Time, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&time.to_string())
+}
+
+fn seconds<S: serde::Serializer>(apart: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(apart.as_secs())
+}
+
+/// By namespace and claim, as they are in the snapshot of the objects.
+pub type Volumes = BTreeMap<(String, String), Data>;
+
+impl Data {
+    /// Of a snapshot, seen from a time.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot, objects: Time) -> Self {
+        let record = &snapshot.record;
+        let statistics = record.statistics;
+        // The top of the volume is a directory itself.
+        let holds_nothing = statistics.files == 0 && statistics.others == 0 && statistics.directories <= 1;
+        Self {
+            snapshot: snapshot.id,
+            source: record.source.clone(),
+            started: record.started,
+            apart: Duration::from_millis(record.started.0.abs_diff(objects.0)),
+            earlier: record.started < objects,
+            files: statistics.files,
+            bytes: statistics.bytes,
+            proven_empty: holds_nothing && statistics.problems == 0,
+            root: record.root,
+        }
+    }
+
+    /// What a volume has to have for it.
+    #[must_use]
+    pub const fn needs(&self) -> u64 {
+        self.bytes.saturating_add(self.bytes / 16).saturating_add(ROOM_BYTES)
+    }
+
+    /// For people: how far it is from the objects.
+    #[must_use]
+    pub fn distance(&self) -> String {
+        let side = if self.earlier { "before" } else { "after" };
+        format!("{} {side} the objects", units::duration(Duration::from_secs(self.apart.as_secs())))
+    }
+}
+
+/// Chooses for every claim that has snapshots. `objects` is when the objects were read.
+#[must_use]
+pub fn choose(chain: &Chain, objects: Time, at: At) -> Volumes {
+    let mut chosen: BTreeMap<(String, String), &Snapshot> = BTreeMap::new();
+    for snapshot in &chain.snapshots {
+        let name = snapshot.record.source.strip_prefix(SOURCE).and_then(|name| name.split_once('/'));
+        let Some((namespace, claim)) = name.filter(|(_, claim)| !claim.contains('/')) else { continue };
+        let key = (namespace.to_owned(), claim.to_owned());
+        let far = |one: &Snapshot| match at {
+            At::Objects => one.record.started.0.abs_diff(objects.0),
+            At::Time(time) => one.record.started.0.abs_diff(time.0),
+            At::Latest => 0,
+        };
+        match chosen.get(&key) {
+            // In the order of time: of two that are as far the newer.
+            Some(other) if at != At::Latest && far(other) < far(snapshot) => {}
+            _ => drop(chosen.insert(key, snapshot)),
+        }
+    }
+    if at == At::Latest {
+        for snapshot in chosen.values_mut() {
+            // By the order in which they were made, whatever the clocks said.
+            *snapshot = chain.newest_of(&snapshot.record.source).unwrap_or(snapshot);
+        }
+    }
+    chosen.into_iter().map(|(key, snapshot)| (key, Data::of(snapshot, objects))).collect()
+}
+
+/// Whether a captured claim never had a volume: then nothing of it was lost.
+pub(super) fn never_bound(captured: &Value) -> bool {
+    text(captured, &["spec", "volumeName"]).is_empty() && text(captured, &["status", "phase"]) == "Pending"
+}
+
+/// Has a claim ask for as much as its data needs; says what it asks for now, if that is more than before.
+pub(super) fn make_room(claim: &mut Value, data: &Data) -> Option<String> {
+    let asked = text(claim, &["spec", "resources", "requests", "storage"]).to_owned();
+    let needs = data.needs();
+    if data.proven_empty || quantity::bytes(&asked).is_some_and(|asked| asked >= needs) {
+        return None;
+    }
+    let mebibytes = format!("{}Mi", needs.div_ceil(1 << 20));
+    let limit = at(claim, &["spec", "resources", "limits", "storage"]).clone();
+    let requests = claim.pointer_mut("/spec/resources/requests").and_then(Value::as_object_mut)?;
+    requests.insert("storage".to_owned(), mebibytes.clone().into());
+    if !limit.is_null()
+        && let Some(limits) = claim.pointer_mut("/spec/resources/limits").and_then(Value::as_object_mut)
+    {
+        limits.insert("storage".to_owned(), mebibytes.clone().into());
+    }
+    Some(format!("asks for {mebibytes}, not {asked}: its data needs it"))
+}
+
+/// Every claim that something of an object names, at any depth: also objects of custom kinds with a template of a pod in them.
+pub(super) fn names_claims(object: &Value, names: &mut Vec<String>) {
+    match object {
+        Value::Object(fields) => {
+            if let Some(name) = fields.get("persistentVolumeClaim").and_then(|claim| claim.get("claimName")) {
+                names.extend(name.as_str().map(str::to_owned));
+            }
+            fields.values().for_each(|value| names_claims(value, names));
+        }
+        Value::Array(values) => values.iter().for_each(|value| names_claims(value, names)),
+        _ => {}
+    }
+}
+
+/// How the claims of a stateful set's templates are named, but for the number at the end.
+pub(super) fn templates_of(object: &Value) -> impl Iterator<Item = String> + '_ {
+    let set = text(object, &["metadata", "name"]);
+    let templates = items(object, &["spec", "volumeClaimTemplates"]).iter();
+    templates.map(move |template| format!("{}-{set}-", text(template, &["metadata", "name"])))
+}
+
+/// The number of the pod whose claim this is, if it is one of the template.
+pub(super) fn ordinal<'a>(template: &str, claim: &'a str) -> Option<&'a str> {
+    claim.strip_prefix(template).filter(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+}

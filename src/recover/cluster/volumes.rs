@@ -1,0 +1,265 @@
+//! Volumes that are filled: by movers in a cluster, directly in a folder. What both have in common is here: what is to be filled, where the claims of one pod
+//! go, and what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Identity;
+use super::data::{Data, names_claims, ordinal, templates_of};
+use crate::backup::volumes::claims::{Use, uses};
+use crate::cluster::object::{annotation, at, items, text};
+use crate::volumes::facts::{Facts, Node};
+use crate::volumes::placement::{fits, takes};
+use crate::volumes::said::{ProblemLine, Restored};
+
+/// What the scheduler notes in a claim whose volume waits for its consumer.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
+/// A claim that is there, and what it is to be filled from.
+#[derive(Debug, Clone)]
+pub struct Filling {
+    /// The claim.
+    pub claim: Identity,
+    /// The whole claim, as it was made.
+    pub object: Value,
+    /// What it is filled from.
+    pub data: Data,
+    /// The pods that will mount it, as manifests.
+    pub consumers: Vec<Value>,
+    /// Where its mover has to run; `None` if any place will do that can mount it.
+    pub node: Option<String>,
+}
+
+/// What became of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Outcome {
+    /// Everything is in it. What metadata could not be set is among the problems.
+    Restored,
+    /// There was nothing in it, and it was looked at.
+    ProvenEmpty,
+    /// Nobody knows what is in it, or not all is.
+    Unknown {
+        /// Why.
+        why: String,
+        /// What to do about it.
+        mend: String,
+        /// The repository is damaged.
+        damaged: bool,
+        /// The exit code of whoever failed, if it says one.
+        #[serde(skip)]
+        exit: Option<u8>,
+    },
+}
+
+impl Outcome {
+    /// Nobody knows what is in it.
+    #[must_use]
+    pub fn unknown(why: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self::Unknown { why: why.into(), mend: mend.into(), damaged: false, exit: None }
+    }
+
+    /// Whether what needs the volume may start.
+    #[must_use]
+    pub const fn is_well(&self) -> bool {
+        matches!(self, Self::Restored | Self::ProvenEmpty)
+    }
+}
+
+/// A volume and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Filled {
+    /// The claim.
+    pub claim: Identity,
+    /// What it was filled from.
+    pub data: Data,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// In numbers.
+    pub restored: Restored,
+    /// What is wrong with single files, up to a bound.
+    #[serde(serialize_with = "lines")]
+    pub problems: Vec<ProblemLine>,
+    /// What should have been taken away and could not be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+}
+
+fn lines<S: serde::Serializer>(problems: &[ProblemLine], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(problems)
+}
+
+impl Filled {
+    /// Nobody tried, or it came to nothing.
+    #[must_use]
+    pub fn without(filling: &Filling, outcome: Outcome) -> Self {
+        Self {
+            claim: filling.claim.clone(),
+            data: filling.data.clone(),
+            outcome,
+            restored: Restored::default(),
+            problems: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// By what a restore says of itself: all of it, or nobody knows.
+    #[must_use]
+    pub fn with(filling: &Filling, restored: Restored, problems: Vec<ProblemLine>) -> Self {
+        let outcome = if restored.missing == 0 {
+            Outcome::Restored
+        } else {
+            let first = problems.iter().find(|problem| problem.missing).map(|problem| problem.message.clone());
+            Outcome::Unknown {
+                why: format!(
+                    "{} of its entries are missing, the first: {}",
+                    restored.missing,
+                    first.unwrap_or_default()
+                ),
+                mend: "see what is wrong with them; what could be restored is in it, and another run goes on"
+                    .to_owned(),
+                damaged: restored.damaged > 0,
+                exit: None,
+            }
+        };
+        Self { restored, problems, ..Self::without(filling, outcome) }
+    }
+}
+
+/// A way to fill volumes.
+#[async_trait]
+pub trait Volumes: Send + Sync {
+    /// Everything about places that deciding takes; `None` where there are none.
+    async fn facts(&self) -> Result<Option<Facts>, String>;
+
+    /// Fills one.
+    async fn fill(&self, filling: &Filling) -> Filled;
+
+    /// How many at once.
+    fn at_once(&self) -> usize;
+}
+
+/// The pods that an object makes, as manifests with their claims by name; of a stateful set one for each number that a claim has.
+pub(super) fn consumers_of(object: &Value, claims: &BTreeSet<String>) -> Vec<Value> {
+    let spec = match text(object, &["kind"]) {
+        "Pod" => at(object, &["spec"]),
+        "CronJob" => at(object, &["spec", "jobTemplate", "spec", "template", "spec"]),
+        _ => at(object, &["spec", "template", "spec"]),
+    };
+    if !spec.is_object() {
+        return Vec::new();
+    }
+    let pod = |spec: &Value| {
+        let namespace = at(object, &["metadata", "namespace"]);
+        json!({"metadata": {"namespace": namespace}, "spec": spec, "status": {"phase": "Running"}})
+    };
+    let templates: Vec<String> = templates_of(object).collect();
+    if templates.is_empty() {
+        return vec![pod(spec)];
+    }
+    let ordinals: BTreeSet<&str> =
+        claims.iter().filter_map(|claim| templates.iter().find_map(|template| ordinal(template, claim))).collect();
+    let names: Vec<&str> = items(object, &["spec", "volumeClaimTemplates"])
+        .iter()
+        .map(|template| text(template, &["metadata", "name"]))
+        .collect();
+    let with_claims = |number: &&str| {
+        let mut spec = spec.clone();
+        let volumes = names.iter().zip(&templates).map(|(name, template)| {
+            json!({"name": name, "persistentVolumeClaim": {"claimName": format!("{template}{number}")}})
+        });
+        let mut all: Vec<Value> = items(&spec, &["volumes"]).to_vec();
+        all.extend(volumes);
+        if let Some(fields) = spec.as_object_mut() {
+            fields.insert("volumes".to_owned(), all.into());
+        }
+        pod(&spec)
+    };
+    ordinals.iter().map(with_claims).collect()
+}
+
+impl Filling {
+    /// What the pods say that mount it; the first that does.
+    pub(crate) fn used(&self) -> Option<Use> {
+        let mine = |used: &Use| used.claim.1 == self.claim.name;
+        self.consumers.iter().flat_map(uses).find(mine)
+    }
+
+    fn is_mounted_by(&self, consumer: &Value) -> bool {
+        let mut names = Vec::new();
+        names_claims(consumer, &mut names);
+        names.contains(&self.claim.name)
+    }
+}
+
+/// Chooses nodes for volumes that are made where their first consumer is: all claims of one pod on one node that takes it. Gives the claims that have no place,
+/// and why.
+pub(super) fn place(fillings: &mut [Filling], facts: &Facts) -> BTreeMap<Identity, String> {
+    let mut nowhere = BTreeMap::new();
+    let mut given: BTreeMap<String, usize> = BTreeMap::new();
+    for group in groups(fillings, facts) {
+        let members: Vec<&Filling> = group.iter().filter_map(|at| fillings.get(*at)).collect();
+        let consumers: Vec<&Value> = members.iter().flat_map(|filling| &filling.consumers).collect();
+        let fit = |node: &&Node| {
+            consumers.iter().all(|pod| takes(at(pod, &["spec"]), node))
+                && members.iter().all(|filling| may_be_on(filling, node, facts))
+        };
+        let mut nodes: Vec<&Node> = facts.nodes.values().filter(fit).collect();
+        nodes.sort_by_key(|node| (given.get(&node.name).copied().unwrap_or_default(), node.name.clone()));
+        let chosen = nodes.first().map(|node| node.name.clone());
+        if let Some(name) = &chosen {
+            *given.entry(name.clone()).or_default() += 1;
+        }
+        for at in group {
+            let Some(filling) = fillings.get_mut(at) else { continue };
+            filling.node.clone_from(&chosen);
+            if chosen.is_none() {
+                let why = "no node that is ready takes the pod that mounts it, with all of its volumes";
+                nowhere.insert(filling.claim.clone(), why.to_owned());
+            }
+        }
+    }
+    nowhere
+}
+
+/// Whether what is known of a claim's volume allows a node.
+fn may_be_on(filling: &Filling, node: &Node, facts: &Facts) -> bool {
+    let selected = annotation(&filling.object, SELECTED_NODE);
+    let volume = facts.volumes.get(text(&filling.object, &["spec", "volumeName"]));
+    (selected.is_empty() || selected == node.name)
+        && volume.and_then(|volume| volume.nodes.as_ref()).is_none_or(|selector| fits(selector, node))
+}
+
+/// Claims that pods have in common, of those whose volumes wait for a consumer.
+fn groups(fillings: &[Filling], facts: &Facts) -> Vec<Vec<usize>> {
+    let waits = |filling: &Filling| {
+        let class = text(&filling.object, &["spec", "storageClassName"]);
+        facts.storage_classes.get(class).is_some_and(|class| class.waits_for_consumer)
+    };
+    let mut left: Vec<usize> = (0..fillings.len())
+        .filter(|at| fillings.get(*at).is_some_and(|filling| waits(filling) && !filling.consumers.is_empty()))
+        .collect();
+    let mut groups = Vec::new();
+    while !left.is_empty() {
+        let mut group = vec![left.remove(0)];
+        let mut next = 0;
+        while let Some(filling) = group.get(next).and_then(|at| fillings.get(*at)) {
+            let together = |other: &usize| {
+                fillings.get(*other).is_some_and(|other| {
+                    other.claim.namespace == filling.claim.namespace
+                        && filling.consumers.iter().any(|pod| other.is_mounted_by(pod))
+                })
+            };
+            let (joined, rest): (Vec<usize>, Vec<usize>) = left.into_iter().partition(together);
+            left = rest;
+            group.extend(joined);
+            next += 1;
+        }
+        groups.push(group);
+    }
+    groups
+}

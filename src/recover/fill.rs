@@ -1,0 +1,97 @@
+//! A volume that is filled: an empty directory, or one that an earlier try began with. Whatever else is in one is somebody's, and nothing is written there.
+//!
+//! A file with the snapshot's name in it says that it is being filled; it goes when all is there.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::backup::Context;
+use crate::base::id::ObjectId;
+use crate::recover::{RestoreError, RestorePlan, RestoreReport, run_restore};
+use crate::repo::fetch::Reader;
+
+/// How the name of the mark begins. No leftover of a file is named so: those end in `.part`.
+const MARK: &str = ".homelab-dr-filling-";
+/// What a file system of its own brings along.
+const OF_THE_DISK: &str = "lost+found";
+
+fn mark_of(target: &Path, snapshot: &ObjectId) -> PathBuf {
+    target.join(format!("{MARK}{}", snapshot.hex()))
+}
+
+/// Something in a directory that is neither the disk's nor the mark; `None` also if it is not there.
+fn first_of(target: &Path, mark: &Path) -> std::io::Result<Option<PathBuf>> {
+    let entries = match std::fs::read_dir(target) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        if name != OsStr::new(OF_THE_DISK) && Some(name.as_os_str()) != mark.file_name() {
+            return Ok(Some(PathBuf::from(name)));
+        }
+    }
+    Ok(None)
+}
+
+/// Restores into a volume that is empty, or goes on where an earlier try was cut off. One that holds exactly the snapshot is left as it is; what holds
+/// something else is refused.
+pub async fn fill(
+    context: &Context,
+    reader: &Arc<Reader>,
+    snapshot: &ObjectId,
+    plan: RestorePlan,
+) -> Result<RestoreReport, RestoreError> {
+    let target = plan.target.clone();
+    let fail = |source| RestoreError::Mark { target: target.clone(), source };
+    let mark = mark_of(&target, snapshot);
+    if !mark.exists() {
+        if let Some(first) = first_of(&target, &mark).map_err(fail)? {
+            // The try before may have come to its end, and nobody have heard of it.
+            let would = run_restore(context, reader, &RestorePlan { dry_run: true, ..plan }).await?;
+            let is_whole = would.files == 0 && would.others == 0 && would.problems.is_empty();
+            return if is_whole { Ok(would) } else { Err(RestoreError::NotEmpty { target, first }) };
+        }
+        std::fs::create_dir_all(&target).map_err(fail)?;
+        std::fs::File::create_new(&mark).map_err(fail)?;
+    }
+    let report = run_restore(context, reader, &plan).await?;
+    if !report.problems.iter().any(super::mover::leaves_out) {
+        unmark(&target, &mark).map_err(fail)?;
+    }
+    Ok(report)
+}
+
+/// Takes the mark away and leaves the directory's times as the restore has set them.
+fn unmark(target: &Path, mark: &Path) -> std::io::Result<()> {
+    let before = std::fs::metadata(target)?;
+    std::fs::remove_file(mark)?;
+    let directory = std::fs::File::open(target)?;
+    let times = std::fs::FileTimes::new().set_accessed(before.accessed()?).set_modified(before.modified()?);
+    // Only its owner may: where it is another's, its time was not set before either.
+    let _ = directory.set_times(times);
+    directory.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_nobodys_counts_as_empty() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mark = mark_of(dir.path(), &ObjectId::new([7; 32]));
+        assert_eq!(first_of(&dir.path().join("none"), &mark).expect("read"), None);
+        std::fs::create_dir(dir.path().join(OF_THE_DISK)).expect("made");
+        std::fs::write(&mark, "").expect("written");
+        assert_eq!(first_of(dir.path(), &mark).expect("read"), None);
+        unmark(dir.path(), &mark).expect("taken away");
+        assert!(!mark.exists());
+        let other = mark_of(dir.path(), &ObjectId::new([8; 32]));
+        std::fs::write(&other, "").expect("written");
+        assert_eq!(first_of(dir.path(), &mark).expect("read").as_deref(), other.file_name().map(Path::new));
+    }
+}

@@ -1,0 +1,258 @@
+//! A mover, from outside: its policy and pod are made, it is told its task, heard by its log, and taken away, whatever happens in between; and from within
+//! ([`within`]). What it does with the volume is not known here: it reads it for `backup` and fills it for `recover`.
+//!
+//! ```text
+//! policy, pod ─ started ─┬─ talk (attach: the task, heartbeats) ─┐
+//!                        └─ listen (log: progress, result) ──────┴─ taken away
+//! ```
+//! No data passes through here. What is held of a volume is its numbers and its problems, of which there is a bound.
+
+mod away;
+mod listen;
+mod made;
+mod start;
+pub mod sweep;
+mod talk;
+pub mod within;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::Prepared;
+use super::kinds::{pods, policies};
+use super::pod::PodPlan;
+use super::policy::{self, Reach};
+use super::protocol::{ProtocolError, Task};
+use super::said::{Failed, ProblemLine, Restored, Summary};
+use crate::base::cancel::Cancel;
+use crate::base::clock::{Clock, Time};
+use crate::base::progress::Progress;
+use crate::base::units;
+use crate::cluster::streams::Streams;
+use crate::cluster::{Cluster, ClusterError};
+use crate::crypto::secret::NoRandomness;
+use start::{Pod, started};
+
+pub use made::Made;
+pub(crate) use made::evict;
+
+/// How long things are waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Between two looks at a pod.
+    pub poll: Duration,
+    /// Between two heartbeats; also keeps connections from being taken for idle.
+    pub heartbeat: Duration,
+    /// For the receipt of a task, before it is sent anew.
+    pub receipt: Duration,
+    /// For a line of the log, before the connection is taken for broken: a mover says something every five seconds.
+    pub log_silence: Duration,
+    /// For an API server that is away.
+    pub away: Duration,
+    /// What movers wait for a heartbeat, before they end themselves.
+    pub silence: Duration,
+    /// After which what we made is nobody's, if we do not say again that it is ours.
+    pub expiry: Duration,
+    /// Between two times that we say so.
+    pub renew: Duration,
+    /// For a pod that was deleted to be gone: it ends in order, and its policy lets it until then.
+    pub gone: Duration,
+    /// For snapshots and clones.
+    pub ways: super::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(20),
+            receipt: Duration::from_secs(15),
+            log_silence: Duration::from_mins(1),
+            away: Duration::from_mins(30),
+            silence: Duration::from_mins(10),
+            expiry: Duration::from_hours(1),
+            renew: Duration::from_mins(5),
+            gone: Duration::from_secs(75),
+            ways: super::Limits::default(),
+        }
+    }
+}
+
+/// Why a mover came to no result.
+#[derive(Debug, thiserror::Error)]
+pub enum MoverError {
+    /// The cluster does not take what a mover is made of.
+    #[error("the {what} of the mover was not created")]
+    Create {
+        /// `pod` or `network policy`.
+        what: &'static str,
+        /// What the API server said.
+        #[source]
+        source: ClusterError,
+    },
+    /// There is nothing that it could read.
+    #[error("the {way} of the claim was not made")]
+    Prepare {
+        /// `VolumeSnapshot` or `clone`.
+        way: &'static str,
+        /// Why not.
+        #[source]
+        source: super::VolumesError,
+    },
+    /// The API server cannot be asked about it any more, or refuses to be.
+    #[error("the mover cannot be reached")]
+    Unreachable(#[source] ClusterError),
+    /// Its pod is not running in time.
+    #[error("the mover's pod did not start within {}: {why}", units::duration(*limit))]
+    NeverStarted {
+        /// How long it was waited for.
+        limit: Duration,
+        /// The pod's conditions, what its container waits for, and its last events.
+        why: String,
+    },
+    /// Somebody deleted it.
+    #[error("the mover's pod was deleted by somebody else")]
+    Vanished,
+    /// It ended and said nothing of a result.
+    #[error("the mover ended without a result: {why}")]
+    Ended {
+        /// What the cluster says of it, and its last words.
+        why: String,
+    },
+    /// Its node says nothing any more, and neither does it.
+    #[error("the mover's node {node} does not answer, and nothing was heard of the mover for {}: {why}", units::duration(*quiet))]
+    NodeAway {
+        /// Which.
+        node: String,
+        /// In the cluster's words.
+        why: String,
+        /// For how long.
+        quiet: Duration,
+    },
+    /// It takes longer than it may.
+    #[error("the mover was not done after {}", units::duration(*limit))]
+    TimedOut {
+        /// How long it had.
+        limit: Duration,
+    },
+    /// It was told to end, and not by us.
+    #[error("the mover was stopped: {why}")]
+    Stopped {
+        /// What the cluster says of its pod.
+        why: String,
+    },
+    /// What it says is wrong.
+    #[error("the mover says: {}", .0.told())]
+    Failed(Failed),
+    /// A task that does not fit into messages.
+    #[error("the job of the mover cannot be sent")]
+    Job(#[from] ProtocolError),
+    /// Nothing can be named without.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+    /// Stopped as asked.
+    #[error("stopped as asked")]
+    Cancelled,
+}
+
+/// What a mover came to.
+#[derive(Debug)]
+pub enum Result {
+    /// There is a new snapshot.
+    Done(Box<Summary>),
+    /// The volume is filled, as far as this says.
+    Restored(Box<Restored>),
+}
+
+/// The result, with what is wrong with single files, up to a bound.
+pub type Ending = std::result::Result<(Result, Vec<ProblemLine>), MoverError>;
+
+/// Who starts movers and hears them: what all of a run have in common.
+#[derive(Clone, Copy)]
+pub struct Crew<'a> {
+    /// The cluster.
+    pub cluster: &'a dyn Cluster,
+    /// What runs in it.
+    pub streams: &'a dyn Streams,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// What is shown: the sum of all movers.
+    pub progress: &'a Progress,
+    /// Whether to go on.
+    pub cancel: &'a Cancel,
+    /// How long things are waited for.
+    pub limits: Limits,
+    /// How long a pod may take to start.
+    pub start_timeout: Duration,
+    /// When a mover is ended.
+    pub timeout: Duration,
+}
+
+/// From when on something made now is nobody's.
+#[must_use]
+pub fn expires(now: Time, after: Duration) -> String {
+    now.after(after).to_string()
+}
+
+impl Crew<'_> {
+    /// When what is made for a mover now is nobody's, unless it is said again that it is.
+    #[must_use]
+    pub fn expires(&self) -> String {
+        expires(self.clock.now(), self.start_timeout + self.limits.expiry)
+    }
+
+    /// When the kubelet ends a mover.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.start_timeout + self.timeout
+    }
+
+    /// Starts the mover of a plan, gives it its task and hears it to its end. What was made is in `made`, to be taken away by the
+    /// caller, also when this is dropped; `copy` is kept alive with it.
+    pub async fn attend(
+        &self,
+        plan: &PodPlan,
+        reach: &Reach,
+        task: &Task,
+        copy: Option<&Prepared>,
+        made: &mut Made,
+    ) -> Ending {
+        let PodPlan { namespace, name, run, expires, .. } = plan;
+        let policy = policy::manifest(namespace, name, run, expires, reach);
+        made.create(self.cluster, "network policy", policies(), &policy).await?;
+        let uid = made.create(self.cluster, "pod", pods(), &plan.manifest()).await?;
+        let pod = Pod { namespace, name, uid: &uid };
+        started(self, pod).await?;
+        let speaker = talk::Talk::new(self, pod, task, copy);
+        let limit = self.timeout;
+        let mut share = Share::default();
+        tokio::select! {
+            result = listen::listen(self, pod, speaker.heard(), &mut share) => result,
+            error = speaker.run() => Err(error),
+            () = sleep(limit) => Err(MoverError::TimedOut { limit }),
+        }
+    }
+}
+
+/// The part of one mover in what is shown.
+#[derive(Default)]
+struct Share {
+    files: u64,
+    bytes: u64,
+    stored: u64,
+}
+
+impl Share {
+    fn show(&mut self, progress: &Progress, files: u64, bytes: u64, stored: u64) {
+        for (counter, before, now) in [
+            (&progress.files_done, &mut self.files, files),
+            (&progress.bytes_done, &mut self.bytes, bytes),
+            (&progress.bytes_stored, &mut self.stored, stored),
+        ] {
+            counter.fetch_add(now.saturating_sub(*before), Ordering::Relaxed);
+            *before = now.max(*before);
+        }
+    }
+}
