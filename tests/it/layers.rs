@@ -13,15 +13,15 @@ const LAYERS: [(u8, &[&str]); 7] = [
     (1, &["format", "chunker", "crypto", "compress", "retention", "paper", "config"]),
     (2, &["store"]),
     (3, &["repo"]),
-    (4, &["tree", "cluster", "volumes", "gitops"]),
+    (4, &["tree", "cluster", "volumes", "gitops", "hooks"]),
     (5, &["backup", "recover", "prune", "forget", "check", "replicate", "stats", "keys", "verified", "demo"]),
     (7, &["cli"]),
 ];
 
 /// What stands beside the repositories. Beside itself and the one it is built upon each may name only layers up to [`SOURCES_MAY_NAME_UP_TO`]: it knows neither
 /// stores nor repositories.
-const SOURCES: [(&str, &[&str]); 4] =
-    [("tree", &[]), ("cluster", &[]), ("volumes", &["cluster"]), ("gitops", &["cluster"])];
+const SOURCES: [(&str, &[&str]); 5] =
+    [("tree", &[]), ("cluster", &[]), ("volumes", &["cluster"]), ("gitops", &["cluster"]), ("hooks", &["cluster"])];
 const SOURCES_MAY_NAME_UP_TO: u8 = 1;
 
 /// A name that only some places may use: a crate, a type, or a call.
@@ -326,6 +326,7 @@ fn planted_breaches_are_found() {
         ("cluster/api.rs", "use crate::gitops::note::NOTE;"),
         ("gitops/run.rs", "use crate::tree::walk;"),
         ("gitops/run.rs", "use kube::Client;"),
+        ("hooks/scale.rs", "use crate::gitops::note::Note;"),
         ("gitops/run.rs", "use crate::store::Store;"),
         ("backup/cluster.rs", "use kube::Client;"),
         ("tree/walk.rs", "use rusqlite::Connection;"),

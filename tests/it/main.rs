@@ -22,6 +22,7 @@ mod frozen;
 mod full_disk;
 mod fuzz;
 mod gitops;
+mod hooks;
 mod kill;
 mod kube;
 mod layers;

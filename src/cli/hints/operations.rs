@@ -7,6 +7,7 @@ use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
 use crate::gitops::GitopsError;
+use crate::hooks::HookError;
 use crate::recover::RestoreError;
 use crate::recover::cluster::RecoverError;
 use crate::recover::cluster::select::PatternError;
@@ -230,6 +231,36 @@ impl Advise for RecoverError {
                 "nothing was written. Give --empty-volumes to have them empty, or leave them out with --exclude persistentvolumeclaims, and what needs them",
             ),
         })
+    }
+}
+
+impl Advise for HookError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Cancelled => return None,
+            Self::Cluster { source: ClusterError::Config { .. }, .. } => {
+                "name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with"
+            }
+            Self::Cluster { source: ClusterError::Refused { status: 401 | 403, .. }, .. } => {
+                "see the credentials of the kubeconfig, and what its account may do"
+            }
+            Self::Cluster { .. } => {
+                "what was held is in its journal; once the API server is well, `homelab-dr release` undoes it"
+            }
+            Self::Refused { .. } => {
+                "leave it out, choose another kind of hook, or stop its owner by its own means first"
+            }
+            Self::Changed { .. } => "begin anew, so that it is planned by what is there now",
+            Self::Held { .. } => "wait for the other run; if it is dead, `homelab-dr release` undoes what it has left",
+            Self::Failed { .. } => "see what the command says, and try it by hand with kubectl exec",
+            Self::Late { .. } => {
+                "see why that takes so long (kubectl describe); what was held is released by `homelab-dr release`"
+            }
+            Self::Journal { .. } => {
+                "look at it with kubectl get configmap -o yaml; a later version of this program may know it"
+            }
+        };
+        Some(Advice::new(Exit::Error, help))
     }
 }
 
