@@ -125,6 +125,7 @@ async fn bare() -> KubeServer {
     for name in ["media", "homelab-dr"] {
         server.make("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     }
+    server.until("pods can be made", |state| state.object("serviceaccounts", "media", "default").is_some()).await;
     server
 }
 

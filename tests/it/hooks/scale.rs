@@ -161,7 +161,7 @@ async fn what_others_do_meanwhile_stays_and_is_told() {
     server.until("the third is gone", |state| state.object("pods", "media", "db-2").is_none()).await;
     ready(&server, "db", 2).await;
 
-    let outcome_of = |report: &homelab_dr::hooks::release::Report, what: &str| match &report
+    let outcome_of = |report: &Report, what: &str| match &report
         .rows
         .iter()
         .find(|row| row.what == what)
