@@ -47,6 +47,7 @@ pub(crate) struct Faults {
     silent: BTreeSet<String>,
     /// Snapshots, `namespace/name` or `*`, that are never taken.
     snapshots: BTreeSet<String>,
+    uploads: bool,
     expired: bool,
 }
 
@@ -101,6 +102,15 @@ impl Faults {
 
     pub(crate) fn release_snapshots(&mut self, key: &str) {
         self.snapshots.remove(key);
+    }
+
+    /// From now on (or no more) snapshots are cut at once and then uploaded, as cloud storage does: they have a time and are not ready.
+    pub(crate) fn upload_snapshots(&mut self, uploads: bool) {
+        self.uploads = uploads;
+    }
+
+    pub(crate) fn uploads_snapshots(&self) -> bool {
+        self.uploads
     }
 
     pub(crate) fn holds_snapshot(&self, key: &str) -> bool {
