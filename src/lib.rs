@@ -16,6 +16,7 @@ pub mod demo;
 pub mod forget;
 pub mod format;
 pub mod gitops;
+pub mod hooks;
 pub mod keys;
 pub mod paper;
 pub mod prune;

@@ -34,6 +34,7 @@ mod prompt;
 mod prune;
 mod read_file;
 mod recipients;
+mod release;
 mod replicate;
 mod restore;
 mod select;
@@ -89,6 +90,7 @@ enum Command {
     Prune(prune::Args),
     #[command(subcommand)]
     Gitops(gitops::Command),
+    Release(release::Args),
     #[command(subcommand)]
     Config(config::Command),
     Demo(demo::Args),
@@ -101,7 +103,12 @@ impl Command {
     const fn has_repository(&self) -> bool {
         !matches!(
             self,
-            Self::Config(_) | Self::Demo(_) | Self::Gitops(_) | Self::Mover(_) | Self::Keys(keys::Command::New(_))
+            Self::Config(_)
+                | Self::Demo(_)
+                | Self::Gitops(_)
+                | Self::Mover(_)
+                | Self::Release(_)
+                | Self::Keys(keys::Command::New(_))
         )
     }
 
@@ -112,6 +119,7 @@ impl Command {
             Self::Init(_)
             | Self::Backup(_)
             | Self::Restore(_)
+            | Self::Release(_)
             | Self::Demo(_)
             | Self::Replicate(_)
             | Self::Mover(_) => true,
@@ -234,6 +242,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Forget(args) => forget::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
         Command::Gitops(command) => gitops::run(command, context).await,
+        Command::Release(args) => release::run(args, context).await,
         Command::Config(command) => config::run(command, context),
         Command::Demo(args) => demo::run(args, context).await,
         Command::Mover(args) => mover::run(args, context).await,

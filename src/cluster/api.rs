@@ -1,6 +1,7 @@
 //! A real cluster, by its API server.
 
 mod discovery;
+mod exec;
 pub mod objects;
 mod session;
 mod streams;

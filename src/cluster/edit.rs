@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::api::objects::MANAGER;
 use super::change::patch_of;
+use super::object::{items, take_items, text};
 use super::{Cluster, ClusterError, Kind};
 
 /// How often an object is read anew because somebody changed it between reading and writing. ArgoCD writes the status of an Application several times a second
@@ -64,15 +65,15 @@ pub async fn edit(
     }
 }
 
-/// Gives up the ownership of fields (`metadata.managedFields`) that edits have brought: whoever applies the object next owns them again. Best effort: an object that
-/// somebody changed meanwhile is left, and so is a server that does not answer. Nothing depends on it.
-pub async fn disown(cluster: &dyn Cluster, place: Place<'_>, object: &Value) {
-    let Place { kind, namespace, name } = place;
-    let mut wanted = object.clone();
-    super::object::take_items(&mut wanted, &["metadata", "managedFields"], |entry| entry["manager"] == MANAGER);
-    // Without any entry a server would keep those that it has.
-    let is_owned = !super::object::items(&wanted, &["metadata", "managedFields"]).is_empty();
-    if let Some(patch) = patch_of(object, &wanted).filter(|_| is_owned) {
-        let _ = cluster.patch(kind, namespace, name, &patch).await;
-    }
+/// Gives up the ownership of fields (`metadata.managedFields`) that edits have brought: whoever applies the object next owns them again. Best effort: nothing depends on it,
+/// so a server that does not answer is left.
+pub async fn disown(cluster: &dyn Cluster, place: Place<'_>) {
+    const FIELDS: [&str; 2] = ["metadata", "managedFields"];
+    let edited = edit(cluster, place, |object| {
+        // Without any entry a server would keep those that it has.
+        if items(object, &FIELDS).iter().any(|entry| text(entry, &["manager"]) != MANAGER) {
+            take_items(object, &FIELDS, |entry| text(entry, &["manager"]) == MANAGER);
+        }
+    });
+    let _ = edited.await;
 }

@@ -13,6 +13,7 @@ pub mod choice;
 pub mod compare;
 pub mod edit;
 pub mod error;
+pub mod exec;
 pub mod folder;
 pub mod kind;
 pub mod list;

@@ -149,8 +149,8 @@ impl Run<'_> {
             }
         };
         let edited = edit(self.running.cluster, place(step), decide).await?;
-        if let Edited::Written(object) = &edited {
-            disown(self.running.cluster, place(step), object).await;
+        if matches!(edited, Edited::Written(_)) {
+            disown(self.running.cluster, place(step)).await;
         }
         Ok(match (edited, last) {
             (Edited::Gone, _) => Outcome::Gone,

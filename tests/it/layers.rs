@@ -13,7 +13,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (1, &["format", "chunker", "crypto", "compress", "retention", "paper", "config"]),
     (2, &["store"]),
     (3, &["repo"]),
-    (4, &["tree", "cluster", "volumes", "gitops", "datastore"]),
+    (4, &["tree", "cluster", "volumes", "gitops", "hooks", "datastore"]),
     (5, &["backup", "recover", "prune", "forget", "check", "replicate", "stats", "keys", "verified", "demo"]),
     (6, &["simulation"]),
     (7, &["cli"]),
@@ -21,8 +21,14 @@ const LAYERS: [(u8, &[&str]); 8] = [
 
 /// What stands beside the repositories. Beside itself and the one it is built upon each may name only layers up to [`SOURCES_MAY_NAME_UP_TO`]: it knows neither
 /// stores nor repositories.
-const SOURCES: [(&str, &[&str]); 4] =
-    [("tree", &[]), ("cluster", &[]), ("volumes", &["cluster"]), ("gitops", &["cluster"]), ("datastore", &[])];
+const SOURCES: [(&str, &[&str]); 6] = [
+    ("tree", &[]),
+    ("cluster", &[]),
+    ("volumes", &["cluster"]),
+    ("gitops", &["cluster"]),
+    ("hooks", &["cluster"]),
+    ("datastore", &[]),
+];
 const SOURCES_MAY_NAME_UP_TO: u8 = 1;
 
 /// A name that only some places may use: a crate, a type, or a call.
@@ -327,6 +333,7 @@ fn planted_breaches_are_found() {
         ("cluster/api.rs", "use crate::gitops::note::NOTE;"),
         ("gitops/run.rs", "use crate::tree::walk;"),
         ("gitops/run.rs", "use kube::Client;"),
+        ("hooks/scale.rs", "use crate::gitops::note::Note;"),
         ("gitops/run.rs", "use crate::store::Store;"),
         ("backup/cluster.rs", "use kube::Client;"),
         ("tree/walk.rs", "use rusqlite::Connection;"),

@@ -23,6 +23,7 @@ mod frozen;
 mod full_disk;
 mod fuzz;
 mod gitops;
+mod hooks;
 mod kill;
 mod kube;
 mod layers;

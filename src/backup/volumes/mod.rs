@@ -5,10 +5,14 @@
 //!                        └─ N at a time: copy (CSI), policy, pod ─ wait ─┬─ talk (attach: job, heartbeats) ─┐      ├─ rows
 //!                                                                       └─ listen (log: progress, result) ─┴ take away, release the copy ┘
 //! ```
+//! Claims whose application holds still ([`hold`]) go through this together, and it goes on as soon as none of them needs it.
 //! No data passes through here: movers write to the store. What is held of a volume is its numbers and its problems, of which there is a bound.
 
 pub mod claims;
+pub mod hold;
+pub mod hooks;
 mod one;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,9 +25,11 @@ use crate::base::clock::Clock;
 use crate::base::progress::Progress;
 use crate::cluster::Cluster;
 use crate::cluster::error::told;
+use crate::cluster::exec::Exec;
 use crate::cluster::streams::Streams;
 use crate::config::VolumesSource;
 use crate::crypto::secret::{NoRandomness, random};
+use crate::hooks::HookError;
 use crate::volumes::choose::Choice;
 use crate::volumes::mover::{Crew, sweep};
 use crate::volumes::policy::Reach;
@@ -32,6 +38,8 @@ use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{self as ways, Left, RunId};
 
 use claims::{Claim, Fate};
+use hold::HeldFor;
+use unit::Slots;
 
 pub use crate::volumes::mover::{Limits, MoverError};
 
@@ -68,6 +76,9 @@ pub enum VolumesError {
     /// The cluster cannot be read.
     #[error(transparent)]
     Look(#[from] ways::VolumesError),
+    /// It cannot be found out what would be held.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// Nothing can be named without.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
@@ -86,6 +97,11 @@ pub enum Outcome {
     /// It was left out on purpose.
     Excluded {
         /// By whom.
+        by: String,
+    },
+    /// A dump of another source stands for it, which succeeded in this run.
+    Dumped {
+        /// The source.
         by: String,
     },
     /// Nobody tried: it cannot be read, or no source takes it.
@@ -116,6 +132,12 @@ pub struct Row {
     pub choice: Option<Choice>,
     /// What became of it.
     pub outcome: Outcome,
+    /// How its application was held; `None` if it was not.
+    pub held: Option<HeldFor>,
+    /// What is still held, and why: grave, since something stands still.
+    pub still_held: Vec<String>,
+    /// What was let go and is not as it was before.
+    pub except: Vec<String>,
     /// How long that took.
     pub took: Duration,
     /// What should have been taken away and could not be.
@@ -137,6 +159,8 @@ pub struct Movers<'a> {
     pub cluster: &'a dyn Cluster,
     /// What runs in it.
     pub streams: &'a dyn Streams,
+    /// Runs the commands of hooks.
+    pub exec: &'a dyn Exec,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is shown: the sum of all movers.
@@ -147,6 +171,8 @@ pub struct Movers<'a> {
     pub source: &'a VolumesSource,
     /// Other sources of the same cluster: what they take or leave out is no concern of this one.
     pub others: &'a [VolumesSource],
+    /// Sources that succeeded before this one in the same run: their dumps stand for volumes.
+    pub succeeded: &'a BTreeSet<String>,
     /// What movers need of the repository.
     pub handed: &'a Handed,
     /// How snapshots are made.
@@ -199,6 +225,7 @@ pub async fn plan(
             claim.fate = Fate::Refused { why, mend: mend.to_owned() };
         }
     }
+    hold::resolve(cluster, &mut found).await?;
     Ok(found)
 }
 
@@ -211,8 +238,9 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
         Ok(swept) => left.extend(swept.tell(warn)),
         Err(error) => warn(&format!("what earlier runs left could not be looked for: {error}")),
     }
-    // After the pods: what they mount stays until they are gone.
     if let Some(namespace) = &movers.source.namespace {
+        hold::release_left(movers, namespace, warn).await;
+        // After the pods: what they mount stays until they are gone.
         let (now, limits) = (movers.clock.now(), &movers.limits.ways);
         match ways::sweep::sweep(movers.cluster, namespace, &BTreeSet::new(), now, limits).await {
             Ok(swept) => left.extend(sweep::Swept::from(swept).tell(warn)),
@@ -223,39 +251,11 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
     }
     let claims = plan(movers.cluster, movers.source, movers.others).await?;
     movers.progress.begin("backing up volumes", "file");
-    let rows = claims.into_iter().enumerate().map(|(number, claim)| {
-        let run = &run;
-        async move { (number, row(movers, run, number, claim).await) }
-    });
+    let slots = Slots::new(movers.source.movers);
+    let rows = hold::units(claims).into_iter().map(|unit| unit::rows(movers, &run, &slots, unit));
     // Whichever is done makes room for the next; told in the order of the claims.
-    let mut rows: Vec<(usize, Row)> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
+    let rows: Vec<Vec<(usize, Row)>> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
+    let mut rows: Vec<(usize, Row)> = rows.into_iter().flatten().collect();
     rows.sort_by_key(|(number, _)| *number);
     Ok(Report { rows: rows.into_iter().map(|(_, row)| row).collect(), left })
-}
-
-async fn row(movers: &Movers<'_>, run: &RunId, number: usize, claim: Claim) -> Row {
-    let begun = movers.clock.now();
-    let source = claim.source();
-    let (outcome, left) = match &claim.fate {
-        Fate::Excluded { by } => (Outcome::Excluded { by: by.clone() }, Vec::new()),
-        Fate::Refused { why, mend } => (Outcome::Refused { why: why.clone(), mend: mend.clone() }, Vec::new()),
-        Fate::Unselected => {
-            let why = "no source of the configuration takes it".to_owned();
-            (Outcome::Refused { why, mend: "take it in, or leave it out on purpose".to_owned() }, Vec::new())
-        }
-        Fate::Read(_) if movers.cancel.is_cancelled() => (Outcome::Failed(MoverError::Cancelled), Vec::new()),
-        Fate::Read(read) => {
-            let (result, left) = one::capture(movers, run, number, &claim, read).await;
-            let outcome = match result {
-                Ok((summary, problems)) => Outcome::Captured { summary, problems },
-                Err(error) => Outcome::Failed(error),
-            };
-            (outcome, left)
-        }
-    };
-    let choice = match claim.fate {
-        Fate::Read(read) => Some(read.choice),
-        _ => None,
-    };
-    Row { source, choice, outcome, took: movers.clock.now().since(begun), left }
 }

@@ -8,6 +8,7 @@ use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
 use crate::datastore::DatastoreError;
 use crate::gitops::GitopsError;
+use crate::hooks::HookError;
 use crate::recover::RestoreError;
 use crate::recover::cluster::RecoverError;
 use crate::recover::cluster::select::PatternError;
@@ -96,6 +97,7 @@ impl Advise for VolumesError {
             }
             Self::Look(ways::VolumesError::Cluster { source, .. }) => source.advice(),
             Self::Look(_) => Some(Advice::new(Exit::Error, "no volume was backed up")),
+            Self::Hook(error) => error.advice(),
             Self::NoRandomness(_) => Some(Advice::new(Exit::Error, "see the system's random numbers (getrandom)")),
         }
     }
@@ -125,6 +127,10 @@ impl Advise for MoverError {
             }
             Self::Create { .. } => "see what the API server says",
             Self::Prepare { source, .. } => of_copy(source),
+            Self::Hook(error) => return error.downcast_ref::<HookError>().and_then(Advise::advice),
+            Self::Stirred(_) => {
+                "its newest snapshot, if one was made, may be torn: see who let it go on (another person, GitOps, an operator), and run again"
+            }
             Self::Unreachable(error) if error.is_denied() => {
                 "grant get and create on pods/attach, and get on pods/log (docs/volumes.md has the ClusterRole)"
             }
@@ -266,6 +272,40 @@ impl Advise for RecoverError {
                 "nothing was written. Give --empty-volumes to have them empty, or leave them out with --exclude persistentvolumeclaims, and what needs them",
             ),
         })
+    }
+}
+
+impl Advise for HookError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Cancelled => return None,
+            Self::Cluster { source: ClusterError::Config { .. }, .. } => {
+                "name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with"
+            }
+            Self::Cluster { source: ClusterError::Refused { status: 401 | 403, .. }, .. } => {
+                "see the credentials of the kubeconfig, and what its account may do (docs/volumes.md has the ClusterRole of hooks)"
+            }
+            Self::Cluster { .. } => {
+                "what was held is in its journal; once the API server is well, `homelab-dr release` undoes it"
+            }
+            Self::Refused { .. } => {
+                "leave it out, choose another kind of hook, or stop its owner by its own means first"
+            }
+            Self::Container { .. } => {
+                "name a container that every pod of the claim has, under container or in homelab-dr.io/hook-container"
+            }
+            Self::Stirred { .. } => "see who let it go on, and run again",
+            Self::Changed { .. } => "begin anew, so that it is planned by what is there now",
+            Self::Held { .. } => "wait for the other run; if it is dead, `homelab-dr release` undoes what it has left",
+            Self::Failed { .. } => "see what the command says, and try it by hand with kubectl exec",
+            Self::Late { .. } => {
+                "see why that takes so long (kubectl describe); what was held is released by `homelab-dr release`"
+            }
+            Self::Journal { .. } => {
+                "look at it with kubectl get configmap -o yaml; a later version of this program may know it"
+            }
+        };
+        Some(Advice::new(Exit::Error, help))
     }
 }
 

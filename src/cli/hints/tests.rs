@@ -8,6 +8,7 @@ use crate::crypto::recipients::{IdentityError, RecipientError, RecipientsFileErr
 use crate::crypto::writer_key::WriterKeyError;
 use crate::format::record::RecordError;
 use crate::gitops::GitopsError;
+use crate::hooks::HookError;
 use crate::repo::RepoError;
 use crate::store::{Key, StoreError};
 
@@ -136,6 +137,22 @@ fn every_error_has_advice_that_is_not_the_error_again() {
     look.map(GitopsError::Look).iter().for_each(useful);
     useful(&GitopsError::Silent { group: s(), why: s() });
     useful(&GitopsError::Randomness(getrandom::Error::UNSUPPORTED));
+    let limit = std::time::Duration::from_secs(1);
+    let hooks = [
+        HookError::Cluster { what: s(), source: refused(403) },
+        HookError::Cluster { what: s(), source: refused(500) },
+        HookError::Cluster { what: s(), source: ClusterError::Config { what: s(), source: "no".into() } },
+        HookError::Refused { what: s(), why: s() },
+        HookError::Changed { what: s(), why: s() },
+        HookError::Container { pod: s(), why: s() },
+        HookError::Stirred { what: s(), why: s() },
+        HookError::Held { what: s(), run: s() },
+        HookError::Failed { what: s(), code: 1, said: s() },
+        HookError::Late { what: s(), limit },
+        HookError::Journal { name: s(), why: s() },
+    ];
+    hooks.iter().for_each(useful);
+    assert!(HookError::Cancelled.advice().is_none());
     useful(&SelectError::NoSnapshots);
     useful(&SelectError::NoSuchSource { source_name: s(), known: vec![s()] });
     useful(&SelectorError::Unknown { text: s() });

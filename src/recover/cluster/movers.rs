@@ -113,7 +113,7 @@ impl ByMovers<'_> {
             deadline: self.crew.deadline(),
             silence: self.crew.limits.silence,
         };
-        Ok(self.crew.attend(&plan, &self.handed.reach, &task, None, made).await)
+        Ok(self.crew.attend(&plan, &self.handed.reach, async { Ok(task) }, None, made).await)
     }
 
     /// Root where Pod Security lets it in, since only root gives files their owners; the application's where it does not, or where the claim asks for that.

@@ -15,6 +15,8 @@ pub mod sweep;
 mod talk;
 pub mod within;
 
+use std::error::Error;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -57,6 +59,8 @@ pub struct Limits {
     pub expiry: Duration,
     /// Between two times that we say so.
     pub renew: Duration,
+    /// Between two looks whether what was made to hold still does so while it is read.
+    pub still: Duration,
     /// For a pod that was deleted to be gone: it ends in order, and its policy lets it until then.
     pub gone: Duration,
     /// For snapshots and clones.
@@ -74,6 +78,7 @@ impl Default for Limits {
             silence: Duration::from_mins(10),
             expiry: Duration::from_hours(1),
             renew: Duration::from_mins(5),
+            still: Duration::from_secs(10),
             gone: Duration::from_secs(75),
             ways: super::Limits::default(),
         }
@@ -101,6 +106,12 @@ pub enum MoverError {
         #[source]
         source: super::VolumesError,
     },
+    /// Its application could not be made to hold still; of all claims that it has.
+    #[error("its application was not made to hold still")]
+    Hook(#[source] Arc<dyn Error + Send + Sync>),
+    /// Its application went on before all was read, or nobody can say that it did not: a snapshot of it is none of one moment.
+    #[error("it is not certain that its application held still until all was read")]
+    Stirred(#[source] Box<dyn Error + Send + Sync>),
     /// The API server cannot be asked about it any more, or refuses to be.
     #[error("the mover cannot be reached")]
     Unreachable(#[source] ClusterError),
@@ -209,13 +220,13 @@ impl Crew<'_> {
         self.start_timeout + self.timeout
     }
 
-    /// Starts the mover of a plan, gives it its task and hears it to its end. What was made is in `made`, to be taken away by the
+    /// Starts the mover of a plan, gives it its task, which is asked for when its pod runs, and hears it to its end. What was made is in `made`, to be taken away by the
     /// caller, also when this is dropped; `copy` is kept alive with it.
     pub async fn attend(
         &self,
         plan: &PodPlan,
         reach: &Reach,
-        task: &Task,
+        task: impl Future<Output = std::result::Result<Task, MoverError>>,
         copy: Option<&Prepared>,
         made: &mut Made,
     ) -> Ending {
@@ -225,7 +236,8 @@ impl Crew<'_> {
         let uid = made.create(self.cluster, "pod", pods(), &plan.manifest()).await?;
         let pod = Pod { namespace, name, uid: &uid };
         started(self, pod).await?;
-        let speaker = talk::Talk::new(self, pod, task, copy);
+        let task = task.await?;
+        let speaker = talk::Talk::new(self, pod, &task, copy);
         let limit = self.timeout;
         let mut share = Share::default();
         tokio::select! {

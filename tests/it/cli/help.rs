@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 31] = [
     "config",
     "config check",
     "config show",
@@ -29,6 +29,7 @@ const COMMANDS: [&str; 30] = [
     "forget",
     "prune",
     "demo",
+    "release",
     "gitops",
     "gitops pause",
     "gitops resume",

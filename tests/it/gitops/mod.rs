@@ -4,7 +4,7 @@ mod cuts;
 mod order;
 mod program;
 mod trouble;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use homelab_dr::gitops::note::{NOTE, State};
 use homelab_dr::gitops::plan::status;
 
-use super::world::{Around, Controllers, all, world};
+use super::world::{Around, Controllers, all, watched, world};
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -13,8 +13,8 @@ async fn parents_first_nothing_is_undone_and_children_first_it_would_be() {
     controllers.step();
     assert_eq!(controllers.reverted(), 0, "everything is as in Git");
 
-    let watched = Around::watched(&api, &controllers);
-    let report = pause_all(&watched).await;
+    let around = watched(&api, &controllers);
+    let report = pause_all(&around).await;
     assert!(report.is_well(), "{report:?}");
     assert_eq!(controllers.reverted(), 0);
     let status = status(&api, &Selection::default()).await.unwrap();
@@ -29,7 +29,7 @@ async fn parents_first_nothing_is_undone_and_children_first_it_would_be() {
 
     let mut wrong = planned(&api, Action::Pause).await;
     wrong.steps.reverse();
-    ran(&watched, &wrong).await;
+    ran(&around, &wrong).await;
     assert!(controllers.reverted() > 5, "only {} were set right by their parents", controllers.reverted());
 }
 
@@ -63,7 +63,7 @@ async fn a_parent_that_goes_on_is_told_and_what_it_undoes_is_not_paused() {
     let made = plan(&api, Action::Pause, &selection, "0badcafe").await.unwrap();
     assert_eq!(made.steps.len(), 1);
     assert_eq!(made.steps[0].may_be_undone_by[0].to_string(), "Kustomization flux-system/a-media");
-    let report = ran(&Around::watched(&api, &controllers), &made).await;
+    let report = ran(&watched(&api, &controllers), &made).await;
     let Outcome::NotDone { why } = outcome(&report, "HelmRelease media/jellyfin") else { panic!("{report:?}") };
     assert!(why.contains("made by Kustomization flux-system/a-media"), "{why}");
     assert_eq!(controllers.reverted(), 2, "it is tried once more");

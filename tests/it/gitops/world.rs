@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
 use homelab_dr::cluster::api::Api;
-use homelab_dr::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind, Kinds, Page};
 use serde_json::{Value, json};
 
+pub(super) use crate::support::around::Around;
 use crate::support::kube::server::{KubeServer, Options, Shared};
 
 /// Every table that has objects of theirs.
@@ -60,7 +59,7 @@ pub(super) async fn definitions(server: &KubeServer) {
 }
 
 /// Makes a definition, and waits until the kind is served.
-pub(super) async fn define(server: &KubeServer, definition: Value) {
+pub(crate) async fn define(server: &KubeServer, definition: Value) {
     let spec = &definition["spec"];
     let version = format!("{}/{}", text(&spec["group"]), text(&spec["versions"][0]["name"]));
     let kind = text(&spec["names"]["kind"]).to_owned();
@@ -254,108 +253,9 @@ fn works(object: &Value) -> bool {
     }
 }
 
-/// The cluster, with something that happens around every patch.
-pub(super) struct Around<'a> {
-    pub(super) api: &'a Api,
-    /// After each patch that was carried out.
-    pub(super) after: Box<dyn Fn() + Send + Sync + 'a>,
-    /// Patches that are still let through; then the machine is gone.
-    pub(super) left: AtomicUsize,
-    /// Whether the answer to the last of them still arrives.
-    pub(super) last_is_answered: bool,
-}
-
-impl<'a> Around<'a> {
-    pub(super) fn watched(api: &'a Api, controllers: &'a Controllers) -> Self {
-        Self { api, after: Box::new(|| controllers.step()), left: AtomicUsize::new(usize::MAX), last_is_answered: true }
-    }
-
-    /// Carries out so many patches.
-    pub(super) fn dying(api: &'a Api, after: usize, last_is_answered: bool) -> Self {
-        Self { api, after: Box::new(|| ()), left: AtomicUsize::new(after), last_is_answered }
-    }
-
-    /// Patches that were carried out, if none was to fail.
-    pub(super) fn used(&self) -> usize {
-        usize::MAX - self.left.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn is_dead(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
-    }
-
-    fn alive(&self) -> Result<(), ClusterError> {
-        if self.is_dead() {
-            return Err(ClusterError::Unreachable { server: "the test".into(), source: "killed".into() });
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Cluster for Around<'_> {
-    fn name(&self) -> String {
-        self.api.name()
-    }
-
-    async fn version(&self) -> Result<String, ClusterError> {
-        self.api.version().await
-    }
-
-    async fn kinds(&self) -> Result<Kinds, ClusterError> {
-        self.alive()?;
-        self.api.kinds().await
-    }
-
-    async fn list(&self, kind: &Kind, next: Option<&str>) -> Result<Page, ClusterError> {
-        self.alive()?;
-        self.api.list(kind, next).await
-    }
-
-    async fn serves(&self, kind: &Kind) -> Result<bool, ClusterError> {
-        self.api.serves(kind).await
-    }
-
-    async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>, ClusterError> {
-        self.alive()?;
-        self.api.get(kind, namespace, name).await
-    }
-
-    async fn create(&self, kind: &Kind, object: &Value, how: How) -> Result<Created, ClusterError> {
-        self.alive()?;
-        self.api.create(kind, object, how).await
-    }
-
-    async fn replace(&self, kind: &Kind, object: &Value, how: How) -> Result<Value, ClusterError> {
-        self.alive()?;
-        self.api.replace(kind, object, how).await
-    }
-
-    async fn patch(
-        &self,
-        kind: &Kind,
-        namespace: Option<&str>,
-        name: &str,
-        patch: &Value,
-    ) -> Result<Value, ClusterError> {
-        self.alive()?;
-        let answer = self.api.patch(kind, namespace, name, patch).await;
-        let left = self.left.fetch_sub(1, Ordering::Relaxed) - 1;
-        (self.after)();
-        if left == 0 && !self.last_is_answered {
-            self.alive()?;
-        }
-        answer
-    }
-
-    async fn delete(
-        &self,
-        kind: &Kind,
-        namespace: Option<&str>,
-        name: &str,
-        uid: &str,
-    ) -> Result<Deleted, ClusterError> {
-        self.alive()?;
-        self.api.delete(kind, namespace, name, uid).await
-    }
+/// The cluster, with the controllers coming around after every write.
+pub(super) fn watched<'a>(api: &'a Api, controllers: &'a Controllers) -> Around<'a> {
+    let mut around = Around::dying(api, usize::MAX, true);
+    around.after = Box::new(|| controllers.step());
+    around
 }

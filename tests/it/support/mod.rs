@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub mod around;
 pub mod every_kind;
 pub mod files;
 pub mod kube;

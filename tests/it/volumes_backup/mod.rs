@@ -3,6 +3,8 @@
 mod csi;
 mod direct;
 mod faults;
+mod hooks;
+mod hooks_trouble;
 mod live;
 mod pod;
 mod trouble;

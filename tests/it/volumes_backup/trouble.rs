@@ -231,11 +231,13 @@ pub(super) async fn report(
     let movers = Movers {
         cluster: api,
         streams,
+        exec: api,
         clock: Arc::new(SystemClock),
         progress: Arc::default(),
         cancel: Arc::default(),
         source,
         others: &[],
+        succeeded: &BTreeSet::new(),
         handed: &handed,
         wanted: Wanted::default(),
         limits,

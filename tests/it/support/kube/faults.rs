@@ -49,6 +49,7 @@ pub(crate) struct Faults {
     snapshots: BTreeSet<String>,
     /// Nodes without power: what ran there is dead, and nobody says so.
     off: BTreeSet<String>,
+    uploads: bool,
     expired: bool,
 }
 
@@ -124,6 +125,15 @@ impl Faults {
 
     pub(crate) fn release_snapshots(&mut self, key: &str) {
         self.snapshots.remove(key);
+    }
+
+    /// From now on (or no more) snapshots are cut at once and then uploaded, as cloud storage does: they have a time and are not ready.
+    pub(crate) fn upload_snapshots(&mut self, uploads: bool) {
+        self.uploads = uploads;
+    }
+
+    pub(crate) fn uploads_snapshots(&self) -> bool {
+        self.uploads
     }
 
     pub(crate) fn holds_snapshot(&self, key: &str) -> bool {

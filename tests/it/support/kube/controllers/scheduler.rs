@@ -123,6 +123,9 @@ fn obstacle(state: &State, pod: &Value, node: &Value, claims: &[Arc<Value>]) -> 
         }
     }
     for claim in claims {
+        if let Some(why) = taken(state, pod, claim) {
+            return Some(why.into());
+        }
         let selected = claim["metadata"]["annotations"][SELECTED_NODE].as_str();
         if claim["status"]["phase"] != "Bound" && selected.is_some_and(|selected| node["metadata"]["name"] != selected)
         {
@@ -139,6 +142,20 @@ fn obstacle(state: &State, pod: &Value, node: &Value, claims: &[Arc<Value>]) -> 
         }
     }
     None
+}
+
+/// A claim of one pod only: no second one is placed while one that has a node and has not ended refers to it (the plugin `VolumeRestrictions`).
+fn taken(state: &State, pod: &Value, claim: &Value) -> Option<&'static str> {
+    let of_one = claim["spec"]["accessModes"].as_array()?.iter().any(|mode| mode == "ReadWriteOncePod");
+    let has_it = |other: &Arc<Value>| {
+        other["metadata"]["uid"] != pod["metadata"]["uid"]
+            && other["metadata"]["namespace"] == claim["metadata"]["namespace"]
+            && !text(&other["spec"]["nodeName"]).is_empty()
+            && !has_ended(other)
+            && claims_of(other).iter().any(|name| claim["metadata"]["name"] == name.as_str())
+    };
+    let taken = of_one && state.objects("pods").iter().any(has_it);
+    taken.then_some("has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode")
 }
 
 fn by_name(affinity: &Value, node: &Value) -> bool {

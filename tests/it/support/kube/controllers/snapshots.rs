@@ -188,6 +188,14 @@ fn follow(state: &mut State, snapshot: &Value, content: &str) {
         return;
     }
     let Some(content_object) = state.object(CONTENTS, "", content) else { return };
+    // As external-snapshotter's `needsUpdateSnapshotStatus`: a time that the content has is taken over, ready or not.
+    if content_object["status"]["creationTime"].is_i64()
+        && content_object["status"]["readyToUse"] == false
+        && snapshot["status"]["creationTime"].is_null()
+    {
+        ready(state, snapshot, content, &content_object);
+        return;
+    }
     if content_object["status"]["readyToUse"] == true {
         let namespace = text(&snapshot["metadata"]["namespace"]).to_owned();
         let name = text(&snapshot["metadata"]["name"]).to_owned();
@@ -206,7 +214,8 @@ fn ready(state: &mut State, snapshot: &Value, name: &str, content: &Value) {
     let size = quantity::bytes(i128::from(content["status"]["restoreSize"].as_i64().unwrap_or(0)));
     state.change(CONTROLLER, snapshot, "status", |object| {
         object["status"] = json!({
-            "boundVolumeSnapshotContentName": name, "creationTime": created, "readyToUse": true, "restoreSize": size,
+            "boundVolumeSnapshotContentName": name, "creationTime": created,
+            "readyToUse": content["status"]["readyToUse"], "restoreSize": size,
         });
     });
 }
@@ -226,7 +235,9 @@ fn advance_content(state: &mut State, content: &Value) {
         if state.faults.holds_snapshot(&held) {
             return;
         }
-        if dynamic {
+        if dynamic && content["status"]["creationTime"].is_i64() {
+            uploaded(state, content);
+        } else if dynamic {
             take(state, content)
         } else {
             look_up(state, content)
@@ -264,10 +275,18 @@ fn take(state: &mut State, content: &Value) {
     let size =
         quantity::to_bytes(text(&volume["spec"]["capacity"]["storage"])).and_then(|size| i64::try_from(size).ok());
     let taken = chrono::Utc::now().timestamp_nanos_opt();
+    let ready = !state.faults.uploads_snapshots();
     state.change(SIDECAR, content, "status", |object| {
         object["status"] =
-            json!({"creationTime": taken, "readyToUse": true, "restoreSize": size, "snapshotHandle": handle});
+            json!({"creationTime": taken, "readyToUse": ready, "restoreSize": size, "snapshotHandle": handle});
     });
+}
+
+/// CSI has a driver answer as soon as the snapshot is cut (`CreateSnapshot` with `creation_time`), and be asked again until it is ready.
+fn uploaded(state: &mut State, content: &Value) {
+    if !state.faults.uploads_snapshots() {
+        state.change(SIDECAR, content, "status", |object| object["status"]["readyToUse"] = true.into());
+    }
 }
 
 /// A content that came with a handle is ready if the storage has that snapshot.
