@@ -132,9 +132,11 @@ async fn work(args: &Args, task: oneshot::Receiver<Wanted>, context: &mut Contex
         task = task => task.map_err(|_| Failure::Interrupted)?,
         () = cancel.cancelled() => return Err(Failure::Interrupted),
     };
+    // A restore has nothing to store: what it has begun another goes on with.
+    let grace = if matches!(task, Wanted::Backup(_)) { STOP_TIME_MAX } else { Duration::ZERO };
     let late = async {
         cancel.cancelled().await;
-        tokio::time::sleep(STOP_TIME_MAX).await;
+        tokio::time::sleep(grace).await;
     };
     let work = async {
         match task {

@@ -186,3 +186,99 @@ pub(super) fn templates_of(object: &Value) -> impl Iterator<Item = String> + '_ 
 pub(super) fn ordinal<'a>(template: &str, claim: &'a str) -> Option<&'a str> {
     claim.strip_prefix(template).filter(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap as Map;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::id::BlobId;
+    use crate::format::record::{Link, SnapshotRecord, Statistics};
+
+    fn snapshot(id: u8, source: &str, minute: i64, sequence: u64) -> Snapshot {
+        let root = TreeRoot { blob: BlobId::new([id; 32]), level: 0 };
+        let started = Time(minute * 60_000);
+        let statistics = Statistics { files: 1, directories: 1, bytes: 100 << 20, ..Statistics::default() };
+        let record = SnapshotRecord {
+            link: Link { sequence, parents: Vec::new() },
+            source: source.into(),
+            started,
+            finished: started,
+            paths: Vec::new(),
+            root,
+            statistics,
+            problems: Vec::new(),
+            tags: Map::new(),
+            program: String::new(),
+            host: String::new(),
+            based_on: None,
+        };
+        Snapshot { id: ObjectId::new([id; 32]), record }
+    }
+
+    fn chain() -> Chain {
+        let snapshots = vec![
+            snapshot(1, "pvc/media/data", 0, 1),
+            snapshot(2, "pvc/media/data", 60, 2),
+            snapshot(3, "pvc/media/data", 120, 3),
+            snapshot(4, "photos", 61, 4),
+            snapshot(5, "pvc/media/a/b", 61, 5),
+            snapshot(6, "pvc/home/x", 500, 6),
+        ];
+        Chain { snapshots, ..Chain::default() }
+    }
+
+    #[test]
+    fn the_nearest_is_taken_or_the_one_that_was_asked_for() {
+        let id = |objects: i64, at: At| {
+            let chosen = choose(&chain(), Time(objects * 60_000), at);
+            assert_eq!(chosen.len(), 2, "only claims");
+            let data = &chosen[&("media".to_owned(), "data".to_owned())];
+            (data.snapshot.as_bytes()[0], data.distance())
+        };
+        assert_eq!(id(61, At::Objects), (2, "1m before the objects".to_owned()));
+        assert_eq!(id(95, At::Objects).0, 3);
+        assert_eq!(id(90, At::Objects).0, 3, "of two that are as far the newer");
+        assert_eq!(id(90, At::Time(Time(10 * 60_000))).0, 1);
+        assert_eq!(id(0, At::Latest), (3, "2h after the objects".to_owned()));
+    }
+
+    #[test]
+    fn a_claim_asks_for_what_its_data_needs_and_never_for_less() {
+        let data = Data::of(&snapshot(1, "pvc/a/b", 0, 1), Time(0));
+        let claim =
+            |size: &str| json!({"spec": {"resources": {"requests": {"storage": size}, "limits": {"storage": size}}}});
+        let mut small = claim("64Mi");
+        assert_eq!(make_room(&mut small, &data).as_deref(), Some("asks for 123Mi, not 64Mi: its data needs it"));
+        assert_eq!(small, claim("123Mi"));
+        let mut large = claim("1Gi");
+        assert_eq!((make_room(&mut large, &data), large), (None, claim("1Gi")));
+        let empty = Data { proven_empty: true, ..data };
+        assert_eq!(make_room(&mut claim("1Mi"), &empty), None);
+    }
+
+    #[test]
+    fn only_a_whole_snapshot_of_nothing_proves_that_there_was_nothing() {
+        let mut one = snapshot(1, "pvc/a/b", 0, 1);
+        let proven = |one: &Snapshot| Data::of(one, Time(0)).proven_empty;
+        assert!(!proven(&one));
+        one.record.statistics = Statistics { directories: 1, ..Statistics::default() };
+        assert!(proven(&one));
+        one.record.statistics.problems = 1;
+        assert!(!proven(&one));
+        one.record.statistics = Statistics { directories: 2, ..Statistics::default() };
+        assert!(!proven(&one));
+    }
+
+    #[test]
+    fn claims_are_found_wherever_they_are_named() {
+        let mut names = Vec::new();
+        let custom =
+            json!({"spec": {"parts": [{"pod": {"volumes": [{"persistentVolumeClaim": {"claimName": "a"}}]}}]}});
+        names_claims(&custom, &mut names);
+        assert_eq!(names, ["a"]);
+        assert_eq!((ordinal("data-db-", "data-db-12"), ordinal("data-db-", "data-db-x")), (Some("12"), None));
+    }
+}

@@ -263,3 +263,114 @@ fn groups(fillings: &[Filling], facts: &Facts) -> Vec<Vec<usize>> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Time;
+    use crate::base::id::{BlobId, ObjectId};
+    use crate::format::record::TreeRoot;
+    use crate::volumes::facts::StorageClass;
+
+    fn data() -> Data {
+        Data {
+            snapshot: ObjectId::new([1; 32]),
+            source: "pvc/a/b".into(),
+            started: Time(0),
+            apart: std::time::Duration::ZERO,
+            earlier: false,
+            files: 1,
+            bytes: 1,
+            proven_empty: false,
+            root: TreeRoot { blob: BlobId::new([2; 32]), level: 0 },
+        }
+    }
+
+    fn filling(name: &str, class: &str, consumers: Vec<Value>) -> Filling {
+        let claim =
+            Identity { kind: "persistentvolumeclaims".into(), namespace: Some("media".into()), name: name.into() };
+        let object = json!({"metadata": {"name": name, "namespace": "media"}, "spec": {"storageClassName": class}});
+        Filling { claim, object, data: data(), consumers, node: None }
+    }
+
+    fn pod(claims: &[&str], more: &Value) -> Value {
+        let volumes: Vec<Value> =
+            claims.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}})).collect();
+        let mut spec = more.clone();
+        spec["volumes"] = volumes.into();
+        json!({"metadata": {"namespace": "media"}, "spec": spec})
+    }
+
+    fn facts() -> Facts {
+        let node = |name: &str| Node {
+            name: name.into(),
+            labels: [("kubernetes.io/hostname".to_owned(), name.to_owned())].into(),
+            ready: true,
+            cordoned: false,
+            taints: Vec::new(),
+        };
+        let class = |waits| StorageClass { provisioner: "p".into(), waits_for_consumer: waits };
+        Facts {
+            nodes: ["a", "b", "c"].into_iter().map(|name| (name.to_owned(), node(name))).collect(),
+            storage_classes: [("local".to_owned(), class(true)), ("net".to_owned(), class(false))].into(),
+            ..Facts::default()
+        }
+    }
+
+    fn nodes(fillings: &[Filling]) -> Vec<&str> {
+        fillings.iter().map(|filling| filling.node.as_deref().unwrap_or("-")).collect()
+    }
+
+    #[test]
+    fn claims_of_one_pod_go_to_one_node_and_other_pods_elsewhere() {
+        let (pair, alone) = (pod(&["one", "two"], &json!({})), pod(&["other"], &json!({})));
+        let mut all = [
+            filling("one", "local", vec![pair.clone()]),
+            filling("other", "local", vec![alone]),
+            filling("two", "local", vec![pair.clone()]),
+            filling("far", "net", vec![pair]),
+            filling("nobodys", "local", Vec::new()),
+        ];
+        assert!(place(&mut all, &facts()).is_empty());
+        assert_eq!(nodes(&all), ["a", "b", "a", "-", "-"]);
+    }
+
+    #[test]
+    fn a_node_has_to_fit_every_pod_of_the_group_and_what_is_bound_already() {
+        let on = |name: &str| json!({"nodeSelector": {"kubernetes.io/hostname": name}});
+        let mut all =
+            [filling("one", "local", vec![pod(&["one", "two"], &on("c"))]), filling("two", "local", Vec::new())];
+        let consumers = all[0].consumers.clone();
+        all[1].consumers = consumers;
+        assert!(place(&mut all, &facts()).is_empty());
+        assert_eq!(nodes(&all), ["c", "c"]);
+        // One was placed by a run before.
+        all[1].object["metadata"]["annotations"] = json!({SELECTED_NODE: "b"});
+        assert_eq!(place(&mut all, &facts()).len(), 2, "on c it cannot be, and on b not either");
+        let mut all = [filling("one", "local", vec![pod(&["one"], &on("nowhere"))])];
+        let nowhere = place(&mut all, &facts());
+        assert_eq!((nowhere.len(), nodes(&all)), (1, vec!["-"]));
+    }
+
+    #[test]
+    fn each_pod_of_a_stateful_set_has_its_claims() {
+        let set = json!({
+            "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "media"},
+            "spec": {
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}}, {"metadata": {"name": "log"}}],
+                "template": {"spec": {"volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}}]}},
+            },
+        });
+        let claims = ["data-db-0", "log-db-0", "data-db-11", "data-db-x", "data-dbx-0", "shared"];
+        let pods = consumers_of(&set, &claims.into_iter().map(str::to_owned).collect());
+        let mut found: Vec<Vec<String>> = Vec::new();
+        for pod in &pods {
+            let mut names = Vec::new();
+            names_claims(pod, &mut names);
+            names.sort();
+            found.push(names);
+        }
+        assert_eq!(found, [["data-db-0", "log-db-0", "shared"], ["data-db-11", "log-db-11", "shared"]]);
+        assert!(consumers_of(&json!({"kind": "Service", "spec": {"selector": {}}}), &BTreeSet::new()).is_empty());
+    }
+}

@@ -81,16 +81,15 @@ async fn remove(crew: &Crew<'_>, thing: &Thing) -> Result<(), Left> {
     if deleted == Deleted::Going { Err(away::still_there(crew.cluster, kind, &object).await) } else { Ok(()) }
 }
 
-/// Takes away movers of other runs that mount a claim: two that fill the same volume would write over one another. Whoever started them sees that they are
-/// gone. Fails if one of them does not go.
+/// Takes away movers of other runs that mount a claim, ended or not: two that fill the same volume would write over one another. Whoever started them sees
+/// that they are gone. Fails if one of them does not go.
 pub(crate) async fn evict(crew: &Crew<'_>, namespace: &str, claim: &str) -> Result<Vec<String>, ClusterError> {
     let theirs = |pod: &Value| {
         let mounts = items(pod, &["spec", "volumes"])
             .iter()
             .any(|volume| text(volume, &["persistentVolumeClaim", "claimName"]) == claim);
         let is_ours = label(pod, MANAGED_BY) == MANAGER && !label(pod, RUN).is_empty();
-        let ended = matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed");
-        (namespace_of(pod) == Some(namespace) && is_ours && mounts && !ended).then(|| Thing {
+        (namespace_of(pod) == Some(namespace) && is_ours && mounts).then(|| Thing {
             kind: pods(),
             namespace: namespace.to_owned(),
             name: name_of(pod).to_owned(),

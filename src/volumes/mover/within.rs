@@ -293,6 +293,54 @@ mod tests {
         assert!(source.is_none() && matches!(&said[..], [Said::Rejected { .. }]), "{said:?}");
     }
 
+    fn restore(keys: usize) -> (String, Vec<Zeroizing<Vec<u8>>>) {
+        let job = RestoreJob {
+            salt: [9; 16],
+            run: RUN.to_owned(),
+            address: "/x".into(),
+            credentials: Vec::new(),
+            writer_key: SecretText::new("hunter2".to_owned()),
+            snapshot: crate::base::id::ObjectId::new([0xab; 32]),
+            within: Vec::new(),
+            parts: 0,
+            limit_download: None,
+        };
+        let repository = crate::base::id::RepositoryId::new([1; 16]);
+        let (private, public) = crate::crypto::content::epoch_key_pair().expect("random");
+        let key = || {
+            let made = crate::crypto::content::ContentSealer::new(repository, 1, &public).expect("random");
+            crate::crypto::content::ContentKey::unwrap(repository, 1, &private, &made.1).expect("its own").handed()
+        };
+        let task = protocol::Task::restore(RUN, job, (0..keys).map(|_| key()).collect()).expect("few enough");
+        (task.receipt.clone(), task.messages)
+    }
+
+    /// It begins when it has the job and every key, whatever comes twice or in pieces; never before.
+    #[tokio::test]
+    async fn a_restore_is_taken_when_all_of_its_keys_are_there() {
+        let (receipt, messages) = restore(600);
+        assert_eq!(messages.len(), 3, "a job and two messages of keys");
+        let [job, first, second] = [0, 1, 2].map(|at: usize| messages[at].clone());
+        let (said, source, _) = answers(vec![job.clone(), first.clone(), first.clone()]).await;
+        assert_eq!((said, source), (Vec::new(), None), "one is missing");
+        let sent = vec![first.clone(), job.clone(), second.clone(), second, job, first];
+        let (said, source, _) = answers(sent).await;
+        assert_eq!(source.as_deref(), Some("abababab with 600 keys"));
+        assert_eq!(said, [Said::Accepted { receipt }], "once: the job did not come again after it had begun");
+        let (receipt, messages) = restore(0);
+        let sent = vec![messages[0].clone(), messages[0].clone()];
+        let (said, source, _) = answers(sent).await;
+        let accepted = Said::Accepted { receipt };
+        assert_eq!((source.as_deref(), said), (Some("abababab with 0 keys"), vec![accepted.clone(), accepted]));
+    }
+
+    #[test]
+    fn more_keys_than_a_mover_takes_are_not_sent() {
+        let (_, messages) = restore(513);
+        assert_eq!(messages.len(), 3);
+        assert!(messages.iter().all(|message| message.len() < 64 << 10));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silence_ends_it_and_a_heartbeat_does_not() {
         let (ears, cancel) = (Arc::new(Ears::default()), Arc::new(Cancel::default()));

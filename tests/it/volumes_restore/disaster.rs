@@ -20,6 +20,11 @@ async fn an_empty_cluster_gets_its_volumes_back_before_what_uses_them_starts() {
     let sparse = std::fs::metadata(folder.join("sparse")).unwrap();
     assert!(sparse.blocks() * 512 < sparse.len(), "it is sparse again");
     assert_eq!(std::fs::metadata(folder.join("noise")).unwrap().nlink(), 2, "hard links are links again");
+    // Both claims of the pod are where it may be, and so it runs.
+    assert_eq!([disaster.node("media", "pair-a"), disaster.node("media", "pair-b")], ["node-b", "node-b"]);
+    assert_eq!(disaster.verdict("media", "pair-a").await, "found");
+    let second = std::fs::read_to_string(disaster.folder("media", "pair-b").join("file")).unwrap();
+    assert_eq!(second, "of the second");
     disaster.is_clean().await;
     // Nothing is left to do, and nobody's data is touched.
     let again = disaster.restore(&["--json"]).await.exits(0).json();

@@ -1,6 +1,9 @@
 //! Volumes come back: from a cluster that is lost into one that is empty, by real movers, and into a folder.
 
+mod beside;
 mod disaster;
+mod keys;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -57,8 +60,36 @@ impl Disaster {
         disaster.world.application("media", "data", FINDS_OR_MAKES).await;
         disaster.world.application_of("csi-hostpath-sc", "home", "library", FINDS_OR_MAKES).await;
         write_hard_things(&disaster.world.folder("media", "data"));
+        disaster.pair().await;
         disaster.world.backup(&[]).await.exits(0);
         disaster
+    }
+
+    /// A pod with two claims whose volumes are made where it is, and it may be on the second node only.
+    async fn pair(&self) {
+        for cluster in [&self.world.kube, &self.new] {
+            cluster.add_node("node-b");
+        }
+        let mut pod = application("pair-a", FINDS_OR_MAKES);
+        pod["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": "node-b"});
+        let second = json!({"name": "second", "persistentVolumeClaim": {"claimName": "pair-b"}});
+        pod["spec"]["volumes"].as_array_mut().unwrap().push(second);
+        for claim in ["pair-a", "pair-b"] {
+            self.world.kube.make("media", claim_of(claim, "local-path"));
+        }
+        self.world.kube.make("media", pod);
+        let runs = |state: &crate::support::kube::state::State| {
+            state.object("pods", "media", "app-pair-a").is_some_and(|pod| pod["status"]["phase"] == "Running")
+        };
+        self.world.kube.until("the pair runs", runs).await;
+        std::fs::write(self.world.folder("media", "pair-b").join("file"), "of the second").unwrap();
+    }
+
+    /// The node that a claim's volume is on.
+    fn node(&self, namespace: &str, claim: &str) -> Value {
+        let claim = self.new.object("persistentvolumeclaims", namespace, claim).unwrap();
+        let volume = self.new.object("persistentvolumes", "", text(&claim["spec"]["volumeName"])).unwrap();
+        volume.pointer("/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/values/0").unwrap().clone()
     }
 
     async fn restore(&self, more: &[&str]) -> Ran {
