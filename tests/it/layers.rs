@@ -323,7 +323,7 @@ fn planted_breaches_are_found() {
         ("cluster/capture.rs", "use crate::volumes::pod;"),
         ("volumes/pod.rs", "use crate::tree::walk;"),
         ("volumes/pod.rs", "use crate::store::Store;"),
-        ("cluster/api", // how long is tried, and when credentials were read
+        ("cluster/api.rs", "use crate::gitops::note::NOTE;"),
         ("gitops/run.rs", "use crate::tree::walk;"),
         ("gitops/run.rs", "use kube::Client;"),
         ("gitops/run.rs", "use crate::store::Store;"),
@@ -365,7 +365,7 @@ fn what_is_allowed_is_no_breach() {
         ("cli/mod.rs", "use crate::repo::Repository; use crate::{base, tree, prune}; use clap::Args;"),
         ("tree/walk.rs", "use crate::format::entry; use crate::base::clock; use super::found; use crate::tree::read;"),
         ("tree/restore/write.rs", "use super::super::beneath; mod tests { use super::super::super::found; }"),
-        ("cluster/api", // how long is tried, and when credentials were read
+        ("cluster/api.rs", "use kube::Client; use super::Kind; use crate::format::entry;"),
         ("volumes/facts/read.rs", "use crate::cluster::Cluster; use crate::base::clock; use super::super::labels;"),
         ("gitops/run.rs", "use crate::cluster::Cluster; use crate::base::clock::Clock; use super::note;"),
         ("chunker.rs", "mod tests { use super::repo; }"),
