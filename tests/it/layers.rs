@@ -54,7 +54,7 @@ const FENCES: [Fence; 17] = [
         places: &[
             "base/clock.rs",
             "store/retry.rs",    // how long it has been trying: tokio's clock, which tests pause
-            "cluster/api", // how long is tried, and when credentials were read
+            "cluster/api",       // how long is tried, and when credentials were read
             "backup/mover.rs",   // how long nobody spoke
             "backup/volumes/",   // how long a mover was waited for
             "store/throttle.rs", // when the next bytes may go: the same
