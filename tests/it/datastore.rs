@@ -167,7 +167,7 @@ fn what_could_not_be_used_is_no_backup() {
         ("no complete snapshot of etcd, but 1 that are not", "etcd-snapshot", |server| {
             std::fs::write(server.join("db/snapshots/s"), "cut").unwrap();
         }),
-        ("is 1d 3h old, and 1d 2h is the limit", "set max-age", |server| {
+        ("is 27h old, and 26h is the limit", "set max-age", |server| {
             grow_old(&server.join("db/snapshots/s"), 27 * HOUR);
         }),
     ];

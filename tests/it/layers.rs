@@ -61,8 +61,10 @@ const FENCES: [Fence; 17] = [
         places: &[
             "base/clock.rs",
             "store/retry.rs",    // how long it has been trying: tokio's clock, which tests pause
-            "cluster/api.rs",    // the same
+            "cluster/api",       // how long is tried, and when credentials were read
             "volumes/mover/",    // how long nobody spoke, and how long a mover was waited for
+            "backup/volumes/",   // how long an application was held
+            "hooks/",            // the same
             "store/throttle.rs", // when the next bytes may go: the same
             "recover/cluster/",  // how long a cluster was waited for
             "volumes/wait.rs",   // the same

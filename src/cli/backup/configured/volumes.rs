@@ -129,14 +129,11 @@ fn tell_left(what: &str, left: &Left, volumes: &VolumesSource, context: &Context
 /// Complete, for the cluster of the source.
 fn commands(left: &Left, volumes: &VolumesSource) -> Vec<String> {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
-    let mut kubectl = "kubectl".to_owned();
-    if let Some(path) = &volumes.kubeconfig {
-        kubectl.push_str(&format!(" --kubeconfig {}", quoted(&path.display().to_string())));
-    }
-    if let Some(name) = &volumes.context {
-        kubectl.push_str(&format!(" --context {}", quoted(name)));
-    }
-    left.commands.iter().map(|command| format!("{kubectl} {command}")).collect()
+    let kubeconfig =
+        volumes.kubeconfig.as_ref().map(|path| format!(" --kubeconfig {}", quoted(&path.display().to_string())));
+    let context = volumes.context.as_ref().map(|name| format!(" --context {}", quoted(name)));
+    let options = [kubeconfig, context].into_iter().flatten().collect::<String>();
+    left.commands.iter().map(|command| format!("kubectl{options} {command}")).collect()
 }
 
 /// The rows, the gravest of their exit codes, and a word on what is in no snapshot.
