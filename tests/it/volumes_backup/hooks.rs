@@ -355,7 +355,7 @@ async fn a_command_that_fails_or_takes_too_long_leaves_nothing_held_and_the_clai
     let ran = world.backup(&[]).await.exits(1);
     assert!(ran.err.contains("ended with 3: no room") && ran.err.contains("NOT COVERED"), "{}", ran.err);
     assert!(!world.folder("media", "data").join("held").exists(), "half of it was done, and is undone");
-    world.configure(&command("media/*", "[sleep, '600']", "[touch, /data/after]", ", timeout: 1s"));
+    world.configure(&command("media/*", "[sleep, '600']", "[touch, /data/after]", ", timeout: 4s"));
     let ran = world.backup(&[]).await.exits(1);
     assert!(ran.err.contains("not made to hold still") && ran.err.contains("sleep"), "{}", ran.err);
     assert!(world.folder("media", "data").join("after").exists());
