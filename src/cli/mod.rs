@@ -102,7 +102,12 @@ impl Command {
     const fn has_repository(&self) -> bool {
         !matches!(
             self,
-            Self::Config(_) | Self::Demo(_) | Self::Gitops(_) | Self::Mover(_) | Self::Release(_) | Self::Keys(keys::Command::New(_))
+            Self::Config(_)
+                | Self::Demo(_)
+                | Self::Gitops(_)
+                | Self::Mover(_)
+                | Self::Release(_)
+                | Self::Keys(keys::Command::New(_))
         )
     }
 

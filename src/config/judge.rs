@@ -57,6 +57,15 @@ impl Judging<'_> {
                 };
                 self.error(node, what, help);
             }
+            (Shape::Each(fields), Value::List(elements)) => {
+                for element in elements {
+                    self.value(element, &Shape::Record(fields), at);
+                }
+            }
+            (Shape::Each(_), value) => {
+                let what = format!("{at}: a list is expected here, and this is {}", value.kind());
+                self.error(node, what, "write a line with - before each, and its fields after it");
+            }
             (Shape::Named(name, of), Value::Map(entries)) => self.things(entries, *name, of, at),
             (Shape::Record(fields), Value::Map(entries)) => self.record(node, entries, fields, at),
             (Shape::Rules(fields), Value::Map(entries)) => {
@@ -68,6 +77,7 @@ impl Judging<'_> {
             (Shape::Named(..) | Shape::Record(_) | Shape::Rules(_), value) => {
                 let what = format!("{at}: fields are expected here, and this is {}", value.kind());
                 let help = match (shape, value) {
+                    (Shape::Record([]), _) => "it has none: write {}".to_owned(),
                     (_, Value::Null) => "write them below, indented, or leave out the line".to_owned(),
                     (Shape::Record(fields) | Shape::Rules(fields), _) => {
                         format!("fields here are: {}", names(fields).join(", "))
@@ -119,7 +129,7 @@ impl Judging<'_> {
                 self.error(node, format!("{at} has no kind"), format!("give it one of: {}", all.join(", ")));
             } else {
                 let what = format!("{at} is {} at once", given.join(" and "));
-                self.error(node, what, "make a source of each");
+                self.error(node, what, "make one of each");
             }
         }
     }
@@ -153,7 +163,10 @@ impl Judging<'_> {
                 self.live(&name.text, path, sources);
             }
             if let Some(argv) = source.field("command").and_then(|command| command.field("argv")) {
-                self.argv(&name.text, argv);
+                self.argv(&format!("sources.{}.command.argv", short(&name.text)), argv);
+            }
+            if let Some(volumes) = source.field("volumes") {
+                self.volumes(&name.text, volumes, sources);
             }
         }
     }
@@ -191,18 +204,45 @@ impl Judging<'_> {
             let what = format!("{at}: the data of PostgreSQL is stored and left out at once");
             self.error(dump, what, "postgres: crash-consistent is for snapshots, postgres-dump for a server that runs");
         }
+        self.is_command_above(&format!("{at}.postgres-dump"), dump, source, sources);
+    }
+
+    /// A source that a dump is taken from has to run before.
+    fn is_command_above(&mut self, at: &str, dump: &Node, source: &str, sources: &Node) {
         let Some(text) = dump.text() else { return };
         let above = sources.entries().iter().take_while(|(name, _)| name.text != source);
         let commands = above.filter(|(_, node)| node.field("command").is_some());
         let commands: Vec<&str> = commands.map(|(name, _)| name.text.as_str()).collect();
         if !commands.contains(&text) {
-            let what = format!("{at}.postgres-dump: no command source above this one is called {:?}", short(text));
+            let what = format!("{at}: no command source above this one is called {:?}", short(text));
             self.error(dump, what, suggest::help(text, &commands, "command sources above are"));
         }
     }
 
-    fn argv(&mut self, source: &str, argv: &Node) {
-        let at = format!("sources.{}.command.argv", short(source));
+    /// What is held is written down in our namespace, and a dump that stands for a volume is made before.
+    fn volumes(&mut self, source: &str, volumes: &Node, sources: &Node) {
+        let at = format!("sources.{}.volumes", short(source));
+        let hooks = volumes.field("hooks");
+        if let Some(hooks) = hooks.filter(|hooks| !hooks.elements().is_empty() && volumes.field("namespace").is_none())
+        {
+            let help = "add namespace: a namespace of homelab-dr's own, where what has to be undone is written down";
+            self.error(hooks, format!("{at}.hooks needs a namespace"), help);
+        }
+        for hook in hooks.map(Node::elements).unwrap_or_default() {
+            for name in ["before", "after"] {
+                if let Some(argv) = hook.field("command").and_then(|command| command.field(name)) {
+                    self.argv(&format!("{at}.hooks.command.{name}"), argv);
+                }
+            }
+        }
+        for cnpg in volumes.field("cnpg").map(Node::elements).unwrap_or_default() {
+            if let Some(dump) = cnpg.field("covered-by") {
+                self.is_command_above(&format!("{at}.cnpg.covered-by"), dump, source, sources);
+            }
+        }
+    }
+
+    fn argv(&mut self, at: &str, argv: &Node) {
         if let Some(first) = argv.elements().first()
             && let Some(program) = first.text()
         {
@@ -287,9 +327,14 @@ pub(super) fn fill(root: &mut Node) {
 
 fn fill_in(node: &mut Node, shape: &Shape) {
     let place = node.place;
+    if let (Shape::Each(fields), Value::List(elements)) = (shape, &mut node.value) {
+        for element in elements {
+            fill_in(element, &Shape::Record(fields));
+        }
+    }
     let Value::Map(entries) = &mut node.value else { return };
     match shape {
-        Shape::One(_) | Shape::List(..) => {}
+        Shape::One(_) | Shape::List(..) | Shape::Each(_) => {}
         Shape::Named(_, of) => entries.iter_mut().for_each(|(_, node)| fill_in(node, of)),
         Shape::Record(fields) | Shape::Rules(fields) => {
             for field in *fields {
@@ -297,7 +342,7 @@ fn fill_in(node: &mut Node, shape: &Shape) {
                     fill_in(node, field.shape);
                 } else if let Need::Default(text) = field.need {
                     let value = match (field.shape, text) {
-                        (Shape::List(..), _) => Value::List(Vec::new()),
+                        (Shape::List(..) | Shape::Each(_), _) => Value::List(Vec::new()),
                         (_, "false") => Value::Bool(false),
                         (_, text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Value::Number(text.to_owned()),
                         (_, text) => Value::Text(text.to_owned()),

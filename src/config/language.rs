@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Record(&'static [Field]),
     /// Rules of which at least one is given.
     Rules(&'static [Field]),
+    /// A list of things without names, each with these fields.
+    Each(&'static [Field]),
 }
 
 /// Whether a field has to be given.
@@ -47,7 +49,7 @@ const fn field(name: &'static str, need: Need, shape: &'static Shape, doc: &'sta
 }
 
 use Need::{Default, OneOf, Optional, Required};
-use Shape::{List, Named, One, Record, Rules};
+use Shape::{Each, List, Named, One, Record, Rules};
 
 /// The whole file.
 pub(super) const ROOT: Shape = Record(&[
@@ -224,7 +226,59 @@ const VOLUMES: Shape = Record(&[
     ),
     field("timeout", Default("1d"), &One(Scalar::Duration), "When the mover of a volume is ended."),
     field("start-timeout", Default("10m"), &One(Scalar::Duration), "How long its pod may take to start."),
+    field(
+        "hooks",
+        Default("[]"),
+        &Each(HOOK),
+        "How applications hold still for it, the first that means a claim (hooks.md). Needs `namespace`.",
+    ),
+    field("cnpg", Default("[]"), &Each(CNPG), "Which dumps stand for the volumes of CloudNativePG clusters."),
 ]);
+
+const HOOK: &[Field] = &[
+    field("claims", Required, &List(Scalar::ClaimPattern, 1), "The claims that it is for."),
+    field(
+        "labels",
+        Optional,
+        &Named(Scalar::TagName, &One(Scalar::Line)),
+        "Only those of them that have all these labels.",
+    ),
+    field("scale", OneOf, &Record(&[]), "Their workload is scaled to zero and back: `scale: {}`."),
+    field("command", OneOf, &HOOK_COMMAND, "Commands in the pods that use them."),
+    field("handshake", OneOf, &Record(&[]), "An annotation of the claim asks, another answers: `handshake: {}`."),
+    field(
+        "timeout",
+        Default("10m"),
+        &One(Scalar::Duration),
+        "How long it may take to hold still, and each command; after that the claim is not backed up.",
+    ),
+];
+
+const HOOK_COMMAND: Shape = Record(&[
+    field("container", Optional, &One(Scalar::Word), "In which container; may be left out where a pod has only one."),
+    field(
+        "before",
+        Required,
+        &List(Scalar::Word, 1),
+        "A program and its arguments that make the application hold still; no shell is involved.",
+    ),
+    field("after", Default("[]"), &List(Scalar::Word, 0), "The same that let it go on."),
+]);
+
+const CNPG: &[Field] = &[
+    field(
+        "clusters",
+        Required,
+        &List(Scalar::ClaimPattern, 1),
+        "Clusters as NAMESPACE/NAME of their `Cluster`; `*` stands for any part of a name.",
+    ),
+    field(
+        "covered-by",
+        Required,
+        &One(Scalar::SourceName),
+        "The command source, above this one, that dumps them: their volumes are covered if it succeeds in the same run.",
+    ),
+];
 
 const RETENTION: Shape = Record(&[
     field(
@@ -268,7 +322,7 @@ fn rows(shape: &Shape, at: &str, out: &mut Vec<[String; 4]>) {
     match shape {
         One(_) | List(..) => {}
         Named(_, of) => rows(of, &format!("{at}.NAME"), out),
-        Record(fields) | Rules(fields) => {
+        Record(fields) | Rules(fields) | Each(fields) => {
             for field in *fields {
                 let path = if at.is_empty() { field.name.to_owned() } else { format!("{at}.{}", field.name) };
                 let takes = match field.shape {
@@ -276,7 +330,9 @@ fn rows(shape: &Shape, at: &str, out: &mut Vec<[String; 4]>) {
                     List(scalar, _) => format!("list: {}", scalar.expected()),
                     Named(_, One(scalar)) => format!("names: {}", scalar.expected()),
                     Named(..) => "names".to_owned(),
+                    Record([]) => "`{}`".to_owned(),
                     Record(_) => "fields".to_owned(),
+                    Each(_) => "list of fields".to_owned(),
                     Rules(_) => "at least one rule".to_owned(),
                 };
                 let need = match field.need {

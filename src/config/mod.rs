@@ -93,6 +93,7 @@ pub struct Source {
 
 /// Kinds of sources, one for each way to get at data.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a configuration has a handful of them")]
 pub enum SourceKind {
     /// Folders and files.
     Path(PathSource),
@@ -192,6 +193,55 @@ pub struct VolumesSource {
     pub timeout: Duration,
     /// How long its pod may take to start.
     pub start_timeout: Duration,
+    /// How applications hold still; the first that means a claim counts.
+    pub hooks: Vec<Hook>,
+    /// Which dumps stand for which volumes.
+    pub cnpg: Vec<Cnpg>,
+}
+
+/// How the applications of some claims hold still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The claims, as `NAMESPACE/CLAIM` with `*`; at least one.
+    pub claims: Vec<String>,
+    /// Labels that a claim has to have.
+    pub labels: BTreeMap<String, String>,
+    /// How.
+    pub way: HookWay,
+    /// How long that may take, and each command.
+    pub timeout: Duration,
+}
+
+impl Hook {
+    /// The time limit where nobody says another.
+    pub const TIMEOUT: Duration = Duration::from_mins(10);
+}
+
+/// What makes an application hold still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookWay {
+    /// Its workload goes to zero.
+    Scale,
+    /// Commands in the pods that use the claim.
+    Command {
+        /// In which container; `None` for the only one.
+        container: Option<String>,
+        /// At least a program.
+        before: Vec<String>,
+        /// Empty if there is nothing to do.
+        after: Vec<String>,
+    },
+    /// Annotations of the claim.
+    Handshake,
+}
+
+/// A dump that stands for the volumes of clusters of `CloudNativePG`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cnpg {
+    /// The clusters, as `NAMESPACE/NAME` with `*`; at least one.
+    pub clusters: Vec<String>,
+    /// The command source that dumps them.
+    pub covered_by: String,
 }
 
 /// With whose rights a mover reads.

@@ -25,6 +25,7 @@ fn of(shape: &Shape) -> Json {
         }
         Shape::Record(fields) => record(fields, 0),
         Shape::Rules(fields) => record(fields, 1),
+        Shape::Each(fields) => json!({ "type": "array", "items": record(fields, 0) }),
     }
 }
 

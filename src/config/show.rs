@@ -10,7 +10,7 @@ use super::node::{Node, Value};
 /// In place of a word that looks like a password.
 const MASKED: &str = "(not shown)";
 
-/// As YAML, in blocks; lists of single values on one line.
+/// As YAML, in blocks; lists of single values on one line, things of a list one below the other.
 pub(super) fn yaml(root: &Node) -> String {
     let mut out = String::new();
     fields(root, 0, &mut out);
@@ -21,13 +21,24 @@ fn fields(node: &Node, depth: usize, out: &mut String) {
     for (name, node) in node.entries() {
         let indent = "  ".repeat(depth);
         let _ = write!(out, "{indent}{}:", text(&name.text));
-        if node.entries().is_empty() {
+        if node.elements().iter().any(|element| !element.entries().is_empty()) {
+            out.push('\n');
+            node.elements().iter().for_each(|element| things(element, depth + 1, out));
+        } else if node.entries().is_empty() {
             let _ = writeln!(out, " {}", value(node));
         } else {
             out.push('\n');
             fields(node, depth + 1, out);
         }
     }
+}
+
+/// Fields as an element of a list: the first after a dash, the others below it.
+fn things(node: &Node, depth: usize, out: &mut String) {
+    let mut block = String::new();
+    fields(node, depth + 1, &mut block);
+    let indent = "  ".repeat(depth);
+    let _ = write!(out, "{indent}- {}", block.trim_start());
 }
 
 fn value(node: &Node) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Complaint, Config, Finding, Judges, MoverMode, Read, Severity, SourceKind, read};
+use super::{Complaint, Config, Finding, Hook, HookWay, Judges, MoverMode, Read, Severity, SourceKind, read};
 
 fn url(text: &str) -> Result<(), Complaint> {
     if text.contains("://") || text.starts_with('/') { Ok(()) } else { Err(Complaint::new("no address", "write one")) }
@@ -114,6 +114,88 @@ fn volumes_have_their_defaults() {
     let again = good(&config.yaml());
     assert_eq!((again.json(), again.sources), (config.json(), config.sources.clone()));
     assert_eq!(config.json()["sources"]["a"]["volumes"]["movers"], 2);
+}
+
+const HOOKS: &str = "\
+sources:
+  dump: {command: {argv: [pg_dump], file: x}}
+  a:
+    volumes:
+      image: x
+      namespace: backup
+      hooks:
+        - {claims: [media/db, 'home/*'], scale: {}}
+        - claims: [media/*]
+          labels: {app: redis}
+          command: {container: redis, before: [redis-cli, save], after: [echo, done]}
+          timeout: 2m
+        - {claims: ['*/*'], handshake: {}}
+      cnpg:
+        - {clusters: [media/pg], covered-by: dump}
+";
+
+#[test]
+fn hooks_are_understood_in_their_order() {
+    let config = good(HOOKS);
+    let SourceKind::Volumes(volumes) = &config.sources[1].kind else { panic!("{:?}", config.sources[1]) };
+    let [scale, command, handshake] = volumes.hooks.as_slice() else { panic!("{volumes:?}") };
+    assert_eq!((&scale.way, scale.timeout, scale.claims.len()), (&HookWay::Scale, Hook::TIMEOUT, 2));
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let way = HookWay::Command {
+        container: Some("redis".into()),
+        before: words(&["redis-cli", "save"]),
+        after: words(&["echo", "done"]),
+    };
+    assert_eq!(
+        (&command.way, command.timeout, command.labels["app"].as_str()),
+        (&way, Duration::from_mins(2), "redis")
+    );
+    assert_eq!(handshake.way, HookWay::Handshake);
+    assert_eq!((volumes.cnpg[0].covered_by.as_str(), volumes.cnpg[0].clusters[0].as_str()), ("dump", "media/pg"));
+    let again = good(&config.yaml());
+    assert_eq!((again.json(), again.sources), (config.json(), config.sources.clone()));
+    assert!(config.yaml().contains("timeout: \"10m\""), "defaults of elements are written out: {}", config.yaml());
+}
+
+#[test]
+fn a_hook_that_is_wrong_is_found_in_its_place() {
+    let wrong = |hook: &str, says: &str| {
+        let text = format!("sources:\n  a: {{volumes: {{image: x, namespace: b, hooks: [\n{hook}]}}}}\n");
+        let found = wrong(&text);
+        assert!(found.len() == 1 && found[0].starts_with("3:") && found[0].contains(says), "{hook}: {found:?}");
+    };
+    let at = "sources.a.volumes.hooks";
+    for (hook, says) in [
+        ("{claims: [a/b]}", format!("{at} has no kind | give it one of: scale, command, handshake")),
+        ("{claims: [a/b], scale: {}, handshake: {}}", format!("{at} is scale and handshake at once")),
+        (
+            "{claims: [a/b], scale: }",
+            format!("{at}.scale: fields are expected here, and this is nothing | it has none: write {{}}"),
+        ),
+        ("{claims: [a/b], scale: {to: 0}}", "unknown field \"to\"".to_owned()),
+        ("{scale: {}}", format!("{at} lacks claims")),
+        ("{claims: [], scale: {}}", "claims is empty".to_owned()),
+        ("{claims: [media], scale: {}}", "is not a claim as NAMESPACE/CLAIM".to_owned()),
+        ("{claims: [a/b], command: {after: [x]}}", "lacks before".to_owned()),
+        ("{claims: [a/b], command: {before: []}}", "before is empty".to_owned()),
+        ("{claims: [a/b], command: {before: redis-cli save}}", "write [redis-cli, save]".to_owned()),
+        ("{claims: [a/b], command: {before: [redis-cli save]}}", "would be the name of one program".to_owned()),
+        (
+            "{claims: [a/b], command: {before: [x], after: [./y]}}",
+            "hooks.command.after: ./y is a relative path".to_owned(),
+        ),
+        ("{claims: [a/b], scale: {}, timeout: soon}", "timeout".to_owned()),
+        ("scale", "fields are expected here, and this is text".to_owned()),
+    ] {
+        wrong(hook, &says);
+    }
+    let found = super::tests::wrong("sources: {a: {volumes: {image: x, hooks: [{claims: [a/b], scale: {}}]}}}\n");
+    assert!(found[0].contains("sources.a.volumes.hooks needs a namespace"), "{found:?}");
+    let found = super::tests::wrong("sources: {a: {volumes: {image: x, hooks: {scale: {}}}}}\n");
+    assert!(found[0].contains("a list is expected here, and this is fields"), "{found:?}");
+    let cnpg = "cnpg: [{clusters: [a/b], covered-by: dump}]";
+    let found = super::tests::wrong(&format!("sources: {{a: {{volumes: {{image: x, {cnpg}}}}}}}\n"));
+    assert!(found[0].contains("cnpg.covered-by: no command source above this one is called \"dump\""), "{found:?}");
 }
 
 #[test]

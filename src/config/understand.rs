@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::node::{Node, Value};
 use super::{
-    CommandSource, Config, MoverMode, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target,
-    VolumesSource,
+    Cnpg, CommandSource, Config, Hook, HookWay, MoverMode, PathSource, Repository, ResourcesSource, Retention, Source,
+    SourceKind, Target, VolumesSource,
 };
 use crate::base::units::{parse_duration, parse_percent, parse_rate};
 use crate::retention::Policy;
@@ -125,7 +125,32 @@ fn volumes(node: &Node) -> Option<VolumesSource> {
         mode: optional(node, "mode", MoverMode::parse).ok()??,
         timeout: time(node, "timeout").ok()??,
         start_timeout: time(node, "start-timeout").ok()??,
+        hooks: node.field("hooks")?.elements().iter().map(hook).collect::<Option<_>>()?,
+        cnpg: node.field("cnpg")?.elements().iter().map(cnpg).collect::<Option<_>>()?,
     })
+}
+
+fn hook(node: &Node) -> Option<Hook> {
+    let way = match (node.field("scale"), node.field("command"), node.field("handshake")) {
+        (Some(_), None, None) => HookWay::Scale,
+        (None, Some(command), None) => HookWay::Command {
+            container: text(command, "container"),
+            before: texts(command, "before").filter(|argv| !argv.is_empty())?,
+            after: texts(command, "after")?,
+        },
+        (None, None, Some(_)) => HookWay::Handshake,
+        _ => return None,
+    };
+    Some(Hook {
+        claims: texts(node, "claims")?,
+        labels: named_texts(node, "labels")?,
+        way,
+        timeout: time(node, "timeout").ok()??,
+    })
+}
+
+fn cnpg(node: &Node) -> Option<Cnpg> {
+    Some(Cnpg { clusters: texts(node, "clusters")?, covered_by: text(node, "covered-by")? })
 }
 
 /// Names and texts; none where the field is not there.

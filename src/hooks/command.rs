@@ -1,14 +1,16 @@
 //! A command in a container of the application, such as `pg_ctl promote` or `redis-cli save`: words, never a line for a shell.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::hold::{Released, Target};
-use super::journal::{Entry, Journal};
-use super::{Acting, HookError, built_in};
+use super::journal::{Entry, Journal, RENEW};
+use super::{Acting, HookError, pods};
 use crate::cluster::exec::{Room, Said};
-use crate::cluster::object::{at, text, uid_of};
+use crate::cluster::object::{items, name_of, namespace_of, text, uid_of};
 
 /// Bytes that are kept of what a command says on each of its outputs.
 const SAID_BYTES_MAX: usize = 16 << 10;
@@ -51,6 +53,17 @@ impl Release {
         format!("{}, container {}", self.pod, self.container)
     }
 
+    /// It is the pod that was planned for, and has not ended: another one of its name would be held and never let go.
+    pub(crate) async fn is_there(&self, acting: &Acting<'_>) -> Result<(), HookError> {
+        let found = acting.cluster.get(&pods(), Some(self.namespace()), &self.pod.name).await;
+        let found = found.map_err(|error| HookError::of(format!("read {}", self.pod), error))?;
+        let has_ended = |pod: &Value| matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed");
+        match found {
+            Some(pod) if uid_of(&pod) == self.pod.uid && !has_ended(&pod) => Ok(()),
+            _ => Err(HookError::Changed { what: self.pod.to_string(), why: "it is gone, or has ended".to_owned() }),
+        }
+    }
+
     async fn run(&self, acting: &Acting<'_>, argv: &[String], limit: Duration) -> Result<Said, HookError> {
         let room = Room {
             namespace: self.namespace(),
@@ -63,24 +76,28 @@ impl Release {
     }
 }
 
-/// The command for a pod that runs now.
-pub async fn plan(
-    acting: &Acting<'_>,
-    (namespace, pod, container): (&str, &str, &str),
+/// The commands for a pod as it was listed; without a name the container is its only one.
+pub fn plan(
+    pod: &Value,
+    container: Option<&str>,
     (begin, begin_limit): (Vec<String>, Duration),
     (release, release_limit): (Vec<String>, Duration),
 ) -> Result<CommandPlan, HookError> {
-    let kind = built_in("", "v1", "pods", "Pod", true);
-    let found = acting.cluster.get(&kind, Some(namespace), pod).await;
-    let found = found.map_err(|error| HookError::of(format!("read pod {namespace}/{pod}"), error))?;
-    let changed = |why: &str| HookError::Changed { what: format!("pod {namespace}/{pod}"), why: why.to_owned() };
-    let object = found.ok_or_else(|| changed("it is not there"))?;
-    let containers = at(&object, &["spec", "containers"]).as_array().into_iter().flatten();
-    if !containers.into_iter().any(|known| text(known, &["name"]) == container) {
-        return Err(changed(&format!("it has no container {container}")));
-    }
+    let kind = pods();
+    let refused = |why: String| {
+        let pod = format!("{}/{}", namespace_of(pod).unwrap_or_default(), name_of(pod));
+        Err(HookError::Container { pod, why })
+    };
+    let known: Vec<&str> =
+        items(pod, &["spec", "containers"]).iter().map(|container| text(container, &["name"])).collect();
+    let container = match (container, known.as_slice()) {
+        (Some(name), all) if all.contains(&name) => name,
+        (Some(name), all) => return refused(format!("it has no container {name}, but {}", all.join(", "))),
+        (None, [only]) => only,
+        (None, all) => return refused(format!("it has several containers, {}, and none was named", all.join(", "))),
+    };
     let release = Release {
-        pod: Target::of(&kind, &object),
+        pod: Target::of(&kind, pod),
         container: container.to_owned(),
         argv: release,
         limit_seconds: release_limit.as_secs().max(1),
@@ -90,10 +107,20 @@ pub async fn plan(
 
 /// Runs the command that makes it hold still. After an error, also one of the command itself, the journal says what is to be released: it may have done half its work.
 pub async fn begin(acting: &Acting<'_>, plan: &CommandPlan, journal: &mut Journal) -> Result<Said, HookError> {
+    plan.release.is_there(acting).await?;
     if !plan.release.argv.is_empty() {
         journal.add(acting.cluster, [Entry::Command(plan.release.clone())], acting.clock.now()).await?;
     }
-    succeeded(&plan.release, plan.release.run(acting, &plan.begin, plan.begin_limit).await?)
+    let mut running = pin!(plan.release.run(acting, &plan.begin, plan.begin_limit));
+    let said = loop {
+        tokio::select! {
+            said = &mut running => break said?,
+            () = tokio::time::sleep(RENEW) => journal.renew_if_old(acting.cluster, acting.clock.now()).await,
+            // The command goes on; what lets the application go on is in the journal.
+            () = acting.cancel.cancelled() => return Err(HookError::Cancelled),
+        }
+    };
+    succeeded(&plan.release, said)
 }
 
 fn succeeded(release: &Release, said: Said) -> Result<Said, HookError> {
@@ -109,9 +136,8 @@ fn succeeded(release: &Release, said: Said) -> Result<Said, HookError> {
 
 /// Lets the application go on.
 pub(crate) async fn release(acting: &Acting<'_>, release: &Release) -> Released {
-    let kind = release.pod.kind();
     let failed = |error: &HookError| Released::Failed { why: crate::cluster::error::told(error) };
-    match acting.cluster.get(&kind, Some(release.namespace()), &release.pod.name).await {
+    match acting.cluster.get(&pods(), Some(release.namespace()), &release.pod.name).await {
         Err(error) => return failed(&HookError::of(format!("read {}", release.pod), error)),
         Ok(Some(pod)) if uid_of(&pod) == release.pod.uid => {
             if matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed") {

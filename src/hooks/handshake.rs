@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::hold::{Hold, Target};
 use super::journal::{Entry, Journal};
-use super::{Acting, HookError, built_in};
+use super::{Acting, HookError};
 use crate::cluster::change::Change;
 use crate::cluster::object::annotation;
+use crate::cluster::{Cluster, Kind};
 
 /// Our question.
 pub const QUIESCE: &str = "homelab-dr.io/quiesce";
@@ -26,11 +27,30 @@ pub struct HandshakePlan {
     hold: Hold,
 }
 
+impl HandshakePlan {
+    /// For people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.hold.target.to_string()
+    }
+
+    /// The answer is still there.
+    pub(crate) async fn look(&self, acting: &Acting<'_>, run: &str) -> Result<(), HookError> {
+        let found = acting.cluster.get(&self.hold.target.kind(), Some(&self.namespace), &self.claim).await;
+        let found = found.map_err(|error| HookError::of(format!("read {}", self.hold.target), error))?;
+        if found.is_some_and(|object| annotation(&object, QUIESCED) == run) {
+            return Ok(());
+        }
+        let why = format!("its annotation {QUIESCED} is not what it was");
+        Err(HookError::Stirred { what: self.hold.target.to_string(), why })
+    }
+}
+
 /// The handshake for a claim.
-pub async fn plan(acting: &Acting<'_>, namespace: &str, claim: &str, run: &str) -> Result<HandshakePlan, HookError> {
-    let kind = built_in("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
+pub async fn plan(cluster: &dyn Cluster, namespace: &str, claim: &str, run: &str) -> Result<HandshakePlan, HookError> {
+    let kind = Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
     let what = || format!("claim {namespace}/{claim}");
-    let found = acting.cluster.get(&kind, Some(namespace), claim).await;
+    let found = cluster.get(&kind, Some(namespace), claim).await;
     let found = found.map_err(|error| HookError::of(format!("read {}", what()), error))?;
     let object = found.ok_or_else(|| HookError::Changed { what: what(), why: "it is not there".to_owned() })?;
     let asked = Change::of(&object, &["metadata", "annotations", QUIESCE], Some(json!(run)));
@@ -54,7 +74,10 @@ pub async fn begin(acting: &Acting<'_>, plan: &HandshakePlan, journal: &mut Jour
                 return Err(HookError::Changed { what: plan.hold.target.to_string(), why: "it is gone".to_owned() });
             }
             Some(object) if annotation(&object, QUIESCED) == journal.run => return Ok(()),
-            Some(_) => acting.wait(&mut waited, acting.waits.handshake, what).await?,
+            Some(_) => {
+                journal.renew_if_old(acting.cluster, acting.clock.now()).await;
+                acting.wait(&mut waited, acting.waits.handshake, what).await?;
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ impl Target {
     }
 
     pub(crate) fn kind(&self) -> Kind {
-        super::built_in(&self.group, &self.version, &self.resource, &self.kind, self.namespace.is_some())
+        Kind::known(&self.group, &self.version, &self.resource, &self.kind, self.namespace.is_some())
     }
 }
 
@@ -146,6 +146,20 @@ impl Hold {
             Edited::Gone => Err(HookError::Changed { what: what(), why: "it is gone".to_owned() }),
             Edited::Same(_) | Edited::Written(_) => refused.map_or(Ok(()), Err),
         }
+    }
+
+    /// It still says that this run holds it.
+    pub(crate) async fn look(&self, cluster: &dyn Cluster, run: &str) -> Result<(), HookError> {
+        let found = cluster.get(&self.target.kind(), self.target.namespace.as_deref(), &self.target.name).await;
+        let found = found.map_err(|error| HookError::of(format!("read {}", self.target), error))?;
+        let is_held = |object: &Value| {
+            let undone = self.early.iter().find(|change| change.value(object) != change.set.as_ref());
+            annotation(object, RUN) == self.holder(run) && undone.is_none()
+        };
+        if found.as_ref().is_some_and(is_held) {
+            return Ok(());
+        }
+        Err(HookError::Stirred { what: self.target.to_string(), why: "somebody has changed it".to_owned() })
     }
 
     fn refusal(&self, object: &Value, run: &str) -> Option<HookError> {

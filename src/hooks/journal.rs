@@ -2,19 +2,23 @@
 //!
 //! `homelab-dr-hooks-RUN`, labelled with the run; its field `journal` is JSON. It is deleted when nothing is left to undo.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::command::Release;
 use super::hold::Hold;
-use super::{HookError, RUN, all, built_in};
+use super::{HookError, RUN, all};
 use crate::base::clock::Time;
 use crate::cluster::edit::{Edited, Place, edit};
 use crate::cluster::object::{label, name_of, namespace_of, text, uid_of};
 use crate::cluster::{Cluster, Created, How, Kind};
 
 const VERSION: u32 = 1;
+/// How often a run that lives says so: well within the time after which a sweep takes it for dead ([`super::release::ALIVE`]).
+pub const RENEW: Duration = Duration::from_mins(2);
 /// Beginning of the names of journals.
 const PREFIX: &str = "homelab-dr-hooks-";
 /// The label that tells journals from everything else that a run has made.
@@ -55,7 +59,7 @@ pub struct Journal {
 pub type FoundJournal = Result<Journal, HookError>;
 
 fn config_maps() -> Kind {
-    built_in("", "v1", "configmaps", "ConfigMap", true)
+    Kind::known("", "v1", "configmaps", "ConfigMap", true)
 }
 
 impl Journal {
@@ -100,6 +104,13 @@ impl Journal {
     /// Says that the run is alive.
     pub async fn renew(&mut self, cluster: &dyn Cluster, now: Time) -> Result<(), HookError> {
         if self.uid.is_empty() { Ok(()) } else { self.write(cluster, now).await }
+    }
+
+    /// The same while something is waited for. One that does not succeed is tried again the next time.
+    pub(crate) async fn renew_if_old(&mut self, cluster: &dyn Cluster, now: Time) {
+        if now.since(self.renewed()) >= RENEW {
+            let _ = self.renew(cluster, now).await;
+        }
     }
 
     /// Writes down what is left to undo; if that is nothing, the journal goes.

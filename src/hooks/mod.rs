@@ -12,14 +12,19 @@ pub mod handshake;
 pub mod hold;
 pub mod journal;
 pub mod owner;
+pub mod plan;
 pub mod release;
 pub mod scale;
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::cluster::exec::Exec;
+use crate::cluster::list::collect;
+use crate::cluster::object::namespace_of;
 use crate::cluster::{Cluster, ClusterError, Kind};
 
 /// The label of everything that a run makes for itself, and the annotation of what it holds.
@@ -51,6 +56,22 @@ pub enum HookError {
         /// Which object.
         what: String,
         /// What is different.
+        why: String,
+    },
+    /// A command would run in no container, or in one of several.
+    #[error("in pod {pod} no command can run: {why}")]
+    Container {
+        /// The pod.
+        pod: String,
+        /// Why not.
+        why: String,
+    },
+    /// What was held goes on, or is another by now.
+    #[error("{what} does not hold still any more: {why}")]
+    Stirred {
+        /// The workload, the pod or the claim.
+        what: String,
+        /// What tells.
         why: String,
     },
     /// Another run holds it, or a run that is dead.
@@ -149,46 +170,16 @@ impl Acting<'_> {
     }
 }
 
-/// A kind that every cluster has.
-pub(crate) fn built_in(group: &str, version: &str, resource: &str, name: &str, namespaced: bool) -> Kind {
-    Kind {
-        group: group.into(),
-        resource: resource.into(),
-        version: version.into(),
-        name: name.into(),
-        namespaced,
-        directory: name.into(),
-    }
+pub(crate) fn pods() -> Kind {
+    Kind::known("", "v1", "pods", "Pod", true)
 }
 
-/// All objects of a kind in a namespace.
+/// All objects of a kind in a namespace, or in all.
 pub(crate) async fn all(
     cluster: &dyn Cluster,
     kind: &Kind,
     namespace: Option<&str>,
-) -> Result<Vec<serde_json::Value>, ClusterError> {
-    /// How often a list is begun anew when its moment is too long ago for the server.
-    const ANEW_MAX: u32 = 3;
-    let mut tries = 0;
-    'anew: loop {
-        let (mut found, mut next) = (Vec::new(), None);
-        loop {
-            let page = match cluster.list(kind, next.as_deref()).await {
-                Ok(page) => page,
-                Err(error) if error.is_expired() && tries < ANEW_MAX => {
-                    tries += 1;
-                    continue 'anew;
-                }
-                Err(error) => return Err(error),
-            };
-            let is_here = |object: &serde_json::Value| {
-                namespace.is_none_or(|namespace| crate::cluster::object::namespace_of(object) == Some(namespace))
-            };
-            found.extend(page.objects.into_iter().filter(is_here));
-            next = page.next;
-            if next.is_none() {
-                return Ok(found);
-            }
-        }
-    }
+) -> Result<Vec<Value>, ClusterError> {
+    let is_here = |object: &Value| namespace.is_none_or(|namespace| namespace_of(object) == Some(namespace));
+    collect(cluster, kind, usize::MAX, |object| Some(object).filter(is_here)).await
 }

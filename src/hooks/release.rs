@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::hold::{Hold, Released};
+use super::hold::{Hold, Released, Target};
 use super::journal::{Entry, FoundJournal, Journal, journals};
 use super::{Acting, HookError, command};
 use crate::base::cancel::Cancel;
@@ -22,6 +22,9 @@ pub struct Row {
     /// What became of it.
     #[serde(flatten)]
     pub outcome: Released,
+    /// The object that was held.
+    #[serde(skip)]
+    pub(crate) target: Option<Target>,
 }
 
 /// What became of what a run held.
@@ -75,7 +78,14 @@ pub async fn release(acting: &Acting<'_>, journal: &mut Journal) -> Report {
         outcomes.iter().filter(|(_, outcome)| !outcome.is_over()).map(|(entry, _)| entry.clone()).collect();
     left.reverse();
     let written = journal.leave(acting.cluster, left, acting.clock.now()).await;
-    let row = |(entry, outcome): (Entry, Released)| Row { what: name(&entry), outcome };
+    let row = |(entry, outcome): (Entry, Released)| {
+        let what = name(&entry);
+        let target = match entry {
+            Entry::Hold(hold) => Some(hold.target),
+            Entry::Command(_) => None,
+        };
+        Row { what, outcome, target }
+    };
     Report {
         run: journal.run.clone(),
         rows: outcomes.into_iter().map(row).collect(),
@@ -140,6 +150,23 @@ async fn claim_is_there(acting: &Acting<'_>, hold: &Hold) -> Result<bool, HookEr
     let found = acting.cluster.get(&claim.kind(), claim.namespace.as_deref(), &claim.name).await;
     let found = found.map_err(|error| HookError::of(format!("read {claim}"), error))?;
     Ok(found.is_some_and(|object| uid_of(&object) == claim.uid && !is_dying(&object)))
+}
+
+/// Waits until workloads that were let go have their pods again, and no longer than a minute: who looks for pods before takes a volume for one that nobody uses.
+pub async fn back(acting: &Acting<'_>, reports: &[Report]) {
+    let rows = reports.iter().flat_map(|report| &report.rows).filter(|row| row.outcome == Released::Done);
+    let mut waited = Duration::ZERO;
+    for target in rows.filter_map(|row| row.target.as_ref()) {
+        loop {
+            let found = acting.cluster.get(&target.kind(), target.namespace.as_deref(), &target.name).await;
+            let Ok(Some(object)) = found else { break };
+            let replicas = at(&object, &["spec", "replicas"]).as_u64().unwrap_or(0);
+            let there = at(&object, &["status", "replicas"]).as_u64().unwrap_or(0);
+            if there >= replicas || acting.wait(&mut waited, acting.waits.observed, String::new).await.is_err() {
+                break;
+            }
+        }
+    }
 }
 
 /// Whether a run may still be alive. A time to come is one of a wrong clock, and says nothing: then it may be.

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use super::hold::{Hold, Target};
 use super::journal::{Entry, Journal};
 use super::owner::{Top, top};
-use super::{Acting, HookError, all, built_in};
+use super::plan::Seen;
+use super::{Acting, HookError, RUN, all, pods};
 use crate::cluster::change::Change;
-use crate::cluster::object::{annotation, items, label, name_of, text};
+use crate::cluster::object::{annotation, items, label, name_of, namespace_of, text};
 use crate::cluster::{Cluster, Kind};
 
 const KEDA: &str = "keda.sh";
@@ -32,12 +33,10 @@ pub struct ScalePlan {
     pub holds: Vec<Hold>,
     /// The workloads, for people.
     pub workloads: Vec<String>,
+    /// The pods that end, by name.
+    pub pods: BTreeSet<String>,
     /// What a person should know, such as that Flux looks after a workload.
     pub notes: Vec<String>,
-}
-
-fn pods() -> Kind {
-    built_in("", "v1", "pods", "Pod", true)
 }
 
 fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
@@ -45,7 +44,19 @@ fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
     items(pod, &["spec", "volumes"]).iter().map(named).filter(|name| !name.is_empty())
 }
 
-/// The pods that refer to some claims, also those that are ending; not those that have ended.
+/// The pods of a namespace that refer to some claims, also those that are ending; not those that have ended, and not those that a run has made for itself.
+pub(crate) fn using<'a>(
+    pods: &'a [Value],
+    namespace: &'a str,
+    claims: &'a BTreeSet<String>,
+) -> impl Iterator<Item = &'a Value> {
+    let has_ended = |pod: &Value| matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed");
+    let is_one =
+        move |pod: &&Value| namespace_of(pod) == Some(namespace) && label(pod, RUN).is_empty() && !has_ended(pod);
+    pods.iter().filter(is_one).filter(|pod| claims_of(pod).any(|name| claims.contains(name)))
+}
+
+/// The same as they are now.
 pub async fn consumers(
     cluster: &dyn Cluster,
     namespace: &str,
@@ -53,36 +64,48 @@ pub async fn consumers(
 ) -> Result<Vec<Value>, HookError> {
     let found = all(cluster, &pods(), Some(namespace)).await;
     let found = found.map_err(|error| HookError::of(format!("list pods of {namespace}"), error))?;
-    let has_ended = |pod: &Value| matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed");
-    Ok(found.into_iter().filter(|pod| !has_ended(pod) && claims_of(pod).any(|name| claims.contains(name))).collect())
+    Ok(using(&found, namespace, claims).cloned().collect())
 }
 
 /// Decides what has to be held so that no pod uses these claims. Refuses what would not stay at zero, or would not come back.
 pub async fn plan(cluster: &dyn Cluster, namespace: &str, claims: &[String]) -> Result<ScalePlan, HookError> {
-    let kinds = cluster.kinds().await.map_err(|error| HookError::of("see which kinds there are", error))?.kinds;
+    plan_by(cluster, &Seen::read(cluster).await?, namespace, claims).await
+}
+
+/// The same by what was seen a moment ago.
+pub(crate) async fn plan_by(
+    cluster: &dyn Cluster,
+    seen: &Seen,
+    namespace: &str,
+    claims: &[String],
+) -> Result<ScalePlan, HookError> {
+    let Seen { kinds, pods } = seen;
     let claims: BTreeSet<String> = claims.iter().cloned().collect();
     let mut tops: Vec<Top> = Vec::new();
-    let mut volumes = claims.clone();
-    for pod in consumers(cluster, namespace, &claims).await? {
-        let top = top(cluster, &kinds, &pod).await?;
+    let (mut volumes, mut stopped) = (claims.clone(), BTreeSet::new());
+    for pod in using(pods, namespace, &claims) {
+        let top = top(cluster, kinds, pod).await?;
         if let Err(why) = top.replicas() {
-            return Err(HookError::Refused { what: format!("pod {namespace}/{}", name_of(&pod)), why });
+            return Err(HookError::Refused { what: format!("pod {namespace}/{}", name_of(pod)), why });
         }
         if !tops.iter().any(|known| known.name() == top.name()) {
             tops.push(top);
         }
     }
-    let every_pod = all(cluster, &pods(), Some(namespace)).await;
-    for pod in every_pod.map_err(|error| HookError::of(format!("list pods of {namespace}"), error))? {
+    for pod in pods.iter().filter(|pod| !tops.is_empty() && namespace_of(pod) == Some(namespace)) {
         // Everything that goes to zero with it, such as the claims of the other replicas.
-        let mine =
-            top(cluster, &kinds, &pod).await.is_ok_and(|top| tops.iter().any(|known| known.name() == top.name()));
+        let mine = top(cluster, kinds, pod).await.is_ok_and(|top| tops.iter().any(|known| known.name() == top.name()));
         if mine {
-            volumes.extend(claims_of(&pod).map(str::to_owned));
+            stopped.insert(name_of(pod).to_owned());
+            volumes.extend(claims_of(pod).map(str::to_owned));
         }
     }
+    if tops.is_empty() {
+        // Nobody uses them: there is nothing to stop, and nothing that could go with it.
+        volumes.clear();
+    }
     let mut holds = volumes_of(cluster, namespace, &volumes).await?;
-    holds.extend(keda(cluster, &kinds, namespace, &tops).await?);
+    holds.extend(keda(cluster, kinds, namespace, &tops).await?);
     let mut notes = Vec::new();
     for top in &tops {
         holds.push(at_zero(top));
@@ -97,14 +120,15 @@ pub async fn plan(cluster: &dyn Cluster, namespace: &str, claims: &[String]) -> 
         claims,
         holds,
         workloads: tops.iter().map(Top::name).collect(),
+        pods: stopped,
         notes,
     })
 }
 
 /// The volumes of some claims are kept whatever becomes of the claims.
 async fn volumes_of(cluster: &dyn Cluster, namespace: &str, claims: &BTreeSet<String>) -> Result<Vec<Hold>, HookError> {
-    let claim_kind = built_in("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
-    let volume_kind = built_in("", "v1", "persistentvolumes", "PersistentVolume", false);
+    let claim_kind = Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
+    let volume_kind = Kind::known("", "v1", "persistentvolumes", "PersistentVolume", false);
     let mut holds = Vec::new();
     for name in claims {
         let claim = cluster.get(&claim_kind, Some(namespace), name).await;
@@ -173,6 +197,17 @@ fn kept_by(object: &Value) -> Option<&'static str> {
     (!annotation(object, "argocd.argoproj.io/tracking-id").is_empty()).then_some("ArgoCD")
 }
 
+impl ScalePlan {
+    /// Nobody uses the claims.
+    pub(crate) async fn look(&self, acting: &Acting<'_>) -> Result<(), HookError> {
+        let pods = consumers(acting.cluster, &self.namespace, &self.claims).await?;
+        let Some(pod) = pods.first() else { return Ok(()) };
+        let why = format!("pod {} uses it again", name_of(pod));
+        let what = if self.workloads.is_empty() { "what uses it".to_owned() } else { self.workloads.join(", ") };
+        Err(HookError::Stirred { what, why })
+    }
+}
+
 /// Goes to zero and waits until no pod refers to the claims. After an error the journal says what is to be released.
 pub async fn begin(acting: &Acting<'_>, plan: &ScalePlan, journal: &mut Journal) -> Result<(), HookError> {
     let cluster = acting.cluster;
@@ -186,6 +221,7 @@ pub async fn begin(acting: &Acting<'_>, plan: &ScalePlan, journal: &mut Journal)
         if pods.is_empty() {
             return Ok(());
         }
+        journal.renew_if_old(cluster, acting.clock.now()).await;
         let names = || pods.iter().map(|pod| name_of(pod).to_owned()).collect::<Vec<_>>().join(", ");
         let what = || format!("the pods {} of {} have ended", names(), plan.namespace);
         acting.wait(&mut waited, acting.waits.empty, what).await?;

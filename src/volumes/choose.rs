@@ -5,7 +5,7 @@
 //! ```
 //! The first way that works is taken; a way that somebody asked for is the only one tried. Every claim gets an answer: none is passed over in silence.
 
-mod live;
+pub mod live;
 pub mod policy;
 mod storage;
 #[cfg(test)]
@@ -248,8 +248,7 @@ impl<'a> Choosing<'a> {
                     "it belongs to the PostgreSQL cluster {cluster} of CloudNativePG, which raw files do not bring back"
                 ),
                 format!(
-                    "back the database up through CloudNativePG or with pg_dump, and leave this claim out with {BACKUP}: \"false\"; or let the configuration \
-                     take its raw files"
+                    "back the database up through CloudNativePG or with pg_dump, and leave this claim out with {BACKUP}: \"false\", or name the dump under cnpg"
                 ),
             ),
             _ => Ok(()),

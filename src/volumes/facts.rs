@@ -66,6 +66,9 @@ pub struct Wishes {
     pub backup: Option<String>,
     /// `homelab-dr.io/mode`.
     pub mode: Option<String>,
+    /// All that begin with `homelab-dr.io/hook`, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<String, String>,
 }
 
 /// An owner of a claim.

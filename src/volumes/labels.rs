@@ -12,6 +12,8 @@ pub const EXPIRES: &str = "homelab-dr.io/expires";
 pub const BACKUP: &str = "homelab-dr.io/backup";
 /// Annotation of a claim or a namespace: the only way that may be taken, `snapshot`, `clone` or `live`.
 pub const MODE: &str = "homelab-dr.io/mode";
+/// Beginning of the annotations of a claim or a namespace that say how its application holds still; alone it is one of them.
+pub const HOOK: &str = "homelab-dr.io/hook";
 /// Annotation of a claim: the mover's permissions, instead of the configuration's.
 pub const MOVER_MODE: &str = "homelab-dr.io/mover-mode";
 /// Annotation of a claim: user and group that the mover runs as, such as `"1000"` or `"1000:1000"`, where the application's manifest does not say it.

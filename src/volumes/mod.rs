@@ -50,4 +50,27 @@ pub struct Context<'a> {
     pub limits: &'a Limits,
     /// Stops preparing, never clearing up.
     pub cancel: &'a Cancel,
+    /// Told when the storage has its moment of the volume.
+    pub cut: &'a Cut,
+}
+
+/// The moment from which on what is captured does not change with its application any more: whoever holds it still may let it go. Reached once.
+#[derive(Debug, Default)]
+pub struct Cut(Cancel);
+
+impl Cut {
+    /// It is reached.
+    pub fn reach(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether it was.
+    pub fn is_reached(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Returns when it is; at once if it was already.
+    pub async fn reached(&self) {
+        self.0.cancelled().await;
+    }
 }

@@ -68,6 +68,8 @@ impl<'a> Making<'a> {
     /// What was made, or after a failure nothing of it.
     pub(super) async fn end(self, made: Result<(), VolumesError>) -> Result<Prepared, VolumesError> {
         let Context { cluster, limits, namespace, .. } = *self.context;
+        // Nothing is taken of it any more: whoever holds its application still need not wait for the clearing up.
+        self.context.cut.reach();
         let entry = self.entry;
         let Err(why) = made else {
             let journal = namespace.to_owned();

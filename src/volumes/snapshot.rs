@@ -107,6 +107,9 @@ impl Making<'_> {
                 Some(name) => self.get(&kinds::contents(), None, name).await?,
                 None => None,
             };
+            if is_cut(&snapshot) || content.as_ref().is_some_and(is_cut) {
+                self.context.cut.reach();
+            }
             let failed =
                 [Some(&snapshot), content.as_ref()].into_iter().flatten().find_map(error_of).map(str::to_owned);
             let is_ready = at(&snapshot, &["status", "readyToUse"]) == true && !bound.is_empty();
@@ -196,6 +199,12 @@ impl Making<'_> {
     }
 }
 
+/// Whether the storage has its moment. Only then it says when that was (`creation_time` of CSI's `CreateSnapshot`); that it is ready may come long after, where
+/// a snapshot is uploaded first.
+fn is_cut(object: &Value) -> bool {
+    !at(object, &["status", "creationTime"]).is_null() || at(object, &["status", "readyToUse"]) == true
+}
+
 /// Whether the controller keeps the content until the storage was told: without its finalizer a deletion would go past the storage and leak.
 fn is_held(content: &Value) -> bool {
     at(content, &["status", "readyToUse"]) == true && !items(content, &["metadata", "finalizers"]).is_empty()
@@ -268,6 +277,21 @@ mod tests {
         assert_eq!(metadata["labels"][MANAGED_BY_NODE], "node-1");
         assert!(metadata["labels"]["app"].is_null());
         assert_eq!(run_of(&json!({"metadata": metadata})), Some(run.id));
+    }
+
+    #[test]
+    fn it_is_cut_when_the_storage_says_of_which_moment_it_is() {
+        for (status, cut) in [
+            (json!({}), false),
+            (json!({"readyToUse": false}), false),
+            (json!({"error": {"message": "no"}, "readyToUse": false}), false),
+            (json!({"creationTime": "2026-11-01T03:00:00Z", "readyToUse": false}), true),
+            (json!({"creationTime": 1_793_502_000_000_000_000_i64}), true),
+            (json!({"readyToUse": true}), true),
+        ] {
+            assert_eq!(is_cut(&json!({"status": status})), cut, "{status}");
+        }
+        assert!(!is_cut(&json!({})));
     }
 
     #[test]

@@ -85,6 +85,11 @@ fn the_schema_refuses_what_the_program_refuses() {
         r#"{"check": {"read-data": 10}}"#,
         r#"{"sources": {"a": {"path": {"paths": ["/x"], "live": "yes"}}}}"#,
         r#"{"sources": {"a": {"path": {"paths": ["/x"], "live": true, "postgres": "torn"}}}}"#,
+        r#"{"sources": {"a": {"volumes": {"image": "x", "namespace": "b", "hooks": [{"claims": ["a/b"]}]}}}}"#,
+        r#"{"sources": {"a": {"volumes": {"image": "x", "namespace": "b", "hooks": {"scale": {}}}}}}"#,
+        r#"{"sources": {"a": {"volumes": {"image": "x", "namespace": "b", "hooks": [{"claims": ["a/b"], "scale": {"to": 0}}]}}}}"#,
+        r#"{"sources": {"a": {"volumes": {"image": "x", "namespace": "b", "hooks": [{"claims": ["a/b"], "scale": {}, "handshake": {}}]}}}}"#,
+        r#"{"sources": {"a": {"volumes": {"image": "x", "namespace": "b", "hooks": [{"claims": ["a/b"], "command": {"before": []}}]}}}}"#,
         r#"{"schedule": "daily"}"#,
     ] {
         assert!(read(text.as_bytes()).config.is_none(), "the program takes {text}");

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::hold::Foreseen;
+use super::hooks::{Unclear, Wanted, wanted};
 use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text};
 use crate::cluster::{Cluster, Kind};
-use crate::config::{MoverMode, VolumesSource};
+use crate::config::{Cnpg, HookWay, MoverMode, VolumesSource};
+use crate::volumes::choose::live::WRITTEN;
 use crate::volumes::choose::policy::Policy;
 use crate::volumes::choose::{Choice, Way, choose};
 use crate::volumes::labels::{BACKUP, MANAGED_BY, MANAGER, MOVER_MODE, MOVER_USER, PRIVILEGED_MOVERS};
@@ -49,6 +52,11 @@ pub enum Fate {
         /// By whom.
         by: String,
     },
+    /// A dump of another source stands for it, if that source succeeds in the same run.
+    Dumped {
+        /// The source.
+        by: String,
+    },
     /// It cannot be read.
     Refused {
         /// Why.
@@ -65,6 +73,10 @@ pub enum Fate {
 pub struct Read {
     /// By which way, and why: a snapshot, a clone, or live.
     pub choice: Choice,
+    /// How its application is to hold still.
+    pub hook: Option<Wanted>,
+    /// What that would hold; `None` if there is nobody to hold, or it was not looked at yet.
+    pub held: Option<Foreseen>,
     /// With whose rights.
     pub rights: Rights,
     /// The application's.
@@ -153,7 +165,7 @@ fn means_name(pattern: &str, name: &str) -> bool {
 }
 
 /// Whether one of the patterns `NAMESPACE/CLAIM` means a claim.
-fn means(patterns: &[String], namespace: &str, name: &str) -> bool {
+pub(super) fn means(patterns: &[String], namespace: &str, name: &str) -> bool {
     let is = |pattern: &String| {
         pattern.split_once('/').is_some_and(|(space, claim)| means_name(space, namespace) && means_name(claim, name))
     };
@@ -178,6 +190,7 @@ struct Facts {
     uses: BTreeMap<(String, String), Use>,
     /// By namespace and name.
     choices: BTreeMap<(String, String), Choice>,
+    hooks: BTreeMap<(String, String), Result<Option<Wanted>, Unclear>>,
 }
 
 impl Facts {
@@ -204,12 +217,22 @@ impl Facts {
         let kind = Kind::known("", "v1", "namespaces", "Namespace", false);
         let namespaces = collect(cluster, &kind, usize::MAX, |object| namespace(&object)).await;
         let namespaces = namespaces.map_err(failed("namespaces"))?;
-        let policy = Policy { homeless: source.namespace.is_none(), ..Policy::default() };
-        let choices = choose(&facts::read(cluster).await?, &policy).into_iter();
+        let facts = facts::read(cluster).await?;
+        let hook = |claim: &facts::Claim| {
+            let key = (claim.namespace.clone(), claim.name.clone());
+            (key, wanted(source, claim, facts.namespaces.get(&claim.namespace)))
+        };
+        let hooks: BTreeMap<_, _> = facts.claims.iter().map(hook).collect();
+        let stops =
+            |hook: &Result<Option<Wanted>, Unclear>| matches!(hook, Ok(Some(Wanted { way: HookWay::Scale, .. })));
+        let stopped = hooks.iter().filter(|(_, hook)| stops(hook)).map(|(key, _)| key.clone()).collect();
+        let policy = Policy { homeless: source.namespace.is_none(), stopped, ..Policy::default() };
+        let choices = choose(&facts, &policy).into_iter();
         Ok(Self {
             namespaces: namespaces.into_iter().collect(),
             uses: of_pods,
             choices: choices.map(|choice| ((choice.namespace.clone(), choice.claim.clone()), choice)).collect(),
+            hooks,
         })
     }
 
@@ -228,10 +251,18 @@ impl Facts {
         if !selects(source, claim) {
             return Fate::Unselected;
         }
+        if let Some(dump) = dump_of(source, claim).filter(|_| !is_dying(claim)) {
+            return Fate::Dumped { by: dump.to_owned() };
+        }
         if let Some((why, mend)) = obstacle(claim) {
             return refused(why, mend);
         }
         let key = (namespace.to_owned(), name.to_owned());
+        let hook = match self.hooks.get(&key) {
+            Some(Err((why, mend))) => return refused(why, mend),
+            Some(Ok(hook)) => hook.clone(),
+            None => None,
+        };
         let Some(choice) = self.choices.get(&key) else {
             return refused("it came while the cluster was looked at", "run again");
         };
@@ -259,8 +290,15 @@ impl Facts {
             return refused(why, "annotate the namespace, or use the mode app or root");
         };
         let pull_secrets = used.filter(|_| home == namespace).map(|used| used.pull_secrets.clone());
+        let mut choice = choice.clone();
+        if matches!(hook, Some(Wanted { way: HookWay::Handshake, .. })) {
+            // Whoever answers says that it does not write.
+            choice.cautions.retain(|caution| caution != WRITTEN);
+        }
         Fate::Read(Box::new(Read {
-            choice: choice.clone(),
+            choice,
+            hook,
+            held: None,
             rights,
             tolerations: used.map(|used| used.tolerations.clone()).unwrap_or_default(),
             pull_secrets: pull_secrets.unwrap_or_default(),
@@ -275,6 +313,13 @@ fn refused(why: impl Into<String>, mend: impl Into<String>) -> Fate {
     Fate::Refused { why: why.into(), mend: mend.into() }
 }
 
+/// The source whose dump stands for a claim.
+fn dump_of<'a>(source: &'a VolumesSource, claim: &Value) -> Option<&'a str> {
+    let (namespace, cluster) = (namespace_of(claim)?, label(claim, CNPG));
+    let is_of = |cnpg: &&Cnpg| !cluster.is_empty() && means(&cnpg.clusters, namespace, cluster);
+    source.cnpg.iter().find(is_of).map(|cnpg| cnpg.covered_by.as_str())
+}
+
 /// Why a claim cannot be read by any way, and what to do about it.
 fn obstacle(claim: &Value) -> Option<(&'static str, &'static str)> {
     Some(match text(claim, &["status", "phase"]) {
@@ -285,7 +330,7 @@ fn obstacle(claim: &Value) -> Option<(&'static str, &'static str)> {
         }
         "Bound" if !label(claim, CNPG).is_empty() => (
             "it belongs to a CloudNativePG cluster, whose files make no database that starts",
-            "back the database up through its operator or with pg_dump (a source of the kind command), and leave the claim out on purpose",
+            "dump it with pg_dump (a source of the kind command), and name that source under cnpg; or leave the claim out on purpose",
         ),
         "Bound" => return None,
         _ => ("it has no volume yet", LEAVE_OUT),

@@ -5,14 +5,18 @@
 //!                        └─ N at a time: copy (CSI), policy, pod ─ wait ─┬─ talk (attach: job, heartbeats) ─┐      ├─ rows
 //!                                                                       └─ listen (log: progress, result) ─┴ take away, release the copy ┘
 //! ```
+//! Claims whose application holds still ([`hold`]) go through this together, and it goes on as soon as none of them needs it.
 //! No data passes through here: movers write to the store. What is held of a volume is its numbers and its problems, of which there is a bound.
 
 pub mod claims;
+pub mod hold;
+pub mod hooks;
 mod listen;
 mod one;
 mod start;
 pub mod sweep;
 mod talk;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,10 +30,12 @@ use crate::base::clock::{Clock, Time};
 use crate::base::progress::Progress;
 use crate::base::units;
 use crate::cluster::error::told;
+use crate::cluster::exec::Exec;
 use crate::cluster::streams::Streams;
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::VolumesSource;
 use crate::crypto::secret::{NoRandomness, random};
+use crate::hooks::HookError;
 use crate::volumes::choose::Choice;
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::{ProtocolError, SecretText};
@@ -37,6 +43,8 @@ use crate::volumes::said::{Failed, ProblemLine, Summary};
 use crate::volumes::{self as ways, RunId};
 
 use claims::{Claim, Fate};
+use hold::HeldFor;
+use unit::Slots;
 
 /// What movers need of the repository.
 pub struct Handed {
@@ -84,6 +92,8 @@ pub struct Limits {
     pub expiry: Duration,
     /// Between two times that we say so.
     pub renew: Duration,
+    /// Between two looks whether what was made to hold still does so while it is read.
+    pub still: Duration,
     /// For a pod that was deleted to be gone: it stores what it has read, and its policy lets it until then.
     pub gone: Duration,
     /// For snapshots and clones.
@@ -101,6 +111,7 @@ impl Default for Limits {
             silence: Duration::from_mins(10),
             expiry: Duration::from_hours(1),
             renew: Duration::from_mins(5),
+            still: Duration::from_secs(10),
             gone: Duration::from_secs(75),
             ways: ways::Limits::default(),
         }
@@ -128,6 +139,12 @@ pub enum MoverError {
         #[source]
         source: ways::VolumesError,
     },
+    /// Its application could not be made to hold still; of all claims that it has.
+    #[error("its application was not made to hold still")]
+    Hook(#[source] Arc<HookError>),
+    /// Its application went on before all was read, or nobody can say that it did not: a snapshot of it is none of one moment.
+    #[error("it is not certain that its application held still until all was read")]
+    Stirred(#[source] HookError),
     /// The API server cannot be asked about it any more, or refuses to be.
     #[error("the mover cannot be reached")]
     Unreachable(#[source] ClusterError),
@@ -174,6 +191,9 @@ pub enum VolumesError {
     /// The cluster cannot be read.
     #[error(transparent)]
     Look(#[from] ways::VolumesError),
+    /// It cannot be found out what would be held.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// Nothing can be named without.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
@@ -192,6 +212,11 @@ pub enum Outcome {
     /// It was left out on purpose.
     Excluded {
         /// By whom.
+        by: String,
+    },
+    /// A dump of another source stands for it, which succeeded in this run.
+    Dumped {
+        /// The source.
         by: String,
     },
     /// Nobody tried: it cannot be read, or no source takes it.
@@ -222,6 +247,12 @@ pub struct Row {
     pub choice: Option<Choice>,
     /// What became of it.
     pub outcome: Outcome,
+    /// How its application was held; `None` if it was not.
+    pub held: Option<HeldFor>,
+    /// What is still held, and why: grave, since something stands still.
+    pub still_held: Vec<String>,
+    /// What was let go and is not as it was before.
+    pub except: Vec<String>,
     /// How long that took.
     pub took: Duration,
     /// What should have been taken away and could not be.
@@ -234,6 +265,8 @@ pub struct Movers<'a> {
     pub cluster: &'a dyn Cluster,
     /// What runs in it.
     pub streams: &'a dyn Streams,
+    /// Runs the commands of hooks.
+    pub exec: &'a dyn Exec,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is shown: the sum of all movers.
@@ -244,6 +277,8 @@ pub struct Movers<'a> {
     pub source: &'a VolumesSource,
     /// Other sources of the same cluster: what they take or leave out is no concern of this one.
     pub others: &'a [VolumesSource],
+    /// Sources that succeeded before this one in the same run: their dumps stand for volumes.
+    pub succeeded: &'a BTreeSet<String>,
     /// What movers need of the repository.
     pub handed: &'a Handed,
     /// How snapshots are made.
@@ -286,6 +321,7 @@ pub async fn plan(
             claim.fate = Fate::Refused { why, mend: mend.to_owned() };
         }
     }
+    hold::resolve(cluster, &mut found).await?;
     Ok(found)
 }
 
@@ -297,8 +333,9 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Ve
         Ok(swept) => swept.tell(warn),
         Err(error) => warn(&format!("what earlier runs left could not be looked for: {error}")),
     }
-    // After the pods: what they mount stays until they are gone.
     if let Some(namespace) = &movers.source.namespace {
+        hold::release_left(movers, namespace, warn).await;
+        // After the pods: what they mount stays until they are gone.
         let (now, limits) = (movers.clock.now(), &movers.limits.ways);
         match ways::sweep::sweep(movers.cluster, namespace, &BTreeSet::new(), now, limits).await {
             Ok(swept) => sweep::Swept::from(swept).tell(warn),
@@ -309,41 +346,13 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Ve
     }
     let claims = plan(movers.cluster, movers.source, movers.others).await?;
     movers.progress.begin("backing up volumes", "file");
-    let rows = claims.into_iter().enumerate().map(|(number, claim)| {
-        let run = &run;
-        async move { (number, row(movers, run, number, claim).await) }
-    });
+    let slots = Slots::new(movers.source.movers);
+    let rows = hold::units(claims).into_iter().map(|unit| unit::rows(movers, &run, &slots, unit));
     // Whichever is done makes room for the next; told in the order of the claims.
-    let mut rows: Vec<(usize, Row)> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
+    let rows: Vec<Vec<(usize, Row)>> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
+    let mut rows: Vec<(usize, Row)> = rows.into_iter().flatten().collect();
     rows.sort_by_key(|(number, _)| *number);
     Ok(rows.into_iter().map(|(_, row)| row).collect())
-}
-
-async fn row(movers: &Movers<'_>, run: &RunId, number: usize, claim: Claim) -> Row {
-    let begun = movers.clock.now();
-    let source = claim.source();
-    let (outcome, left) = match &claim.fate {
-        Fate::Excluded { by } => (Outcome::Excluded { by: by.clone() }, Vec::new()),
-        Fate::Refused { why, mend } => (Outcome::Refused { why: why.clone(), mend: mend.clone() }, Vec::new()),
-        Fate::Unselected => {
-            let why = "no source of the configuration takes it".to_owned();
-            (Outcome::Refused { why, mend: "take it in, or leave it out on purpose".to_owned() }, Vec::new())
-        }
-        Fate::Read(_) if movers.cancel.is_cancelled() => (Outcome::Failed(MoverError::Cancelled), Vec::new()),
-        Fate::Read(read) => {
-            let (result, left) = one::capture(movers, run, number, &claim, read).await;
-            let outcome = match result {
-                Ok((summary, problems)) => Outcome::Captured { summary, problems },
-                Err(error) => Outcome::Failed(error),
-            };
-            (outcome, left)
-        }
-    };
-    let choice = match claim.fate {
-        Fate::Read(read) => Some(read.choice),
-        _ => None,
-    };
-    Row { source, choice, outcome, took: movers.clock.now().since(begun), left }
 }
 
 /// The part of one mover in what is shown.

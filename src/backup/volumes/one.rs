@@ -4,7 +4,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::claims::{Claim, Read};
+use super::hold::Member;
 use super::start::{Pod, started};
+use super::unit::Slots;
 use super::{MoverError, Movers, Share, expires, listen, talk};
 use crate::cluster::error::told;
 use crate::cluster::object::{name_of, namespace_of, uid_of};
@@ -15,7 +17,7 @@ use crate::volumes::kinds::pods;
 use crate::volumes::pod::PodPlan;
 use crate::volumes::protocol::{Credential, Job};
 use crate::volumes::said::{ProblemLine, Summary};
-use crate::volumes::{Context, Prepared, Run, RunId, VolumesError, clone, policy, snapshot};
+use crate::volumes::{Context, Cut, Prepared, Run, RunId, VolumesError, clone, policy, snapshot};
 
 /// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
 const ALWAYS_LEFT_OUT: &str = "/lost+found/";
@@ -94,28 +96,59 @@ struct Mounted<'a> {
     namespace: &'a str,
     claim: &'a str,
     copy: Option<&'a Prepared>,
+    /// Who waits for it.
+    member: &'a Member<'a>,
 }
 
 /// Backs up one claim. Also what could not be taken away afterwards.
 pub(super) async fn capture(
     movers: &Movers<'_>,
     run: &RunId,
+    slots: &Slots,
     number: usize,
     claim: &Claim,
     read: &Read,
+    member: &Member<'_>,
 ) -> (Result, Vec<String>) {
-    let copy = match prepare(movers, run, read).await {
+    let cut = Cut::default();
+    let (copy, still) = tokio::join!(
+        async {
+            let copy = prepare(movers, run, read, &cut).await;
+            // Also where it came to an end before anything was begun.
+            cut.reach();
+            copy
+        },
+        until_cut(read, &cut, member),
+    );
+    let copy = match copy {
         Ok(copy) => copy,
         Err((error, left)) => return (Err(error), left),
     };
     let mounted = match &copy {
-        Some(copy) => Mounted { namespace: &copy.namespace, claim: &copy.claim, copy: Some(copy) },
-        None => Mounted { namespace: &claim.namespace, claim: &claim.name, copy: None },
+        Some(copy) => Mounted { namespace: &copy.namespace, claim: &copy.claim, copy: Some(copy), member },
+        None => Mounted { namespace: &claim.namespace, claim: &claim.name, copy: None, member },
     };
     let mut made = Made::default();
+    let reading = async {
+        still?;
+        let _slot = slots.one().await;
+        attempt(movers, run, number, claim, read, mounted, &mut made).await
+    };
+    let stirs = async {
+        match read.choice.way {
+            Way::Live { .. } => member.stirs().await,
+            _ => std::future::pending().await,
+        }
+    };
     let result = tokio::select! {
-        result = attempt(movers, run, number, claim, read, mounted, &mut made) => result,
+        result = reading => result,
         () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
+        error = stirs => Err(error),
+    };
+    let result = match (&read.choice.way, result) {
+        // As long as it was read; what comes out is believed only then.
+        (Way::Live { .. }, Ok(done)) => member.look().await.map(|()| done),
+        (_, result) => result,
     };
     let mut left = made.remove(movers).await;
     // After its pod: what is mounted stays.
@@ -128,18 +161,35 @@ pub(super) async fn capture(
     (result, left)
 }
 
+/// Whether the clone is made only when its mover's pod needs it.
+const fn is_made_late(way: &Way) -> bool {
+    matches!(way, Way::Clone { copy } if copy.waits_for_consumer)
+}
+
+/// Lets the application go on as soon as the copy is of one moment: it does not stand still for what comes then. An error if it did not until then.
+async fn until_cut(read: &Read, cut: &Cut, member: &Member<'_>) -> std::result::Result<(), MoverError> {
+    if matches!(read.choice.way, Way::Live { .. }) || is_made_late(&read.choice.way) {
+        return Ok(());
+    }
+    cut.reached().await;
+    let still = member.look().await;
+    member.done().await;
+    still
+}
+
 /// Makes what is read in the claim's place, if its way does. It listens to the stop itself, and never stops without clearing up. With an error comes what is left.
 async fn prepare(
     movers: &Movers<'_>,
     run: &RunId,
     read: &Read,
+    cut: &Cut,
 ) -> std::result::Result<Option<Prepared>, (MoverError, Vec<String>)> {
     let Some(namespace) = movers.source.namespace.as_deref() else { return Ok(None) };
     let limits = &movers.limits.ways;
     // From then on a mover that lives says again and again that it is not over.
     let before = limits.taken + limits.handed + limits.bound + movers.source.start_timeout;
     let run = Run { id: run.clone(), expires: movers.clock.now().after(before + movers.limits.expiry) };
-    let context = Context { cluster: movers.cluster, namespace, run: &run, limits, cancel: &movers.cancel };
+    let context = Context { cluster: movers.cluster, namespace, run: &run, limits, cancel: &movers.cancel, cut };
     let (way, prepared) = match &read.choice.way {
         Way::Snapshot { .. } => ("VolumeSnapshot", snapshot::prepare(&context, &read.choice).await),
         Way::Clone { .. } => ("clone", clone::prepare(&context, &read.choice).await),
@@ -187,7 +237,13 @@ async fn attempt(
     let uid = made.create(movers.cluster, "pod", pods(), &plan.manifest()).await?;
     let pod = Pod { namespace: mounted.namespace, name: &name, uid: &uid };
     started(movers, pod).await?;
-    let job = job(movers, &name, claim, read)?;
+    if is_made_late(&read.choice.way) {
+        // Its volume is there, or it would not have started.
+        let still = mounted.member.look().await;
+        mounted.member.done().await;
+        still?;
+    }
+    let job = job(movers, &name, claim, read, mounted.member)?;
     let talk = talk::Talk::new(movers, pod, &job, mounted.copy)?;
     let limit = movers.source.timeout;
     let mut share = Share::default();
@@ -198,7 +254,13 @@ async fn attempt(
     }
 }
 
-fn job(movers: &Movers<'_>, name: &str, claim: &Claim, read: &Read) -> std::result::Result<Job, MoverError> {
+fn job(
+    movers: &Movers<'_>,
+    name: &str,
+    claim: &Claim,
+    read: &Read,
+    member: &Member<'_>,
+) -> std::result::Result<Job, MoverError> {
     let handed = movers.handed;
     let credential = |(name, value): &(String, crate::volumes::protocol::SecretText)| Credential {
         name: name.clone(),
@@ -217,6 +279,7 @@ fn job(movers: &Movers<'_>, name: &str, claim: &Claim, read: &Read) -> std::resu
         reread: movers.wanted.reread,
         limit_upload: handed.limit_upload,
         limit_download: handed.limit_download,
-        still: !matches!(read.choice.way, Way::Live { .. }),
+        // Nobody writes to it: it is a copy, or all who had it open have ended.
+        still: !matches!(read.choice.way, Way::Live { .. }) || member.is_still(),
     })
 }

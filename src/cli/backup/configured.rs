@@ -3,6 +3,7 @@
 
 mod volumes;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -49,6 +50,8 @@ enum Outcome {
     Failed,
     /// No snapshot, on purpose.
     LeftOut,
+    /// No snapshot: a dump stands for it, which is in one.
+    Covered,
     /// Not begun.
     NotRun,
 }
@@ -61,6 +64,7 @@ impl Outcome {
             Self::Problems => "PROBLEMS",
             Self::Failed => "FAILED",
             Self::LeftOut => "left out",
+            Self::Covered => "covered",
             Self::NotRun => "not run",
         }
     }
@@ -70,7 +74,7 @@ impl Outcome {
 #[derive(Serialize)]
 struct Row {
     source: String,
-    kind: &'static str,
+    kind: Cow<'static, str>,
     result: Outcome,
     snapshot: Option<String>,
     seconds: f64,
@@ -85,12 +89,33 @@ struct Row {
     /// By whom it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out_by: Option<String>,
+    /// The source whose dump stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    covered_by: Option<String>,
+    /// How its application was held, or would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<HeldDocument>,
+    /// What is still held, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    still_held: Vec<String>,
     /// Why a claim is captured by this way.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// What is not as good about that as one would wish.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cautions: Vec<String>,
+}
+
+/// How an application was held while its claim was captured.
+#[derive(Serialize)]
+struct HeldDocument {
+    /// `scaled to zero`, `command`, `handshake`.
+    how: &'static str,
+    /// The workloads, pods or claims.
+    what: Vec<String>,
+    /// For how long; nothing in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -143,7 +168,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         }
         context.say(&format!("source {}", escape(source.name.as_bytes())))?;
         if let SourceKind::Volumes(volumes) = &source.kind {
-            match volumes::rows(source, volumes, args, context).await {
+            match volumes::rows(source, volumes, args, context, &rows).await {
                 Ok((of_volumes, graver)) => {
                     rows.extend(of_volumes);
                     exit = exit.graver(graver);
@@ -286,11 +311,25 @@ fn repeat(error: &CommandError, context: &Context) {
     }
 }
 
+impl HeldDocument {
+    /// What stood still, and for how long.
+    fn told(&self) -> String {
+        if self.what.is_empty() {
+            return " (nobody uses it)".to_owned();
+        }
+        let what = escape(self.what.join(", ").as_bytes());
+        match self.seconds {
+            Some(seconds) => format!(" ({what}, for {seconds:.0} s)"),
+            None => format!(" (would hold {what})"),
+        }
+    }
+}
+
 impl Row {
     fn new(source: &Source, result: Outcome) -> Self {
         Self {
             source: source.name.clone(),
-            kind: source.kind.name(),
+            kind: source.kind.name().into(),
             result,
             snapshot: None,
             seconds: 0.0,
@@ -301,6 +340,9 @@ impl Row {
             broken_packs: Vec::new(),
             error: None,
             left_out_by: None,
+            covered_by: None,
+            held: None,
+            still_held: Vec::new(),
             reason: None,
             cautions: Vec::new(),
         }
@@ -331,14 +373,14 @@ impl Row {
 
     fn cells(&self, dry_run: bool) -> Vec<String> {
         let number = |of: &dyn Fn(Statistics) -> String| self.statistics.map_or_else(|| "–".to_owned(), of);
-        let time = if matches!(self.result, Outcome::NotRun | Outcome::LeftOut) || dry_run {
+        let time = if matches!(self.result, Outcome::NotRun | Outcome::LeftOut | Outcome::Covered) || dry_run {
             "–".to_owned()
         } else {
             progress::left(Duration::from_secs_f64(self.seconds))
         };
         vec![
             escape(self.source.as_bytes()),
-            self.kind.to_owned(),
+            self.kind.clone().into_owned(),
             number(&|statistics| statistics.files.to_string()),
             number(&|statistics| units::bytes(statistics.bytes)),
             number(&|statistics| units::bytes(statistics.bytes_new)),
@@ -357,8 +399,9 @@ fn tell(rows: Vec<Row>, exit: Exit, dry_run: bool, context: &mut Context) -> Res
     }
     for row in &rows {
         if let Some(reason) = &row.reason {
-            let line =
-                format!("{}: {}, because {}", escape(row.source.as_bytes()), row.kind, escape(reason.as_bytes()));
+            let held = row.held.as_ref().map(HeldDocument::told).unwrap_or_default();
+            let (source, reason) = (escape(row.source.as_bytes()), escape(reason.as_bytes()));
+            let line = format!("{source}: {}{held}, because {reason}", row.kind);
             context.summary(exit != Exit::Done || dry_run, &line)?;
         }
     }

@@ -96,6 +96,7 @@ impl Advise for VolumesError {
             }
             Self::Look(ways::VolumesError::Cluster { source, .. }) => source.advice(),
             Self::Look(_) => Some(Advice::new(Exit::Error, "no volume was backed up")),
+            Self::Hook(error) => error.advice(),
             Self::NoRandomness(_) => Some(Advice::new(Exit::Error, "see the system's random numbers (getrandom)")),
         }
     }
@@ -125,6 +126,10 @@ impl Advise for MoverError {
             }
             Self::Create { .. } => "see what the API server says",
             Self::Prepare { source, .. } => of_copy(source),
+            Self::Hook(error) => return error.advice(),
+            Self::Stirred(_) => {
+                "its newest snapshot, if one was made, may be torn: see who let it go on (another person, GitOps, an operator), and run again"
+            }
             Self::Unreachable(error) if error.is_denied() => {
                 "grant get and create on pods/attach, and get on pods/log (docs/volumes.md has the ClusterRole)"
             }
@@ -242,7 +247,7 @@ impl Advise for HookError {
                 "name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with"
             }
             Self::Cluster { source: ClusterError::Refused { status: 401 | 403, .. }, .. } => {
-                "see the credentials of the kubeconfig, and what its account may do"
+                "see the credentials of the kubeconfig, and what its account may do (docs/volumes.md has the ClusterRole of hooks)"
             }
             Self::Cluster { .. } => {
                 "what was held is in its journal; once the API server is well, `homelab-dr release` undoes it"
@@ -250,6 +255,10 @@ impl Advise for HookError {
             Self::Refused { .. } => {
                 "leave it out, choose another kind of hook, or stop its owner by its own means first"
             }
+            Self::Container { .. } => {
+                "name a container that every pod of the claim has, under container or in homelab-dr.io/hook-container"
+            }
+            Self::Stirred { .. } => "see who let it go on, and run again",
             Self::Changed { .. } => "begin anew, so that it is planned by what is there now",
             Self::Held { .. } => "wait for the other run; if it is dead, `homelab-dr release` undoes what it has left",
             Self::Failed { .. } => "see what the command says, and try it by hand with kubectl exec",

@@ -144,6 +144,8 @@ fn every_error_has_advice_that_is_not_the_error_again() {
         HookError::Cluster { what: s(), source: ClusterError::Config { what: s(), source: "no".into() } },
         HookError::Refused { what: s(), why: s() },
         HookError::Changed { what: s(), why: s() },
+        HookError::Container { pod: s(), why: s() },
+        HookError::Stirred { what: s(), why: s() },
         HookError::Held { what: s(), run: s() },
         HookError::Failed { what: s(), code: 1, said: s() },
         HookError::Late { what: s(), limit },

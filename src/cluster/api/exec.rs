@@ -36,7 +36,7 @@ impl Api {
         let params = AttachParams { stdin: false, stdout: true, stderr: true, ..AttachParams::default() };
         let params = params.container(room.container);
         let begun = pods.exec(room.pod, argv, &params).await;
-        let mut process = begun.map_err(|error| self.not_executed(request, error))?;
+        let mut process = begun.map_err(|error| self.failed(request, error))?;
         let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
         let ended = async {
             match status {
@@ -65,19 +65,6 @@ impl Api {
             return Err(ClusterError::Answer { request: request.to_owned(), what });
         };
         Ok(Said { code, stdout: stdout.0, stderr: stderr.0, is_cut: stdout.1 || stderr.1 })
-    }
-
-    fn not_executed(&self, request: &str, error: kube::Error) -> ClusterError {
-        use kube::client::UpgradeConnectionError as Upgrade;
-        let request = request.to_owned();
-        match error {
-            kube::Error::Api(status) => ClusterError::Refused { request, status: status.code, message: status.message },
-            kube::Error::UpgradeConnection(Upgrade::ProtocolSwitch(status)) => {
-                let message = "the API server does not let a command begin there".to_owned();
-                ClusterError::Refused { request, status: status.as_u16(), message }
-            }
-            error => ClusterError::Unreachable { server: self.server.clone(), source: error.into() },
-        }
     }
 }
 

@@ -29,11 +29,17 @@ fn query_of(container: &str, since: Option<&str>) -> String {
 }
 
 impl Api {
-    fn failed(&self, request: &str, error: kube::Error) -> ClusterError {
+    pub(super) fn failed(&self, request: &str, error: kube::Error) -> ClusterError {
+        use kube::client::UpgradeConnectionError as Upgrade;
         match error {
             kube::Error::Api(status) => {
                 let message = status.message.clone();
                 ClusterError::Refused { request: request.to_owned(), status: status.code, message }
+            }
+            // An answer of another kind than the stream that was asked for.
+            kube::Error::UpgradeConnection(Upgrade::ProtocolSwitch(status)) => {
+                let message = "the API server does not let it begin".to_owned();
+                ClusterError::Refused { request: request.to_owned(), status: status.as_u16(), message }
             }
             error => ClusterError::Unreachable { server: self.server.clone(), source: error.into() },
         }

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use super::{Choosing, No, Way, Yes, no};
 use crate::volumes::facts::{AccessMode, Node, Pod, Source, Volume};
-use crate::volumes::labels::{BACKUP, MODE};
+use crate::volumes::labels::{BACKUP, HOOK, MODE};
 use crate::volumes::placement::fits;
+
+/// The caution about a claim that is in use.
+pub const WRITTEN: &str = "read while its application writes: the files are not of one moment";
 
 impl<'a> Choosing<'a> {
     /// `asked`: somebody asked for just this, and so takes what is doubtful about it.
@@ -15,7 +18,7 @@ impl<'a> Choosing<'a> {
         let placed: Vec<&Pod> = users.iter().copied().filter(|pod| pod.node.is_some()).collect();
         // A pod that runs says for certain where the volume is; one that is ending still has it.
         let beside = placed.iter().find(|pod| pod.running).or(placed.first()).copied();
-        if self.claim.block && beside.is_some() && !asked {
+        if self.claim.block && beside.is_some() && !asked && !self.is_stopped() {
             return no(
                 "it is a raw block device in use: read while it is written, it would be torn",
                 format!("stop what uses it, or use a CSI driver with snapshots, or accept it with {MODE}: live"),
@@ -33,12 +36,17 @@ impl<'a> Choosing<'a> {
         self.facts.pods.iter().filter(move |pod| pod.namespace == *namespace && pod.claims.contains(name))
     }
 
+    /// Whether its workload is at zero while it is read.
+    fn is_stopped(&self) -> bool {
+        self.policy.stopped.contains(&(self.claim.namespace.clone(), self.claim.name.clone()))
+    }
+
     fn one_pod(&self, users: &[&Pod], asked: bool) -> Result<(), No> {
-        if !self.claim.access.contains(&AccessMode::ReadWriteOncePod) {
+        if !self.claim.access.contains(&AccessMode::ReadWriteOncePod) || self.is_stopped() {
             return Ok(());
         }
         let mend = format!(
-            "use a CSI driver with snapshots, scale its application down and set {MODE}: live, or leave the claim out with {BACKUP}: \"false\""
+            "use a CSI driver with snapshots, have its application scaled to zero for it ({HOOK}: scale), or leave the claim out with {BACKUP}: \"false\""
         );
         match users.first() {
             Some(pod) => no(format!("it is ReadWriteOncePod, and pod {} has it", pod.name), mend),
@@ -51,12 +59,12 @@ impl<'a> Choosing<'a> {
         let name = pod.node.as_deref().unwrap_or_default();
         let nodes: BTreeSet<&str> = placed.iter().filter_map(|pod| pod.node.as_deref()).collect();
         let mut cautions = Vec::new();
-        cautions.push(if self.claim.block {
-            "a block device that is written while it is read: it may be torn".to_owned()
-        } else {
-            "read while its application writes: the files are not of one moment".to_owned()
-        });
-        if let Some(class) = &pod.runtime_class {
+        if self.claim.block && !self.is_stopped() {
+            cautions.push("a block device that is written while it is read: it may be torn".to_owned());
+        } else if !self.is_stopped() {
+            cautions.push(WRITTEN.to_owned());
+        }
+        if let Some(class) = pod.runtime_class.as_ref().filter(|_| !self.is_stopped()) {
             cautions.push(format!(
                 "pod {} has the runtime class {class}: locks of its databases may not be seen from outside",
                 pod.name

@@ -43,6 +43,8 @@ pub struct Policy {
     pub cloning: BTreeSet<String>,
     /// Claims that are left out: `namespace/claim`, or `namespace/*`.
     pub exclude: Vec<String>,
+    /// Claims whose workload is at zero while they are read, as namespace and name: no pod has them then.
+    pub stopped: BTreeSet<(String, String)>,
     /// Volumes of `PostgreSQL` clusters that `CloudNativePG` runs are captured like any other. A restored one needs a person.
     pub cloud_native_pg: bool,
 }

@@ -248,7 +248,7 @@ fn the_class_of_snapshots_is_the_wanted_the_default_or_the_first_that_is_fit() {
 
 #[test]
 fn what_is_left_out_is_left_out_by_the_nearest_wish() {
-    let wish = |text: &str| Wishes { backup: Some(text.to_owned()), mode: None };
+    let wish = |text: &str| Wishes { backup: Some(text.to_owned()), ..Wishes::default() };
     let mine = "excluded by annotation homelab-dr.io/backup of the claim";
     let far = "excluded by annotation homelab-dr.io/backup of namespace media";
     check(&[
@@ -348,7 +348,7 @@ fn a_claim_without_data_is_empty_only_if_it_never_had_any() {
 
 #[test]
 fn a_way_that_is_asked_for_is_the_only_one() {
-    let wish = |text: &str| Wishes { backup: None, mode: Some(text.to_owned()) };
+    let wish = |text: &str| Wishes { mode: Some(text.to_owned()), ..Wishes::default() };
     check(&[
         ("live by the claim", &|f, _| claim(f).wishes = wish("live"), "live a beside web"),
         ("clone by the namespace", &|f, _| space(f).wishes = wish("clone"), "clone"),
@@ -504,6 +504,15 @@ fn what_is_doubtful_or_stops_the_application_is_done_only_if_it_is_asked_for() {
                 asked(f);
             },
             "refused: it is ReadWriteOncePod, and pod web has it",
+        ),
+        (
+            "ReadWriteOncePod in use, at zero while it is read",
+            &|f, p| {
+                only_live(f);
+                claim(f).access = [AccessMode::ReadWriteOncePod].into();
+                p.stopped = [("media".to_owned(), "data".to_owned())].into();
+            },
+            "live a beside web",
         ),
         (
             "ReadWriteOncePod that nobody uses",

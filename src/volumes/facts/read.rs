@@ -11,7 +11,7 @@ use super::{
 use crate::cluster::error::told;
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text, uid_of};
 use crate::cluster::{Cluster, Kind};
-use crate::volumes::labels::{BACKUP, MANAGED_BY, MANAGER, MODE};
+use crate::volumes::labels::{BACKUP, HOOK, MANAGED_BY, MANAGER, MODE};
 use crate::volumes::run::run_of;
 use crate::volumes::{VolumesError, kinds, quantity};
 
@@ -64,7 +64,9 @@ fn texts(object: &Value, path: &[&str]) -> BTreeMap<String, String> {
 fn wishes(object: &Value) -> Wishes {
     // An empty annotation is a wish that nobody can read; it is not the same as none.
     let written = |name: &str| at(object, &["metadata", "annotations", name]).as_str().map(str::to_owned);
-    Wishes { backup: written(BACKUP), mode: written(MODE) }
+    let mut hooks = texts(object, &["metadata", "annotations"]);
+    hooks.retain(|name, _| name.starts_with(HOOK));
+    Wishes { backup: written(BACKUP), mode: written(MODE), hooks }
 }
 
 fn claim(object: &Value) -> Claim {
@@ -256,6 +258,6 @@ mod tests {
     #[test]
     fn an_empty_annotation_is_not_the_same_as_none() {
         let found = wishes(&json!({"metadata": {"annotations": {BACKUP: ""}}}));
-        assert_eq!(found, Wishes { backup: Some(String::new()), mode: None });
+        assert_eq!(found, Wishes { backup: Some(String::new()), ..Wishes::default() });
     }
 }

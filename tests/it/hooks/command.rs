@@ -31,8 +31,9 @@ async fn host() -> KubeServer {
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-async fn planned(acting: &Acting<'_>, before: &[&str], after: &[&str]) -> CommandPlan {
-    plan(acting, ("media", "host", "c"), (words(before), LIMIT), (words(after), LIMIT)).await.unwrap()
+fn planned(server: &KubeServer, before: &[&str], after: &[&str]) -> CommandPlan {
+    let pod = server.object("pods", "media", "host").unwrap();
+    plan(&pod, Some("c"), (words(before), LIMIT), (words(after), LIMIT)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +73,7 @@ async fn what_was_held_by_a_command_is_released_by_one() {
     let (clock, cancel) = (ManualClock::at(NOW), Cancel::default());
     let acting = acting(&api, &api, &clock, &cancel);
     let held = server.volume("media", "data").unwrap().join("held");
-    let made = planned(&acting, &["touch", "/data/held"], &["rm", "/data/held"]).await;
+    let made = planned(&server, &["touch", "/data/held"], &["rm", "/data/held"]);
 
     let mut ours = journal();
     begin(&acting, &made, &mut ours).await.unwrap();
@@ -88,14 +89,14 @@ async fn what_was_held_by_a_command_is_released_by_one() {
     assert!(swept(&api).await.is_empty());
 
     // It failed when half of it was done.
-    let half = planned(&acting, &["sh", "-c", "touch /data/held; echo no room; exit 3"], &["rm", "/data/held"]).await;
+    let half = planned(&server, &["sh", "-c", "touch /data/held; echo no room; exit 3"], &["rm", "/data/held"]);
     let mut ours = journal();
     let error = begin(&acting, &half, &mut ours).await.expect_err("failed");
     assert!(matches!(&error, HookError::Failed { code: 3, said, .. } if said == "no room"), "{error:?}");
     assert!(release(&acting, &mut ours).await.is_well() && !held.exists());
 
     // What cannot be released stays in the journal.
-    let stuck = planned(&acting, &["true"], &["rm", "/data/held"]).await;
+    let stuck = planned(&server, &["true"], &["rm", "/data/held"]);
     let mut ours = journal();
     begin(&acting, &stuck, &mut ours).await.unwrap();
     let report = release(&acting, &mut ours).await;
@@ -113,6 +114,30 @@ async fn what_was_held_by_a_command_is_released_by_one() {
     server.until("it is gone", |state| state.object("pods", "media", "host").is_none()).await;
     let report = release(&acting, &mut ours).await;
     assert!(report.rows[0].outcome == Released::Gone && journals(&server) == 0, "{report:?}");
-    let gone = plan(&acting, ("media", "host", "c"), (words(&["true"]), LIMIT), (Vec::new(), LIMIT)).await;
-    assert!(matches!(gone, Err(HookError::Changed { .. })));
+    // Another of its name would be held and never let go.
+    let mut ours = journal();
+    let gone = begin(&acting, &made, &mut ours).await;
+    assert!(matches!(gone, Err(HookError::Changed { .. })) && journals(&server) == 0, "{gone:?}");
+}
+
+#[test]
+fn the_container_is_the_named_one_or_the_only_one() {
+    let pod = |names: &[&str]| {
+        let containers: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        json!({"metadata": {"namespace": "media", "name": "host"}, "spec": {"containers": containers}})
+    };
+    let chosen = |names: &[&str], wanted: Option<&str>| {
+        let made = plan(&pod(names), wanted, (words(&["x"]), LIMIT), (Vec::new(), LIMIT));
+        made.map(|plan| plan.release.container).map_err(|error| error.to_string())
+    };
+    assert_eq!(chosen(&["db"], None).as_deref(), Ok("db"));
+    assert_eq!(chosen(&["proxy", "db"], Some("db")).as_deref(), Ok("db"));
+    for (names, wanted, says) in [
+        (&["proxy", "db"][..], None, "several containers, proxy, db"),
+        (&["proxy"], Some("db"), "no container db, but proxy"),
+        (&[], None, "several containers"),
+    ] {
+        let error = chosen(names, wanted).unwrap_err();
+        assert!(error.contains(says) && error.starts_with("in pod media/host"), "{error}");
+    }
 }

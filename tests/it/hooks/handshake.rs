@@ -12,7 +12,7 @@ async fn it_is_asked_answered_and_let_go_and_without_an_answer_it_is_late() {
     let (api, before) = (api(&server).await, all(&server));
     let (clock, cancel) = (ManualClock::at(NOW), Cancel::default());
     let acting = acting(&api, &api, &clock, &cancel);
-    let made = plan(&acting, "media", "data", RUN).await.unwrap();
+    let made = plan(&api, "media", "data", RUN).await.unwrap();
 
     let mut unanswered = journal();
     let error = begin(&acting, &made, &mut unanswered).await.expect_err("nobody answers");
@@ -53,5 +53,5 @@ async fn it_is_asked_answered_and_let_go_and_without_an_answer_it_is_late() {
         .await;
     operator.abort();
     assert_eq!(all(&server), before);
-    assert!(matches!(plan(&acting, "media", "nobody", RUN).await, Err(HookError::Changed { .. })));
+    assert!(matches!(plan(&api, "media", "nobody", RUN).await, Err(HookError::Changed { .. })));
 }

@@ -7,7 +7,7 @@ use homelab_dr::base::cancel::Cancel;
 use homelab_dr::volumes::choose::policy::Mode;
 use homelab_dr::volumes::choose::{Choice, Way};
 use homelab_dr::volumes::run::run_of;
-use homelab_dr::volumes::{Context, VolumesError, clone, snapshot};
+use homelab_dr::volumes::{Context, Cut, VolumesError, clone, snapshot};
 use serde_json::{Value, json};
 
 use super::{CLAIMS, CONTENTS, Lab, OURS, SNAPSHOTS, VOLUMES, bound, pod, prepare, run, sendable, told};
@@ -184,7 +184,9 @@ async fn another_claim_of_that_name_is_not_captured() {
     }
     let choice = lab.choice(Mode::Snapshot).await;
     let cancel = Cancel::default();
-    let context = Context { cluster: &lab.api, namespace: OURS, run: &run(1), limits: &lab.limits, cancel: &cancel };
+    let cut = Cut::default();
+    let context =
+        Context { cluster: &lab.api, namespace: OURS, run: &run(1), limits: &lab.limits, cancel: &cancel, cut: &cut };
     assert!(matches!(clone::prepare(&context, &choice).await, Err(VolumesError::Way { .. })));
     let choice = lab.choice(Mode::Clone).await;
     assert!(matches!(snapshot::prepare(&context, &choice).await, Err(VolumesError::Way { .. })));

@@ -15,7 +15,7 @@ use homelab_dr::cluster::Cluster;
 use homelab_dr::cluster::api::Api;
 use homelab_dr::volumes::choose::policy::{Mode, Policy};
 use homelab_dr::volumes::choose::{Choice, Way, choose};
-use homelab_dr::volumes::{Context, Limits, Prepared, Run, RunId, VolumesError, clone, facts, snapshot};
+use homelab_dr::volumes::{Context, Cut, Limits, Prepared, Run, RunId, VolumesError, clone, facts, snapshot};
 use serde_json::{Value, json};
 
 use crate::cluster::delete::api;
@@ -194,7 +194,8 @@ async fn prepare(
     choice: &Choice,
     cancel: &Cancel,
 ) -> Result<Prepared, VolumesError> {
-    let context = Context { cluster, namespace: OURS, run, limits: &lab.limits, cancel };
+    let cut = Cut::default();
+    let context = Context { cluster, namespace: OURS, run, limits: &lab.limits, cancel, cut: &cut };
     match choice.way {
         Way::Snapshot { .. } => sendable(snapshot::prepare(&context, choice)).await,
         _ => sendable(clone::prepare(&context, choice)).await,

@@ -2,6 +2,8 @@
 
 mod csi;
 mod direct;
+mod hooks;
+mod hooks_trouble;
 mod live;
 mod pod;
 mod trouble;

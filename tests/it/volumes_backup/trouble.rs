@@ -211,11 +211,13 @@ pub(super) async fn within(
     let movers = Movers {
         cluster: &api,
         streams: streams.unwrap_or(&api),
+        exec: &api,
         clock: Arc::new(SystemClock),
         progress: Arc::default(),
         cancel: Arc::default(),
         source: &source,
         others: &[],
+        succeeded: &BTreeSet::new(),
         handed: &handed,
         wanted: Wanted::default(),
         limits,

@@ -57,6 +57,8 @@ fn source() -> VolumesSource {
         mode: MoverMode::App,
         timeout: std::time::Duration::from_secs(1),
         start_timeout: std::time::Duration::from_secs(1),
+        hooks: Vec::new(),
+        cnpg: Vec::new(),
     }
 }
 
@@ -293,4 +295,43 @@ async fn csi_claims_are_read_at_a_copy_if_there_is_a_place_for_it() {
         namespace["metadata"]["annotations"][PRIVILEGED_MOVERS] = "true".into();
     });
     assert!(matches!(&privileged.await, Fate::Refused { why, .. } if why.contains("namespace backup")));
+}
+
+#[tokio::test]
+async fn a_hook_is_for_the_claims_that_it_means_and_zero_makes_one_pod_claims_readable() {
+    let hook = |claims: &str, way: HookWay| crate::config::Hook {
+        claims: vec![claims.to_owned()],
+        labels: [("app".to_owned(), "db".to_owned())].into(),
+        way,
+        timeout: std::time::Duration::from_secs(7),
+    };
+    let hooks = vec![hook("home/*", HookWay::Handshake), hook("media/*", HookWay::Scale)];
+    let source = VolumesSource { namespace: Some("backup".into()), hooks, ..source() };
+    let one_pod = |claim: &mut Value| claim["spec"]["accessModes"] = json!(["ReadWriteOncePod"]);
+    let Fate::Refused { why, .. } = fate(&source, |claim, _, _| one_pod(claim)).await else { unreachable!("no label") };
+    assert!(why.contains("ReadWriteOncePod"), "{why}");
+    let labelled = |claim: &mut Value, _: &mut Value, _: &mut Value| {
+        one_pod(claim);
+        claim["metadata"]["labels"]["app"] = "db".into();
+    };
+    let Fate::Read(read) = fate(&source, labelled).await else { unreachable!("at zero it can be read") };
+    let limit = std::time::Duration::from_secs(7);
+    assert_eq!(read.hook, Some(Wanted { way: HookWay::Scale, limit }));
+    assert!(matches!(read.choice.way, Way::Live { .. }) && read.choice.cautions.is_empty(), "{:?}", read.choice);
+    let none = fate(&source, |claim, pod, space| {
+        labelled(claim, pod, space);
+        claim["metadata"]["annotations"]["homelab-dr.io/hook"] = "none".into();
+    });
+    assert!(matches!(none.await, Fate::Refused { .. }), "then its pod has it");
+}
+
+#[tokio::test]
+async fn a_dump_stands_for_the_clusters_that_it_names() {
+    let cnpg = vec![Cnpg { clusters: vec!["media/pg-*".into()], covered_by: "dump".into() }];
+    let source = VolumesSource { cnpg, ..source() };
+    let of =
+        async |cluster: &str| fate(&source, |claim, _, _| claim["metadata"]["labels"][CNPG] = cluster.into()).await;
+    assert_eq!(of("pg-app").await, Fate::Dumped { by: "dump".into() });
+    assert!(matches!(of("other").await, Fate::Refused { .. }));
+    assert!(matches!(fate(&source, |_, _, _| {}).await, Fate::Read(_)), "it is of no cluster");
 }

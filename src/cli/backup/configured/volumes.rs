@@ -1,7 +1,7 @@
 //! The volumes of a cluster as sources: a row for each claim, and whether all of them are covered.
 
 use super::super::{Args, ProblemDocument};
-use super::{Outcome, Row};
+use super::{HeldDocument, Outcome, Row};
 use crate::backup::volumes::claims::{Claim, Fate};
 use crate::backup::volumes::{self, Handed, Limits, MoverError, Movers, Wanted};
 use crate::cli::context::{Context, host};
@@ -33,10 +33,14 @@ const fn kind(choice: Option<&Choice>) -> &'static str {
     }
 }
 
-/// The same row with why its claim is captured so.
-fn because(choice: Option<&Choice>, row: Row) -> Row {
+/// The same row with how its claim is captured, and why so.
+fn because(choice: Option<&Choice>, held: Option<HeldDocument>, row: Row) -> Row {
     let Some(choice) = choice else { return row };
-    Row { kind: kind(Some(choice)), reason: Some(choice.reason.clone()), cautions: choice.cautions.clone(), ..row }
+    let kind = match &held {
+        Some(held) => format!("{}, {}", kind(Some(choice)), held.how).into(),
+        None => kind(Some(choice)).into(),
+    };
+    Row { kind, held, reason: Some(choice.reason.clone()), cautions: choice.cautions.clone(), ..row }
 }
 
 /// What movers need, from what this machine has.
@@ -85,6 +89,7 @@ pub(super) async fn rows(
     volumes: &VolumesSource,
     args: &Args,
     context: &mut Context,
+    before: &[Row],
 ) -> Result<(Vec<Row>, Exit), Failure> {
     let api = Api::open(volumes.kubeconfig.as_deref(), volumes.context.as_deref()).await?;
     let others = others(source, volumes, context);
@@ -96,16 +101,19 @@ pub(super) async fn rows(
     let handed = handed(context).await?;
     let mut tags = source.tags.clone();
     tags.extend(args.tag.iter().cloned());
+    let succeeded = before.iter().filter(|row| row.result == Outcome::Done).map(|row| row.source.clone()).collect();
     let display = progress::show(context);
     let talk = context.talk.clone();
     let movers = Movers {
         cluster: &api,
         streams: &api,
+        exec: &api,
         clock: context.clock.clone(),
         progress: context.progress.clone(),
         cancel: context.cancel.clone(),
         source: volumes,
         others: &others,
+        succeeded: &succeeded,
         handed: &handed,
         wanted: Wanted { tags, host: host(), reread: args.reread },
         limits: Limits::default(),
@@ -138,17 +146,19 @@ fn judged(rows: Vec<(Row, Exit)>, context: &Context) -> (Vec<Row>, Exit) {
 }
 
 fn row(source: &Source, name: String, kind: &'static str, result: Outcome) -> Row {
-    Row { source: name, kind, ..Row::new(source, result) }
+    Row { source: name, kind: kind.into(), ..Row::new(source, result) }
 }
 
 fn planned(source: &Source, claim: Claim, context: &Context) -> (Row, Exit) {
     let name = claim.source();
     match claim.fate {
         Fate::Read(read) => {
+            let held = read.held.map(|held| HeldDocument { how: held.how, what: held.what, seconds: None });
             let row = row(source, name, NOT, Outcome::Done);
-            (because(Some(&read.choice), row), Exit::Done)
+            (because(Some(&read.choice), held, row), Exit::Done)
         }
         Fate::Excluded { by } => left_out(source, name, by),
+        Fate::Dumped { by } => covered(source, name, by),
         Fate::Refused { why, mend } => refused(source, name, &why, &mend, context),
         Fate::Unselected => refused(source, name, "no source takes it", "", context),
     }
@@ -156,6 +166,10 @@ fn planned(source: &Source, claim: Claim, context: &Context) -> (Row, Exit) {
 
 fn left_out(source: &Source, name: String, by: String) -> (Row, Exit) {
     (Row { left_out_by: Some(by), ..row(source, name, NOT, Outcome::LeftOut) }, Exit::Done)
+}
+
+fn covered(source: &Source, name: String, by: String) -> (Row, Exit) {
+    (Row { covered_by: Some(by), ..row(source, name, NOT, Outcome::Covered) }, Exit::Done)
 }
 
 fn refused(source: &Source, name: String, why: &str, mend: &str, context: &Context) -> (Row, Exit) {
@@ -173,12 +187,25 @@ fn failed(source: &Source, name: String, kind: &'static str, failure: Failure, c
 }
 
 fn done(source: &Source, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
-    let volumes::Row { source: name, choice, outcome, took, left } = of_claim;
+    let volumes::Row { source: name, choice, outcome, held, still_held, except, took, left } = of_claim;
+    let mut of_hooks = Exit::Done;
+    for held in &still_held {
+        context.talk.warn(&format!(
+            "STILL HELD: {} (`homelab-dr release` lets it go; so does the next backup, if it begins ten minutes later)",
+            escape(held.as_bytes())
+        ));
+        of_hooks = Exit::Error;
+    }
+    for except in &except {
+        context.talk.warn(&format!("let go, but {}", escape(except.as_bytes())));
+        of_hooks = of_hooks.graver(Exit::Problems);
+    }
     for left in left {
         context.talk.warn(&format!("this could not be removed, and the next run tries again: {left}"));
     }
     let (of_claim, exit) = match outcome {
         volumes::Outcome::Excluded { by } => return left_out(source, name, by),
+        volumes::Outcome::Dumped { by } => return covered(source, name, by),
         volumes::Outcome::Refused { why, mend } => return refused(source, name, &why, &mend, context),
         volumes::Outcome::Failed(error) => {
             let shown = escape(name.as_bytes());
@@ -190,7 +217,9 @@ fn done(source: &Source, of_claim: volumes::Row, context: &Context) -> (Row, Exi
         }
         volumes::Outcome::Captured { summary, problems } => captured(source, name, &summary, &problems, context),
     };
-    (because(choice.as_ref(), Row { seconds: took.as_secs_f64(), ..of_claim }), exit)
+    let held = held.map(|held| HeldDocument { how: held.how, what: held.what, seconds: Some(held.took.as_secs_f64()) });
+    let row = Row { seconds: took.as_secs_f64(), still_held, ..of_claim };
+    (because(choice.as_ref(), held, row), exit.graver(of_hooks))
 }
 
 /// The same failure, with the claim's name before it.

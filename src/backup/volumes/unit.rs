@@ -1,0 +1,158 @@
+//! Claims that are dealt with together, from the hold of their application to a row for each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::claims::{Claim, Fate};
+use super::hold::{Ended, Held, Member};
+use super::{MoverError, Movers, Outcome, Row, one};
+use crate::hooks::HookError;
+use crate::volumes::RunId;
+use crate::volumes::choose::Way;
+
+/// How many movers run at once.
+pub(super) struct Slots(Semaphore);
+
+impl Slots {
+    pub(super) fn new(number: usize) -> Self {
+        Self(Semaphore::new(number.max(1)))
+    }
+
+    /// Waits for one.
+    pub(super) async fn one(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.acquire().await.ok()
+    }
+
+    /// Waits for as many as can be had of `wanted` and keeps them, so that they are free when they are needed.
+    async fn keep(&self, wanted: usize, most: usize) -> Kept<'_> {
+        let number = wanted.min(most).max(1);
+        let permit = self.0.acquire_many(u32::try_from(number).unwrap_or(1)).await.ok();
+        Kept { _permit: permit, own: Self::new(number) }
+    }
+}
+
+/// Slots that nobody else gets.
+struct Kept<'a> {
+    _permit: Option<SemaphorePermit<'a>>,
+    own: Slots,
+}
+
+/// All claims of a unit: alone, or held together.
+pub(super) async fn rows(
+    movers: &Movers<'_>,
+    run: &RunId,
+    slots: &Slots,
+    unit: Vec<(usize, Claim)>,
+) -> Vec<(usize, Row)> {
+    let is_live =
+        |claim: &Claim| matches!(&claim.fate, Fate::Read(read) if matches!(read.choice.way, Way::Live { .. }));
+    let is_held = |claim: &Claim| matches!(&claim.fate, Fate::Read(read) if read.held.is_some());
+    let live = unit.iter().filter(|(_, claim)| is_live(claim)).count();
+    // What is read while its application stands still does not wait for others then.
+    let kept = if live > 0 && unit.iter().any(|(_, claim)| is_held(claim)) {
+        Some(slots.keep(live, movers.source.movers).await)
+    } else {
+        None
+    };
+    let begun = match unit.first() {
+        Some((number, claim)) if is_held(claim) && !movers.cancel.is_cancelled() => {
+            // Letters and digits, as labels have them; one journal for each.
+            Held::begin(movers, &format!("{run}-{number}"), &unit).await
+        }
+        _ => Ok(None),
+    };
+    let held = match begun {
+        Ok(held) => held,
+        Err((error, ended)) => return refused(unit, &Arc::new(error), &ended),
+    };
+    let own = kept.as_ref().map(|kept| &kept.own);
+    let all = unit.into_iter().map(|(number, claim)| {
+        // Those that are read live come first: the others wait for their copies before they ask.
+        let slots = own.unwrap_or(slots);
+        let member = Member::of(held.as_ref());
+        async move { (number, row(movers, run, slots, number, claim, &member).await) }
+    });
+    let keep = async {
+        match &held {
+            Some(held) => held.keep().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut rows = tokio::select! {
+        rows = futures::future::join_all(all) => rows,
+        () = keep => Vec::new(),
+    };
+    if let Some(held) = &held {
+        let ended = held.ended();
+        for (_, row) in &mut rows {
+            row.held = Some(held.record());
+        }
+        if let Some((_, row)) = rows.first_mut() {
+            row.still_held = ended.still_held;
+            row.except = ended.except;
+        }
+    }
+    rows
+}
+
+/// Rows of claims whose application was not made to hold still.
+fn refused(unit: Vec<(usize, Claim)>, error: &Arc<HookError>, ended: &Ended) -> Vec<(usize, Row)> {
+    let mut rows: Vec<(usize, Row)> = unit
+        .into_iter()
+        .map(|(number, claim)| {
+            let error = match **error {
+                HookError::Cancelled => MoverError::Cancelled,
+                _ => MoverError::Hook(error.clone()),
+            };
+            (number, Row::of(claim, Outcome::Failed(error)))
+        })
+        .collect();
+    if let Some((_, row)) = rows.first_mut() {
+        row.still_held.clone_from(&ended.still_held);
+        row.except.clone_from(&ended.except);
+    }
+    rows
+}
+
+impl Row {
+    fn of(claim: Claim, outcome: Outcome) -> Self {
+        let source = claim.source();
+        let choice = match claim.fate {
+            Fate::Read(read) => Some(read.choice),
+            _ => None,
+        };
+        let (held, took) = (None, Duration::ZERO);
+        Self { source, choice, outcome, held, still_held: Vec::new(), except: Vec::new(), took, left: Vec::new() }
+    }
+}
+
+async fn row(movers: &Movers<'_>, run: &RunId, slots: &Slots, number: usize, claim: Claim, member: &Member<'_>) -> Row {
+    let begun = movers.clock.now();
+    let (outcome, left) = match &claim.fate {
+        Fate::Excluded { by } => (Outcome::Excluded { by: by.clone() }, Vec::new()),
+        Fate::Dumped { by } if movers.succeeded.contains(by) => (Outcome::Dumped { by: by.clone() }, Vec::new()),
+        Fate::Dumped { by } => {
+            let why = format!("{by}, whose dump is to stand for it, made no snapshot in this run");
+            (Outcome::Refused { why, mend: "run both, and see why the dump failed".to_owned() }, Vec::new())
+        }
+        Fate::Refused { why, mend } => (Outcome::Refused { why: why.clone(), mend: mend.clone() }, Vec::new()),
+        Fate::Unselected => {
+            let why = "no source of the configuration takes it".to_owned();
+            (Outcome::Refused { why, mend: "take it in, or leave it out on purpose".to_owned() }, Vec::new())
+        }
+        Fate::Read(_) if movers.cancel.is_cancelled() => (Outcome::Failed(MoverError::Cancelled), Vec::new()),
+        Fate::Read(read) => {
+            let (result, left) = one::capture(movers, run, slots, number, &claim, read, member).await;
+            let outcome = match result {
+                Ok((summary, problems)) => Outcome::Captured { summary, problems },
+                Err(error) => Outcome::Failed(error),
+            };
+            (outcome, left)
+        }
+    };
+    // Whatever became of it: nobody waits for it any more.
+    member.done().await;
+    Row { took: movers.clock.now().since(begun), left, ..Row::of(claim, outcome) }
+}
