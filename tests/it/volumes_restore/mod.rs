@@ -172,13 +172,16 @@ fn write_hard_things(folder: &Path) {
     std::os::unix::fs::chown(folder.join("owned"), Some(1000), Some(2000)).unwrap();
 }
 
+/// Its bytes; mode, user and group; seconds and nanoseconds.
+type Entry = (Vec<u8>, [u32; 3], [i64; 2]);
+
 /// Bytes, kinds, modes, owners and times of everything but what an application writes when it starts.
-fn whole(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, u32, u32, i64, i64)> {
+fn whole(folder: &Path) -> BTreeMap<PathBuf, Entry> {
     let kept = |path: &Path| ["verdict", "ready"].iter().all(|name| path != Path::new(name));
     let all = crate::support::files::picture(folder).into_iter().filter(|(path, _)| kept(path));
     let with = |(path, bytes): (PathBuf, Vec<u8>)| {
         let found = std::fs::symlink_metadata(folder.join(&path)).unwrap();
-        (path, (bytes, found.mode(), found.uid(), found.gid(), found.mtime(), found.mtime_nsec()))
+        (path, (bytes, [found.mode(), found.uid(), found.gid()], [found.mtime(), found.mtime_nsec()]))
     };
     all.map(with).collect()
 }
