@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::node::{Node, Value};
 use super::{
     Cnpg, CommandSource, Config, DatastoreSource, Hook, HookWay, MoverMode, PathSource, Repository, ResourcesSource,
-    Retention, Source,
-    SourceKind, Target, VolumesSource,
+    Retention, Source, SourceKind, Target, VolumesSource,
 };
 use crate::base::units::{parse_duration, parse_percent, parse_rate};
 use crate::retention::Policy;

@@ -31,9 +31,9 @@ pub(crate) mod seeded {
 
     /// From now on this thread draws what follows from `seed`; `None` ends that.
     pub(crate) fn set(seed: Option<u64>) {
-        let source = seed.map(|seed| blake3::hash(&seed.to_le_bytes())).map(|seed| {
-            blake3::Hasher::new_keyed(seed.as_bytes()).finalize_xof()
-        });
+        let source = seed
+            .map(|seed| blake3::hash(&seed.to_le_bytes()))
+            .map(|seed| blake3::Hasher::new_keyed(seed.as_bytes()).finalize_xof());
         SOURCE.with_borrow_mut(|old| *old = source);
     }
 

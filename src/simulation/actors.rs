@@ -129,9 +129,8 @@ impl Scene {
             let changed = self.draw(|random| (random.below(FILES as u64) as usize, random.below(CONTENTS)));
             files[changed.0] = changed.1;
             // Most backups take a moment, some take days.
-            let between = self.draw(|random| {
-                if random.per_mille(200) { Duration::from_hours(50) } else { Duration::from_secs(5) }
-            });
+            let between = self
+                .draw(|random| if random.per_mille(200) { Duration::from_hours(50) } else { Duration::from_secs(5) });
             let (scene, files) = (&self, &files);
             self.run(&name, |process, _| async move {
                 scene.back_up(&process, files, between).await.map_err(|error| told(&error))
@@ -225,7 +224,8 @@ impl Scene {
     pub async fn forgetter(self, name: String, runs: usize) {
         for _ in 0..runs {
             let scene = &self;
-            self.run(&name, |process, _| async move { scene.forget(&process).await.map_err(|error| told(&error)) }).await;
+            self.run(&name, |process, _| async move { scene.forget(&process).await.map_err(|error| told(&error)) })
+                .await;
         }
     }
 

@@ -113,8 +113,12 @@ pub async fn reported_can_be_read(scene: &Scene) {
 
 /// Every snapshot that the replica names can be read there.
 pub async fn replica_can_be_read(scene: &Scene) {
-    let named: HashSet<String> =
-        scene.replica.names("snapshots/").iter().map(|key| key.as_str().trim_start_matches("snapshots/").to_owned()).collect();
+    let named: HashSet<String> = scene
+        .replica
+        .names("snapshots/")
+        .iter()
+        .map(|key| key.as_str().trim_start_matches("snapshots/").to_owned())
+        .collect();
     let on_both: Vec<Reported> =
         kept(scene).into_iter().filter(|snapshot| named.contains(&snapshot.id.hex())).collect();
     insist(scene, &scene.replica, &on_both, Depth::There).await;

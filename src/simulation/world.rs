@@ -40,13 +40,11 @@ impl Objects {
     }
 
     fn put(&mut self, key: &Key, bytes: Bytes, now: Time) -> Option<Put> {
-        match self.get(key) {
-            Some(life) => (life.bytes == bytes).then_some(Put::AlreadyThere),
-            None => {
-                self.0.entry(key.clone()).or_default().push(Life { bytes, from: now, until: None });
-                Some(Put::Created)
-            }
+        if let Some(life) = self.get(key) {
+            return (life.bytes == bytes).then_some(Put::AlreadyThere);
         }
+        self.0.entry(key.clone()).or_default().push(Life { bytes, from: now, until: None });
+        Some(Put::Created)
     }
 
     fn remove(&mut self, key: &Key, now: Time) {

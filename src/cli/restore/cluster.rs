@@ -282,7 +282,7 @@ pub(super) const WITHOUT_A_BUCKET: &str = "copy the repository into a bucket tha
 
 /// Where it is restored to.
 enum Target {
-    Api(Api),
+    Api(Box<Api>),
     Folder(Folder, PathBuf),
 }
 
@@ -292,12 +292,12 @@ impl Target {
             return Ok(Self::Folder(Folder::open(folder).map_err(RecoverError::from)?, folder.clone()));
         }
         let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await;
-        Ok(Self::Api(api.map_err(RecoverError::from)?))
+        Ok(Self::Api(Box::new(api.map_err(RecoverError::from)?)))
     }
 
     fn cluster(&self) -> &dyn Cluster {
         match self {
-            Self::Api(api) => api,
+            Self::Api(api) => &**api,
             Self::Folder(folder, _) => folder,
         }
     }

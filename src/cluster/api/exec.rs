@@ -44,7 +44,7 @@ impl Api {
             Err(ClusterError::Refused { status: 401, .. }) if self.session.renew(number).await => {
                 begin(self.session.client().1).await?
             }
-            begun => begun?,
+            answer => answer?,
         };
         let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
         let ended = async {

@@ -100,7 +100,8 @@ pub(crate) async fn evict(crew: &Crew<'_>, namespace: &str, claim: &str) -> Resu
     for thing in collect(crew.cluster, &pods(), usize::MAX, |pod| theirs(&pod)).await? {
         if let Err(left) = remove(crew, &thing).await {
             let why = left.why;
-            let message = format!("the mover {} of an earlier run, which mounts {claim}, does not end: {why}", thing.name);
+            let message =
+                format!("the mover {} of an earlier run, which mounts {claim}, does not end: {why}", thing.name);
             return Err(ClusterError::Refused { request: format!("DELETE pod {}", thing.name), status: 409, message });
         }
         gone.push(thing.name);
