@@ -5,5 +5,6 @@ pub mod clock;
 pub mod id;
 pub mod pool;
 pub mod progress;
+pub mod random;
 pub mod units;
 pub mod when;

@@ -1,5 +1,6 @@
 //! What movers need, from what this machine has: the store's address and credentials, a writer key, an image, and how long they may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backup::volumes::Handed;
@@ -11,8 +12,14 @@ use crate::cli::failure::Failure;
 use crate::cli::open;
 use crate::cluster::api::Api;
 use crate::config::{SourceKind, VolumesSource};
+use crate::crypto::secret::random;
 use crate::crypto::writer_key::WriterKey;
+use crate::format::entry::TreePath;
+use crate::recover::cluster::movers::ByMovers;
+use crate::repo::RepoError;
+use crate::repo::fetch::Reader;
 use crate::store::url::HandOver;
+use crate::volumes::RunId;
 use crate::volumes::mover::{self, Crew, Limits};
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::SecretText;
@@ -83,6 +90,18 @@ pub(crate) fn crew_of<'a>(
 ) -> Crew<'a> {
     let (start_timeout, timeout) = (running.start_timeout, running.timeout);
     Crew { cluster: api, streams: api, clock, progress, cancel, limits: Limits::default(), start_timeout, timeout }
+}
+
+/// Fills volumes with what is at and below `within` of their snapshots, by movers of a run of their own.
+pub(crate) fn filling<'a>(
+    crew: &Crew<'a>,
+    handed: &'a Handed,
+    running: &Running,
+    reader: Arc<Reader>,
+    within: TreePath,
+) -> Result<ByMovers<'a>, Failure> {
+    let run = RunId::new(random().map_err(RepoError::from)?);
+    Ok(ByMovers { crew: *crew, handed, reader, image: running.image.clone(), run, movers: running.movers, within })
 }
 
 /// Takes away what runs that died have left of movers.

@@ -195,15 +195,8 @@ impl Api {
         self.once_within(asked, ANSWER_BYTES_MAX).await?.ok_or_else(|| (too_long(asked), None))
     }
 
-    /// Who is not known is told so before anything is done: that is asked once more, if there are other credentials by now.
     async fn once_within(&self, asked: &Asked, bytes_max: usize) -> Result<Option<Bytes>, Failed> {
-        let (number, client) = self.session.client();
-        match self.timed(asked, bytes_max, client).await {
-            Err((ClusterError::Refused { status: 401, .. }, _)) if self.session.renew(number).await => {
-                self.timed(asked, bytes_max, self.session.client().1).await
-            }
-            answer => answer,
-        }
+        self.session.asked(|client| self.timed(asked, bytes_max, client), |(error, _)| error).await
     }
 
     async fn timed(&self, asked: &Asked, bytes_max: usize, client: kube::Client) -> Result<Option<Bytes>, Failed> {

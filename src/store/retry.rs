@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::base::clock::Time;
+use crate::base::random;
 use crate::store::{Key, Listed, Put, Store, StoreError, Version};
 
 /// How often and how long to try.
@@ -72,13 +73,8 @@ impl Retry {
         half + Duration::from_nanos(self.draw() % half_ns)
     }
 
-    /// `SplitMix64` (Steele, Lea, Flood 2014, <https://doi.org/10.1145/2714064.2660195>).
     fn draw(&self) -> u64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut z = self.random.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        random::mix(self.random.fetch_add(random::STEP, Ordering::Relaxed).wrapping_add(random::STEP))
     }
 
     async fn run<T, F, A>(&self, attempt: A) -> Result<T, StoreError>

@@ -12,8 +12,7 @@ use bytes::Bytes;
 use homelab_dr::backup::BackupReport;
 use homelab_dr::base::clock::{SystemClock, Time};
 use homelab_dr::format::entry::TreePath;
-use homelab_dr::recover::select::Selection;
-use homelab_dr::recover::{Overwrite, RestorePlan};
+use homelab_dr::recover::RestorePlan;
 use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::{Index, Location};
 use homelab_dr::repo::layout;
@@ -133,18 +132,7 @@ impl Scene {
     }
 
     pub fn plan(&self, target: &Path) -> RestorePlan {
-        RestorePlan {
-            root: self.report.record.root,
-            within: TreePath::root(),
-            target: target.to_owned(),
-            spared: Vec::new(),
-            selection: Selection::default(),
-            overwrite: Overwrite::Changed,
-            delete: false,
-            sparse: false,
-            dry_run: false,
-            owner: true,
-        }
+        RestorePlan::whole(self.report.record.root, TreePath::root(), target.to_owned())
     }
 }
 

@@ -243,7 +243,7 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
         // After the pods: what they mount stays until they are gone.
         let (now, limits) = (movers.clock.now(), &movers.limits.ways);
         match ways::sweep::sweep(movers.cluster, namespace, &BTreeSet::new(), now, limits).await {
-            Ok(swept) => left.extend(sweep::Swept::from(swept).tell(warn)),
+            Ok(swept) => left.extend(swept.tell(warn)),
             Err(error) => {
                 warn(&format!("what earlier runs left of snapshots could not be looked for: {}", told(&error)));
             }

@@ -28,8 +28,7 @@ use crate::crypto::recipients::{GeneratedIdentity, IdentitySource, Prompt, gener
 use crate::crypto::writer_key::WriterKey;
 use crate::demo::{Change, Homelab, PLANTED_SECRET, Record, RecordError};
 use crate::format::entry::TreePath;
-use crate::recover::select::Selection;
-use crate::recover::{Overwrite, RestorePlan, run_restore};
+use crate::recover::{RestorePlan, run_restore};
 use crate::repo::Repository;
 use crate::repo::create::NewRepository;
 use crate::store::Store;
@@ -300,18 +299,7 @@ impl<'a> Stage<'a> {
         let operation = self.context.operation(repository);
         let (mut files, mut bytes) = (0, 0);
         for snapshot in &backup.snapshots {
-            let plan = RestorePlan {
-                root: snapshot.root,
-                within: TreePath::root(),
-                target: self.target_of(&snapshot.source),
-                spared: Vec::new(),
-                selection: Selection::default(),
-                overwrite: Overwrite::Changed,
-                delete: false,
-                sparse: false,
-                dry_run: false,
-                owner: true,
-            };
+            let plan = RestorePlan::whole(snapshot.root, TreePath::root(), self.target_of(&snapshot.source));
             let report = run_restore(&operation, &reader, &plan).await?;
             if let Some(problem) = report.problems.first() {
                 let exit = if report.found_damage() { Exit::Damaged } else { Exit::Problems };

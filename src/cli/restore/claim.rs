@@ -16,14 +16,12 @@ use crate::cluster::api::Api;
 use crate::cluster::object::{annotation, is_dying};
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster as _, Created, How};
-use crate::crypto::secret::random;
 use crate::format::entry::escape;
 use crate::recover::cluster::data::Data;
-use crate::recover::cluster::movers::ByMovers;
+use crate::recover::cluster::filling::unmark;
 use crate::recover::cluster::volumes::{Filled, Filling, Volumes as _};
 use crate::recover::cluster::{Identity, RecoverError};
-use crate::repo::RepoError;
-use crate::volumes::{RunId, kinds};
+use crate::volumes::kinds;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -133,15 +131,8 @@ pub(super) async fn run(
     let object = make(&api, &wanted, &data, false).await?;
     let clock = context.clock.clone();
     let (progress_of, cancel) = (context.progress.clone(), context.cancel.clone());
-    let volumes = ByMovers {
-        crew: movers::crew_of(&api, &*clock, &progress_of, &cancel, &running),
-        handed: &handed,
-        reader,
-        image: running.image.clone(),
-        run: RunId::new(random().map_err(RepoError::from)?),
-        movers: 1,
-        within,
-    };
+    let crew = movers::crew_of(&api, &*clock, &progress_of, &cancel, &running);
+    let volumes = movers::filling(&crew, &handed, &running, reader, within)?;
     let claim =
         Identity { kind: "persistentvolumeclaims".to_owned(), namespace: Some(namespace.clone()), name: name.clone() };
     let filling = Filling { claim, object: object.clone(), data, consumers: Vec::new(), node: None };
@@ -149,12 +140,7 @@ pub(super) async fn run(
     let display = progress::show(context);
     let mut filled = volumes.fill(&filling).await;
     display.finish();
-    if filled.outcome.is_well() {
-        let patch = json!({"metadata": {"annotations": {FILLING: null}}});
-        if let Err(error) = api.patch(&kinds::claims(), Some(namespace), name, &patch).await {
-            filled.left.push(format!("the annotation {FILLING}: {error}"));
-        }
-    }
+    unmark(&api, &mut filled).await;
     if context.out.json {
         let snapshot = filled.data.snapshot.hex();
         context.out.document(&Document { snapshot, dry_run: false, claim: &object, volume: Some(&filled) })?;

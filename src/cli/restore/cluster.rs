@@ -22,10 +22,8 @@ use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::folder::{Folder, MANIFESTS, VOLUMES};
 use crate::cluster::rewrite::namespaces::Namespaces;
-use crate::crypto::secret::random;
 use crate::format::entry::TreePath;
 use crate::recover::cluster::data::{At, Volumes, choose};
-use crate::recover::cluster::movers::ByMovers;
 use crate::recover::cluster::plan::{ClusterPlan, plan};
 use crate::recover::cluster::report::Report;
 use crate::recover::cluster::run::{Running, Waits, run as run_plan};
@@ -33,10 +31,9 @@ use crate::recover::cluster::select::Selection;
 use crate::recover::cluster::unpack::IntoFolder;
 use crate::recover::cluster::volumes::{Filled, Outcome as VolumeOutcome, Volumes as Volume};
 use crate::recover::cluster::{Existing, Options, RecoverError, manifests};
+use crate::repo::Repository;
 use crate::repo::fetch::Reader;
 use crate::repo::snapshots::Snapshot;
-use crate::repo::{RepoError, Repository};
-use crate::volumes::RunId;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Restoring a cluster")]
@@ -248,15 +245,8 @@ async fn carry_out(
         (Target::Folder(_, root), _) => Some(Box::new(IntoFolder { root: root.clone(), reader, context: &operation })),
         (Target::Api(api), Some((handed, running))) => {
             movers::sweep(api, context).await;
-            Some(Box::new(ByMovers {
-                crew: movers::crew_of(api, &*clock, &progress_of, &cancel, running),
-                handed,
-                reader,
-                image: running.image.clone(),
-                run: RunId::new(random().map_err(RepoError::from)?),
-                movers: running.movers,
-                within: TreePath::root(),
-            }))
+            let crew = movers::crew_of(api, &*clock, &progress_of, &cancel, running);
+            Some(Box::new(movers::filling(&crew, handed, running, reader, TreePath::root())?))
         }
         _ => None,
     };

@@ -34,18 +34,12 @@ impl Api {
     async fn executed(&self, room: &Room<'_>, argv: &[String], request: &str) -> Result<Said, ClusterError> {
         let params = AttachParams { stdin: false, stdout: true, stderr: true, ..AttachParams::default() };
         let params = params.container(room.container);
-        let begin = async |client: kube::Client| {
+        let params = &params;
+        let begin = |client: kube::Client| async move {
             let pods: kube::Api<Pod> = kube::Api::namespaced(client, room.namespace);
-            pods.exec(room.pod, argv, &params).await.map_err(|error| self.failed(request, error))
+            pods.exec(room.pod, argv, params).await.map_err(|error| self.failed(request, error))
         };
-        let (number, client) = self.session.client();
-        let mut process = match begin(client).await {
-            // It was not begun: as other requests, asked once more with other credentials, if there are any by now.
-            Err(ClusterError::Refused { status: 401, .. }) if self.session.renew(number).await => {
-                begin(self.session.client().1).await?
-            }
-            answer => answer?,
-        };
+        let mut process = self.session.asked(begin, |error| error).await?;
         let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
         let ended = async {
             match status {

@@ -74,8 +74,23 @@ impl Session {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Asks; and once more with other credentials if the server did not know us and there are any by now. It says so before anything is done.
+    pub(super) async fn asked<T, E, F: Future<Output = Result<T, E>>>(
+        &self,
+        ask: impl Fn(kube::Client) -> F,
+        error_of: impl Fn(&E) -> &ClusterError,
+    ) -> Result<T, E> {
+        let (number, client) = self.client();
+        let answer = ask(client).await;
+        let is_unknown = |error| matches!(error_of(error), ClusterError::Refused { status: 401, .. });
+        if answer.as_ref().is_err_and(is_unknown) && self.renew(number).await {
+            return ask(self.client().1).await;
+        }
+        answer
+    }
+
     /// After the server did not know the client of this number; whether there is another one by now. What cannot be read anew stays as it was.
-    pub(super) async fn renew(&self, unknown: u64) -> bool {
+    async fn renew(&self, unknown: u64) -> bool {
         let mut renewed = self.renewed.lock().await;
         if self.client().0 != unknown {
             return true;

@@ -50,15 +50,8 @@ impl Api {
         ClusterError::Silent { server, request, limit: self.limits.answer }
     }
 
-    /// As other requests: asked once more with other credentials, if there are any by now.
     async fn open_log(&self, path: &str, request: &str) -> Result<Body, ClusterError> {
-        let (number, client) = self.session.client();
-        match self.open_log_as(client, path, request).await {
-            Err(ClusterError::Refused { status: 401, .. }) if self.session.renew(number).await => {
-                self.open_log_as(self.session.client().1, path, request).await
-            }
-            opened => opened,
-        }
+        self.session.asked(|client| self.open_log_as(client, path, request), |error| error).await
     }
 
     async fn open_log_as(&self, client: kube::Client, path: &str, request: &str) -> Result<Body, ClusterError> {

@@ -91,14 +91,22 @@ async fn one(cluster: &dyn Cluster, volumes: &dyn Volumes, lives: bool, filling:
     if filled.outcome == Outcome::Restored && filling.data.proven_empty {
         filled.outcome = Outcome::ProvenEmpty;
     }
-    if lives && filled.outcome.is_well() {
-        let patch = json!({"metadata": {"annotations": {FILLING: null}}});
-        let namespace = filling.claim.namespace.as_deref();
-        if let Err(error) = cluster.patch(&kinds::claims(), namespace, &filling.claim.name, &patch).await {
-            filled.left.push(format!("the annotation {FILLING} of {}: {}", filling.claim, told(&error)));
-        }
+    if lives {
+        unmark(cluster, &mut filled).await;
     }
     filled
+}
+
+/// Takes the note away that a claim is being filled, once it is full.
+pub async fn unmark(cluster: &dyn Cluster, filled: &mut Filled) {
+    if !filled.outcome.is_well() {
+        return;
+    }
+    let claim = &filled.claim;
+    let patch = json!({"metadata": {"annotations": {FILLING: null}}});
+    if let Err(error) = cluster.patch(&kinds::claims(), claim.namespace.as_deref(), &claim.name, &patch).await {
+        filled.left.push(format!("the annotation {FILLING} of {claim}: {}", told(&error)));
+    }
 }
 
 /// The pods of the plan that will mount each, for places, rights and secrets of images.

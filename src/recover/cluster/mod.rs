@@ -12,7 +12,7 @@ mod act;
 mod claims;
 pub mod data;
 pub mod fate;
-mod filling;
+pub mod filling;
 mod link;
 pub mod manifests;
 pub mod movers;

@@ -11,27 +11,13 @@ use crate::cluster::error::told;
 use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, label, name_of, namespace_of, text, uid_of};
 use crate::cluster::{Cluster, ClusterError};
+use crate::volumes::Left;
 use crate::volumes::kinds::{pods as pods_kind, policies as policies_kind};
 use crate::volumes::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
-use crate::volumes::{self as ways, Left};
+use crate::volumes::sweep::Swept;
 
 /// How much later than it was to be gone something is still on its way.
 const LATE: Duration = Duration::from_mins(1);
-
-/// What a sweep did.
-#[derive(Debug, Default)]
-pub struct Swept {
-    /// What was taken away.
-    pub removed: Vec<String>,
-    /// What should have been, and why it was not.
-    pub left: Vec<Left>,
-}
-
-impl From<ways::sweep::Swept> for Swept {
-    fn from(swept: ways::sweep::Swept) -> Self {
-        Self { removed: swept.removed, left: swept.left }
-    }
-}
 
 impl Swept {
     /// Tells what was removed, and gives what was not.

@@ -11,7 +11,6 @@ use homelab_dr::check::{Options, Problem, Severity, check};
 use homelab_dr::forget::run_forget;
 use homelab_dr::format::entry::TreePath;
 use homelab_dr::prune::{Settings, plan_prune, run_prune};
-use homelab_dr::recover::select::Selection;
 use homelab_dr::recover::{Overwrite, RestorePlan, run_restore};
 use homelab_dr::repo::doomed::mark;
 use homelab_dr::repo::fetch::Reader;
@@ -161,18 +160,7 @@ impl Restores {
         if first {
             assert!(self.fixture.repository.try_restore(one.record.root, target.path()).await.unwrap().verified);
         }
-        let mut options = RestorePlan {
-            root: one.record.root,
-            within: TreePath::root(),
-            target: target.path().to_owned(),
-            spared: Vec::new(),
-            selection: Selection::default(),
-            overwrite: Overwrite::Changed,
-            delete: false,
-            sparse: false,
-            dry_run: false,
-            owner: true,
-        };
+        let mut options = RestorePlan::whole(one.record.root, TreePath::root(), target.path().to_owned());
         plan(&mut options);
         let context = self.fixture.repository.context(self.owner.clone());
         let index = Arc::new(Index::load(&self.owner).await.unwrap());

@@ -1,15 +1,14 @@
 //! Mutations: of bytes, and of what the bytes mean (CBOR items, records, words of a text).
 
-/// `SplitMix64`: small, seeded, good enough to choose what to break.
+use homelab_dr::base::random::{STEP, mix};
+
+/// Small, seeded, good enough to choose what to break.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0 = self.0.wrapping_add(STEP);
+        mix(self.0)
     }
 
     /// Less than `end`; 0 if that is 0.

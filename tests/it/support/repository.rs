@@ -13,7 +13,7 @@ use homelab_dr::crypto::recipients::{IdentitySource, NoPrompt, Prompt, generate_
 use homelab_dr::crypto::writer_key::WriterKey;
 use homelab_dr::format::entry::TreePath;
 use homelab_dr::format::record::TreeRoot;
-use homelab_dr::recover::{Overwrite, RestoreError, RestorePlan, RestoreReport, run_restore};
+use homelab_dr::recover::{RestoreError, RestorePlan, RestoreReport, run_restore};
 use homelab_dr::repo::Repository;
 use homelab_dr::repo::create::create;
 use homelab_dr::repo::fetch::Reader;
@@ -86,18 +86,7 @@ impl TestRepository {
         let context = self.context(self.owner().await);
         let index = Arc::new(Index::load(&context.repository).await.expect("an index"));
         let reader = Arc::new(Reader::new(context.repository.clone(), index));
-        let plan = RestorePlan {
-            root,
-            within: TreePath::root(),
-            target: target.to_owned(),
-            spared: Vec::new(),
-            selection: homelab_dr::recover::select::Selection::default(),
-            overwrite: Overwrite::Changed,
-            delete: false,
-            sparse: false,
-            dry_run: false,
-            owner: true,
-        };
+        let plan = RestorePlan::whole(root, TreePath::root(), target.to_owned());
         run_restore(&context, &reader, &plan).await
     }
 

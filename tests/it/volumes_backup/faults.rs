@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use homelab_dr::backup::volumes::{Limits, MoverError, Outcome};
+use homelab_dr::backup::volumes::{Limits, MoverError, Outcome, Report};
 use homelab_dr::cluster::api::{self, Api};
 use homelab_dr::volumes::Left;
 use serde_json::{Value, json};
@@ -190,18 +190,24 @@ async fn impatient(world: &World) -> Api {
     Api::open(Some(&world.lab.path("kubeconfig")), None).await.unwrap().with_limits(limits)
 }
 
+/// A backup by an impatient client, struck as soon as a mover is at work; with that mover's pod.
+async fn struck(world: &World, strike: impl FnOnce()) -> (Report, Value) {
+    let (api, source, key) = (impatient(world).await, source_of(world), writer_key(world));
+    let run = report(world, &api, &api, &source, &key, small());
+    let cut = async {
+        let pod = world.until_at_work(1).await.remove(0);
+        strike();
+        pod
+    };
+    let ((report, _), pod) = tokio::join!(run, cut);
+    (report, pod)
+}
+
 /// The power of a node goes: its pods stay as they are, running above all, and cannot be deleted; nothing of them is heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_goes_away_under_a_mover_is_told_and_what_it_keeps_is_named() {
     let world = slow("").await;
-    let (api, source, key) = (impatient(&world).await, source_of(&world), writer_key(&world));
-    let run = report(&world, &api, &api, &source, &key, small());
-    let cut = async {
-        let pod = world.until_at_work(1).await.remove(0);
-        world.kube.power_off(NODE);
-        pod
-    };
-    let ((report, _), pod) = tokio::join!(run, cut);
+    let (report, pod) = struck(&world, || world.kube.power_off(NODE)).await;
     let name = text(&pod["metadata"]["name"]);
     let row = &report.rows[0];
     let Outcome::Failed(error @ MoverError::NodeAway { .. }) = &row.outcome else { panic!("{report:?}") };
@@ -246,13 +252,7 @@ async fn a_node_that_goes_away_under_a_mover_is_told_and_what_it_keeps_is_named(
 async fn a_node_that_comes_back_ends_what_was_told_to_go() {
     let world = csi::world(HOME).await;
     let before = inventory(&world);
-    let (api, source, key) = (impatient(&world).await, source_of(&world), writer_key(&world));
-    let run = report(&world, &api, &api, &source, &key, small());
-    let cut = async {
-        world.until_at_work(1).await;
-        world.kube.power_off(NODE);
-    };
-    let ((report, _), ()) = tokio::join!(run, cut);
+    let (report, _) = struck(&world, || world.kube.power_off(NODE)).await;
     let row = &report.rows[0];
     assert!(matches!(row.outcome, Outcome::Failed(MoverError::NodeAway { .. })), "{report:?}");
     let [pod, copy] = &row.left[..] else { panic!("the pod and what it mounts are left: {row:?}") };
@@ -274,15 +274,12 @@ async fn a_node_that_comes_back_ends_what_was_told_to_go() {
 async fn an_api_server_that_stays_away_is_told_and_what_is_left_is_named() {
     let world = csi::world(HOME).await;
     let before = inventory(&world);
-    let (api, source, key) = (impatient(&world).await, source_of(&world), writer_key(&world));
-    let run = report(&world, &api, &api, &source, &key, small());
-    let cut = async {
-        world.until_at_work(1).await;
+    let away = || {
         let down = Failure { method: "GET".into(), path: "/".into(), nth: 0, status: 503 };
         world.kube.faults(|faults| faults.go_down(down));
         world.kube.restart();
     };
-    let ((report, _), ()) = tokio::join!(run, cut);
+    let (report, _) = struck(&world, away).await;
     let row = &report.rows[0];
     let Outcome::Failed(MoverError::Unreachable(error)) = &row.outcome else { panic!("{report:?}") };
     assert!(error.to_string().contains("(503)"), "{error}");
@@ -423,14 +420,11 @@ async fn a_token_that_runs_out_is_read_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_dead_is_told_and_what_is_left_is_named() {
     let world = slow("").await;
-    let (api, source, key) = (impatient(&world).await, source_of(&world), writer_key(&world));
-    let run = report(&world, &api, &api, &source, &key, small());
-    let cut = async {
-        world.until_at_work(1).await;
+    let dead = || {
         world.kube.faults(|faults| faults.expire_token(true));
         world.kube.restart();
     };
-    let ((report, _), ()) = tokio::join!(run, cut);
+    let (report, _) = struck(&world, dead).await;
     let row = &report.rows[0];
     let Outcome::Failed(error @ MoverError::Unreachable(cause)) = &row.outcome else { panic!("{report:?}") };
     assert!(cause.to_string().contains("(401)"), "{error}: {cause}");
