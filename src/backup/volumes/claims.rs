@@ -204,7 +204,11 @@ impl Facts {
         let kind = Kind::known("", "v1", "namespaces", "Namespace", false);
         let namespaces = collect(cluster, &kind, usize::MAX, |object| namespace(&object)).await;
         let namespaces = namespaces.map_err(failed("namespaces"))?;
-        let policy = Policy { homeless: source.namespace.is_none(), ..Policy::default() };
+        let policy = Policy {
+            homeless: source.namespace.is_none(),
+            snapshot_classes: source.snapshot_classes.clone(),
+            ..Policy::default()
+        };
         let choices = choose(&facts::read(cluster).await?, &policy).into_iter();
         Ok(Self {
             namespaces: namespaces.into_iter().collect(),
