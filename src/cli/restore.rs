@@ -1,7 +1,7 @@
 //! `restore`: files of a snapshot into a directory.
 
 mod all;
-mod cluster;
+pub(super) mod cluster;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
 use super::strangers::introduce;
-use super::{Identity, Options, RecoverError};
+use super::{Identity, Options, RecoverError, nodes};
 use crate::cluster::object::{at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::order::{self, Stage};
 use crate::cluster::rewrite::namespaces::Namespaces;
@@ -46,6 +46,14 @@ pub struct Step {
     /// What was there when it was looked.
     #[serde(skip)]
     pub(super) live: Option<Value>,
+}
+
+impl Step {
+    /// The object as it will be written.
+    #[must_use]
+    pub fn manifest(&self) -> &Value {
+        &self.rewritten.object
+    }
 }
 
 /// One object that is not restored.
@@ -107,7 +115,8 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         .collect();
     let is_converted = |kind: &Kind| converted.contains(&(kind.group.clone(), kind.name.clone()));
     for Draft { kind, captured, needed } in drafts {
-        let rewritten = rewrite(&kind, &captured, &options.namespaces);
+        let mut rewritten = rewrite(&kind, &captured, &options.namespaces);
+        options.nodes.apply(&kind, &mut rewritten.object);
         let object = Identity::of(&kind, &rewritten.object);
         if let Some(why) = skip(&kind, &captured, &facts) {
             skipped.push(Skipped { object, why });
@@ -133,6 +142,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     let mut steps: Vec<Step> =
         stream::iter(steps).map(|step| looking.decide(step)).buffered(LOOKED_AT_ONCE).try_collect().await?;
     reach.settle(&mut steps);
+    nodes::caution(cluster, &mut steps).await?;
     let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
     let (target, lives) = (cluster.name(), cluster.lives());
     let claims = steps.iter().filter(|step| !lives && step.kind.is("", "PersistentVolumeClaim"));
