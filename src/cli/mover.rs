@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// End after so many seconds in which nobody asked for it
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     silence: u64,
+    /// Only look whether the repository is reached, and write nothing
+    #[arg(long)]
+    reach: bool,
 }
 
 /// Reads standard input in a thread of its own, which nobody waits for: a read of it may never end.
@@ -88,7 +91,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     listening.abort();
     watching.abort();
     let failure = match result {
-        Ok(report) => {
+        Ok(None) => {
+            voice.say(Said::Reached);
+            return Ok(Exit::Done);
+        }
+        Ok(Some(report)) => {
             voice.tell_report(&report, begun.elapsed());
             return Ok(Exit::Done);
         }
@@ -110,7 +117,12 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     Ok(exit)
 }
 
-async fn work(args: &Args, job: oneshot::Receiver<Box<Job>>, context: &mut Context) -> Result<BackupReport, Failure> {
+/// A report of the backup; none if it only looked.
+async fn work(
+    args: &Args,
+    job: oneshot::Receiver<Box<Job>>,
+    context: &mut Context,
+) -> Result<Option<BackupReport>, Failure> {
     let cancel = context.cancel.clone();
     let job = tokio::select! {
         job = job => job.map_err(|_| Failure::Interrupted)?,
@@ -120,21 +132,37 @@ async fn work(args: &Args, job: oneshot::Receiver<Box<Job>>, context: &mut Conte
         cancel.cancelled().await;
         tokio::time::sleep(STOP_TIME_MAX).await;
     };
+    let done = async {
+        if args.reach {
+            reach(&job, context).await.map(|()| None)
+        } else {
+            back_up(args, &job, context).await.map(Some)
+        }
+    };
     tokio::select! {
-        result = back_up(args, &job, context) => result,
+        result = done => result,
         () = late => Err(Failure::Interrupted),
     }
+}
+
+async fn repository(job: &Job, context: &Context, access: Access) -> Result<Repository, Failure> {
+    let named: Vec<(&str, &str)> =
+        job.credentials.iter().map(|credential| (credential.name.as_str(), credential.value.expose())).collect();
+    let url = StoreUrl::parse(&job.address)?.with_named_credentials(&named);
+    let key = WriterKey::parse(job.writer_key.expose())?;
+    let store = open::wrapped(context, url.open().await?, access);
+    Ok(Repository::open_with_writer(store, &key).await?)
+}
+
+/// Opens the repository for reading, and leaves it.
+async fn reach(job: &Job, context: &Context) -> Result<(), Failure> {
+    repository(job, context, Access::Read).await.map(drop)
 }
 
 async fn back_up(args: &Args, job: &Job, context: &mut Context) -> Result<BackupReport, Failure> {
     context.globals.limit_upload = job.limit_upload.and_then(NonZeroU64::new);
     context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
-    let named: Vec<(&str, &str)> =
-        job.credentials.iter().map(|credential| (credential.name.as_str(), credential.value.expose())).collect();
-    let url = StoreUrl::parse(&job.address)?.with_named_credentials(&named);
-    let key = WriterKey::parse(job.writer_key.expose())?;
-    let store = open::wrapped(context, url.open().await?, Access::Write);
-    let repository = Arc::new(Repository::open_with_writer(store, &key).await?);
+    let repository = Arc::new(repository(job, context, Access::Write).await?);
     let postgres = if job.still { Postgres::CrashConsistent } else { Postgres::Refuse };
     let options = BackupOptions {
         source: job.source.clone(),

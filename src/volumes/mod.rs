@@ -10,6 +10,7 @@
 //! repository: who starts a mover, and what a mover does, is `backup`. `VolumeSnapshot` is always Kubernetes'; *snapshot* alone, in the rest of this program, is ours.
 
 pub mod choose;
+pub mod cilium;
 mod clear;
 pub mod clone;
 pub mod error;
@@ -22,7 +23,7 @@ pub mod pod;
 pub mod policy;
 pub mod prepared;
 pub mod protocol;
-mod quantity;
+pub(crate) mod quantity;
 pub mod run;
 pub mod said;
 pub mod snapshot;

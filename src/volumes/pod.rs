@@ -20,6 +20,20 @@ pub const NOBODY: u64 = 65532;
 /// Seconds that it has to store what it has read when it is asked to end.
 const GRACE_SECONDS: u64 = 60;
 
+/// The same pod as one that only looks whether the store is reached from there: it mounts no volume, and its image has to know the option.
+#[must_use]
+pub fn reaching(mut manifest: Value) -> Value {
+    use crate::cluster::object::{items_mut, list_mut, take_items, text};
+    for container in items_mut(&mut manifest, &["spec", "containers"]) {
+        if let Some(args) = list_mut(container, &["args"]) {
+            args.push("--reach".into());
+        }
+        take_items(container, &["volumeMounts"], |mount| text(mount, &["name"]) == "volume");
+    }
+    take_items(&mut manifest, &["spec", "volumes"], |volume| text(volume, &["name"]) == "volume");
+    manifest
+}
+
 /// With whose rights it reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rights {

@@ -5,7 +5,7 @@ const DIGITS_MAX: usize = 24;
 
 /// What a quantity is in whole bytes, rounded up; `None` for what is no quantity, is negative, or is more than 2^64.
 #[must_use]
-pub(super) fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(split)?;

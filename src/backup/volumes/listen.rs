@@ -10,8 +10,9 @@ use super::one;
 use super::start::{Pod, ending, has_ended};
 use super::talk::Heard;
 use super::{MoverError, Movers, Share};
+use crate::format::record::Statistics;
 use crate::volumes::pod::CONTAINER;
-use crate::volumes::said::{Line, PROBLEMS_TOLD_MAX, ProblemLine, Said};
+use crate::volumes::said::{Line, PROBLEMS_TOLD_MAX, ProblemLine, Said, Summary};
 
 /// The first wait before the log is opened again; each is twice as long as the one before.
 const WAIT_FIRST: Duration = Duration::from_millis(250);
@@ -31,6 +32,8 @@ struct Ear<'a> {
     since: Option<String>,
     problems: Vec<ProblemLine>,
     stray: Vec<String>,
+    /// It only looks for the store.
+    reach: bool,
 }
 
 impl Ear<'_> {
@@ -72,15 +75,39 @@ impl Ear<'_> {
                 share.show(&movers.progress, statistics.files, statistics.bytes, statistics.bytes_stored);
                 return Some(Ok((*summary, std::mem::take(&mut self.problems))));
             }
+            Said::Reached if self.reach => return Some(Ok(nothing())),
+            Said::Reached => {
+                let why = "it only looked for the store, and was not asked to".to_owned();
+                return Some(Err(MoverError::Ended { why }));
+            }
             Said::Failed(failed) => return Some(Err(MoverError::Failed(failed))),
         }
         None
     }
 }
 
-/// Listens until there is a result, or can be none any more.
-pub(super) async fn listen(movers: &Movers<'_>, pod: Pod<'_>, heard: Arc<Heard>, share: &mut Share) -> one::Result {
-    let mut ear = Ear { name: pod.name, heard, next: 0, since: None, problems: Vec::new(), stray: Vec::new() };
+/// What comes of a mover that only looks.
+fn nothing() -> (Summary, Vec<ProblemLine>) {
+    let summary = Summary {
+        snapshot: String::new(),
+        statistics: Statistics::default(),
+        seconds: 0.0,
+        problems: 0,
+        emptied: None,
+        broken_packs: 0,
+    };
+    (summary, Vec::new())
+}
+
+/// Listens until there is a result, or can be none any more. `reach`: it was asked for nothing but a look for the store.
+pub(super) async fn listen(
+    movers: &Movers<'_>,
+    pod: Pod<'_>,
+    heard: Arc<Heard>,
+    share: &mut Share,
+    reach: bool,
+) -> one::Result {
+    let mut ear = Ear { name: pod.name, heard, next: 0, since: None, problems: Vec::new(), stray: Vec::new(), reach };
     let (mut wait, mut reached, mut ended) = (WAIT_FIRST, Instant::now(), false);
     loop {
         let followed = movers.streams.follow(pod.namespace, pod.name, CONTAINER, ear.since.as_deref()).await;

@@ -38,6 +38,8 @@ use crate::volumes::{self as ways, RunId};
 
 use claims::{Claim, Fate};
 
+pub(crate) use one::pod_of;
+
 /// What movers need of the repository.
 pub struct Handed {
     /// The store's address, with everything that our environment says of it.
@@ -317,6 +319,19 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Ve
     let mut rows: Vec<(usize, Row)> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
     rows.sort_by_key(|(number, _)| *number);
     Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// Whether the store is reached from a namespace by a pod like the mover of this claim; in any case nothing stays of it but what is named.
+pub async fn probe(
+    movers: &Movers<'_>,
+    claim: &Claim,
+    read: &claims::Read,
+    namespace: &str,
+) -> (Result<(), MoverError>, Vec<String>) {
+    match new_run() {
+        Ok(run) => one::reach(movers, &run, 0, (claim, read), namespace).await,
+        Err(error) => (Err(error.into()), Vec::new()),
+    }
 }
 
 async fn row(movers: &Movers<'_>, run: &RunId, number: usize, claim: Claim) -> Row {

@@ -1,5 +1,7 @@
 //! One claim, from the copy that is read in its place, if the way makes one, to the end of its mover. Whatever happens in between, pod, policy and copy are taken away.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -9,13 +11,14 @@ use super::{MoverError, Movers, Share, expires, listen, talk};
 use crate::cluster::error::told;
 use crate::cluster::object::{name_of, namespace_of, uid_of};
 use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind};
+use crate::config::VolumesSource;
 use crate::crypto::secret::random;
 use crate::volumes::choose::Way;
 use crate::volumes::kinds::pods;
-use crate::volumes::pod::PodPlan;
+use crate::volumes::pod::{PodPlan, reaching};
 use crate::volumes::protocol::{Credential, Job};
 use crate::volumes::said::{ProblemLine, Summary};
-use crate::volumes::{Context, Prepared, Run, RunId, VolumesError, clone, policy, snapshot};
+use crate::volumes::{Context, Prepared, Run, RunId, VolumesError, cilium, clone, policy, snapshot};
 
 /// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
 const ALWAYS_LEFT_OUT: &str = "/lost+found/";
@@ -114,7 +117,7 @@ pub(super) async fn capture(
     };
     let mut made = Made::default();
     let result = tokio::select! {
-        result = attempt(movers, run, number, claim, read, mounted, &mut made) => result,
+        result = attempt(movers, run, number, claim, read, mounted, &mut made, false) => result,
         () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
     };
     let mut left = made.remove(movers).await;
@@ -126,6 +129,25 @@ pub(super) async fn capture(
         }
     }
     (result, left)
+}
+
+/// Starts a mover that only looks whether the store is reached from a namespace, with the rights and neighbours that the one for this claim would have. Also what
+/// could not be taken away afterwards.
+pub(super) async fn reach(
+    movers: &Movers<'_>,
+    run: &RunId,
+    number: usize,
+    (claim, read): (&Claim, &Read),
+    namespace: &str,
+) -> (std::result::Result<(), MoverError>, Vec<String>) {
+    let mounted = Mounted { namespace, claim: &claim.name, copy: None };
+    let mut made = Made::default();
+    let result = tokio::select! {
+        result = attempt(movers, run, number, claim, read, mounted, &mut made, true) => result,
+        () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
+    };
+    let left = made.remove(movers).await;
+    (result.map(drop), left)
 }
 
 /// Makes what is read in the claim's place, if its way does. It listens to the stop itself, and never stops without clearing up. With an error comes what is left.
@@ -156,6 +178,7 @@ async fn prepare(
     })
 }
 
+#[expect(clippy::too_many_arguments, reason = "who, what, where and how of one mover")]
 async fn attempt(
     movers: &Movers<'_>,
     run: &RunId,
@@ -164,27 +187,24 @@ async fn attempt(
     read: &Read,
     mounted: Mounted<'_>,
     made: &mut Made,
+    reach: bool,
 ) -> Result {
     let name = format!("homelab-dr-{run}-{number}");
     let expires = expires(movers.clock.now(), movers.source.start_timeout + movers.limits.expiry);
-    let policy = policy::manifest(mounted.namespace, &name, run.as_str(), &expires, &movers.handed.reach);
-    let policies = Kind::known("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true);
-    made.create(movers.cluster, "network policy", policies, &policy).await?;
-    let plan = PodPlan {
-        name: name.clone(),
-        namespace: mounted.namespace.to_owned(),
-        claim: mounted.claim.to_owned(),
-        run: run.to_string(),
-        expires,
-        image: movers.source.image.clone(),
-        rights: read.rights.clone(),
-        node: read.node().map(str::to_owned),
-        tolerations: read.tolerations.clone(),
-        pull_secrets: read.pull_secrets.clone(),
-        deadline: movers.source.start_timeout + movers.source.timeout,
-        silence: movers.limits.silence,
-    };
-    let uid = made.create(movers.cluster, "pod", pods(), &plan.manifest()).await?;
+    let cilium = cilium::is_there(movers.cluster).await.map_err(MoverError::Unreachable)?;
+    let store = &movers.handed.reach;
+    for (kind, policy) in policy::manifests(mounted.namespace, &name, run.as_str(), &expires, store, cilium) {
+        made.create(movers.cluster, "network policy", kind, &policy).await?;
+    }
+    let plan = pod_of(
+        movers.source,
+        read,
+        (mounted.namespace, mounted.claim),
+        (&name, run.as_str(), &expires),
+        movers.limits.silence,
+    );
+    let manifest = if reach { reaching(plan.manifest()) } else { plan.manifest() };
+    let uid = made.create(movers.cluster, "pod", pods(), &manifest).await?;
     let pod = Pod { namespace: mounted.namespace, name: &name, uid: &uid };
     started(movers, pod).await?;
     let job = job(movers, &name, claim, read)?;
@@ -192,9 +212,33 @@ async fn attempt(
     let limit = movers.source.timeout;
     let mut share = Share::default();
     tokio::select! {
-        result = listen::listen(movers, pod, talk.heard(), &mut share) => result,
+        result = listen::listen(movers, pod, talk.heard(), &mut share, reach) => result,
         error = talk.run() => Err(error),
         () = sleep(limit) => Err(MoverError::TimedOut { limit }),
+    }
+}
+
+/// The pod of the mover that reads a claim, in a namespace and of a name there; by its own name, its run, and when it is nobody's.
+pub(crate) fn pod_of(
+    source: &VolumesSource,
+    read: &Read,
+    (namespace, claim): (&str, &str),
+    (name, run, expires): (&str, &str, &str),
+    silence: Duration,
+) -> PodPlan {
+    PodPlan {
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        claim: claim.to_owned(),
+        run: run.to_owned(),
+        expires: expires.to_owned(),
+        image: source.image.clone(),
+        rights: read.rights.clone(),
+        node: read.node().map(str::to_owned),
+        tolerations: read.tolerations.clone(),
+        pull_secrets: read.pull_secrets.clone(),
+        deadline: source.start_timeout + source.timeout,
+        silence,
     }
 }
 

@@ -65,21 +65,31 @@ fn ours(object: &Value, now: Time) -> Option<Ours> {
 /// Takes away expired pods of movers, and their policies once the pods are gone.
 pub async fn sweep(cluster: &dyn Cluster, now: Time) -> Result<Swept, ClusterError> {
     let mut swept = Swept::default();
-    let (pods, policies) =
-        (ways::kinds::pods(), Kind::known("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true));
+    let pods = ways::kinds::pods();
     let of_pods = collect(cluster, &pods, usize::MAX, |object| ours(&object, now)).await?;
-    let of_policies = collect(cluster, &policies, usize::MAX, |object| ours(&object, now)).await?;
     let lives = |policy: &Ours| {
         of_pods.iter().any(|pod| (&pod.namespace, &pod.name) == (&policy.namespace, &policy.name) && !pod.expired)
     };
-    let doomed_policies = of_policies.iter().filter(|policy| policy.expired && !lives(policy));
-    let doomed = of_pods.iter().filter(|pod| pod.expired).map(|pod| (&pods, pod));
-    for (kind, object) in doomed.chain(doomed_policies.map(|policy| (&policies, policy))) {
-        let Ours { namespace, name, uid, .. } = object;
-        match cluster.delete(kind, Some(namespace), name, uid).await {
-            Ok(_) => swept.removed.push(format!("{kind} {namespace}/{name}")),
-            Err(error) => swept.failed.push(format!("{kind} {namespace}/{name}: {error}")),
+    for pod in of_pods.iter().filter(|pod| pod.expired) {
+        remove(cluster, &pods, pod, &mut swept).await;
+    }
+    for kind in [ways::policy::kind(), ways::cilium::kind()] {
+        let policies = match collect(cluster, &kind, usize::MAX, |object| ours(&object, now)).await {
+            // A cluster without Cilium.
+            Err(error) if error.is_missing() => continue,
+            policies => policies?,
+        };
+        for policy in policies.iter().filter(|policy| policy.expired && !lives(policy)) {
+            remove(cluster, &kind, policy, &mut swept).await;
         }
     }
     Ok(swept)
+}
+
+async fn remove(cluster: &dyn Cluster, kind: &Kind, object: &Ours, swept: &mut Swept) {
+    let Ours { namespace, name, uid, .. } = object;
+    match cluster.delete(kind, Some(namespace), name, uid).await {
+        Ok(_) => swept.removed.push(format!("{kind} {namespace}/{name}")),
+        Err(error) => swept.failed.push(format!("{kind} {namespace}/{name}: {error}")),
+    }
 }
