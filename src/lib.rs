@@ -17,6 +17,7 @@ pub mod format;
 pub mod gitops;
 pub mod keys;
 pub mod paper;
+pub mod preflight;
 pub mod prune;
 pub mod recover;
 pub mod replicate;

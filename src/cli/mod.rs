@@ -27,6 +27,7 @@ mod mover;
 mod open;
 mod output;
 mod patterns;
+mod preflight;
 mod private_file;
 mod progress;
 mod prompt;
@@ -81,6 +82,8 @@ enum Command {
     Cat(cat::Args),
     Diff(diff::Args),
     Restore(restore::Args),
+    #[command(subcommand)]
+    Preflight(preflight::Command),
     Check(check::Args),
     Replicate(replicate::Args),
     Stats(stats::Args),
@@ -112,6 +115,7 @@ impl Command {
             | Self::Backup(_)
             | Self::Restore(_)
             | Self::Demo(_)
+            | Self::Preflight(_)
             | Self::Replicate(_)
             | Self::Mover(_) => true,
             _ => false,
@@ -227,6 +231,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Cat(args) => cat::run(args, context).await,
         Command::Diff(args) => diff::run(args, context).await,
         Command::Restore(args) => restore::run(args, context).await,
+        Command::Preflight(command) => preflight::run(command, context).await,
         Command::Check(args) => check::run(args, context).await,
         Command::Replicate(args) => replicate::run(args, context).await,
         Command::Stats(args) => stats::run(args, context).await,

@@ -7,6 +7,7 @@ use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
 use crate::gitops::GitopsError;
+use crate::preflight::PreflightError;
 use crate::recover::RestoreError;
 use crate::recover::cluster::RecoverError;
 use crate::recover::cluster::select::PatternError;
@@ -230,6 +231,19 @@ impl Advise for RecoverError {
                 "nothing was written. Give --empty-volumes to have them empty, or leave them out with --exclude persistentvolumeclaims, and what needs them",
             ),
         })
+    }
+}
+
+impl Advise for PreflightError {
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Cluster(ClusterError::Refused { status: 403, .. }) => Some(Advice::new(
+                Exit::Error,
+                "nothing was looked at: the account may not even ask what it may do (system:basic-user grants that to everybody)",
+            )),
+            Self::Cluster(error) => Some(Advice::new(Exit::Error, of_target(error))),
+            Self::Volumes(error) => error.advice(),
+        }
     }
 }
 

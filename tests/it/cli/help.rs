@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 33] = [
     "config",
     "config check",
     "config show",
@@ -33,6 +33,9 @@ const COMMANDS: [&str; 30] = [
     "gitops pause",
     "gitops resume",
     "gitops status",
+    "preflight",
+    "preflight backup",
+    "preflight restore",
 ];
 
 #[test]
@@ -58,8 +61,9 @@ fn help_texts_are_as_they_were_reviewed() {
 #[test]
 fn every_command_shows_examples_and_is_in_the_documentation() {
     let documented = include_str!("../../../docs/cli.md");
-    for command in
-        COMMANDS.iter().filter(|command| !command.is_empty() && !["keys", "config", "gitops"].contains(*command))
+    for command in COMMANDS
+        .iter()
+        .filter(|command| !command.is_empty() && !["keys", "config", "gitops", "preflight"].contains(*command))
     {
         let output = program().args(command.split_whitespace()).arg("--help").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).contains("Examples:"), "{command}");

@@ -1,9 +1,11 @@
 //! Volumes of a cluster, backed up by real movers: the test API server starts this very program as the pod's process.
 
+mod cilium;
 mod csi;
 mod direct;
 mod live;
 mod pod;
+mod preflight;
 mod trouble;
 
 use std::collections::BTreeMap;
