@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use homelab_dr::cluster::api::Api;
+use homelab_dr::config::SourceKind;
+use homelab_dr::preflight::Findings;
+use homelab_dr::preflight::backup::{self, Wanted};
 use homelab_dr::preflight::rights::OfVolumes;
+use homelab_dr::volumes::policy::Reach;
 use serde_json::{Value, json};
 
-use super::World;
+use super::{IMAGE, World};
 use crate::cli::Ran;
 use crate::support::kube::faults::Webhook;
 use crate::support::kube::state::State;
@@ -338,7 +343,18 @@ async fn each_missing_rule_is_told_and_no_other() {
     role["rules"].as_array_mut().unwrap().extend(more["rules"].as_array().unwrap().iter().cloned());
     let config = crate::cluster::capture::kubeconfig_of(&world.kube, role.clone()).await;
     std::fs::write(world.lab.path("kubeconfig"), config).unwrap();
-    assert_eq!(world.found().await, Vec::<String>::new());
+    let api = Api::open(Some(&world.lab.path("kubeconfig")), None).await.unwrap();
+    let text = format!("sources: {{all: {{volumes: {{image: '{IMAGE}'{HOME}}}}}}}");
+    let config = crate::configuration::read(text.as_bytes()).config.expect("a configuration");
+    let SourceKind::Volumes(source) = &config.sources[0].kind else { panic!("it is volumes") };
+    let reach = Reach::of("192.0.2.9", 9000);
+    let look = async || {
+        let wanted = Wanted { volumes: vec![(source, Vec::new())], resources: Vec::new(), reach: &reach };
+        let mut findings = Findings::default();
+        backup::look(&api, &wanted, &mut findings).await.expect("it answers");
+        told(&serde_json::to_value(&findings).unwrap())
+    };
+    assert_eq!(look().await, Vec::<String>::new());
     let name = role["metadata"]["name"].as_str().unwrap().to_owned();
     let rules = role["rules"].as_array().unwrap();
     for number in 0..rules.len() {
@@ -347,7 +363,7 @@ async fn each_missing_rule_is_told_and_no_other() {
         let resources: Vec<&str> =
             rule["resources"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
         world.edit("clusterroles.rbac.authorization.k8s.io", "", &name, |role| role["rules"] = fewer.clone().into());
-        let found = world.found().await;
+        let found = look().await;
         if resources == ["csistoragecapacities"] {
             // Before a restore only.
             assert_eq!(found, Vec::<String>::new());
