@@ -86,7 +86,9 @@ pub async fn wait(
     let restored: BTreeSet<&Identity> = report
         .rows
         .iter()
-        .filter(|row| matches!(row.outcome, Outcome::Restored { .. } | Outcome::Empty | Outcome::Same))
+        .filter(|row| {
+            matches!(row.outcome, Outcome::Restored { .. } | Outcome::Empty | Outcome::ProvenEmpty | Outcome::Same)
+        })
         .map(|row| &row.object)
         .collect();
     let steps = plan.steps.iter().filter(|step| lives(&step.kind) && restored.contains(&step.object));

@@ -56,12 +56,8 @@ async fn what_a_target_lacks_is_told_and_nothing_is_written() {
     let told = found(&ran);
     has(
         &told,
-        "blocks classes storage class gone",
-        &[
-            "is wanted by persistentvolumeclaims media/of-gone",
-            "kubectl get storageclass",
-            "jq '.metadata = {name: \"gone\"}'",
-        ],
+        "blocks plan persistentvolumeclaims media/of-gone",
+        &["no storage class gone", "--storage-class gone=OTHER"],
     );
     has(
         &told,
