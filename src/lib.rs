@@ -19,6 +19,7 @@ pub mod gitops;
 pub mod hooks;
 pub mod keys;
 pub mod paper;
+pub mod preflight;
 pub mod prune;
 pub mod recover;
 pub mod replicate;

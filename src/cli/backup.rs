@@ -1,6 +1,6 @@
 //! `backup`: files, or what a program writes, into a new snapshot; without paths, what the configuration says.
 
-mod configured;
+pub(super) mod configured;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -28,6 +28,7 @@ mod movers;
 mod open;
 mod output;
 mod patterns;
+mod preflight;
 mod private_file;
 mod progress;
 mod prompt;
@@ -82,7 +83,9 @@ enum Command {
     Find(find::Args),
     Cat(cat::Args),
     Diff(diff::Args),
-    Restore(restore::Args),
+    Restore(Box<restore::Args>),
+    #[command(subcommand)]
+    Preflight(preflight::Command),
     Check(check::Args),
     Replicate(replicate::Args),
     Stats(stats::Args),
@@ -121,6 +124,7 @@ impl Command {
             | Self::Restore(_)
             | Self::Release(_)
             | Self::Demo(_)
+            | Self::Preflight(_)
             | Self::Replicate(_)
             | Self::Mover(_) => true,
             _ => false,
@@ -235,7 +239,8 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Find(args) => find::run(args, context).await,
         Command::Cat(args) => cat::run(args, context).await,
         Command::Diff(args) => diff::run(args, context).await,
-        Command::Restore(args) => restore::run(args, context).await,
+        Command::Restore(args) => restore::run(*args, context).await,
+        Command::Preflight(command) => preflight::run(command, context).await,
         Command::Check(args) => check::run(args, context).await,
         Command::Replicate(args) => replicate::run(args, context).await,
         Command::Stats(args) => stats::run(args, context).await,

@@ -29,7 +29,7 @@ use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
 use crate::tree::walk::WalkOptions;
 use crate::volumes::mover::within::{Ears, Voice, Wanted};
-use crate::volumes::protocol::{Credential, Job, RestoreJob};
+use crate::volumes::protocol::{Credential, Job, RestoreJob, SecretText};
 use crate::volumes::said::{Failed, Said};
 
 /// Pieces of input that wait; each is wiped when it was taken.
@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// End after so many seconds in which nobody asked for it
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     silence: u64,
+    /// Only look whether the repository is reached, and write nothing
+    #[arg(long)]
+    reach: bool,
 }
 
 /// Reads standard input in a thread of its own, which nobody waits for: a read of it may never end.
@@ -94,6 +97,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     listening.abort();
     watching.abort();
     let failure = match result {
+        Ok(Worked::Reached) => {
+            voice.say(Said::Reached);
+            return Ok(Exit::Done);
+        }
         Ok(Worked::BackedUp(report)) => {
             tell_report(&voice, &report, begun.elapsed());
             return Ok(Exit::Done);
@@ -122,6 +129,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 
 /// What came of it.
 enum Worked {
+    /// It only looked.
+    Reached,
     BackedUp(Box<BackupReport>),
     Restored(Box<RestoreReport>),
 }
@@ -140,6 +149,10 @@ async fn work(args: &Args, task: oneshot::Receiver<Wanted>, context: &mut Contex
     };
     let work = async {
         match task {
+            Wanted::Backup(job) if args.reach => {
+                let place = (job.address.as_str(), &*job.credentials, &job.writer_key);
+                repository(place, context, Access::Read).await.map(|_| Worked::Reached)
+            }
             Wanted::Backup(job) => back_up(args, &job, context).await.map(|report| Worked::BackedUp(Box::new(report))),
             Wanted::Restore(job, keys) => {
                 bring_back(args, &job, keys, context).await.map(|report| Worked::Restored(Box::new(report)))
@@ -152,10 +165,20 @@ async fn work(args: &Args, task: oneshot::Receiver<Wanted>, context: &mut Contex
     }
 }
 
-fn store_url(address: &str, credentials: &[Credential]) -> Result<StoreUrl, Failure> {
+/// What a job says of the repository: its address, what opens the store, and the writer key.
+type Place<'a> = (&'a str, &'a [Credential], &'a SecretText);
+
+async fn repository(
+    (address, credentials, writer_key): Place<'_>,
+    context: &Context,
+    access: Access,
+) -> Result<Arc<Repository>, Failure> {
     let named: Vec<(&str, &str)> =
         credentials.iter().map(|credential| (credential.name.as_str(), credential.value.expose())).collect();
-    Ok(StoreUrl::parse(address)?.with_named_credentials(&named))
+    let url = StoreUrl::parse(address)?.with_named_credentials(&named);
+    let key = WriterKey::parse(writer_key.expose())?;
+    let store = open::wrapped(context, url.open().await?, access);
+    Ok(Arc::new(Repository::open_with_writer(store, &key).await?))
 }
 
 /// Fills the volume. The writer key opens names and places; content opens with the keys that came, and with no other.
@@ -166,10 +189,7 @@ async fn bring_back(
     context: &mut Context,
 ) -> Result<RestoreReport, Failure> {
     context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
-    let key = WriterKey::parse(job.writer_key.expose())?;
-    let store = store_url(&job.address, &job.credentials)?.open().await?;
-    let store = open::wrapped(context, store, Access::Read);
-    let repository = Arc::new(Repository::open_with_writer(store, &key).await?);
+    let repository = repository((&job.address, &job.credentials, &job.writer_key), context, Access::Read).await?;
     let reader = salvage::reader_with_keys(&repository, keys, |_| ()).await?;
     let record = read_one(&repository, job.snapshot).await?;
     let within = TreePath::new(job.within.as_slice()).map_err(|_| Failure::Interrupted)?;
@@ -180,10 +200,7 @@ async fn bring_back(
 async fn back_up(args: &Args, job: &Job, context: &mut Context) -> Result<BackupReport, Failure> {
     context.globals.limit_upload = job.limit_upload.and_then(NonZeroU64::new);
     context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
-    let key = WriterKey::parse(job.writer_key.expose())?;
-    let store = store_url(&job.address, &job.credentials)?.open().await?;
-    let store = open::wrapped(context, store, Access::Write);
-    let repository = Arc::new(Repository::open_with_writer(store, &key).await?);
+    let repository = repository((&job.address, &job.credentials, &job.writer_key), context, Access::Write).await?;
     let postgres = if job.still { Postgres::CrashConsistent } else { Postgres::Refuse };
     let options = BackupOptions {
         source: job.source.clone(),

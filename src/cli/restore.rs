@@ -2,7 +2,7 @@
 
 mod all;
 mod claim;
-mod cluster;
+pub(super) mod cluster;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -20,7 +20,9 @@ pub mod list;
 pub mod manifest;
 pub mod object;
 pub mod order;
+pub mod ready;
 pub mod rewrite;
+pub mod selector;
 pub mod streams;
 
 use std::sync::Arc;

@@ -223,6 +223,12 @@ const VOLUMES: Shape = Record(&[
         &List(Scalar::ClaimPattern, 0),
         "Claims that are left out on purpose; any other that is in no snapshot fails the run.",
     ),
+    field(
+        "snapshot-class",
+        Optional,
+        &Named(Scalar::ObjectName, &One(Scalar::ObjectName)),
+        "The VolumeSnapshotClass to take, by the name of the CSI driver; without it the driver's default, else the first by name.",
+    ),
     field("movers", Default("2"), &One(Scalar::Count), "How many volumes are read at once."),
     field(
         "mode",

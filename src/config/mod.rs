@@ -197,6 +197,8 @@ pub struct VolumesSource {
     pub storage_classes: Vec<String>,
     /// Claims that are left out on purpose.
     pub exclude: Vec<String>,
+    /// The `VolumeSnapshotClass` to take, by the name of the CSI driver.
+    pub snapshot_classes: BTreeMap<String, String>,
     /// Movers at once.
     pub movers: usize,
     /// With whose rights they read.

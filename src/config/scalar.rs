@@ -65,6 +65,8 @@ pub(super) enum Scalar {
     MoverMode,
     /// How many of something at once.
     Count,
+    /// The name of an object of a cluster, or of a driver.
+    ObjectName,
 }
 
 /// Whether a text can name a source: not empty, no colon, no control character, does not begin with `/`.
@@ -110,6 +112,11 @@ fn is_claim_pattern(text: &str) -> bool {
     text.split_once('/').is_some_and(|(namespace, claim)| part(namespace) && part(claim))
 }
 
+/// Labels of DNS with dots between: how Kubernetes names most objects.
+fn is_object_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_name)
+}
+
 fn is_image(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '@');
     !text.is_empty() && text.len() <= 512 && text.chars().all(plain)
@@ -145,6 +152,7 @@ impl Scalar {
             Self::Image => "an image, such as registry.example.org/homelab-dr@sha256:…",
             Self::MoverMode => "app, root or privileged",
             Self::Count => "a number from 1 to 64",
+            Self::ObjectName => "the name of an object, such as longhorn-snap",
         }
     }
 
@@ -256,6 +264,8 @@ impl Scalar {
             Self::Image => wrong("write it as in a pod's manifest, best by its digest"),
             Self::MoverMode if MOVER_MODES.contains(&text) => None,
             Self::MoverMode => wrong("write app, root or privileged"),
+            Self::ObjectName if is_object_name(text) => None,
+            Self::ObjectName => wrong("small letters, digits, - and ., as in its manifest"),
             Self::Line if text.contains(['\n', '\0']) => wrong("write it on one line"),
             Self::Path | Self::Line => None,
         }
@@ -286,6 +296,7 @@ impl Scalar {
             Self::Image => text("^[A-Za-z0-9._:/@-]+$"),
             Self::MoverMode => json!({ "enum": MOVER_MODES }),
             Self::Count => json!({ "type": "integer", "minimum": 1, "maximum": COUNT_MAX }),
+            Self::ObjectName => text("^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"),
         }
     }
 }

@@ -109,6 +109,16 @@ fn volumes_have_their_defaults() {
     assert_eq!((volumes.movers, volumes.mode, volumes.namespace.as_deref()), (2, MoverMode::App, None));
     assert_eq!((volumes.timeout, volumes.start_timeout), (Duration::from_hours(24), Duration::from_mins(10)));
     assert_eq!((volumes.labels["app"].as_str(), volumes.exclude.as_slice()), ("y", &["*/cache".to_owned()][..]));
+    let classes = "sources: {a: {volumes: {image: x, snapshot-class: {driver.longhorn.io: lh.snap}}}}\n";
+    let SourceKind::Volumes(chosen) = &good(classes).sources[0].kind else { panic!("it is volumes") };
+    assert_eq!(chosen.snapshot_classes["driver.longhorn.io"], "lh.snap");
+    for class in ["{'Driver': x}", "{d: ''}", "{d: a/b}", "x"] {
+        assert_eq!(
+            wrong(&format!("sources: {{a: {{volumes: {{image: x, snapshot-class: {class}}}}}}}\n")).len(),
+            1,
+            "{class}"
+        );
+    }
     let rules = "sources: {a: {volumes: {image: x}}}\nretention: {sources: {pvc/media/data: {daily: 7}}}\n";
     assert!(reading(rules).findings.is_empty(), "claims have names that only the cluster knows");
     let again = good(&config.yaml());

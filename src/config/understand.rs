@@ -123,6 +123,7 @@ fn volumes(node: &Node) -> Option<VolumesSource> {
         names: texts(node, "names")?,
         storage_classes: texts(node, "storage-classes")?,
         exclude: texts(node, "exclude")?,
+        snapshot_classes: named_texts(node, "snapshot-class")?,
         movers: match &node.field("movers")?.value {
             Value::Number(text) => text.parse().ok()?,
             _ => return None,

@@ -22,11 +22,7 @@ pub(crate) fn pods() -> Kind {
     Kind::known("", "v1", "pods", "Pod", true)
 }
 
-pub(crate) fn policies() -> Kind {
-    Kind::known("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true)
-}
-
-pub(super) fn nodes() -> Kind {
+pub(crate) fn nodes() -> Kind {
     Kind::known("", "v1", "nodes", "Node", false)
 }
 
@@ -34,11 +30,11 @@ pub(crate) fn namespaces() -> Kind {
     Kind::known("", "v1", "namespaces", "Namespace", false)
 }
 
-pub(super) fn events() -> Kind {
+pub(crate) fn events() -> Kind {
     Kind::known("", "v1", "events", "Event", true)
 }
 
-pub(super) fn config_maps() -> Kind {
+pub(crate) fn config_maps() -> Kind {
     Kind::known("", "v1", "configmaps", "ConfigMap", true)
 }
 
@@ -46,19 +42,19 @@ pub(crate) fn storage_classes() -> Kind {
     Kind::known("storage.k8s.io", "v1", "storageclasses", "StorageClass", false)
 }
 
-pub(super) fn drivers() -> Kind {
+pub(crate) fn drivers() -> Kind {
     Kind::known("storage.k8s.io", "v1", "csidrivers", "CSIDriver", false)
 }
 
-pub(super) fn snapshots() -> Kind {
+pub(crate) fn snapshots() -> Kind {
     Kind::known("snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot", true)
 }
 
-pub(super) fn contents() -> Kind {
+pub(crate) fn contents() -> Kind {
     Kind::known("snapshot.storage.k8s.io", "v1", "volumesnapshotcontents", "VolumeSnapshotContent", false)
 }
 
-pub(super) fn snapshot_classes() -> Kind {
+pub(crate) fn snapshot_classes() -> Kind {
     Kind::known("snapshot.storage.k8s.io", "v1", "volumesnapshotclasses", "VolumeSnapshotClass", false)
 }
 

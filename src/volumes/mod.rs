@@ -10,6 +10,7 @@
 //! repository: what a mover is told, and what it does, is `backup`'s and `recover`'s. `VolumeSnapshot` is always Kubernetes'; *snapshot* alone, in the rest of this program, is ours.
 
 pub mod choose;
+pub mod cilium;
 mod clear;
 pub mod clone;
 pub mod error;

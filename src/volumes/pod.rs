@@ -24,6 +24,19 @@ const FILLS_WITH: &[&str] = &["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNO
 /// Seconds that it has to store what it has read when it is asked to end.
 const GRACE_SECONDS: u64 = 60;
 
+/// The same pod as one that only looks whether the store is reached from there: it mounts no volume, and its image has to know the option.
+fn reaching(mut manifest: Value) -> Value {
+    use crate::cluster::object::{items_mut, list_mut, take_items, text};
+    for container in items_mut(&mut manifest, &["spec", "containers"]) {
+        if let Some(args) = list_mut(container, &["args"]) {
+            args.push("--reach".into());
+        }
+        take_items(container, &["volumeMounts"], |mount| text(mount, &["name"]) == "volume");
+    }
+    take_items(&mut manifest, &["spec", "volumes"], |volume| text(volume, &["name"]) == "volume");
+    manifest
+}
+
 /// With whose rights it reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rights {
@@ -62,6 +75,8 @@ pub struct PodPlan {
     pub rights: Rights,
     /// Whether it writes into the volume; otherwise it reads it.
     pub fills: bool,
+    /// Whether it only looks if the store is reached from there: it mounts no volume.
+    pub reaches: bool,
     /// The node of the application, where the volume is attached; `None` if any will do.
     pub node: Option<String>,
     /// Taints that the application tolerates.
@@ -168,7 +183,7 @@ impl PodPlan {
                 }
             }
         }
-        json!({
+        let manifest = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": self.name, "namespace": self.namespace,
@@ -182,6 +197,7 @@ impl PodPlan {
                 },
             },
             "spec": spec,
-        })
+        });
+        if self.reaches { reaching(manifest) } else { manifest }
     }
 }

@@ -52,6 +52,8 @@ pub enum Said {
     Progress(Progress),
     /// Something is wrong with one file.
     Problem(ProblemLine),
+    /// The store was reached, and the repository in it is the one of the writer key: all that was asked for.
+    Reached,
     /// There is a snapshot.
     Done(Box<Summary>),
     /// The volume is filled, as far as this says.

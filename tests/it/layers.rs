@@ -14,7 +14,22 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (2, &["store"]),
     (3, &["repo"]),
     (4, &["tree", "cluster", "volumes", "gitops", "hooks", "datastore"]),
-    (5, &["backup", "recover", "prune", "forget", "check", "replicate", "stats", "keys", "verified", "demo"]),
+    (
+        5,
+        &[
+            "backup",
+            "recover",
+            "prune",
+            "forget",
+            "check",
+            "replicate",
+            "stats",
+            "keys",
+            "verified",
+            "demo",
+            "preflight",
+        ],
+    ),
     (6, &["simulation"]),
     (7, &["cli"]),
 ];

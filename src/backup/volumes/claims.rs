@@ -234,7 +234,12 @@ impl Facts {
         let stops =
             |hook: &Result<Option<Wanted>, Unclear>| matches!(hook, Ok(Some(Wanted { way: HookWay::Scale, .. })));
         let stopped = hooks.iter().filter(|(_, hook)| stops(hook)).map(|(key, _)| key.clone()).collect();
-        let policy = Policy { homeless: source.namespace.is_none(), stopped, ..Policy::default() };
+        let policy = Policy {
+            homeless: source.namespace.is_none(),
+            snapshot_classes: source.snapshot_classes.clone(),
+            stopped,
+            ..Policy::default()
+        };
         let choices = choose(&facts, &policy).into_iter();
         Ok(Self {
             namespaces: namespaces.into_iter().collect(),

@@ -43,6 +43,8 @@ use unit::Slots;
 
 pub use crate::volumes::mover::{Limits, MoverError};
 
+pub(crate) use one::pod_of;
+
 /// What movers need of the repository.
 pub struct Handed {
     /// The store's address, with everything that our environment says of it.
@@ -258,4 +260,17 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
     let mut rows: Vec<(usize, Row)> = rows.into_iter().flatten().collect();
     rows.sort_by_key(|(number, _)| *number);
     Ok(Report { rows: rows.into_iter().map(|(_, row)| row).collect(), left })
+}
+
+/// Whether the store is reached from a namespace by a pod like the mover of this claim; in any case nothing stays of it but what is named.
+pub async fn probe(
+    movers: &Movers<'_>,
+    claim: &Claim,
+    read: &claims::Read,
+    namespace: &str,
+) -> (Result<(), MoverError>, Vec<Left>) {
+    match new_run() {
+        Ok(run) => one::reach(movers, &run, (claim, read), namespace).await,
+        Err(error) => (Err(error.into()), Vec::new()),
+    }
 }

@@ -1,9 +1,12 @@
 //! One claim, from the copy that is read in its place, if the way makes one, to the end of its mover. Whatever happens in between, pod, policy and copy are taken away.
 
+use std::time::Duration;
+
 use super::claims::{Claim, Read};
 use super::hold::Member;
 use super::unit::Slots;
 use super::{MoverError, Movers};
+use crate::config::VolumesSource;
 use crate::crypto::secret::random;
 use crate::volumes::choose::Way;
 use crate::volumes::mover::{self, Made};
@@ -101,6 +104,33 @@ async fn until_cut(read: &Read, cut: &Cut, member: &Member<'_>) -> std::result::
     still
 }
 
+/// Starts a mover that only looks whether the store is reached from a namespace, with the rights and neighbours that the one for this claim would have. Also what
+/// could not be taken away afterwards.
+pub(super) async fn reach(
+    movers: &Movers<'_>,
+    run: &RunId,
+    (claim, read): (&Claim, &Read),
+    namespace: &str,
+) -> (std::result::Result<(), MoverError>, Vec<Left>) {
+    let (name, crew, member) = (format!("homelab-dr-{run}-0"), movers.crew(), Member::of(None));
+    let mut made = Made::default();
+    let attempt = async {
+        let names = (name.as_str(), run.as_str(), crew.expires());
+        let plan = pod_of(movers.source, read, (namespace, &claim.name), names, movers.limits.silence);
+        let plan = PodPlan { reaches: true, ..plan };
+        let task = async { Ok(Task::backup(&name, &job(movers, &name, claim, read, &member)?)?) };
+        match crew.attend(&plan, &movers.handed.reach, task, None, &mut made).await? {
+            (mover::Result::Reached, _) => Ok(()),
+            _ => Err(MoverError::Ended { why: "it did more than to look for the store".to_owned() }),
+        }
+    };
+    let result = tokio::select! {
+        result = attempt => result,
+        () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
+    };
+    (result, made.remove(&crew).await)
+}
+
 /// Makes what is read in the claim's place, if its way does. It listens to the stop itself, and never stops without clearing up. With an error comes what is left.
 async fn prepare(
     movers: &Movers<'_>,
@@ -140,21 +170,8 @@ async fn attempt(
     made: &mut Made,
 ) -> Result {
     let (name, crew) = (format!("homelab-dr-{run}-{number}"), movers.crew());
-    let plan = PodPlan {
-        name: name.clone(),
-        namespace: mounted.namespace.to_owned(),
-        claim: mounted.claim.to_owned(),
-        run: run.to_string(),
-        expires: crew.expires(),
-        image: movers.source.image.clone(),
-        rights: read.rights.clone(),
-        fills: false,
-        node: read.node().map(str::to_owned),
-        tolerations: read.tolerations.clone(),
-        pull_secrets: read.pull_secrets.clone(),
-        deadline: crew.deadline(),
-        silence: movers.limits.silence,
-    };
+    let names = (name.as_str(), run.as_str(), crew.expires());
+    let plan = pod_of(movers.source, read, (mounted.namespace, mounted.claim), names, movers.limits.silence);
     let task = async {
         if is_made_late(&read.choice.way) {
             // Its volume is there, or it would not have started.
@@ -166,7 +183,33 @@ async fn attempt(
     };
     match crew.attend(&plan, &movers.handed.reach, task, mounted.copy, made).await? {
         (mover::Result::Done(summary), problems) => Ok((*summary, problems)),
-        (mover::Result::Restored(_), _) => Err(MoverError::Ended { why: "it says that it restored".to_owned() }),
+        _ => Err(MoverError::Ended { why: "it says that it did something else than a backup".to_owned() }),
+    }
+}
+
+/// The pod of the mover that reads a claim, in a namespace and of a name there; by its own name, its run, and when it is nobody's.
+pub(crate) fn pod_of(
+    source: &VolumesSource,
+    read: &Read,
+    (namespace, claim): (&str, &str),
+    (name, run, expires): (&str, &str, String),
+    silence: Duration,
+) -> PodPlan {
+    PodPlan {
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        claim: claim.to_owned(),
+        run: run.to_owned(),
+        expires,
+        image: source.image.clone(),
+        rights: read.rights.clone(),
+        fills: false,
+        reaches: false,
+        node: read.node().map(str::to_owned),
+        tolerations: read.tolerations.clone(),
+        pull_secrets: read.pull_secrets.clone(),
+        deadline: source.start_timeout + source.timeout,
+        silence,
     }
 }
 

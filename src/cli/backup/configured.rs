@@ -1,7 +1,7 @@
 //! `backup` without paths: what the configuration says, one snapshot for each source. One that fails does not stop the others, unless no other could
 //! succeed either.
 
-mod volumes;
+pub(in crate::cli) mod volumes;
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -9,6 +9,7 @@ use crate::cluster::ClusterError;
 use crate::datastore::DatastoreError;
 use crate::gitops::GitopsError;
 use crate::hooks::HookError;
+use crate::preflight::PreflightError;
 use crate::recover::RestoreError;
 use crate::recover::cluster::RecoverError;
 use crate::recover::cluster::select::PatternError;
@@ -306,6 +307,19 @@ impl Advise for HookError {
             }
         };
         Some(Advice::new(Exit::Error, help))
+    }
+}
+
+impl Advise for PreflightError {
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Cluster(ClusterError::Refused { status: 403, .. }) => Some(Advice::new(
+                Exit::Error,
+                "nothing was looked at: the account may not even ask what it may do (system:basic-user grants that to everybody)",
+            )),
+            Self::Cluster(error) => Some(Advice::new(Exit::Error, of_target(error))),
+            Self::Volumes(error) => error.advice(),
+        }
     }
 }
 

@@ -3,13 +3,15 @@
 pub(super) mod show;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Args;
 use crate::backup::volumes::Handed;
+use crate::base::units::parse_duration;
 use crate::base::when::Selector;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -22,9 +24,11 @@ use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::folder::{Folder, MANIFESTS, VOLUMES};
 use crate::cluster::rewrite::namespaces::Namespaces;
+use crate::cluster::rewrite::nodes::Nodes;
 use crate::format::entry::TreePath;
 use crate::recover::cluster::data::{At, Volumes, choose};
 use crate::recover::cluster::plan::{ClusterPlan, plan};
+use crate::recover::cluster::ready::{self, Waited};
 use crate::recover::cluster::report::Report;
 use crate::recover::cluster::run::{Running, Waits, run as run_plan};
 use crate::recover::cluster::select::Selection;
@@ -52,6 +56,13 @@ pub(super) struct ClusterArgs {
     /// Restore into a namespace of another name; may be repeated
     #[arg(long, value_name = "FROM=TO", requires = "cluster", value_parser = mapping)]
     namespace: Vec<(String, String)>,
+    /// A node of another name: local volumes and workloads that are tied to FROM by its name are tied to TO; may be repeated
+    #[arg(long, value_name = "FROM=TO", requires = "cluster", value_parser = node)]
+    node: Vec<(String, String)>,
+    /// Wait until what was restored is ready, at most so long [without a time: 10m]; what is not is told with what its pods and
+    /// events say, and the exit code is 3
+    #[arg(long, value_name = "TIME", requires = "cluster", num_args = 0..=1, require_equals = true, default_missing_value = "10m", value_parser = parse_duration, conflicts_with = "into_folder")]
+    wait: Option<Duration>,
     /// What to do with objects that are there and differ [default: skip]
     #[arg(long, value_enum, value_name = "WHAT", requires = "cluster")]
     existing: Option<WhatIsThere>,
@@ -96,6 +107,8 @@ impl ClusterArgs {
             ("--mover-image", self.mover_image.is_some() && self.into_claim.is_none()),
             ("--volumes-at", self.volumes_at.is_some()),
             ("--namespace", !self.namespace.is_empty()),
+            ("--node", !self.node.is_empty()),
+            ("--wait", self.wait.is_some()),
             ("--existing", self.existing.is_some()),
             ("--empty-volumes", self.empty_volumes),
             ("--into-folder", self.into_folder.is_some()),
@@ -112,14 +125,23 @@ impl ClusterArgs {
 
 /// What is done with objects that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum WhatIsThere {
+pub(in crate::cli) enum WhatIsThere {
     /// Leave them
     Skip,
     /// Replace them, as they are in the snapshot
     Update,
 }
 
-fn mapping(text: &str) -> Result<(String, String), String> {
+impl WhatIsThere {
+    pub(in crate::cli) const fn meant(given: Option<Self>) -> Existing {
+        match given {
+            Some(Self::Update) => Existing::Update,
+            _ => Existing::Skip,
+        }
+    }
+}
+
+pub(in crate::cli) fn mapping(text: &str) -> Result<(String, String), String> {
     let fits = |name: &str| {
         !name.is_empty()
             && name.len() <= 63
@@ -131,8 +153,29 @@ fn mapping(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Names of nodes have dots, too.
+pub(in crate::cli) fn node(text: &str) -> Result<(String, String), String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    let fits = |name: &str| !name.is_empty() && name.len() <= 253 && name.chars().all(plain);
+    match text.split_once('=') {
+        Some((from, to)) if fits(from) && fits(to) => Ok((from.to_owned(), to.to_owned())),
+        _ => Err("two names of nodes are expected, such as old-nas=new-nas".to_owned()),
+    }
+}
+
+/// All of them, each node once.
+pub(in crate::cli) fn nodes(given: &[(String, String)]) -> Result<Nodes, Failure> {
+    for (number, (from, to)) in given.iter().enumerate() {
+        if let Some((_, before)) = given.iter().take(number).find(|(other, before)| other == from && before != to) {
+            let what = format!("node {from} is to become {before} and {to}");
+            return Err(Failure::usage(what, "nothing was written; give one --node for each"));
+        }
+    }
+    Ok(given.iter().cloned().collect())
+}
+
 /// All of them, each namespace once.
-fn mappings(given: &[(String, String)]) -> Result<Namespaces, Failure> {
+pub(in crate::cli) fn mappings(given: &[(String, String)]) -> Result<Namespaces, Failure> {
     for (number, (from, to)) in given.iter().enumerate() {
         let earlier = given.iter().take(number).find(|(other, before)| other == from && before != to);
         if let Some((_, before)) = earlier {
@@ -150,16 +193,16 @@ struct Document<'a> {
     plan: &'a ClusterPlan,
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<&'a Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready: Option<&'a Waited>,
 }
 
 pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     let mut options = Options {
         selection: Selection::new(&args.include, args.exclude.globs())?,
         namespaces: mappings(&args.cluster.namespace)?,
-        existing: match args.cluster.existing {
-            Some(WhatIsThere::Update) => Existing::Update,
-            _ => Existing::Skip,
-        },
+        nodes: nodes(&args.cluster.node)?,
+        existing: WhatIsThere::meant(args.cluster.existing),
         derived_secrets: args.cluster.with_derived_secrets,
         data: Volumes::new(),
         storage_classes: classes(&args.cluster.storage_class)?,
@@ -192,10 +235,11 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         return Err(Failure::usage(what, help));
     }
     show::warn_of(&plan, context);
-    let document = |dry_run, report| Document { snapshot: snapshot.id.hex(), dry_run, plan: &plan, report };
+    let document =
+        |dry_run, report, ready| Document { snapshot: snapshot.id.hex(), dry_run, plan: &plan, report, ready };
     if args.dry_run {
         if context.out.json {
-            context.out.document(&document(true, None))?;
+            context.out.document(&document(true, None, None))?;
         } else {
             show::plan(&plan, snapshot, context)?;
         }
@@ -222,12 +266,42 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         confirm(false, "Restore them?")?;
     }
     let report = carry_out(&plan, &target, needs.as_ref(), (&repository, reader), args, context).await?;
+    let waited = match args.cluster.wait.filter(|_| report.stopped.is_none() && !report.interrupted) {
+        Some(limit) => Some(wait(target.cluster(), &plan, &report, limit, context).await?),
+        None => None,
+    };
     if context.out.json {
-        context.out.document(&document(false, Some(&report)))?;
+        context.out.document(&document(false, Some(&report), waited.as_ref()))?;
     } else {
         show::report(&plan, &report, context)?;
+        if let Some(waited) = &waited {
+            show::waited(waited, context)?;
+        }
     }
-    Ok(exit_of(&plan, &report))
+    let of_wait = match &waited {
+        Some(waited) if waited.interrupted => Exit::Interrupted,
+        Some(waited) if !waited.not_ready.is_empty() => Exit::Problems,
+        _ => Exit::Done,
+    };
+    Ok(exit_of(&plan, &report).graver(of_wait))
+}
+
+/// Waits until what was restored is ready. That the cluster goes away meanwhile takes nothing from what was written.
+async fn wait(
+    cluster: &dyn Cluster,
+    plan: &ClusterPlan,
+    report: &Report,
+    limit: Duration,
+    context: &Context,
+) -> Result<Waited, Failure> {
+    context.progress.begin("waiting until all is ready", "object");
+    let display = progress::show(context);
+    let waited = ready::wait(cluster, (plan, report), limit, &context.progress, &context.cancel).await;
+    display.finish();
+    waited.map_err(|error| {
+        let help = "everything was written; see `kubectl get pods --all-namespaces` when the cluster answers again";
+        Failure::because(Exit::Error, "the cluster went away while it was waited for", error, help)
+    })
 }
 
 /// Does what the plan says, volumes too. `needs` is what movers need, if any are needed.
@@ -333,8 +407,17 @@ pub(super) fn exit_of_volume(volume: &Filled) -> Exit {
     }
 }
 
+/// The cluster of a kubeconfig.
+pub(in crate::cli) async fn target_of(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Box<dyn Cluster>, Failure> {
+    let api = Api::open(kubeconfig, context).await;
+    Ok(Box::new(api.map_err(RecoverError::from)?))
+}
+
 /// Reads the snapshot and the target, and decides.
-async fn look(
+pub(in crate::cli) async fn look(
     options: &Options,
     snapshot: &Snapshot,
     cluster: &dyn Cluster,

@@ -6,6 +6,7 @@
 mod account;
 mod metadata;
 pub mod namespaces;
+pub mod nodes;
 pub mod operators;
 mod service;
 pub mod skip;

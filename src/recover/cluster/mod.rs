@@ -16,8 +16,10 @@ pub mod filling;
 mod link;
 pub mod manifests;
 pub mod movers;
+mod nodes;
 pub mod plan;
 mod reach;
+pub mod ready;
 pub mod report;
 pub mod run;
 pub mod select;
@@ -83,6 +85,8 @@ pub struct Options {
     pub selection: select::Selection,
     /// Which namespace becomes which.
     pub namespaces: rewrite::namespaces::Namespaces,
+    /// Which node becomes which.
+    pub nodes: rewrite::nodes::Nodes,
     /// What to do with what is there.
     pub existing: Existing,
     /// Also restore secrets that an operator would fetch from a store outside the cluster.

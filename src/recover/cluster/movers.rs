@@ -107,6 +107,7 @@ impl ByMovers<'_> {
             image: self.image.clone(),
             rights,
             fills: true,
+            reaches: false,
             node: filling.node.clone(),
             tolerations: used.as_ref().map(|used| used.tolerations.clone()).unwrap_or_default(),
             pull_secrets: used.map(|used| used.pull_secrets).unwrap_or_default(),
@@ -172,8 +173,8 @@ impl Volumes for ByMovers<'_> {
         let left = made.remove(&self.crew).await.iter().map(ToString::to_string).collect();
         let filled = match ending.and_then(|ending| ending.map_err(Not::Mover)) {
             Ok((mover::Result::Restored(restored), problems)) => Filled::with(filling, *restored, problems),
-            Ok((mover::Result::Done(_), _)) => {
-                Filled::without(filling, Outcome::unknown("the mover says that it made a backup", "run it again"))
+            Ok((mover::Result::Done(_) | mover::Result::Reached, _)) => {
+                Filled::without(filling, Outcome::unknown("the mover says that it did something else", "run it again"))
             }
             Err(not) => Filled::without(filling, not.into()),
         };

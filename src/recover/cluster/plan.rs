@@ -11,7 +11,7 @@ use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
 use super::strangers::introduce;
-use super::{Identity, Options, RecoverError, claims};
+use super::{Identity, Options, RecoverError, claims, nodes};
 use crate::cluster::object::{at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::order::{self, Stage};
 use crate::cluster::rewrite::namespaces::Namespaces;
@@ -55,6 +55,14 @@ pub struct Step {
     /// What was there when it was looked.
     #[serde(skip)]
     pub(super) live: Option<Value>,
+}
+
+impl Step {
+    /// The object as it will be written.
+    #[must_use]
+    pub fn manifest(&self) -> &Value {
+        &self.rewritten.object
+    }
 }
 
 /// One object that is not restored.
@@ -118,6 +126,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     for Draft { kind, captured, needed } in drafts {
         let mut rewritten = rewrite(&kind, &captured, &options.namespaces);
         claims::map_classes(&mut rewritten.object, &options.storage_classes);
+        options.nodes.apply(&kind, &mut rewritten.object);
         let object = Identity::of(&kind, &rewritten.object);
         if let Some(why) = skip(&kind, &captured, &facts) {
             skipped.push(Skipped { object, why });
@@ -151,6 +160,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         stream::iter(steps).map(|step| looking.decide(step)).buffered(LOOKED_AT_ONCE).try_collect().await?;
     reach.settle(&mut steps);
     claims::settle(cluster, &mut steps, options).await?;
+    nodes::caution(cluster, &mut steps).await?;
     let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
     let (target, lives) = (cluster.name(), cluster.lives());
     let without = |step: &&Step| step.kind.is("", "PersistentVolumeClaim") && step.fill.is_none() && !step.never_bound;

@@ -118,7 +118,7 @@ impl<'a> Choosing<'a> {
         classes: &'a std::collections::BTreeMap<String, SnapshotClass>,
     ) -> Result<&'a str, No> {
         if let Some(wanted) = self.policy.snapshot_classes.get(driver) {
-            let mend = "mend snapshot-classes in the configuration";
+            let mend = "mend the source's `snapshot-class` for this driver";
             return match classes.get_key_value(wanted) {
                 None => no(format!("there is no VolumeSnapshotClass {wanted}"), mend),
                 Some((_, class)) if class.driver != driver => {

@@ -23,7 +23,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Prepared;
-use super::kinds::{pods, policies};
+use super::cilium;
+use super::kinds::pods;
 use super::pod::PodPlan;
 use super::policy::{self, Reach};
 use super::protocol::{ProtocolError, Task};
@@ -175,6 +176,8 @@ pub enum Result {
     Done(Box<Summary>),
     /// The volume is filled, as far as this says.
     Restored(Box<Restored>),
+    /// The store is reached from there, and the repository opened; nothing more was asked.
+    Reached,
 }
 
 /// The result, with what is wrong with single files, up to a bound.
@@ -231,8 +234,10 @@ impl Crew<'_> {
         made: &mut Made,
     ) -> Ending {
         let PodPlan { namespace, name, run, expires, .. } = plan;
-        let policy = policy::manifest(namespace, name, run, expires, reach);
-        made.create(self.cluster, "network policy", policies(), &policy).await?;
+        let cilium = cilium::is_there(self.cluster).await.map_err(MoverError::Unreachable)?;
+        for (kind, policy) in policy::manifests(namespace, name, run, expires, reach, cilium) {
+            made.create(self.cluster, "network policy", kind, &policy).await?;
+        }
         let uid = made.create(self.cluster, "pod", pods(), &plan.manifest()).await?;
         let pod = Pod { namespace, name, uid: &uid };
         started(self, pod).await?;

@@ -10,11 +10,10 @@ use crate::base::clock::Time;
 use crate::cluster::error::told;
 use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, label, name_of, namespace_of, text, uid_of};
-use crate::cluster::{Cluster, ClusterError};
-use crate::volumes::Left;
-use crate::volumes::kinds::{pods as pods_kind, policies as policies_kind};
+use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::volumes::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
 use crate::volumes::sweep::Swept;
+use crate::volumes::{Left, cilium, kinds, policy};
 
 /// How much later than it was to be gone something is still on its way.
 const LATE: Duration = Duration::from_mins(1);
@@ -60,30 +59,41 @@ fn ours(object: &Value, now: Time) -> Option<Ours> {
 /// Takes away expired pods of movers, and their policies once the pods are gone.
 pub async fn sweep(cluster: &dyn Cluster, now: Time) -> Result<Swept, ClusterError> {
     let mut swept = Swept::default();
-    let (pods, policies) = (pods_kind(), policies_kind());
+    let pods = kinds::pods();
     let of_pods = collect(cluster, &pods, usize::MAX, |object| ours(&object, now)).await?;
-    let of_policies = collect(cluster, &policies, usize::MAX, |object| ours(&object, now)).await?;
     let lives = |policy: &Ours| {
         of_pods.iter().any(|pod| (&pod.namespace, &pod.name) == (&policy.namespace, &policy.name) && !pod.expired)
     };
-    let doomed_policies = of_policies.iter().filter(|policy| policy.expired && !lives(policy));
-    let doomed = of_pods.iter().filter(|pod| pod.expired).map(|pod| (&pods, pod));
-    for (kind, object) in doomed.chain(doomed_policies.map(|policy| (&policies, policy))) {
-        let Ours { namespace, name, uid, .. } = object;
-        // To be told to go once more changes nothing.
-        if let Some(end) = object.dying {
-            if end.after(LATE) <= now
-                && let Ok(Some(object)) = cluster.get(kind, Some(namespace), name).await
-                && uid_of(&object) == uid
-            {
-                swept.left.push(away::still_there(cluster, kind, &object).await);
-            }
-            continue;
-        }
-        match cluster.delete(kind, Some(namespace), name, uid).await {
-            Ok(_) => swept.removed.push(format!("{kind} {namespace}/{name}")),
-            Err(error) => swept.left.push(Left::object(kind, namespace, name, told(&error))),
+    for pod in of_pods.iter().filter(|pod| pod.expired) {
+        remove(cluster, &pods, pod, now, &mut swept).await;
+    }
+    for kind in [policy::kind(), cilium::kind()] {
+        let policies = match collect(cluster, &kind, usize::MAX, |object| ours(&object, now)).await {
+            // A cluster without Cilium.
+            Err(error) if error.is_missing() => continue,
+            policies => policies?,
+        };
+        for policy in policies.iter().filter(|policy| policy.expired && !lives(policy)) {
+            remove(cluster, &kind, policy, now, &mut swept).await;
         }
     }
     Ok(swept)
+}
+
+async fn remove(cluster: &dyn Cluster, kind: &Kind, ours: &Ours, now: Time, swept: &mut Swept) {
+    let Ours { namespace, name, uid, .. } = ours;
+    // To be told to go once more changes nothing.
+    if let Some(end) = ours.dying {
+        if end.after(LATE) <= now
+            && let Ok(Some(object)) = cluster.get(kind, Some(namespace), name).await
+            && uid_of(&object) == uid
+        {
+            swept.left.push(away::still_there(cluster, kind, &object).await);
+        }
+        return;
+    }
+    match cluster.delete(kind, Some(namespace), name, uid).await {
+        Ok(_) => swept.removed.push(format!("{kind} {namespace}/{name}")),
+        Err(error) => swept.left.push(Left::object(kind, namespace, name, told(&error))),
+    }
 }

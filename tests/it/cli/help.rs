@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 34] = [
     "config",
     "config check",
     "config show",
@@ -34,6 +34,9 @@ const COMMANDS: [&str; 31] = [
     "gitops pause",
     "gitops resume",
     "gitops status",
+    "preflight",
+    "preflight backup",
+    "preflight restore",
 ];
 
 #[test]
@@ -59,8 +62,9 @@ fn help_texts_are_as_they_were_reviewed() {
 #[test]
 fn every_command_shows_examples_and_is_in_the_documentation() {
     let documented = include_str!("../../../docs/cli.md");
-    for command in
-        COMMANDS.iter().filter(|command| !command.is_empty() && !["keys", "config", "gitops"].contains(*command))
+    for command in COMMANDS
+        .iter()
+        .filter(|command| !command.is_empty() && !["keys", "config", "gitops", "preflight"].contains(*command))
     {
         let output = program().args(command.split_whitespace()).arg("--help").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).contains("Examples:"), "{command}");

@@ -278,6 +278,7 @@ async fn what_a_killed_run_left_is_swept_by_the_next() {
 async fn each_of_the_rights_in_the_documents_is_needed() {
     let world = World::new(HOME).await;
     world.namespace("backup").await;
+    super::cilium::install(&world).await;
     // What is made has to be set to Delete to go.
     world.kube.make(
         "",

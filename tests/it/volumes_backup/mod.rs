@@ -1,5 +1,6 @@
 //! Volumes of a cluster, backed up by real movers: the test API server starts this very program as the pod's process.
 
+mod cilium;
 mod csi;
 mod direct;
 mod faults;
@@ -7,6 +8,7 @@ mod hooks;
 mod hooks_trouble;
 mod live;
 mod pod;
+mod preflight;
 mod trouble;
 
 use std::collections::BTreeMap;

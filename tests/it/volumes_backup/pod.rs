@@ -19,6 +19,7 @@ fn plan(rights: Rights) -> PodPlan {
         image: IMAGE.into(),
         rights,
         fills: false,
+        reaches: false,
         node: Some("lab-node".into()),
         tolerations: vec![
             json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}),

@@ -53,6 +53,7 @@ fn source() -> VolumesSource {
         names: Vec::new(),
         storage_classes: Vec::new(),
         exclude: Vec::new(),
+        snapshot_classes: BTreeMap::new(),
         movers: 2,
         mode: MoverMode::App,
         timeout: std::time::Duration::from_secs(1),
@@ -278,6 +279,21 @@ async fn csi_claims_are_read_at_a_copy_if_there_is_a_place_for_it() {
     let Fate::Read(read) = fate(&with_home, |claim, _, _| csi(claim)).await else { unreachable!("it can be read") };
     assert!(matches!(&read.choice.way, Way::Snapshot { class, .. } if class == "snaps"), "{read:?}");
     assert_eq!((read.node(), read.pull_secrets.len()), (None, 0), "nothing of the application's namespace");
+    let named = |class: &str| VolumesSource {
+        snapshot_classes: [("hostpath.csi.k8s.io".to_owned(), class.to_owned())].into(),
+        ..with_home.clone()
+    };
+    let Fate::Read(read) = fate(&named("snaps"), |claim, _, _| csi(claim)).await else {
+        unreachable!("it can be read")
+    };
+    assert!(matches!(&read.choice.way, Way::Snapshot { class, .. } if class == "snaps"), "{read:?}");
+    let wrong = named("snap");
+    let misnamed = fate(&wrong, |claim, _, _| {
+        csi(claim);
+        claim["metadata"]["annotations"][MODE] = "snapshot".into();
+    });
+    let Fate::Refused { why, mend } = misnamed.await else { unreachable!("there is no such class") };
+    assert!(why.contains("no VolumeSnapshotClass snap ") && mend.contains("`snapshot-class`"), "{why}: {mend}");
     let Fate::Read(read) = fate(&source(), |claim, _, _| csi(claim)).await else { unreachable!("it can be read") };
     assert!(matches!(read.choice.way, Way::Live { .. }), "{read:?}");
     assert!(read.choice.reason.contains("no snapshot: no namespace of homelab-dr's own"), "{}", read.choice.reason);

@@ -42,7 +42,7 @@ fn because(choice: Option<&Choice>, held: Option<HeldDocument>, row: Row) -> Row
 }
 
 /// What movers need, from what this machine has.
-async fn handed(context: &Context) -> Result<Handed, Failure> {
+pub(in crate::cli) async fn handed(context: &Context) -> Result<Handed, Failure> {
     let Some(key) = context.globals.writer_key()? else {
         return Err(Failure::usage(
             "volumes are backed up with the writer key, and none was given",
@@ -55,7 +55,7 @@ async fn handed(context: &Context) -> Result<Handed, Failure> {
 const FOLDER: &str = "volumes go into a bucket (s3:// or b2://), which may be in this cluster or on your NAS; or back their folders up on the node, as a path";
 
 /// Other sources of the same cluster: a claim that one of them takes is no concern of this one.
-fn others(source: &Source, volumes: &VolumesSource, context: &Context) -> Vec<VolumesSource> {
+pub(in crate::cli) fn others(source: &Source, volumes: &VolumesSource, context: &Context) -> Vec<VolumesSource> {
     let all = context.configuration.as_ref().map(|loaded| loaded.config.sources.as_slice()).unwrap_or_default();
     let same = |other: &&Source| other.name != source.name;
     let of_cluster = |other: &Source| match &other.kind {

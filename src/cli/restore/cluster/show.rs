@@ -13,6 +13,7 @@ use crate::format::entry::escape;
 use crate::recover::cluster::data::Data;
 use crate::recover::cluster::fate::{Fate, Trial};
 use crate::recover::cluster::plan::{ClusterPlan, Step};
+use crate::recover::cluster::ready::{NotReady, Waited};
 use crate::recover::cluster::report::{Outcome, Report, Row};
 use crate::recover::cluster::volumes::{Filled, Outcome as VolumeOutcome};
 use crate::repo::snapshots::Snapshot;
@@ -317,4 +318,24 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
     }
     context.summary(!report.is_well(), &text)?;
     note_of_claims(plan, context)
+}
+
+/// What came to life, and what did not, with what keeps it.
+pub(super) fn waited(waited: &Waited, context: &mut Context) -> Result<(), Failure> {
+    let shown = |text: &str| escape(text.as_bytes());
+    for NotReady { object, why, pods, events } in &waited.not_ready {
+        context.out.line(&format!("NOT READY {}: {}", shown(&object.to_string()), shown(why)))?;
+        for pod in pods {
+            context.out.line(&format!("  pod {}", shown(pod)))?;
+        }
+        for event in events {
+            context.out.line(&format!("  event {}", shown(event)))?;
+        }
+    }
+    let ready = count(waited.ready as u64, "object");
+    let text = match waited.not_ready.len() {
+        0 => format!("ready: {ready}"),
+        number => format!("ready: {ready}; NOT ready after {} s at most: {number}", waited.limit_seconds),
+    };
+    context.summary(!waited.not_ready.is_empty(), &text)
 }

@@ -10,6 +10,8 @@ mod folder;
 mod mapping;
 mod owners;
 mod plan;
+mod preflight;
+mod ready;
 mod rests;
 mod trouble;
 

@@ -1,0 +1,196 @@
+//! Before a backup of a cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::rights::{self, Need, OfVolumes, Right};
+use super::webhooks::Write;
+use super::{Check, Finding, Findings, PreflightError, Severity, claims, network, nodes, trial, webhooks};
+use crate::backup::volumes::claims::{Claim, Fate};
+use crate::backup::volumes::{VolumesError, plan};
+use crate::cluster::choice::Choice;
+use crate::cluster::object::{at, name_of};
+use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::config::{ResourcesSource, VolumesSource};
+use crate::volumes::choose::Way;
+use crate::volumes::policy::Reach;
+use crate::volumes::{self as ways, cilium, facts, kinds};
+
+/// What is backed up of one cluster.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// Volumes, each with the other sources of the same cluster: what those take is no concern of this one.
+    pub volumes: Vec<(&'a VolumesSource, Vec<VolumesSource>)>,
+    /// Objects.
+    pub resources: Vec<&'a ResourcesSource>,
+    /// Where the store is, for policies.
+    pub reach: &'a Reach,
+}
+
+/// The claims of each source, as its backup would see them.
+pub type Planned<'a> = Vec<(&'a VolumesSource, Vec<Claim>)>;
+
+/// Looks at everything that a backup of this cluster would need. Also what becomes of the claims, for a probe.
+pub async fn look<'a>(
+    cluster: &dyn Cluster,
+    wanted: &Wanted<'a>,
+    findings: &mut Findings,
+) -> Result<Planned<'a>, PreflightError> {
+    let mut planned = Planned::new();
+    let choice = wanted.resources.first().map(|source| choice(source));
+    for source in &wanted.resources {
+        listing(cluster, findings, source).await?;
+    }
+    let labels = labels(cluster, findings).await?;
+    let mut writes = BTreeSet::new();
+    if !wanted.volumes.is_empty() {
+        planned = volumes(cluster, wanted, findings, &labels, &mut writes).await?;
+    }
+    let writes: Vec<Write> = writes.into_iter().collect();
+    webhooks::look(cluster, findings, &writes, &labels, choice.as_ref()).await?;
+    // Objects are read wherever nodes are.
+    if !wanted.volumes.is_empty() {
+        nodes::look(cluster, findings).await?;
+    }
+    Ok(planned)
+}
+
+fn choice(source: &ResourcesSource) -> Choice {
+    Choice { exclude: source.exclude.clone(), exclude_namespaces: source.exclude_namespaces.clone() }
+}
+
+/// The labels of all namespaces, by name.
+pub(super) async fn labels(
+    cluster: &dyn Cluster,
+    findings: &mut Findings,
+) -> Result<BTreeMap<String, Value>, ClusterError> {
+    let of = |namespace: Value| Some((name_of(&namespace).to_owned(), at(&namespace, &["metadata", "labels"]).clone()));
+    let found = findings.read(cluster, Check::Namespace, &kinds::namespaces(), of).await?;
+    Ok(found.unwrap_or_default().into_iter().collect())
+}
+
+/// Whether everything that is captured may be listed.
+async fn listing(cluster: &dyn Cluster, findings: &mut Findings, source: &ResourcesSource) -> Result<(), ClusterError> {
+    let need = |group: &str, resource: &str| Need {
+        right: Right { verb: "list".to_owned(), group: group.to_owned(), resource: resource.to_owned() },
+        namespace: None,
+        for_words: false,
+    };
+    if rights::missing(cluster, &[need("*", "*")]).await?.is_empty() {
+        findings.fine(Check::Rights, "the account", "may list all kinds");
+        return Ok(());
+    }
+    let choice = choice(source);
+    let found = cluster.kinds().await?;
+    let kinds = found.kinds.iter().filter(|kind| choice.takes(kind));
+    let needs: Vec<Need> = kinds.map(|kind| need(&kind.group, &kind.resource)).collect();
+    let missing = rights::missing(cluster, &needs).await?;
+    rights::judge(findings, needs.len(), &missing, "cluster.md");
+    Ok(())
+}
+
+async fn volumes<'a>(
+    cluster: &dyn Cluster,
+    wanted: &Wanted<'a>,
+    findings: &mut Findings,
+    labels: &BTreeMap<String, Value>,
+    writes: &mut BTreeSet<Write>,
+) -> Result<Planned<'a>, PreflightError> {
+    let has_cilium = cilium::is_there(cluster).await?;
+    let snapshots = cluster.serves(&kinds::snapshot_classes()).await?;
+    let mut planned = Planned::new();
+    for (source, others) in &wanted.volumes {
+        match plan(cluster, source, others).await {
+            Ok(claims) => planned.push((*source, claims)),
+            // Which, is told below.
+            Err(VolumesError::Look(ways::VolumesError::Cluster { source: error, .. })) if error.is_denied() => {
+                let of = OfVolumes {
+                    anywhere: true,
+                    home: source.namespace.clone(),
+                    cilium: has_cilium,
+                    snapshots,
+                    ..OfVolumes::default()
+                };
+                let needs = of.needs();
+                let missing = rights::missing(cluster, &needs).await?;
+                rights::judge(findings, needs.len(), &missing, "volumes.md");
+                return Ok(Planned::new());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let facts = facts::read(cluster).await.map_err(VolumesError::from)?;
+    for (source, claims) in &planned {
+        let of = needed(source, claims, has_cilium, snapshots);
+        let needs = of.needs();
+        let missing = rights::missing(cluster, &needs).await?;
+        rights::judge(findings, needs.len(), &missing, "volumes.md");
+        if let Some(home) = source.namespace.as_ref().filter(|home| !labels.is_empty() && !labels.contains_key(*home)) {
+            let finding = Finding::new(Severity::Blocks, Check::Namespace, format!("namespace {home}"), "is not there");
+            let why = "snapshots are handed over to it, and what was made is written down there";
+            findings.add(finding.because(why).mended_by(format!("kubectl create namespace {home}")));
+        }
+        claims::look(findings, claims);
+        claims::snapshots(cluster, findings, &facts, source.namespace.is_some()).await?;
+        writes.extend(written(&of));
+        trial::look(cluster, findings, (source, claims), wanted.reach, has_cilium).await?;
+        if has_cilium {
+            let namespaces: Vec<String> = of.movers.iter().cloned().collect();
+            let read = claims.iter().find_map(|claim| match &claim.fate {
+                Fate::Read(read) => Some(trial::pod(source, claim, read).manifest()),
+                _ => None,
+            });
+            let labels = read.map(|pod| at(&pod, &["metadata", "labels"]).clone()).unwrap_or_default();
+            network::look(cluster, findings, &namespaces, &labels, wanted.reach).await?;
+        }
+    }
+    Ok(planned)
+}
+
+/// Where movers run and copies are made.
+fn needed(source: &VolumesSource, claims: &[Claim], cilium: bool, snapshots: bool) -> OfVolumes {
+    let mut of = OfVolumes { home: source.namespace.clone(), cilium, snapshots, ..OfVolumes::default() };
+    for claim in claims {
+        let Fate::Read(read) = &claim.fate else { continue };
+        of.movers.insert(trial::place(source, claim, read).0);
+        if matches!(read.choice.way, Way::Snapshot { .. } | Way::Clone { .. }) {
+            of.copies.insert(claim.namespace.clone());
+        }
+    }
+    of
+}
+
+/// What webhooks may be asked about.
+fn written(of: &OfVolumes) -> BTreeSet<Write> {
+    const ALL: [&str; 3] = ["CREATE", "UPDATE", "DELETE"];
+    const MADE: [&str; 2] = ["CREATE", "DELETE"];
+    let mut writes = BTreeSet::new();
+    let mut add = |kind: &Kind, operations: &[&'static str], namespace: Option<&String>| {
+        for operation in operations {
+            let (group, resource) = (kind.group.clone(), kind.resource.clone());
+            writes.insert(Write { group, resource, operation, namespace: namespace.cloned() });
+        }
+    };
+    for namespace in &of.movers {
+        add(&kinds::pods(), &ALL, Some(namespace));
+        add(&crate::volumes::policy::kind(), &MADE, Some(namespace));
+        if of.cilium {
+            add(&cilium::kind(), &MADE, Some(namespace));
+        }
+    }
+    if of.copies.is_empty() {
+        return writes;
+    }
+    for namespace in of.copies.iter().chain(&of.home) {
+        add(&kinds::claims(), &ALL, Some(namespace));
+        if of.snapshots {
+            add(&kinds::snapshots(), &MADE, Some(namespace));
+        }
+    }
+    add(&kinds::config_maps(), &["CREATE", "UPDATE"], of.home.as_ref());
+    if of.snapshots {
+        add(&kinds::contents(), &ALL, None);
+    }
+    writes
+}
