@@ -1,7 +1,8 @@
 //! How far an operation is: plain counters that the operation moves and whoever shows them reads at their own pace.
 //!
-//! Counts only; no rates, no times and no text for people beyond the phase. Nothing is decided by these numbers.
+//! Counts, the phase, and what is waited for; no rates and no times. Nothing is decided by them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,6 +32,8 @@ pub struct Progress {
     pub bytes_stored: AtomicU64,
     /// What is being done.
     phase: Mutex<Phase>,
+    /// What is waited for longer than usual, and why.
+    waits: Mutex<BTreeMap<String, String>>,
 }
 
 impl Progress {
@@ -70,5 +73,20 @@ impl Progress {
     /// More bytes are done, of a file that is not finished.
     pub fn add_bytes(&self, bytes: u64) {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// `what` is waited for longer than usual, because of `why`; without a reason it is waited for no more.
+    pub fn waits_for(&self, what: &str, why: Option<String>) {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => waits.insert(what.to_owned(), why),
+            None => waits.remove(what),
+        };
+    }
+
+    /// Everything that is waited for, each with its reason.
+    pub fn waiting(&self) -> Vec<String> {
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.iter().map(|(what, why)| format!("{what}: {why}")).collect()
     }
 }

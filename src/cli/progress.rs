@@ -1,6 +1,6 @@
 //! Showing how far an operation is: a line that moves on a terminal, plain lines at intervals everywhere else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use crate::base::progress::{Phase, Progress};
 use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::output::{Talk, count};
+use crate::format::entry::escape;
 
 /// How often a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -45,9 +46,15 @@ pub(crate) fn show(context: &Context) -> Display {
         let bar = terminal.then(|| bar(&talk));
         let mut rate = Rate::default();
         let mut told = Instant::now();
+        let mut waits_told = BTreeSet::new();
         let every = if terminal { REDRAW } else { LINE_EVERY };
         while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
             let rate = rate.measure(&progress);
+            for waiting in progress.waiting() {
+                if waits_told.insert(waiting.clone()) {
+                    talk.put(&format!("still waiting for {}", escape(waiting.as_bytes())));
+                }
+            }
             match &bar {
                 Some(bar) => bar.set_message(line(&progress, rate, width())),
                 None if told.elapsed() >= LINE_EVERY => {

@@ -89,9 +89,10 @@ fn disks(on_nodes: u64) -> String {
 fn judge(findings: &mut Findings, class: &str, asked: &Asked, (room, on_nodes): (&Room, u64)) {
     let on = format!("storage class {class}");
     let wanted = format!(
-        "{} in {} claims, the largest {}",
+        "{} in {} {}, the largest {}",
         units::bytes(asked.bytes),
         asked.claims,
+        if asked.claims == 1 { "claim" } else { "claims" },
         units::bytes(asked.largest)
     );
     match room.get(class) {

@@ -34,6 +34,7 @@ mod prune;
 mod real;
 mod recipients;
 mod rescue;
+mod stage;
 mod store;
 mod support;
 mod tree;

@@ -17,6 +17,7 @@ use crate::cluster::object::{annotation, is_dying};
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster as _, Created, How};
 use crate::format::entry::escape;
+use crate::recover::cluster::claims::lacks_class;
 use crate::recover::cluster::data::Data;
 use crate::recover::cluster::filling::unmark;
 use crate::recover::cluster::volumes::{Filled, Filling, Volumes as _};
@@ -107,6 +108,11 @@ pub(super) async fn run(
     let api = api.map_err(RecoverError::from)?;
     let wanted = manifest(namespace, name, class, bytes, &data);
     let shown = format!("{namespace}/{name}");
+    let is_there = api.get(&kinds::claims(), Some(namespace), name).await.map_err(RecoverError::from)?.is_some();
+    if !is_there && let Some(why) = lacks_class(&api, &wanted).await.map_err(RecoverError::from)? {
+        let help = "nothing was changed; name a class that is there with --storage-class";
+        return Err(Failure::new(Exit::Refused, format!("the claim {shown} would never get a volume: {why}"), help));
+    }
     if args.dry_run {
         let claim = make(&api, &wanted, &data, true).await?;
         if context.out.json {

@@ -70,7 +70,8 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
         return Ok(());
     }
     let users = users(cluster, steps).await?;
-    let classes = classes(cluster, steps).await?;
+    let creates = |step: &Step| step.kind.is("", "PersistentVolumeClaim") && step.fate.creates();
+    let classes = if steps.iter().any(creates) { classes(cluster, steps).await? } else { None };
     let mut in_place = Vec::new();
     for at in 0..steps.len() {
         let is_static = steps.get(at).is_some_and(|claim| has_volume(steps, claim));
@@ -79,6 +80,10 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
             && !is_static
             && let Some(why) = classes.as_ref().and_then(|classes| classes.refuse(&step.rewritten.object))
         {
+            let why = match text(&step.rewritten.object, &["spec", "storageClassName"]) {
+                "" => why,
+                name => format!("{why}; --storage-class {name}=OTHER takes another"),
+            };
             step.fate = Fate::Conflict { why };
             continue;
         }
@@ -160,20 +165,18 @@ impl Classes {
             }
             None | Some("") => None,
             Some(name) if self.names.contains(name) || self.of_volumes.contains(name) => None,
-            Some(name) => Some(format!(
-                "the cluster has no storage class {name}; {}; --storage-class {name}=OTHER takes another",
-                there()
-            )),
+            Some(name) => Some(format!("the cluster has no storage class {name}; {}", there())),
         }
     }
 }
 
+/// Why a claim would never get a volume in a cluster as it is; `None` also where its classes may not be looked at.
+pub async fn lacks_class(cluster: &dyn Cluster, claim: &Value) -> Result<Option<String>, ClusterError> {
+    Ok(classes(cluster, &[]).await?.and_then(|classes| classes.refuse(claim)))
+}
+
 /// `None` if they may not be looked at: then the claim will tell.
 async fn classes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Option<Classes>, ClusterError> {
-    let claims = |step: &&Step| step.kind.is("", "PersistentVolumeClaim") && step.fate.creates();
-    if !steps.iter().any(|step| claims(&step)) {
-        return Ok(None);
-    }
     let class = |object: &Value| (name_of(object).to_owned(), annotation(object, DEFAULT_CLASS) == "true");
     let found = match collect(cluster, &kinds::storage_classes(), LOOKED_AT_MAX, |object| Some(class(&object))).await {
         Ok(found) => found,

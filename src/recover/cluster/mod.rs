@@ -9,7 +9,7 @@
 //! of which nobody knows what is in it is not created.
 
 mod act;
-mod claims;
+pub mod claims;
 pub mod data;
 pub mod fate;
 pub mod filling;

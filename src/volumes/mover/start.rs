@@ -1,5 +1,7 @@
 //! Waiting for a mover's pod, and saying why it does not start.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -9,6 +11,8 @@ use crate::cluster::object::{at, items, text, uid_of};
 use crate::cluster::{Cluster, ClusterError};
 use crate::volumes::kinds::{events, pods};
 
+/// From when on a start is told to take long: most images are pulled by then. As often, what keeps it is looked at again.
+const LONG: Duration = Duration::from_secs(20);
 /// Events that are told, the last ones.
 const EVENTS_TOLD: usize = 4;
 
@@ -70,9 +74,17 @@ impl Pod<'_> {
     }
 }
 
-/// Waits until the container runs, or has run.
+/// Waits until the container runs, or has run; when that takes long, the reason is shown meanwhile.
 pub(super) async fn started(crew: &Crew<'_>, pod: Pod<'_>) -> Result<(), MoverError> {
+    let waits = format!("pod {}/{} to start", pod.namespace, pod.name);
+    let started = until_started(crew, pod, &waits).await;
+    crew.progress.waits_for(&waits, None);
+    started
+}
+
+async fn until_started(crew: &Crew<'_>, pod: Pod<'_>, waits: &str) -> Result<(), MoverError> {
     let (limit, begun) = (crew.start_timeout, Instant::now());
+    let mut tell = begun + LONG;
     loop {
         let pod = match pod.look(crew.cluster).await {
             Ok(pod) => pod.ok_or(MoverError::Vanished)?,
@@ -88,6 +100,10 @@ pub(super) async fn started(crew: &Crew<'_>, pod: Pod<'_>) -> Result<(), MoverEr
         }
         if begun.elapsed() >= limit {
             return Err(MoverError::NeverStarted { limit, why: obstacles(crew.cluster, &pod).await });
+        }
+        if Instant::now() >= tell {
+            crew.progress.waits_for(waits, Some(obstacles(crew.cluster, &pod).await));
+            tell = Instant::now() + LONG;
         }
         sleep(crew.limits.poll).await;
     }

@@ -28,6 +28,8 @@ pub struct Ended {
     pub killed: bool,
     /// What it had printed by then.
     pub out: String,
+    /// How long it lived since it had begun; `None` if it ended before it was seen to begin.
+    pub acted: Option<Duration>,
 }
 
 impl Lab {
@@ -79,11 +81,12 @@ impl Lab {
             }
             std::thread::sleep(Duration::from_micros(300));
         }
+        let acted = begun.map(|begun| begun.elapsed());
         let _ = child.kill();
         let output = child.wait_with_output().unwrap();
         let killed = output.status.signal() == Some(9);
         assert!(killed || output.status.success(), "{args:?} failed by itself: {}", output.status);
-        Ended { killed, out: String::from_utf8(output.stdout).unwrap() }
+        Ended { killed, out: String::from_utf8(output.stdout).unwrap(), acted }
     }
 
     /// Starts a run that will be sent signals.

@@ -99,6 +99,8 @@ struct Loop<'a> {
     seed: u64,
     reported: BTreeMap<String, Picture>,
     whole: BTreeMap<Act, Duration>,
+    /// How long forget and prune act, once they have begun to.
+    acts: BTreeMap<Act, Duration>,
     /// How often a kill of what met which phase.
     met: BTreeMap<(Act, &'static str), u64>,
 }
@@ -128,11 +130,13 @@ impl Loop<'_> {
         let whole = self.whole[&act];
         let (from, within) = match act {
             Act::Backup => (whole.mul_f64(0.3), whole.mul_f64(0.7)),
-            Act::Forget => (Duration::ZERO, whole / 20),
-            Act::Prune => (Duration::ZERO, whole / 2),
+            Act::Forget | Act::Prune => (Duration::ZERO, *self.acts.entry(act).or_insert(whole / 4)),
         };
         let has_begun = || act == Act::Backup || lab.names() != before;
         let ended = lab.kill_after(act.args(), has_begun, from + moment(self.seed, round, within));
+        // One that came to its end says how long that takes now, on this machine: the next is killed well before. After one that did not, the next is given longer.
+        let acts = if ended.killed { within.mul_f64(1.2) } else { ended.acted.unwrap_or(within).min(within) / 2 };
+        self.acts.insert(act, acts.max(Duration::from_micros(100)));
         if let (true, Some(phase)) = (ended.killed, phase(&before, &lab.names())) {
             *self.met.entry((act, phase)).or_default() += 1;
         }
@@ -243,8 +247,8 @@ fn kill_loop(lab: &Lab) {
     let seed = std::env::var("HOMELAB_DR_KILL_SEED")
         .map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().expect("a number"));
     println!("HOMELAB_DR_KILL_SEED={seed}");
-    let (reported, whole, met) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut all = Loop { lab, seed, reported, whole, met };
+    let (reported, whole) = (BTreeMap::new(), BTreeMap::new());
+    let mut all = Loop { lab, seed, reported, whole, acts: BTreeMap::new(), met: BTreeMap::new() };
     for day in 0..=KEEP as u64 {
         next_day(&lab.source(), 1000 + day);
         all.whole_run(Act::Backup);

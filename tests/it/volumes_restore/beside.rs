@@ -45,7 +45,14 @@ async fn one_volume_comes_back_beside_the_old_one_with_the_rights_in_the_documen
     assert!(whole(&world.folder("media", "copy")) == expected);
     let ran = into("media/copy", &[]).await.exits(7);
     assert!(ran.err.contains("its data is somebody's"), "{}", ran.err);
-    into("nowhere/copy", &[]).await.exits(1);
+    for (more, why) in
+        [(&[][..], "names no storage class"), (&["--storage-class", "gone"], "has no storage class gone")]
+    {
+        let ran = into("media/never", more).await.exits(7);
+        assert!(ran.err.contains(why) && ran.err.contains("local-path"), "{}", ran.err);
+    }
+    assert!(world.kube.object("persistentvolumeclaims", "media", "never").is_none());
+    into("nowhere/copy", &["--storage-class", "local-path"]).await.exits(1);
     for (number, resource) in ["pods/attach", "persistentvolumeclaims"].into_iter().enumerate() {
         let mut rules = role["rules"].clone();
         for rule in rules.as_array_mut().unwrap() {
@@ -55,7 +62,7 @@ async fn one_volume_comes_back_beside_the_old_one_with_the_rights_in_the_documen
             let role = state.object("clusterroles.rbac.authorization.k8s.io", "", "homelab-dr-fill").unwrap();
             state.edit(&role, |object| object["rules"] = rules);
         });
-        let ran = into(&format!("media/without-{number}"), &[]).await;
+        let ran = into(&format!("media/without-{number}"), &["--storage-class", "local-path"]).await;
         assert!(ran.code != 0, "it does not need {resource}: {}", ran.out);
         assert!(format!("{}{}", ran.out, ran.err).contains("cannot "), "{resource}: {}{}", ran.out, ran.err);
     }
