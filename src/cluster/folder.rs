@@ -25,6 +25,37 @@ pub const MANIFESTS: &str = "manifests";
 /// The directory that holds the data of volumes, `<namespace>/<claim>/` below it.
 pub const VOLUMES: &str = "volumes";
 
+/// The directory of a claim's data; `None` for names that would lead elsewhere, since they come from elsewhere.
+#[must_use]
+pub fn volume(root: &Path, namespace: &str, claim: &str) -> Option<PathBuf> {
+    let path = [namespace, claim].iter().try_fold(TreePath::root(), |path, name| path.join(name.as_bytes())).ok()?;
+    Some(root.join(VOLUMES).join(std::str::from_utf8(path.as_bytes()).ok()?))
+}
+
+/// Every directory that could hold the data of a claim, as namespace and claim, in order. Links to directories are some, too: a person has laid them.
+pub fn volumes(root: &Path) -> Result<Vec<(String, String)>, ClusterError> {
+    let mut found = Vec::new();
+    let top = root.join(VOLUMES);
+    for namespace in directories(&top)? {
+        found.extend(directories(&top.join(&namespace))?.into_iter().map(|claim| (namespace.clone(), claim)));
+    }
+    Ok(found)
+}
+
+/// The names of the directories in a directory, but for what a file system of its own brings along.
+fn directories(folder: &Path) -> Result<Vec<String>, ClusterError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(Iterator::collect::<Result<Vec<_>, _>>),
+    };
+    let entries = entries.map_err(|error| failed("cannot read", folder)(error.into()))?;
+    let is_ours = |entry: &fs::DirEntry| entry.path().is_dir() && entry.file_name() != "lost+found";
+    let mut names: Vec<String> =
+        entries.iter().filter(|entry| is_ours(entry)).map(|entry| entry.file_name().to_string_lossy().into()).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// See the module.
 pub struct Folder {
     root: PathBuf,

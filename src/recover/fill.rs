@@ -21,6 +21,13 @@ fn mark_of(target: &Path, snapshot: &ObjectId) -> PathBuf {
     target.join(format!("{MARK}{}", snapshot.hex()))
 }
 
+/// Whether a restore has begun to fill a directory, and did not come to its end: what is in it is a part of something.
+#[must_use]
+pub fn is_begun(target: &Path) -> bool {
+    let marks = |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes());
+    std::fs::read_dir(target).is_ok_and(|entries| entries.flatten().any(|entry| marks(&entry)))
+}
+
 /// Something in a directory that is neither the disk's nor the mark; `None` also if it is not there.
 fn first_of(target: &Path, mark: &Path) -> std::io::Result<Option<PathBuf>> {
     let entries = match std::fs::read_dir(target) {
