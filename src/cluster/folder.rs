@@ -134,15 +134,15 @@ impl Folder {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file_of(&self, kind: &Kind, object: &Value) -> Result<PathBuf, ClusterError> {
+    /// Where the manifest of an object lies if it is made here, below the folder.
+    pub fn path_of(&self, kind: &Kind, object: &Value) -> Result<String, ClusterError> {
         let group = if kind.group.is_empty() { CORE } else { &kind.group };
         let name = format!("{}.yaml", name_of(object));
-        let parts = [group, &kind.directory, namespace_of(object).unwrap_or(CLUSTER_SCOPED), &name];
+        let parts = [MANIFESTS, group, &kind.directory, namespace_of(object).unwrap_or(CLUSTER_SCOPED), &name];
         // Names come from elsewhere: none may lead out of the folder.
         let path = parts.iter().try_fold(TreePath::root(), |path, part| path.join(part.as_bytes()));
         let path = path.map_err(|error| failed("cannot name", Path::new(&name))(error.into()))?;
-        let text = std::str::from_utf8(path.as_bytes()).unwrap_or_default();
-        Ok(self.root.join(MANIFESTS).join(text))
+        Ok(String::from_utf8_lossy(path.as_bytes()).into_owned())
     }
 
     fn change(&self, key: &Key, change: impl FnOnce(&mut Value)) -> Result<Value, ClusterError> {
@@ -234,7 +234,7 @@ impl Cluster for Folder {
             metadata.insert("uid".to_owned(), json!(new_uid()));
         }
         if how == How::Really {
-            let file = self.file_of(kind, &object)?;
+            let file = self.root.join(self.path_of(kind, &object)?);
             files::write(&file, &object)?;
             all.insert(key, Held { file, alone: true, object: object.clone() });
         }

@@ -93,7 +93,6 @@ pub struct Source {
 
 /// Kinds of sources, one for each way to get at data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a configuration has a handful of them")]
 pub enum SourceKind {
     /// Folders and files.
     Path(PathSource),

@@ -84,7 +84,8 @@ pub async fn update(
     plan: RestorePlan,
 ) -> Result<(RestoreReport, Vec<TreePath>), RestoreError> {
     let would = run_restore(context, reader, &RestorePlan { dry_run: true, delete: true, ..plan.clone() }).await?;
-    let is_stranger = |path: &TreePath| !path.as_bytes().starts_with(MARK.as_bytes()) && path.as_bytes() != OF_THE_DISK.as_bytes();
+    let is_stranger =
+        |path: &TreePath| !path.as_bytes().starts_with(MARK.as_bytes()) && path.as_bytes() != OF_THE_DISK.as_bytes();
     let strangers = would.deleted.into_iter().filter(is_stranger).collect();
     let mark = mark_of(&plan.target, snapshot);
     let fail = |source| RestoreError::Mark { target: plan.target.clone(), source };

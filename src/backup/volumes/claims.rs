@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::hold::Foreseen;
 use super::hooks::{Unclear, Wanted, wanted};
+use crate::cluster::Cluster;
 use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text};
-use crate::cluster::Cluster;
 use crate::config::{ClaimsChoice, Cnpg, HookWay, MoverMode, VolumesSource};
 use crate::volumes::choose::live::WRITTEN;
 use crate::volumes::choose::policy::Policy;

@@ -74,10 +74,7 @@ pub async fn plan(
 }
 
 /// Every claim of the manifests and every directory of a volume, by namespace and name, and what a source makes of each.
-async fn look(
-    cluster: &dyn Cluster,
-    source: &FolderVolumesSource,
-) -> Result<Vec<Claim<Direct>>, ways::VolumesError> {
+async fn look(cluster: &dyn Cluster, source: &FolderVolumesSource) -> Result<Vec<Claim<Direct>>, ways::VolumesError> {
     let FolderVolumesSource { folder: root, choice } = source;
     let (spaces, nothing) = (claims::spaces(cluster).await?, Namespace::default());
     let of = |claim: &Value, fate: &dyn Fn(&Value, &Namespace) -> Fate<Direct>| {
@@ -153,7 +150,10 @@ fn fate_of_stray(choice: &ClaimsChoice, claim: &Value, space: &Namespace) -> Fat
         return Fate::Unselected;
     }
     let why = "the folder has its data and no manifest of a claim of this name, so that nothing would restore it";
-    Fate::refused(why, "put the manifest of its claim into the folder, move the data out of it, or name it under exclude")
+    Fate::refused(
+        why,
+        "put the manifest of its claim into the folder, move the data out of it, or name it under exclude",
+    )
 }
 
 #[async_trait(?Send)]

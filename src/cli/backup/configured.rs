@@ -4,6 +4,7 @@
 pub(in crate::cli) mod volumes;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -224,6 +225,21 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     tell(rows, exit, args.dry_run, context)
 }
 
+/// Of a source of which nothing is known but its name.
+pub(in crate::cli) fn options(name: &str) -> BackupOptions {
+    BackupOptions {
+        source: name.to_owned(),
+        paths: Vec::new(),
+        walk: WalkOptions::default(),
+        tags: BTreeMap::new(),
+        host: host(),
+        reread: false,
+        level: None,
+        threads: None,
+        live: None,
+    }
+}
+
 /// Backs up one source; `None` in a dry run for what is not looked at then: a command, a cluster.
 async fn one(
     source: &Source,
@@ -232,17 +248,7 @@ async fn one(
     operation: &backup::Context,
     done: &[Row],
 ) -> Result<Option<BackupReport>, Failure> {
-    let mut options = BackupOptions {
-        source: source.name.clone(),
-        paths: Vec::new(),
-        walk: WalkOptions::default(),
-        tags: source.tags.clone(),
-        host: host(),
-        reread: args.reread,
-        level: None,
-        threads: None,
-        live: None,
-    };
+    let mut options = BackupOptions { tags: source.tags.clone(), reread: args.reread, ..options(&source.name) };
     options.tags.extend(args.tag.iter().cloned());
     let report = match &source.kind {
         SourceKind::Path(path) => {
@@ -319,13 +325,16 @@ fn live(path: &PathSource, done: &[Row], dry_run: bool) -> LiveOptions {
     LiveOptions { scratch: path.scratch.clone(), postgres, ..LiveOptions::default() }
 }
 
-async fn objects(
+/// The objects of a cluster, or of a folder that stands for one.
+pub(in crate::cli) async fn objects(
     operation: &backup::Context,
     options: &BackupOptions,
     source: &ResourcesSource,
 ) -> Result<(BackupReport, Captured), Failure> {
     let cluster: Box<dyn Cluster> = match &source.of {
-        ClusterPlace::Api { kubeconfig, context } => Box::new(Api::open(kubeconfig.as_deref(), context.as_deref()).await?),
+        ClusterPlace::Api { kubeconfig, context } => {
+            Box::new(Api::open(kubeconfig.as_deref(), context.as_deref()).await?)
+        }
         ClusterPlace::Folder(folder) => Box::new(volumes::open_folder(folder)?),
     };
     let choice = Choice { exclude: source.exclude.clone(), exclude_namespaces: source.exclude_namespaces.clone() };

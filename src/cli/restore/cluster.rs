@@ -90,7 +90,8 @@ pub(super) struct ClusterArgs {
     /// At least this size for the claim of --into-claim [default: what its data needs]
     #[arg(long, value_name = "SIZE", requires = "into_claim", value_parser = crate::base::units::parse_size)]
     pub(super) size: Option<u64>,
-    /// Write into a folder and not into a cluster: manifests into DIR/manifests, the data of volumes into DIR/volumes/NAMESPACE/CLAIM
+    /// Write into a folder and not into a cluster: manifests into DIR/manifests, the data of volumes into DIR/volumes/NAMESPACE/CLAIM;
+    /// --existing update writes over what differs there
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with_all = ["kubeconfig", "context"])]
     into_folder: Option<PathBuf>,
 }

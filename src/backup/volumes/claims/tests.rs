@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{ClusterError, Created, Deleted, How, Kinds, Page};
+use crate::cluster::{ClusterError, Created, Deleted, How, Kind, Kinds, Page};
 use crate::volumes::labels::MODE;
 
 /// A cluster of objects that only gives lists.

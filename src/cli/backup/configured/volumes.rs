@@ -165,7 +165,7 @@ pub(in crate::cli) fn open_folder(path: &Path) -> Result<Folder, Failure> {
         return Ok(Folder::open(path)?);
     }
     let what = format!("{} has no folder {MANIFESTS}: it stands for no cluster", path.display());
-    Err(Failure::usage(what, "see whether it is mounted; `restore --cluster --into-folder` makes one"))
+    Err(Failure::new(Exit::Error, what, "see whether it is mounted; `restore --cluster --into-folder` makes one"))
 }
 
 /// Runs, and makes rows of what came of it.
