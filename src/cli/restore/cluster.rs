@@ -91,7 +91,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, value_name = "SIZE", requires = "into_claim", value_parser = crate::base::units::parse_size)]
     pub(super) size: Option<u64>,
     /// Write into a folder and not into a cluster: manifests into DIR/manifests, the data of volumes into DIR/volumes/NAMESPACE/CLAIM;
-    /// --existing update writes over what differs there
+    /// --existing update writes over what differs
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with_all = ["kubeconfig", "context"])]
     into_folder: Option<PathBuf>,
 }
