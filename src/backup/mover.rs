@@ -1,29 +1,63 @@
-//! What a mover says of its backup. The mover itself is `volumes::mover`.
+//! What a mover does and says of its backup, and whoever reads a volume in its stead. The mover itself is `volumes::mover`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::backup::BackupReport;
+use crate::backup::{BackupOptions, BackupReport};
+use crate::tree::live::LiveOptions;
+use crate::tree::live::postgres::Postgres;
 use crate::tree::problem::{Problem, Severity};
+use crate::tree::walk::WalkOptions;
 use crate::volumes::mover::within::Voice;
 use crate::volumes::said::{PROBLEMS_TOLD_MAX, ProblemLine, Said, Summary};
 
-/// Says what a backup came to.
-pub fn tell_report(voice: &Voice, report: &BackupReport, took: Duration) {
-    let problems = report.problems.len();
-    // Those that are missing first: of the others some may not be told.
+/// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
+pub const ALWAYS_LEFT_OUT: &str = "/lost+found/";
+
+/// How a volume is read: its databases are captured, and data of a `PostgreSQL` server that nobody shut down is left out as a problem; but not where it is `still`,
+/// where all is as if the node had lost its power. Source, tags and the rest are the caller's.
+#[must_use]
+pub fn options(volume: PathBuf, scratch: Option<PathBuf>, still: bool) -> BackupOptions {
+    let postgres = if still { Postgres::CrashConsistent } else { Postgres::Refuse };
+    BackupOptions {
+        source: String::new(),
+        paths: vec![volume],
+        walk: WalkOptions::default(),
+        tags: std::collections::BTreeMap::new(),
+        host: String::new(),
+        reread: false,
+        level: None,
+        threads: None,
+        live: Some(LiveOptions { scratch, postgres, ..LiveOptions::default() }),
+    }
+}
+
+/// What a backup came to, in numbers, with the first problems: those first that leave something out.
+#[must_use]
+pub fn summary(report: &BackupReport, took: Duration) -> (Summary, Vec<ProblemLine>) {
+    // Of the others some may not be told.
     let (missing, notes): (Vec<&Problem>, Vec<&Problem>) =
         report.problems.iter().partition(|problem| problem.severity == Severity::Problem);
-    for problem in missing.into_iter().chain(notes).take(PROBLEMS_TOLD_MAX) {
+    let line = |problem: &Problem| {
         let message = format!("{problem}: {}", problem.cause);
-        let missing = problem.severity == Severity::Problem;
-        voice.say(Said::Problem(ProblemLine::new(&problem.path.display(), &message, missing)));
-    }
-    voice.say(Said::Done(Box::new(Summary {
+        ProblemLine::new(&problem.path.display(), &message, problem.severity == Severity::Problem)
+    };
+    let summary = Summary {
         snapshot: report.snapshot.map(|id| id.hex()).unwrap_or_default(),
         statistics: report.record.statistics,
         seconds: took.as_secs_f64(),
-        problems: problems as u64,
+        problems: report.problems.len() as u64,
         emptied: report.emptied(),
         broken_packs: report.broken_packs.len() as u64,
-    })));
+    };
+    (summary, missing.into_iter().chain(notes).take(PROBLEMS_TOLD_MAX).map(line).collect())
+}
+
+/// Says what a backup came to.
+pub fn tell_report(voice: &Voice, report: &BackupReport, took: Duration) {
+    let (summary, problems) = summary(report, took);
+    for problem in problems {
+        voice.say(Said::Problem(problem));
+    }
+    voice.say(Said::Done(Box::new(summary)));
 }

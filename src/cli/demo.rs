@@ -1,9 +1,10 @@
 //! `demo`: a homelab is lost and recovered, in a folder, in less than a minute.
 //!
-//! Every step calls the function that the command of the same name calls; only the homelab itself and the comparison at the end are the
-//! demonstration's own (`crate::demo`).
+//! Every step calls the function that the command of the same name calls, with the configuration that it writes; only the homelab itself and the comparison at
+//! the end are the demonstration's own (`crate::demo`).
 
 mod attempt;
+mod capture;
 mod stage;
 mod told;
 
@@ -43,6 +44,7 @@ struct Places {
     identity: PathBuf,
     writer_key: PathBuf,
     repository: PathBuf,
+    configuration: PathBuf,
 }
 
 impl Places {
@@ -57,6 +59,7 @@ impl Places {
             writer_key: keys.join("writer.key"),
             keys,
             repository: dir.join("repository"),
+            configuration: dir.join("homelab-dr.yaml"),
             dir,
         })
     }
@@ -103,14 +106,15 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 async fn perform(places: &Places, context: &mut Context) -> Result<Document, Failure> {
     let began = context.clock.now();
     let mut stage = Stage::new(places, context);
-    let homelab = stage.build()?;
+    let homelab = stage.build().await?;
     let identity = stage.make_identity()?;
     let key = stage.init(&identity).await?;
-    let first = stage.back_up(&key).await?;
-    let refused = stage.try_without_identity(&key, &first).await?;
-    let (changes, second) = stage.another_day(&key, &first).await?;
+    let sources = stage.configure(&key)?;
+    let first = stage.back_up(&key, &sources).await?;
+    let refused = stage.try_without_identity(&key).await?;
+    let (changes, second) = stage.another_day(&key, &sources, &first).await?;
     let before = stage.burn()?;
-    let recovered = stage.recover(&key.fingerprint(), &second).await?;
+    let recovered = stage.recover(&key.fingerprint()).await?;
     let verified = stage.verify(&before)?;
     let checked = stage.check(&key.fingerprint()).await?;
     Ok(Document {

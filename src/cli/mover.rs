@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::backup::mover::tell_report;
+use crate::backup::mover::{self, tell_report};
 use crate::backup::{BackupOptions, BackupReport, run_backup};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -25,8 +25,6 @@ use crate::repo::snapshots::read_one;
 use crate::repo::{Repository, salvage};
 use crate::store::url::StoreUrl;
 use crate::tree::exclude::Excludes;
-use crate::tree::live::LiveOptions;
-use crate::tree::live::postgres::Postgres;
 use crate::tree::walk::WalkOptions;
 use crate::volumes::mover::within::{Ears, Voice, Wanted};
 use crate::volumes::protocol::{Credential, Job, RestoreJob, SecretText};
@@ -201,23 +199,15 @@ async fn back_up(args: &Args, job: &Job, context: &mut Context) -> Result<Backup
     context.globals.limit_upload = job.limit_upload.and_then(NonZeroU64::new);
     context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
     let repository = repository((&job.address, &job.credentials, &job.writer_key), context, Access::Write).await?;
-    let postgres = if job.still { Postgres::CrashConsistent } else { Postgres::Refuse };
+    let walk = WalkOptions { exclude: Excludes::new(&job.exclude)?, ..WalkOptions::default() };
     let options = BackupOptions {
         source: job.source.clone(),
-        paths: vec![args.path.clone()],
-        walk: WalkOptions {
-            exclude: Excludes::new(&job.exclude)?,
-            one_file_system: false,
-            repository: None,
-            live: None,
-        },
+        walk,
         tags: job.tags.clone(),
         host: job.host.clone(),
         reread: job.reread,
-        level: None,
-        threads: None,
         // Beside the application, which goes on writing, or at what would be there if the node had lost its power.
-        live: Some(LiveOptions { scratch: args.scratch.clone(), postgres, ..LiveOptions::default() }),
+        ..mover::options(args.path.clone(), args.scratch.clone(), job.still)
     };
     Ok(run_backup(&context.operation(repository), &options).await?)
 }

@@ -15,7 +15,7 @@ use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::open::{self, Access};
 use crate::cli::{configuration, progress, select};
 use crate::cluster::api::Api;
-use crate::config::{Source, SourceKind, VolumesSource};
+use crate::config::{ClusterPlace, Source, SourceKind, VolumesSource};
 use crate::format::entry::escape;
 use crate::preflight::backup::{self, Planned, Wanted};
 use crate::preflight::{Check, Finding, Findings, PreflightError, Severity, probe, restore};
@@ -172,8 +172,13 @@ fn by_cluster<'a>(sources: &'a [Source], chosen: &[String]) -> Vec<OfCluster<'a>
     for source in sources.iter().filter(|source| chosen.is_empty() || chosen.contains(&source.name)) {
         let (kubeconfig, context) = match &source.kind {
             SourceKind::Volumes(volumes) => (volumes.kubeconfig.as_deref(), volumes.context.as_deref()),
-            SourceKind::Resources(resources) => (resources.kubeconfig.as_deref(), resources.context.as_deref()),
-            SourceKind::Path(_) | SourceKind::Command(_) | SourceKind::Datastore(_) => continue,
+            SourceKind::Resources(resources) => match &resources.of {
+                ClusterPlace::Api { kubeconfig, context } => (kubeconfig.as_deref(), context.as_deref()),
+                ClusterPlace::Folder(_) => continue,
+            },
+            SourceKind::Path(_) | SourceKind::Command(_) | SourceKind::Datastore(_) | SourceKind::FolderVolumes(_) => {
+                continue;
+            }
         };
         match found.iter_mut().find(|known| (known.kubeconfig, known.context) == (kubeconfig, context)) {
             Some(known) => known.sources.push(source),
@@ -204,7 +209,7 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
     if clusters.is_empty() {
         return Err(Failure::usage(
             "no source of a cluster is there to look at",
-            "preflight is for sources of the kinds resources and volumes (docs/configuration.md)",
+            "preflight is for sources of the kinds resources and volumes that have an API server (docs/configuration.md)",
         ));
     }
     let mut probed = false;

@@ -25,6 +25,37 @@ pub const MANIFESTS: &str = "manifests";
 /// The directory that holds the data of volumes, `<namespace>/<claim>/` below it.
 pub const VOLUMES: &str = "volumes";
 
+/// The directory of a claim's data; `None` for names that would lead elsewhere, since they come from elsewhere.
+#[must_use]
+pub fn volume(root: &Path, namespace: &str, claim: &str) -> Option<PathBuf> {
+    let path = [namespace, claim].iter().try_fold(TreePath::root(), |path, name| path.join(name.as_bytes())).ok()?;
+    Some(root.join(VOLUMES).join(std::str::from_utf8(path.as_bytes()).ok()?))
+}
+
+/// Every directory that could hold the data of a claim, as namespace and claim, in order. Links to directories are some, too: a person has laid them.
+pub fn volumes(root: &Path) -> Result<Vec<(String, String)>, ClusterError> {
+    let mut found = Vec::new();
+    let top = root.join(VOLUMES);
+    for namespace in directories(&top)? {
+        found.extend(directories(&top.join(&namespace))?.into_iter().map(|claim| (namespace.clone(), claim)));
+    }
+    Ok(found)
+}
+
+/// The names of the directories in a directory, but for what a file system of its own brings along.
+fn directories(folder: &Path) -> Result<Vec<String>, ClusterError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(Iterator::collect::<Result<Vec<_>, _>>),
+    };
+    let entries = entries.map_err(|error| failed("cannot read", folder)(error.into()))?;
+    let is_ours = |entry: &fs::DirEntry| entry.path().is_dir() && entry.file_name() != "lost+found";
+    let mut names: Vec<String> =
+        entries.iter().filter(|entry| is_ours(entry)).map(|entry| entry.file_name().to_string_lossy().into()).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// See the module.
 pub struct Folder {
     root: PathBuf,
@@ -103,15 +134,15 @@ impl Folder {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file_of(&self, kind: &Kind, object: &Value) -> Result<PathBuf, ClusterError> {
+    /// Where the manifest of an object lies if it is made here, below the folder.
+    pub fn path_of(&self, kind: &Kind, object: &Value) -> Result<String, ClusterError> {
         let group = if kind.group.is_empty() { CORE } else { &kind.group };
         let name = format!("{}.yaml", name_of(object));
-        let parts = [group, &kind.directory, namespace_of(object).unwrap_or(CLUSTER_SCOPED), &name];
+        let parts = [MANIFESTS, group, &kind.directory, namespace_of(object).unwrap_or(CLUSTER_SCOPED), &name];
         // Names come from elsewhere: none may lead out of the folder.
         let path = parts.iter().try_fold(TreePath::root(), |path, part| path.join(part.as_bytes()));
         let path = path.map_err(|error| failed("cannot name", Path::new(&name))(error.into()))?;
-        let text = std::str::from_utf8(path.as_bytes()).unwrap_or_default();
-        Ok(self.root.join(MANIFESTS).join(text))
+        Ok(String::from_utf8_lossy(path.as_bytes()).into_owned())
     }
 
     fn change(&self, key: &Key, change: impl FnOnce(&mut Value)) -> Result<Value, ClusterError> {
@@ -203,7 +234,7 @@ impl Cluster for Folder {
             metadata.insert("uid".to_owned(), json!(new_uid()));
         }
         if how == How::Really {
-            let file = self.file_of(kind, &object)?;
+            let file = self.root.join(self.path_of(kind, &object)?);
             files::write(&file, &object)?;
             all.insert(key, Held { file, alone: true, object: object.clone() });
         }

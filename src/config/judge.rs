@@ -2,7 +2,7 @@
 
 use super::Judges;
 use super::finding::{Complaint, Finding, short};
-use super::language::{Field, Need, ROOT, Shape};
+use super::language::{Field, Need, ROOT, SOURCE, Shape};
 use super::node::{self, Name, Node, Value};
 use super::scalar::Scalar;
 use super::suggest;
@@ -165,7 +165,11 @@ impl Judging<'_> {
             if let Some(argv) = source.field("command").and_then(|command| command.field("argv")) {
                 self.argv(&format!("sources.{}.command.argv", short(&name.text)), argv);
             }
+            if let Some(resources) = source.field("resources") {
+                self.folder(&name.text, "resources", resources, &["kubeconfig", "context"]);
+            }
             if let Some(volumes) = source.field("volumes") {
+                self.folder(&name.text, "volumes", volumes, OF_MOVERS);
                 self.volumes(&name.text, volumes, sources);
             }
         }
@@ -219,12 +223,36 @@ impl Judging<'_> {
         }
     }
 
+    /// In a folder nothing runs: what is of an API server or of pods has no meaning there. Defaults may be written out.
+    fn folder(&mut self, source: &str, kind: &str, node: &Node, meaningless: &[&str]) {
+        let at = format!("sources.{}.{kind}", short(source));
+        if node.field("folder").is_none() {
+            return;
+        }
+        for name in meaningless {
+            let default = |node: &Node| match &node.value {
+                Value::List(elements) => elements.is_empty(),
+                Value::Text(text) | Value::Number(text) => default_of(kind, name) == Some(text),
+                _ => false,
+            };
+            if let Some(node) = node.field(name).filter(|node| !default(node)) {
+                let what = format!("{at}.{name} means nothing beside folder");
+                self.error(node, what, "a folder is read by this process, without API server and pods: leave one out");
+            }
+        }
+    }
+
     /// What is held is written down in our namespace, and a dump that stands for a volume is made before.
     fn volumes(&mut self, source: &str, volumes: &Node, sources: &Node) {
         let at = format!("sources.{}.volumes", short(source));
+        let is_map = matches!(volumes.value, Value::Map(_));
+        if is_map && volumes.field("image").is_none() && volumes.field("folder").is_none() {
+            let help = "add image: the image of homelab-dr that the pods of movers run; or folder, for one that stands for a cluster";
+            self.error(volumes, format!("{at} lacks image"), help);
+        }
         let hooks = volumes.field("hooks");
-        if let Some(hooks) = hooks.filter(|hooks| !hooks.elements().is_empty() && volumes.field("namespace").is_none())
-        {
+        let homeless = volumes.field("namespace").is_none() && volumes.field("folder").is_none();
+        if let Some(hooks) = hooks.filter(|hooks| !hooks.elements().is_empty() && homeless) {
             let help = "add namespace: a namespace of homelab-dr's own, where what has to be undone is written down";
             self.error(hooks, format!("{at}.hooks needs a namespace"), help);
         }
@@ -279,6 +307,33 @@ impl Judging<'_> {
                 self.findings.push(Finding::warning(name.place, what, help));
             }
         }
+    }
+}
+
+/// Fields of a source of volumes that say something about an API server or pods.
+const OF_MOVERS: &[&str] = &[
+    "kubeconfig",
+    "context",
+    "image",
+    "namespace",
+    "snapshot-class",
+    "movers",
+    "mode",
+    "timeout",
+    "start-timeout",
+    "hooks",
+];
+
+/// What a field of this kind of source is when it is left out.
+fn default_of(kind: &str, name: &str) -> Option<&'static str> {
+    let field = |fields: &'static [Field], name: &str| fields.iter().find(|field| field.name == name);
+    let of = |shape: &'static Shape, name: &str| match shape {
+        Shape::Record(fields) => field(fields, name),
+        _ => None,
+    };
+    match of(of(&SOURCE, kind)?.shape, name)?.need {
+        Need::Default(text) => Some(text),
+        _ => None,
     }
 }
 

@@ -90,7 +90,7 @@ const REPOSITORY: Shape = Record(&[
     field("limit-download", Optional, &One(Scalar::Rate), "Download no faster on average."),
 ]);
 
-const SOURCE: Shape = Record(&[
+pub(super) const SOURCE: Shape = Record(&[
     field("path", OneOf, &PATH, "Folders and files."),
     field("command", OneOf, &COMMAND, "What a program writes to its standard output, as one file."),
     field(
@@ -180,6 +180,12 @@ const RESOURCES: Shape = Record(&[
     ),
     field("context", Optional, &One(Scalar::Word), "Which context of the kubeconfig; without it the current one."),
     field(
+        "folder",
+        Optional,
+        &One(Scalar::Path),
+        "A folder that stands for a cluster, as `restore --cluster --into-folder` writes one: the manifests in its `manifests` (recover-cluster.md).",
+    ),
+    field(
         "exclude",
         Default("[]"),
         &List(Scalar::KindPattern, 0),
@@ -201,7 +207,18 @@ const VOLUMES: Shape = Record(&[
         "The kubeconfig; without it the usual one (`KUBECONFIG`, `~/.kube/config`), or the service account of the pod.",
     ),
     field("context", Optional, &One(Scalar::Word), "Which context of the kubeconfig; without it the current one."),
-    field("image", Required, &One(Scalar::Image), "The image of `homelab-dr` that the pods of movers run."),
+    field(
+        "folder",
+        Optional,
+        &One(Scalar::Path),
+        "A folder that stands for a cluster: the claims of its manifests, read in its `volumes/NAMESPACE/CLAIM` by this process (volumes.md). Without `image`, and what else is of movers.",
+    ),
+    field(
+        "image",
+        Optional,
+        &One(Scalar::Image),
+        "The image of `homelab-dr` that the pods of movers run. Needed, unless there is `folder`.",
+    ),
     field(
         "namespace",
         Optional,

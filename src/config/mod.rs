@@ -93,7 +93,6 @@ pub struct Source {
 
 /// Kinds of sources, one for each way to get at data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a configuration has a handful of them")]
 pub enum SourceKind {
     /// Folders and files.
     Path(PathSource),
@@ -103,6 +102,8 @@ pub enum SourceKind {
     Resources(ResourcesSource),
     /// The data of a cluster's claims.
     Volumes(VolumesSource),
+    /// The data of claims in a folder that stands for a cluster.
+    FolderVolumes(FolderVolumesSource),
     /// The datastore of a control plane.
     Datastore(DatastoreSource),
 }
@@ -115,7 +116,7 @@ impl SourceKind {
             Self::Path(_) => "path",
             Self::Command(_) => "command",
             Self::Resources(_) => "resources",
-            Self::Volumes(_) => "volumes",
+            Self::Volumes(_) | Self::FolderVolumes(_) => "volumes",
             Self::Datastore(_) => "datastore",
         }
     }
@@ -166,14 +167,52 @@ pub struct CommandSource {
 /// The objects of a Kubernetes cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourcesSource {
-    /// The kubeconfig; `None` for the usual one, or the service account of the pod.
-    pub kubeconfig: Option<PathBuf>,
-    /// Which of its contexts; `None` for its current one.
-    pub context: Option<String>,
+    /// Where it is.
+    pub of: ClusterPlace,
     /// Kinds that are left out, as `resource`, `resource.group` or `*.group`.
     pub exclude: Vec<String>,
     /// Namespaces that are left out with everything in them.
     pub exclude_namespaces: Vec<String>,
+}
+
+/// Where a cluster is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterPlace {
+    /// Behind an API server.
+    Api {
+        /// The kubeconfig; `None` for the usual one, or the service account of the pod.
+        kubeconfig: Option<PathBuf>,
+        /// Which of its contexts; `None` for its current one.
+        context: Option<String>,
+    },
+    /// In a folder of this machine that stands for one.
+    Folder(PathBuf),
+}
+
+/// Which claims of a cluster, by what their manifests say, and what stands for some of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimsChoice {
+    /// Only these namespaces; empty for all.
+    pub namespaces: Vec<String>,
+    /// Labels that a claim has to have.
+    pub labels: BTreeMap<String, String>,
+    /// Only these claims, as `NAMESPACE/CLAIM` with `*`; empty for all.
+    pub names: Vec<String>,
+    /// Only these storage classes; empty for all.
+    pub storage_classes: Vec<String>,
+    /// Claims that are left out on purpose.
+    pub exclude: Vec<String>,
+    /// Which dumps stand for which volumes.
+    pub cnpg: Vec<Cnpg>,
+}
+
+/// The data of claims in a folder that stands for a cluster: `volumes/NAMESPACE/CLAIM`, read where they lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderVolumesSource {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Which claims.
+    pub choice: ClaimsChoice,
 }
 
 /// The data of a cluster's claims.
@@ -187,16 +226,8 @@ pub struct VolumesSource {
     pub image: String,
     /// Our namespace, for claims that are made from snapshots and for the journal; without it nothing is snapshotted or cloned.
     pub namespace: Option<String>,
-    /// Only these namespaces; empty for all.
-    pub namespaces: Vec<String>,
-    /// Labels that a claim has to have.
-    pub labels: BTreeMap<String, String>,
-    /// Only these claims, as `NAMESPACE/CLAIM` with `*`; empty for all.
-    pub names: Vec<String>,
-    /// Only these storage classes; empty for all.
-    pub storage_classes: Vec<String>,
-    /// Claims that are left out on purpose.
-    pub exclude: Vec<String>,
+    /// Which claims.
+    pub choice: ClaimsChoice,
     /// The `VolumeSnapshotClass` to take, by the name of the CSI driver.
     pub snapshot_classes: BTreeMap<String, String>,
     /// Movers at once.
@@ -209,8 +240,6 @@ pub struct VolumesSource {
     pub start_timeout: Duration,
     /// How applications hold still; the first that means a claim counts.
     pub hooks: Vec<Hook>,
-    /// Which dumps stand for which volumes.
-    pub cnpg: Vec<Cnpg>,
 }
 
 /// How the applications of some claims hold still.

@@ -1,8 +1,11 @@
 //! Every finding is caused once, and its place, its words and its help are asserted.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Complaint, Config, Finding, Hook, HookWay, Judges, MoverMode, Read, Severity, SourceKind, read};
+use super::{
+    ClusterPlace, Complaint, Config, Finding, Hook, HookWay, Judges, MoverMode, Read, Severity, SourceKind, read,
+};
 
 fn url(text: &str) -> Result<(), Complaint> {
     if text.contains("://") || text.starts_with('/') { Ok(()) } else { Err(Complaint::new("no address", "write one")) }
@@ -87,10 +90,7 @@ fn defaults_are_filled_in_and_what_is_shown_reads_back_to_the_same() {
     let live = "sources:\n  pg: {command: {argv: [x], file: y}}\n  a: {path: {paths: [/a], live: true, scratch: /s, postgres-dump: pg}}\n";
     let SourceKind::Path(path) = &good(live).sources[1].kind else { panic!("it is a path") };
     assert!(path.live && !path.postgres_crash_consistent);
-    assert_eq!(
-        (path.scratch.as_deref(), path.postgres_dump.as_deref()),
-        (Some(std::path::Path::new("/s")), Some("pg"))
-    );
+    assert_eq!((path.scratch.as_deref(), path.postgres_dump.as_deref()), (Some(Path::new("/s")), Some("pg")));
     for text in [short, live, FULL] {
         let (first, again) = (good(text), good(&good(text).yaml()));
         assert_eq!((first.yaml(), first.json()), (again.yaml(), again.json()));
@@ -108,7 +108,10 @@ fn volumes_have_their_defaults() {
     let SourceKind::Volumes(volumes) = &config.sources[0].kind else { panic!("{:?}", config.sources[0]) };
     assert_eq!((volumes.movers, volumes.mode, volumes.namespace.as_deref()), (2, MoverMode::App, None));
     assert_eq!((volumes.timeout, volumes.start_timeout), (Duration::from_hours(24), Duration::from_mins(10)));
-    assert_eq!((volumes.labels["app"].as_str(), volumes.exclude.as_slice()), ("y", &["*/cache".to_owned()][..]));
+    assert_eq!(
+        (volumes.choice.labels["app"].as_str(), volumes.choice.exclude.as_slice()),
+        ("y", &["*/cache".to_owned()][..])
+    );
     let classes = "sources: {a: {volumes: {image: x, snapshot-class: {driver.longhorn.io: lh.snap}}}}\n";
     let SourceKind::Volumes(chosen) = &good(classes).sources[0].kind else { panic!("it is volumes") };
     assert_eq!(chosen.snapshot_classes["driver.longhorn.io"], "lh.snap");
@@ -124,6 +127,39 @@ fn volumes_have_their_defaults() {
     let again = good(&config.yaml());
     assert_eq!((again.json(), again.sources), (config.json(), config.sources.clone()));
     assert_eq!(config.json()["sources"]["a"]["volumes"]["movers"], 2);
+}
+
+#[test]
+fn a_folder_stands_for_a_cluster_and_has_no_movers() {
+    let folder = "sources:\n  a: {resources: {folder: /f, exclude: [pods]}}\n  b: {volumes: {folder: /f, names: ['*/d'], movers: 2, hooks: []}}\n";
+    let config = good(folder);
+    let SourceKind::Resources(resources) = &config.sources[0].kind else { panic!("{:?}", config.sources[0]) };
+    assert_eq!(resources.of, ClusterPlace::Folder("/f".into()));
+    let SourceKind::FolderVolumes(volumes) = &config.sources[1].kind else { panic!("{:?}", config.sources[1]) };
+    assert_eq!((volumes.folder.as_path(), &volumes.choice.names), (Path::new("/f"), &vec!["*/d".to_owned()]));
+    assert_eq!(config.sources[1].kind.name(), "volumes");
+    let again = good(&config.yaml());
+    assert_eq!((again.json(), again.sources), (config.json(), config.sources.clone()));
+    for (kind, field) in [
+        ("resources", "kubeconfig: /k"),
+        ("resources", "context: c"),
+        ("volumes", "kubeconfig: /k"),
+        ("volumes", "context: c"),
+        ("volumes", "image: x"),
+        ("volumes", "namespace: backup"),
+        ("volumes", "snapshot-class: {d: c}"),
+        ("volumes", "movers: 3"),
+        ("volumes", "mode: root"),
+        ("volumes", "timeout: 2d"),
+        ("volumes", "start-timeout: 1m"),
+        ("volumes", "hooks: [{claims: [a/b], scale: {}}]"),
+    ] {
+        let name = field.split(':').next().expect("a name");
+        let found = wrong(&format!("sources:\n  a:\n    {kind}:\n      folder: /f\n      {field}\n"));
+        let what = format!("sources.a.{kind}.{name} means nothing beside folder | a folder is read by this process");
+        let place = format!("5:{} ", 7 + name.len() + 2);
+        assert!(found.len() == 1 && found[0].starts_with(&place) && found[0].contains(&what), "{found:?}");
+    }
 }
 
 const HOOKS: &str = "\
@@ -161,7 +197,10 @@ fn hooks_are_understood_in_their_order() {
         (&way, Duration::from_mins(2), "redis")
     );
     assert_eq!(handshake.way, HookWay::Handshake);
-    assert_eq!((volumes.cnpg[0].covered_by.as_str(), volumes.cnpg[0].clusters[0].as_str()), ("dump", "media/pg"));
+    assert_eq!(
+        (volumes.choice.cnpg[0].covered_by.as_str(), volumes.choice.cnpg[0].clusters[0].as_str()),
+        ("dump", "media/pg")
+    );
     let again = good(&config.yaml());
     assert_eq!((again.json(), again.sources), (config.json(), config.sources.clone()));
     assert!(config.yaml().contains("timeout: \"10m\""), "defaults of elements are written out: {}", config.yaml());
@@ -260,6 +299,7 @@ fn sources_that_are_wrong() {
         ("{image: x, namespaces: [A]}", "small letters"),
         ("{image: x, namespace: A}", "small letters"),
         ("{image: x, timeout: 0s}", "a time of zero"),
+        ("{folder: unpacked}", "\"unpacked\" is not an absolute path"),
     ] {
         source(&format!("{{volumes: {volumes}}}"), says);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::node::{Node, Value};
 use super::{
-    Cnpg, CommandSource, Config, DatastoreSource, Hook, HookWay, MoverMode, PathSource, Repository, ResourcesSource,
-    Retention, Source, SourceKind, Target, VolumesSource,
+    ClaimsChoice, ClusterPlace, Cnpg, CommandSource, Config, DatastoreSource, FolderVolumesSource, Hook, HookWay,
+    MoverMode, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target, VolumesSource,
 };
 use crate::base::units::{parse_duration, parse_percent, parse_rate};
 use crate::retention::Policy;
@@ -105,24 +105,46 @@ fn datastore(node: &Node) -> Option<DatastoreSource> {
 
 fn resources(node: &Node) -> Option<ResourcesSource> {
     Some(ResourcesSource {
-        kubeconfig: optional(node, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
-        context: text(node, "context"),
+        of: match text(node, "folder") {
+            Some(folder) => ClusterPlace::Folder(folder.into()),
+            None => ClusterPlace::Api {
+                kubeconfig: text(node, "kubeconfig").map(PathBuf::from),
+                context: text(node, "context"),
+            },
+        },
         exclude: texts(node, "exclude")?,
         exclude_namespaces: texts(node, "exclude-namespaces")?,
     })
 }
 
-fn volumes(node: &Node) -> Option<VolumesSource> {
-    Some(VolumesSource {
-        kubeconfig: optional(node, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
-        context: text(node, "context"),
-        image: text(node, "image")?,
-        namespace: text(node, "namespace"),
+fn claims(node: &Node) -> Option<ClaimsChoice> {
+    Some(ClaimsChoice {
         namespaces: texts(node, "namespaces")?,
         labels: named_texts(node, "labels")?,
         names: texts(node, "names")?,
         storage_classes: texts(node, "storage-classes")?,
         exclude: texts(node, "exclude")?,
+        cnpg: node.field("cnpg")?.elements().iter().map(cnpg).collect::<Option<_>>()?,
+    })
+}
+
+fn volumes(node: &Node) -> Option<SourceKind> {
+    match text(node, "folder") {
+        Some(folder) => {
+            let source = FolderVolumesSource { folder: folder.into(), choice: claims(node)? };
+            Some(SourceKind::FolderVolumes(source))
+        }
+        None => volumes_of_movers(node).map(SourceKind::Volumes),
+    }
+}
+
+fn volumes_of_movers(node: &Node) -> Option<VolumesSource> {
+    Some(VolumesSource {
+        kubeconfig: optional(node, "kubeconfig", |text| Some(PathBuf::from(text))).ok()?,
+        context: text(node, "context"),
+        image: text(node, "image")?,
+        namespace: text(node, "namespace"),
+        choice: claims(node)?,
         snapshot_classes: named_texts(node, "snapshot-class")?,
         movers: match &node.field("movers")?.value {
             Value::Number(text) => text.parse().ok()?,
@@ -132,7 +154,6 @@ fn volumes(node: &Node) -> Option<VolumesSource> {
         timeout: time(node, "timeout").ok()??,
         start_timeout: time(node, "start-timeout").ok()??,
         hooks: node.field("hooks")?.elements().iter().map(hook).collect::<Option<_>>()?,
-        cnpg: node.field("cnpg")?.elements().iter().map(cnpg).collect::<Option<_>>()?,
     })
 }
 
@@ -171,7 +192,7 @@ fn source(name: &str, node: &Node) -> Option<Source> {
         ("path", (|node| path(node).map(SourceKind::Path)) as fn(&Node) -> Option<SourceKind>),
         ("command", |node| command(node).map(SourceKind::Command)),
         ("resources", |node| resources(node).map(SourceKind::Resources)),
-        ("volumes", |node| volumes(node).map(SourceKind::Volumes)),
+        ("volumes", volumes),
         ("datastore", |node| datastore(node).map(SourceKind::Datastore)),
     ] {
         if let Some(node) = node.field(field) {

@@ -5,6 +5,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use serde_json::json;
+
+use crate::cluster::folder::{self, Folder, MANIFESTS, plural};
+use crate::cluster::object::{at, fields_mut, namespace_of, text};
+use crate::cluster::{Cluster as _, ClusterError, Created, How, Kind, manifest};
 use crate::demo::files::{self, FIRST_DAY, SECOND_DAY};
 
 /// The password in the Secret of the password manager. It must not be found in any stored byte.
@@ -20,7 +25,18 @@ const FIRST_EVENING_S: u64 = 1_764_619_200;
 /// A day.
 const DAY_S: u64 = 86_400;
 
-/// A homelab in a folder.
+/// Why the homelab cannot be played with.
+#[derive(Debug, thiserror::Error)]
+pub enum HomelabError {
+    /// The file system refused.
+    #[error("a file of the homelab cannot be written or read")]
+    File(#[from] io::Error),
+    /// The folder that stands for a cluster refused.
+    #[error("an object of the homelab cannot be written")]
+    Cluster(#[from] ClusterError),
+}
+
+/// A homelab in a folder that stands for a cluster.
 #[derive(Debug, Clone)]
 pub struct Homelab {
     root: PathBuf,
@@ -60,10 +76,10 @@ impl Homelab {
     }
 
     /// Builds the first day's state. `built` is told the bytes of each file.
-    pub fn build(&self, built: &dyn Fn(u64)) -> io::Result<Size> {
+    pub async fn build(&self, built: &dyn Fn(u64)) -> Result<Size, HomelabError> {
         let mut size = Size::default();
         for file in FIRST_DAY {
-            self.put(file, FIRST_EVENING_S)?;
+            self.put(file, FIRST_EVENING_S).await?;
             built(file.1.len() as u64);
         }
         for n in 1..=PHOTOS {
@@ -75,19 +91,20 @@ impl Homelab {
             )?;
             built(photo.len() as u64);
         }
-        size.manifests = FIRST_DAY.iter().filter(|(path, _)| path.starts_with("manifests/")).count() as u64;
-        size.namespaces = names(&self.root.join("manifests"))?.len() as u64;
-        size.volumes = self.volumes()?.len() as u64;
+        let manifests = FIRST_DAY.iter().filter(|(path, _)| is_manifest(path));
+        size.manifests = manifests.clone().count() as u64;
+        size.namespaces = manifests.filter(|(path, _)| path.ends_with("/namespace.yaml")).count() as u64;
+        size.volumes = folder::volumes(&self.root)?.len() as u64;
         Ok(size)
     }
 
     /// Lets a day pass: a new photo, a moved album, an edited document, a row in the database, an update of an application.
-    pub fn change(&self) -> io::Result<Vec<Change>> {
+    pub async fn change(&self) -> Result<Vec<Change>, HomelabError> {
         let change = |path: &str, what| Change { path: path.to_owned(), what };
         let mut changes = Vec::new();
         for file in SECOND_DAY {
-            self.put(file, FIRST_EVENING_S + DAY_S)?;
-            changes.push(change(file.0, if file.0.ends_with("sqlite3") { "two rows changed" } else { "edited" }));
+            let path = self.put(file, FIRST_EVENING_S + DAY_S).await?;
+            changes.push(change(&path, if file.0.ends_with("sqlite3") { "two rows changed" } else { "edited" }));
         }
         let new = "volumes/photos/library/upload/2025/12/IMG_1025.jpg";
         self.write(new, &photo(PHOTOS + 1), FIRST_EVENING_S + DAY_S)?;
@@ -103,18 +120,21 @@ impl Homelab {
         fs::remove_dir_all(&self.root)
     }
 
-    /// The volumes, as `namespace/claim`, sorted.
-    pub fn volumes(&self) -> io::Result<Vec<String>> {
-        let root = self.root.join("volumes");
-        let mut volumes = Vec::new();
-        for namespace in names(&root)? {
-            volumes.extend(names(&root.join(&namespace))?.into_iter().map(|claim| format!("{namespace}/{claim}")));
-        }
-        Ok(volumes)
+    /// Where its manifests are, and the data of each of its volumes.
+    pub fn places(&self) -> Result<Vec<PathBuf>, ClusterError> {
+        let mut places = vec![self.root.join(MANIFESTS)];
+        let volumes = folder::volumes(&self.root)?;
+        places.extend(volumes.iter().filter_map(|(namespace, claim)| folder::volume(&self.root, namespace, claim)));
+        Ok(places)
     }
 
-    fn put(&self, (path, content): &files::File, time_s: u64) -> io::Result<()> {
-        self.write(path, content, time_s)
+    /// Returns where it lies now, below the homelab.
+    async fn put(&self, (path, content): &files::File, time_s: u64) -> Result<String, HomelabError> {
+        if is_manifest(path) {
+            return Ok(apply(&self.root, &String::from_utf8_lossy(content)).await?);
+        }
+        self.write(path, content, time_s)?;
+        Ok((*path).to_owned())
     }
 
     fn write(&self, path: &str, content: &[u8], time_s: u64) -> io::Result<()> {
@@ -129,12 +149,28 @@ impl Homelab {
     }
 }
 
-/// The names in a directory, sorted.
-fn names(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
-    let mut names: Vec<String> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    Ok(names)
+fn is_manifest(path: &str) -> bool {
+    path.starts_with(MANIFESTS)
+}
+
+/// Puts an object into the folder, as `kubectl apply` of a whole manifest would into a cluster. Returns the file of its manifest, below the folder.
+async fn apply(root: &Path, text_of: &str) -> Result<String, ClusterError> {
+    let folder = Folder::open(root)?;
+    let mut object = manifest::read(text_of).map_err(|error| ClusterError::Folder {
+        operation: "understand",
+        path: root.display().to_string(),
+        source: error.into(),
+    })?;
+    let (group, version) = text(&object, &["apiVersion"]).split_once('/').unwrap_or(("", "v1"));
+    let name = text(&object, &["kind"]);
+    let kind = Kind::known(group, version, &plural(name), name, namespace_of(&object).is_some());
+    if let Created::Found(there) = folder.create(&kind, &object, How::Really).await? {
+        if let Some(metadata) = fields_mut(&mut object, &["metadata"]) {
+            metadata.insert("uid".to_owned(), json!(at(&there, &["metadata", "uid"])));
+        }
+        folder.replace(&kind, &object, How::Really).await?;
+    }
+    folder.path_of(&kind, &object)
 }
 
 /// When the `n`-th photo was taken: one a fortnight, back from the first evening.

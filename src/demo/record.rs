@@ -1,12 +1,19 @@
 //! What a tree of files was at a moment, to compare it with what it is later.
 //!
-//! Kept are kind, mode, owner, mtime in nanoseconds and the BLAKE3 of the content. Left out is what no recovery brings back: ctime and inode.
+//! Kept are kind, mode, owner, mtime in nanoseconds and the BLAKE3 of the content. Left out is what no recovery brings back: ctime and inode; and of a SQLite
+//! database the counters in its head, which SQLite's own backup sets for the copy (change counter, schema cookie, and who wrote last).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+/// How a SQLite database begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+/// Where its counters are (<https://www.sqlite.org/fileformat2.html>, 1.3).
+const COUNTERS: [std::ops::Range<usize>; 3] = [24..28, 40..44, 92..100];
+const HEAD_BYTES: u64 = 100;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,12 +104,21 @@ impl Record {
     }
 }
 
+fn hash_of(mut file: File) -> io::Result<blake3::Hash> {
+    let mut head = Vec::new();
+    (&mut file).take(HEAD_BYTES).read_to_end(&mut head)?;
+    if head.starts_with(SQLITE) {
+        COUNTERS.into_iter().filter_map(|range| head.get_mut(range).map(|bytes| bytes.fill(0))).for_each(drop);
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&head).update_reader(file)?;
+    Ok(hasher.finalize())
+}
+
 impl Entry {
     fn of(path: &Path, found: &fs::Metadata) -> io::Result<Self> {
         let hash = if found.is_file() {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(File::open(path)?)?;
-            Some(hasher.finalize())
+            Some(hash_of(File::open(path)?)?)
         } else if found.is_symlink() {
             Some(blake3::hash(fs::read_link(path)?.as_os_str().as_encoded_bytes()))
         } else {

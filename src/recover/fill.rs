@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::backup::Context;
 use crate::base::id::ObjectId;
+use crate::format::entry::TreePath;
 use crate::recover::{RestoreError, RestorePlan, RestoreReport, run_restore};
 use crate::repo::fetch::Reader;
 
@@ -19,6 +20,19 @@ const OF_THE_DISK: &str = "lost+found";
 
 fn mark_of(target: &Path, snapshot: &ObjectId) -> PathBuf {
     target.join(format!("{MARK}{}", snapshot.hex()))
+}
+
+/// The marks in a directory, of whichever snapshots.
+fn marks(target: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(target)?.collect::<std::io::Result<Vec<_>>>()?;
+    let is_mark = |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes());
+    Ok(entries.iter().filter(|entry| is_mark(entry)).map(std::fs::DirEntry::path).collect())
+}
+
+/// Whether a restore has begun to fill a directory, and did not come to its end: what is in it is a part of something.
+#[must_use]
+pub fn is_begun(target: &Path) -> bool {
+    marks(target).is_ok_and(|marks| !marks.is_empty())
 }
 
 /// Something in a directory that is neither the disk's nor the mark; `None` also if it is not there.
@@ -58,9 +72,42 @@ pub async fn fill(
         std::fs::create_dir_all(&target).map_err(fail)?;
         std::fs::File::create_new(&mark).map_err(fail)?;
     }
-    let report = run_restore(context, reader, &plan).await?;
+    finish(context, reader, &mark, &plan).await
+}
+
+/// Restores over what is in a directory: what is equal is not written, and what the snapshot does not have stays. Also what that is; the database of a journal
+/// among it is no longer the one that it belongs to.
+pub async fn update(
+    context: &Context,
+    reader: &Arc<Reader>,
+    snapshot: &ObjectId,
+    plan: RestorePlan,
+) -> Result<(RestoreReport, Vec<TreePath>), RestoreError> {
+    let would = run_restore(context, reader, &RestorePlan { dry_run: true, delete: true, ..plan.clone() }).await?;
+    let is_stranger =
+        |path: &TreePath| !path.as_bytes().starts_with(MARK.as_bytes()) && path.as_bytes() != OF_THE_DISK.as_bytes();
+    let strangers = would.deleted.into_iter().filter(is_stranger).collect();
+    let mark = mark_of(&plan.target, snapshot);
+    let fail = |source| RestoreError::Mark { target: plan.target.clone(), source };
+    // From here on it is a part of this snapshot, and of no other that was begun before.
+    for begun in marks(&plan.target).map_err(fail)?.into_iter().filter(|begun| *begun != mark) {
+        std::fs::remove_file(begun).map_err(fail)?;
+    }
+    std::fs::write(&mark, "").map_err(fail)?;
+    Ok((finish(context, reader, &mark, &plan).await?, strangers))
+}
+
+/// Restores, and takes the mark away if all is there.
+async fn finish(
+    context: &Context,
+    reader: &Arc<Reader>,
+    mark: &Path,
+    plan: &RestorePlan,
+) -> Result<RestoreReport, RestoreError> {
+    let report = run_restore(context, reader, plan).await?;
     if !report.problems.iter().any(super::mover::leaves_out) {
-        unmark(&target, &mark).map_err(fail)?;
+        let fail = |source| RestoreError::Mark { target: plan.target.clone(), source };
+        unmark(&plan.target, mark).map_err(fail)?;
     }
     Ok(report)
 }
@@ -88,8 +135,9 @@ mod tests {
         std::fs::create_dir(dir.path().join(OF_THE_DISK)).expect("made");
         std::fs::write(&mark, "").expect("written");
         assert_eq!(first_of(dir.path(), &mark).expect("read"), None);
+        assert!(is_begun(dir.path()));
         unmark(dir.path(), &mark).expect("taken away");
-        assert!(!mark.exists());
+        assert!(!mark.exists() && !is_begun(dir.path()));
         let other = mark_of(dir.path(), &ObjectId::new([8; 32]));
         std::fs::write(&other, "").expect("written");
         assert_eq!(first_of(dir.path(), &mark).expect("read").as_deref(), other.file_name().map(Path::new));

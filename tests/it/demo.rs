@@ -29,8 +29,8 @@ fn stored_bytes(dir: &Path, found: &mut Vec<Vec<u8>>) {
     }
 }
 
-#[test]
-fn a_homelab_is_lost_and_recovered_and_nothing_stored_is_readable() {
+#[tokio::test]
+async fn a_homelab_is_lost_and_recovered_and_nothing_stored_is_readable() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("demo");
     let began = Instant::now();
@@ -45,7 +45,7 @@ fn a_homelab_is_lost_and_recovered_and_nothing_stored_is_readable() {
     assert!(number("/homelab/bytes") > 60 << 20);
     assert_eq!(number("/homelab/namespaces"), 3);
     assert_eq!(number("/homelab/volumes"), 5);
-    assert_eq!(number("/verified/files"), number("/recovered/files"));
+    assert_eq!(number("/verified/files"), number("/recovered/files") + number("/recovered/objects"));
     assert_eq!(number("/verified/files"), number("/homelab/files") + 1, "one photo is new");
     assert_eq!(result.pointer("/verified/differences"), Some(&Value::Array(Vec::new())));
     assert_eq!(number("/writer_key_cannot_read/objects_with_the_password"), 0);
@@ -57,15 +57,18 @@ fn a_homelab_is_lost_and_recovered_and_nothing_stored_is_readable() {
 
     // What was recovered is what was burnt: built anew, elsewhere, it is the same.
     let again = Homelab::at(temp.path().join("again"));
-    again.build(&|_| ()).unwrap();
-    again.change().unwrap();
-    for volume in again.volumes().unwrap() {
+    again.build(&|_| ()).await.unwrap();
+    again.change().await.unwrap();
+    for place in again.places().unwrap() {
+        let place = place.strip_prefix(again.root()).unwrap();
         let [burnt, recovered] = [again.root(), &dir.join("cluster")].map(|root| {
-            let volume = root.join("volumes").join(&volume);
-            Record::take(&volume, &|_| ()).unwrap()
+            let place = root.join(place);
+            Record::take(&place, &|_| ()).unwrap()
         });
         let different: Vec<_> = burnt.compare(&recovered).into_iter().filter(|d| d.what != "mtime").collect();
-        assert_eq!(different, [], "{volume}");
+        // Of a manifest the uid differs, which is drawn when it is made.
+        let of_content = |of: &homelab_dr::demo::Difference| place == Path::new("manifests") && of.what == "content";
+        assert!(different.iter().all(of_content), "{}: {different:?}", place.display());
     }
 
     let mut objects = Vec::new();

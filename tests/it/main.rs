@@ -18,6 +18,7 @@ mod demo;
 mod documents;
 mod end_to_end;
 mod faults;
+mod folder;
 mod format_vectors;
 mod frozen;
 mod full_disk;

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::hold::Foreseen;
 use super::hooks::{Unclear, Wanted, wanted};
+use crate::cluster::Cluster;
 use crate::cluster::list::collect;
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text};
-use crate::cluster::{Cluster, Kind};
-use crate::config::{Cnpg, HookWay, MoverMode, VolumesSource};
+use crate::config::{ClaimsChoice, Cnpg, HookWay, MoverMode, VolumesSource};
 use crate::volumes::choose::live::WRITTEN;
 use crate::volumes::choose::policy::Policy;
 use crate::volumes::choose::{Choice, Way, choose};
@@ -23,18 +23,18 @@ const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// The label of claims that belong to a cluster of `CloudNativePG`.
 const CNPG: &str = "cnpg.io/cluster";
 
-/// A claim, and what is to become of it.
+/// A claim, and what is to become of it; `R` says how it is read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
+pub struct Claim<R = Read> {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
     /// What is to become of it.
-    pub fate: Fate,
+    pub fate: Fate<R>,
 }
 
-impl Claim {
+impl<R> Claim<R> {
     /// The source that its snapshots are of.
     #[must_use]
     pub fn source(&self) -> String {
@@ -44,9 +44,9 @@ impl Claim {
 
 /// What is to become of a claim.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fate {
+pub enum Fate<R = Read> {
     /// It is read.
-    Read(Box<Read>),
+    Read(Box<R>),
     /// It is left out on purpose.
     Excluded {
         /// By whom.
@@ -68,7 +68,45 @@ pub enum Fate {
     Unselected,
 }
 
-/// How a claim is read.
+impl<R> Fate<R> {
+    /// The annotation of a claim or its namespace, or the configuration, leaves it out: the nearest counts.
+    pub(super) fn left_out(choice: &ClaimsChoice, claim: &Value, space: &Namespace) -> Option<Self> {
+        let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));
+        let by = |by: &str| Some(Self::Excluded { by: by.to_owned() });
+        match (annotation(claim, BACKUP), space.left_out) {
+            ("false", _) => by("the annotation of the claim"),
+            ("", true) => by("the annotation of the namespace"),
+            ("true", _) => None,
+            _ if means(&choice.exclude, namespace, name) => by("the configuration"),
+            _ => None,
+        }
+    }
+
+    /// It cannot be read, and what to do about it.
+    pub(super) fn refused(why: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self::Refused { why: why.into(), mend: mend.into() }
+    }
+}
+
+/// Of every claim that this source does not take, and none of the others either, says so: it is in no snapshot.
+pub(super) fn settle_unselected<R>(found: &mut Vec<Claim<R>>, others: &[Vec<Claim<R>>]) {
+    for theirs in others {
+        // Both are in the same order, but claims come and go.
+        found.retain(|claim| {
+            let taken = |their: &Claim<R>| {
+                let same = (&their.namespace, &their.name) == (&claim.namespace, &claim.name);
+                same && !matches!(their.fate, Fate::Unselected)
+            };
+            !matches!(claim.fate, Fate::Unselected) || !theirs.iter().any(taken)
+        });
+    }
+    for claim in found.iter_mut().filter(|claim| matches!(claim.fate, Fate::Unselected)) {
+        let mend = "take it in, or leave it out on purpose: under exclude, or with the annotation homelab-dr.io/backup: \"false\"";
+        claim.fate = Fate::refused("no source of the configuration takes it", mend);
+    }
+}
+
+/// How a claim is read by a mover.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Read {
     /// By which way, and why: a snapshot, a clone, or live.
@@ -188,14 +226,33 @@ pub(super) fn means(patterns: &[String], namespace: &str, name: &str) -> bool {
 }
 
 /// Whether a source is for a claim at all.
-fn selects(source: &VolumesSource, claim: &Value) -> bool {
+pub(super) fn selects(choice: &ClaimsChoice, claim: &Value) -> bool {
     let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));
     let class = text(claim, &["spec", "storageClassName"]);
     let listed = |list: &[String], text: &str| list.is_empty() || list.iter().any(|entry| entry == text);
-    listed(&source.namespaces, namespace)
-        && listed(&source.storage_classes, class)
-        && (source.names.is_empty() || means(&source.names, namespace, name))
-        && source.labels.iter().all(|(key, value)| label(claim, key) == value)
+    listed(&choice.namespaces, namespace)
+        && listed(&choice.storage_classes, class)
+        && (choice.names.is_empty() || means(&choice.names, namespace, name))
+        && choice.labels.iter().all(|(key, value)| label(claim, key) == value)
+}
+
+/// What all namespaces say, by name.
+pub(super) async fn spaces(cluster: &dyn Cluster) -> Result<BTreeMap<String, Namespace>, VolumesError> {
+    let of = |object: Value| Some((name_of(&object).to_owned(), Namespace::of(&object)));
+    let found = collect(cluster, &kinds::namespaces(), usize::MAX, of).await;
+    let fail = |source| VolumesError::Cluster { operation: "list", object: "namespaces".to_owned(), source };
+    Ok(found.map_err(fail)?.into_iter().collect())
+}
+
+/// All claims, whoever made them, as `take` has them.
+pub(super) async fn all<T: Send>(
+    cluster: &dyn Cluster,
+    take: impl Fn(&Value) -> Option<T> + Send + Sync,
+) -> Result<Vec<T>, VolumesError> {
+    let found = collect(cluster, &kinds::claims(), usize::MAX, |object| take(&object)).await;
+    let fail =
+        |source| VolumesError::Cluster { operation: "list", object: "persistentvolumeclaims".to_owned(), source };
+    found.map_err(fail)
 }
 
 /// Everything that deciding takes, read once.
@@ -210,7 +267,6 @@ struct Facts {
 
 impl Facts {
     async fn read(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Self, VolumesError> {
-        let namespace = |object: &Value| Some((name_of(object).to_owned(), Namespace::of(object)));
         let failed = |object: &'static str| {
             move |source| VolumesError::Cluster { operation: "list", object: object.into(), source }
         };
@@ -222,9 +278,7 @@ impl Facts {
                 of_pods.insert(one.claim.clone(), one);
             }
         }
-        let kind = Kind::known("", "v1", "namespaces", "Namespace", false);
-        let namespaces = collect(cluster, &kind, usize::MAX, |object| namespace(&object)).await;
-        let namespaces = namespaces.map_err(failed("namespaces"))?;
+        let namespaces = spaces(cluster).await?;
         let facts = facts::read(cluster).await?;
         let hook = |claim: &facts::Claim| {
             let key = (claim.namespace.clone(), claim.name.clone());
@@ -242,7 +296,7 @@ impl Facts {
         };
         let choices = choose(&facts, &policy).into_iter();
         Ok(Self {
-            namespaces: namespaces.into_iter().collect(),
+            namespaces,
             uses: of_pods,
             choices: choices.map(|choice| ((choice.namespace.clone(), choice.claim.clone()), choice)).collect(),
             hooks,
@@ -253,36 +307,31 @@ impl Facts {
         let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));
         let nothing = Namespace::default();
         let space = self.namespaces.get(namespace).unwrap_or(&nothing);
-        let by = |by: &str| Fate::Excluded { by: by.to_owned() };
-        match (annotation(claim, BACKUP), space.left_out) {
-            ("false", _) => return by("the annotation of the claim"),
-            ("", true) => return by("the annotation of the namespace"),
-            ("true", _) => {}
-            _ if means(&source.exclude, namespace, name) => return by("the configuration"),
-            _ => {}
+        if let Some(left_out) = Fate::left_out(&source.choice, claim, space) {
+            return left_out;
         }
-        if !selects(source, claim) {
+        if !selects(&source.choice, claim) {
             return Fate::Unselected;
         }
-        if let Some(dump) = dump_of(source, claim).filter(|_| !is_dying(claim)) {
+        if let Some(dump) = dump_of(&source.choice, claim) {
             return Fate::Dumped { by: dump.to_owned() };
         }
-        if let Some((why, mend)) = obstacle(claim) {
-            return refused(why, mend);
+        if let Some((why, mend)) = unbound(claim).or_else(|| unreadable(claim)) {
+            return Fate::refused(why, mend);
         }
         let key = (namespace.to_owned(), name.to_owned());
         let hook = match self.hooks.get(&key) {
-            Some(Err((why, mend))) => return refused(why, mend),
+            Some(Err((why, mend))) => return Fate::refused(why, mend),
             Some(Ok(hook)) => hook.clone(),
             None => None,
         };
         let Some(choice) = self.choices.get(&key) else {
-            return refused("it came while the cluster was looked at", "run again");
+            return Fate::refused("it came while the cluster was looked at", "run again");
         };
         let home = match &choice.way {
-            Way::Refused { why, mend } => return refused(why, mend),
+            Way::Refused { why, mend } => return Fate::refused(why, mend),
             Way::Excluded { by } => return Fate::Excluded { by: by.clone() },
-            Way::Empty => return refused("it has no volume yet", LEAVE_OUT),
+            Way::Empty => return Fate::refused("it has no volume yet", LEAVE_OUT),
             Way::Snapshot { .. } => source.namespace.as_deref().unwrap_or_default(),
             Way::Clone { .. } | Way::Live { .. } => namespace,
         };
@@ -292,7 +341,7 @@ impl Facts {
         };
         let Some(mode) = mode else {
             let why = format!("its annotation {MOVER_MODE} is {:?}", annotation(claim, MOVER_MODE));
-            return refused(why, "write app, root or privileged");
+            return Fate::refused(why, "write app, root or privileged");
         };
         let used = self.uses.get(&key);
         // The mover has to be let in where it runs.
@@ -300,7 +349,7 @@ impl Facts {
             let why = format!(
                 "it needs a privileged mover, and the namespace {home} does not permit one by {PRIVILEGED_MOVERS}"
             );
-            return refused(why, "annotate the namespace, or use the mode app or root");
+            return Fate::refused(why, "annotate the namespace, or use the mode app or root");
         };
         let pull_secrets = used.filter(|_| home == namespace).map(|used| used.pull_secrets.clone());
         let mut choice = choice.clone();
@@ -319,35 +368,38 @@ impl Facts {
     }
 }
 
-const LEAVE_OUT: &str =
+pub(super) const LEAVE_OUT: &str =
     "leave it out on purpose: under exclude, or with the annotation homelab-dr.io/backup: \"false\"";
 
-fn refused(why: impl Into<String>, mend: impl Into<String>) -> Fate {
-    Fate::Refused { why: why.into(), mend: mend.into() }
-}
-
 /// The source whose dump stands for a claim.
-fn dump_of<'a>(source: &'a VolumesSource, claim: &Value) -> Option<&'a str> {
+pub(super) fn dump_of<'a>(choice: &'a ClaimsChoice, claim: &Value) -> Option<&'a str> {
     let (namespace, cluster) = (namespace_of(claim)?, label(claim, CNPG));
     let is_of = |cnpg: &&Cnpg| !cluster.is_empty() && means(&cnpg.clusters, namespace, cluster);
-    source.cnpg.iter().find(is_of).map(|cnpg| cnpg.covered_by.as_str())
+    choice.cnpg.iter().find(is_of).filter(|_| !is_dying(claim)).map(|cnpg| cnpg.covered_by.as_str())
 }
 
-/// Why a claim cannot be read by any way, and what to do about it.
-fn obstacle(claim: &Value) -> Option<(&'static str, &'static str)> {
-    Some(match text(claim, &["status", "phase"]) {
-        _ if is_dying(claim) => ("it is being deleted", "nothing, if that is meant"),
-        "Lost" => ("its volume is gone", "restore it, then delete the claim or bind it anew"),
-        "Bound" if text(claim, &["spec", "volumeMode"]) == "Block" => {
-            ("it is a block device, which this version does not read", LEAVE_OUT)
-        }
-        "Bound" if !label(claim, CNPG).is_empty() => (
-            "it belongs to a CloudNativePG cluster, whose files make no database that starts",
-            "dump it with pg_dump (a source of the kind command), and name that source under cnpg; or leave the claim out on purpose",
-        ),
-        "Bound" => return None,
-        _ => ("it has no volume yet", LEAVE_OUT),
-    })
+/// Why there is nothing that could be mounted, and what to do about it.
+fn unbound(claim: &Value) -> Option<(&'static str, &'static str)> {
+    match text(claim, &["status", "phase"]) {
+        "Bound" => None,
+        _ if is_dying(claim) => None,
+        "Lost" => Some(("its volume is gone", "restore it, then delete the claim or bind it anew")),
+        _ => Some(("it has no volume yet", LEAVE_OUT)),
+    }
+}
+
+/// Why the data of a claim cannot be read, wherever it is, and what to do about it.
+pub(super) fn unreadable(claim: &Value) -> Option<(&'static str, &'static str)> {
+    if is_dying(claim) {
+        return Some(("it is being deleted", "nothing, if that is meant"));
+    }
+    if text(claim, &["spec", "volumeMode"]) == "Block" {
+        return Some(("it is a block device, which this version does not read", LEAVE_OUT));
+    }
+    (!label(claim, CNPG).is_empty()).then_some((
+        "it belongs to a CloudNativePG cluster, whose files make no database that starts",
+        "dump it with pg_dump (a source of the kind command), and name that source under cnpg; or leave the claim out on purpose",
+    ))
 }
 
 /// With whose rights a claim is read or filled; `None` for a privilege that nobody granted.
@@ -377,10 +429,7 @@ pub async fn look(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Vec<C
         let (namespace, name) = (namespace_of(object)?.to_owned(), name_of(object).to_owned());
         (label(object, MANAGED_BY) != MANAGER).then(|| Claim { namespace, name, fate: facts.fate(source, object) })
     };
-    let all = collect(cluster, &kinds::claims(), usize::MAX, |object| claim(&object)).await;
-    let fail =
-        |source| VolumesError::Cluster { operation: "list", object: "persistentvolumeclaims".to_owned(), source };
-    let mut all = all.map_err(fail)?;
+    let mut all = all(cluster, claim).await?;
     all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     Ok(all)
 }

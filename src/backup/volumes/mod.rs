@@ -6,9 +6,11 @@
 //!                                                                       └─ listen (log: progress, result) ─┴ take away, release the copy ┘
 //! ```
 //! Claims whose application holds still ([`hold`]) go through this together, and it goes on as soon as none of them needs it.
+//! In a folder that stands for a cluster nothing runs: there [`folder`] reads each claim by itself, and gives the same rows.
 //! No data passes through here: movers write to the store. What is held of a volume is its numbers and its problems, of which there is a bound.
 
 pub mod claims;
+pub mod folder;
 pub mod hold;
 pub mod hooks;
 mod one;
@@ -18,8 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 
+use crate::backup::BackupError;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::progress::Progress;
@@ -115,13 +119,33 @@ pub enum Outcome {
     },
     /// It was tried in vain.
     Failed(MoverError),
+    /// It was read by this process, in vain.
+    NotStored(BackupError),
 }
 
 impl Outcome {
     /// Whether the claim is neither in a new snapshot nor left out on purpose.
     #[must_use]
     pub const fn is_uncovered(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Failed(_))
+        matches!(self, Self::Refused { .. } | Self::Failed(_) | Self::NotStored(_))
+    }
+
+    /// What becomes of a claim that nobody reads, whatever reads the others; `None` for one that is read. `succeeded`: see [`Movers`].
+    fn of<R>(fate: &Fate<R>, succeeded: &BTreeSet<String>) -> Option<Self> {
+        Some(match fate {
+            Fate::Read(_) => return None,
+            Fate::Excluded { by } => Self::Excluded { by: by.clone() },
+            Fate::Dumped { by } if succeeded.contains(by) => Self::Dumped { by: by.clone() },
+            Fate::Dumped { by } => {
+                let why = format!("{by}, whose dump is to stand for it, made no snapshot in this run");
+                Self::Refused { why, mend: "run both, and see why the dump failed".to_owned() }
+            }
+            Fate::Refused { why, mend } => Self::Refused { why: why.clone(), mend: mend.clone() },
+            Fate::Unselected => {
+                let why = "no source of the configuration takes it".to_owned();
+                Self::Refused { why, mend: "take it in, or leave it out on purpose".to_owned() }
+            }
+        })
     }
 }
 
@@ -146,6 +170,14 @@ pub struct Row {
     pub left: Vec<Left>,
 }
 
+impl Row {
+    /// Of a claim for which nothing was held, and in no time.
+    const fn new(source: String, choice: Option<Choice>, outcome: Outcome) -> Self {
+        let (held, took) = (None, Duration::ZERO);
+        Self { source, choice, outcome, held, still_held: Vec::new(), except: Vec::new(), took, left: Vec::new() }
+    }
+}
+
 /// What a run came to.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -155,7 +187,24 @@ pub struct Report {
     pub left: Vec<Left>,
 }
 
-/// Everything that a run is given.
+/// Who is told at once what has to be known.
+pub type Warn<'a> = dyn Fn(&str) + Sync + 'a;
+
+/// A way to back up all claims of a source: by movers in a cluster ([`Movers`]), directly in a folder ([`folder::Reading`]).
+#[async_trait(?Send)]
+pub trait Capture {
+    /// Backs up every claim that the source takes, and says what became of all.
+    async fn run(&self, warn: &Warn<'_>) -> Result<Report, VolumesError>;
+}
+
+#[async_trait(?Send)]
+impl Capture for Movers<'_> {
+    async fn run(&self, warn: &Warn<'_>) -> Result<Report, VolumesError> {
+        run(self, warn).await
+    }
+}
+
+/// Everything that a run of movers is given.
 pub struct Movers<'a> {
     /// The cluster.
     pub cluster: &'a dyn Cluster,
@@ -210,23 +259,11 @@ pub async fn plan(
     others: &[VolumesSource],
 ) -> Result<Vec<Claim>, VolumesError> {
     let mut found = claims::look(cluster, source).await?;
+    let mut theirs = Vec::new();
     for other in others {
-        let theirs = claims::look(cluster, other).await?;
-        // Both are in the same order, but claims come and go.
-        found.retain(|claim| {
-            let taken = |their: &Claim| {
-                (&their.namespace, &their.name) == (&claim.namespace, &claim.name) && their.fate != Fate::Unselected
-            };
-            claim.fate != Fate::Unselected || !theirs.iter().any(taken)
-        });
+        theirs.push(claims::look(cluster, other).await?);
     }
-    for claim in &mut found {
-        if claim.fate == Fate::Unselected {
-            let why = "no source of the configuration takes it".to_owned();
-            let mend = "take it in, or leave it out on purpose: under exclude, or with the annotation homelab-dr.io/backup: \"false\"";
-            claim.fate = Fate::Refused { why, mend: mend.to_owned() };
-        }
-    }
+    claims::settle_unselected(&mut found, &theirs);
     hold::resolve(cluster, &mut found).await?;
     Ok(found)
 }

@@ -6,6 +6,7 @@ use super::claims::{Claim, Read};
 use super::hold::Member;
 use super::unit::Slots;
 use super::{MoverError, Movers};
+use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::config::VolumesSource;
 use crate::crypto::secret::random;
 use crate::volumes::choose::Way;
@@ -14,9 +15,6 @@ use crate::volumes::pod::PodPlan;
 use crate::volumes::protocol::{Credential, Job, Task};
 use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{Context, Cut, Left, Prepared, Run, RunId, VolumesError, clone, snapshot};
-
-/// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
-const ALWAYS_LEFT_OUT: &str = "/lost+found/";
 
 pub(super) type Result = std::result::Result<(Summary, Vec<ProblemLine>), MoverError>;
 

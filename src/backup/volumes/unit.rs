@@ -1,7 +1,6 @@
 //! Claims that are dealt with together, from the hold of their application to a row for each.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -123,27 +122,15 @@ impl Row {
             Fate::Read(read) => Some(read.choice),
             _ => None,
         };
-        let (held, took) = (None, Duration::ZERO);
-        Self { source, choice, outcome, held, still_held: Vec::new(), except: Vec::new(), took, left: Vec::new() }
+        Self::new(source, choice, outcome)
     }
 }
 
 async fn row(movers: &Movers<'_>, run: &RunId, slots: &Slots, number: usize, claim: Claim, member: &Member<'_>) -> Row {
     let begun = movers.clock.now();
-    let (outcome, left) = match &claim.fate {
-        Fate::Excluded { by } => (Outcome::Excluded { by: by.clone() }, Vec::new()),
-        Fate::Dumped { by } if movers.succeeded.contains(by) => (Outcome::Dumped { by: by.clone() }, Vec::new()),
-        Fate::Dumped { by } => {
-            let why = format!("{by}, whose dump is to stand for it, made no snapshot in this run");
-            (Outcome::Refused { why, mend: "run both, and see why the dump failed".to_owned() }, Vec::new())
-        }
-        Fate::Refused { why, mend } => (Outcome::Refused { why: why.clone(), mend: mend.clone() }, Vec::new()),
-        Fate::Unselected => {
-            let why = "no source of the configuration takes it".to_owned();
-            (Outcome::Refused { why, mend: "take it in, or leave it out on purpose".to_owned() }, Vec::new())
-        }
-        Fate::Read(_) if movers.cancel.is_cancelled() => (Outcome::Failed(MoverError::Cancelled), Vec::new()),
-        Fate::Read(read) => {
+    let (outcome, left) = match (&claim.fate, Outcome::of(&claim.fate, movers.succeeded)) {
+        (_, Some(outcome)) => (outcome, Vec::new()),
+        (Fate::Read(read), None) if !movers.cancel.is_cancelled() => {
             let (result, left) = one::capture(movers, run, slots, number, &claim, read, member).await;
             let outcome = match result {
                 Ok((summary, problems)) => Outcome::Captured { summary, problems },
@@ -151,6 +138,7 @@ async fn row(movers: &Movers<'_>, run: &RunId, slots: &Slots, number: usize, cla
             };
             (outcome, left)
         }
+        (_, None) => (Outcome::Failed(MoverError::Cancelled), Vec::new()),
     };
     // Whatever became of it: nobody waits for it any more.
     member.done().await;

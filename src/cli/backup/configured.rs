@@ -4,6 +4,7 @@
 pub(in crate::cli) mod volumes;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,10 +26,11 @@ use crate::cli::failure::{Failure, Told};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{ErrorDocument, count, table};
 use crate::cli::progress;
+use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::capture::Captured;
 use crate::cluster::choice::Choice;
-use crate::config::{PathSource, ResourcesSource, Source, SourceKind};
+use crate::config::{ClusterPlace, PathSource, ResourcesSource, Source, SourceKind};
 use crate::datastore::find_k3s;
 use crate::format::entry::escape;
 use crate::format::record::Statistics;
@@ -173,8 +175,16 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
             continue;
         }
         context.say(&format!("source {}", escape(source.name.as_bytes())))?;
-        if let SourceKind::Volumes(volumes) = &source.kind {
-            match volumes::rows(source, volumes, args, context, &rows).await {
+        // They make several rows, each of its own.
+        let of_volumes = match &source.kind {
+            SourceKind::Volumes(of) => Some(volumes::rows(source, of, args, context, &rows).await),
+            SourceKind::FolderVolumes(of) => {
+                Some(volumes::rows_of_folder(source, of, args, context, &operation, &rows).await)
+            }
+            _ => None,
+        };
+        if let Some(result) = of_volumes {
+            match result {
                 Ok((of_volumes, graver)) => {
                     rows.extend(of_volumes);
                     exit = exit.graver(graver);
@@ -215,6 +225,21 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     tell(rows, exit, args.dry_run, context)
 }
 
+/// Of a source of which nothing is known but its name.
+pub(in crate::cli) fn options(name: &str) -> BackupOptions {
+    BackupOptions {
+        source: name.to_owned(),
+        paths: Vec::new(),
+        walk: WalkOptions::default(),
+        tags: BTreeMap::new(),
+        host: host(),
+        reread: false,
+        level: None,
+        threads: None,
+        live: None,
+    }
+}
+
 /// Backs up one source; `None` in a dry run for what is not looked at then: a command, a cluster.
 async fn one(
     source: &Source,
@@ -223,17 +248,7 @@ async fn one(
     operation: &backup::Context,
     done: &[Row],
 ) -> Result<Option<BackupReport>, Failure> {
-    let mut options = BackupOptions {
-        source: source.name.clone(),
-        paths: Vec::new(),
-        walk: WalkOptions::default(),
-        tags: source.tags.clone(),
-        host: host(),
-        reread: args.reread,
-        level: None,
-        threads: None,
-        live: None,
-    };
+    let mut options = BackupOptions { tags: source.tags.clone(), reread: args.reread, ..options(&source.name) };
     options.tags.extend(args.tag.iter().cloned());
     let report = match &source.kind {
         SourceKind::Path(path) => {
@@ -258,11 +273,10 @@ async fn one(
             files(operation, &options, args, context).await?
         }
         SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(None),
-        // They make several rows, each of its own.
-        SourceKind::Volumes(_) => return Ok(None),
+        SourceKind::Volumes(_) | SourceKind::FolderVolumes(_) => return Ok(None),
         SourceKind::Resources(resources) => {
             let display = progress::show(context);
-            let result = cluster(operation, &options, resources).await;
+            let result = objects(operation, &options, resources).await;
             display.finish();
             let (report, captured) = result?;
             context.say(&told(&captured))?;
@@ -311,14 +325,20 @@ fn live(path: &PathSource, done: &[Row], dry_run: bool) -> LiveOptions {
     LiveOptions { scratch: path.scratch.clone(), postgres, ..LiveOptions::default() }
 }
 
-async fn cluster(
+/// The objects of a cluster, or of a folder that stands for one.
+pub(in crate::cli) async fn objects(
     operation: &backup::Context,
     options: &BackupOptions,
     source: &ResourcesSource,
-) -> Result<(BackupReport, Captured), BackupError> {
-    let api = Api::open(source.kubeconfig.as_deref(), source.context.as_deref()).await?;
+) -> Result<(BackupReport, Captured), Failure> {
+    let cluster: Box<dyn Cluster> = match &source.of {
+        ClusterPlace::Api { kubeconfig, context } => {
+            Box::new(Api::open(kubeconfig.as_deref(), context.as_deref()).await?)
+        }
+        ClusterPlace::Folder(folder) => Box::new(volumes::open_folder(folder)?),
+    };
     let choice = Choice { exclude: source.exclude.clone(), exclude_namespaces: source.exclude_namespaces.clone() };
-    run_cluster(operation, options, &api, &choice).await
+    Ok(run_cluster(operation, options, &*cluster, &choice).await?)
 }
 
 /// What of a cluster is in the snapshot, in a line.

@@ -1,47 +1,47 @@
 //! The steps of the demonstration, each with one line that says what it is for.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::backup::{BackupOptions, run_backup};
 use crate::base::progress::Progress;
 use crate::base::units;
 use crate::check;
-use crate::cli::context::{Context, host};
-use crate::cli::demo::Places;
+use crate::cli::context::Context;
 use crate::cli::demo::attempt::{self, Attempt};
 use crate::cli::demo::told::{
-    BackupDocument, CheckedDocument, HomelabDocument, RecoveredDocument, RefusedDocument, SnapshotDocument,
-    VerifiedDocument, seconds,
+    BackupDocument, CheckedDocument, HomelabDocument, RecoveredDocument, RefusedDocument, VerifiedDocument, seconds,
 };
+use crate::cli::demo::{Places, capture};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, things};
 use crate::cli::prompt::TerminalPrompt;
-use crate::cli::{private_file, progress};
+use crate::cli::restore::cluster::into_folder;
+use crate::cli::{configuration, private_file, progress};
+use crate::cluster::folder::MANIFESTS;
+use crate::config::{Source, SourceKind};
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::recipients::{GeneratedIdentity, IdentitySource, Prompt, generate_identity};
 use crate::crypto::writer_key::WriterKey;
-use crate::demo::{Change, Homelab, PLANTED_SECRET, Record, RecordError};
+use crate::demo::{Change, Difference, Homelab, HomelabError, PLANTED_SECRET, Record, RecordError};
 use crate::format::entry::TreePath;
-use crate::recover::{RestorePlan, run_restore};
 use crate::repo::Repository;
 use crate::repo::create::NewRepository;
+use crate::repo::snapshots::{Chain, Snapshot};
 use crate::store::Store;
-use crate::tree::walk::WalkOptions;
+use crate::volumes::said::Restored;
 
 /// How many steps there are.
-const STEPS: u32 = 10;
-/// Where the planted password is, in the snapshot of the manifests.
-const SECRET_PATH: &str = "vaultwarden/secret.yaml";
-/// The source of the manifests; those of volumes are `pvc/<namespace>/<claim>`.
-const MANIFESTS: &str = "manifests";
+const STEPS: u32 = 11;
+/// Where the planted password is, in the snapshot of the objects.
+pub(super) const SECRET_PATH: &str = "resources/core/Secret/vaultwarden/vaultwarden-env.yaml";
+/// The source of the objects; those of volumes are `pvc/<namespace>/<claim>`.
+pub(super) const OBJECTS: &str = "cluster";
 /// What to do when this program is at fault.
-const REPORT: &str = "this is a fault of homelab-dr: please report it, with what is above";
+pub(super) const REPORT: &str = "this is a fault of homelab-dr: please report it, with what is above";
 
 /// See the module.
 pub(super) struct Stage<'a> {
@@ -55,6 +55,13 @@ pub(super) struct Stage<'a> {
 fn disk(what: &str, error: std::io::Error) -> Failure {
     let help = "the demonstration needs some 200 MiB of disk and a folder that it may write to";
     Failure::because(Exit::Error, format!("cannot {what}"), error, help)
+}
+
+fn homelab(what: &str, error: HomelabError) -> Failure {
+    match error {
+        HomelabError::File(error) => disk(what, error),
+        HomelabError::Cluster(error) => error.into(),
+    }
 }
 
 fn unreadable(error: RecordError) -> Failure {
@@ -85,21 +92,13 @@ impl<'a> Stage<'a> {
         self.context.progress = progress;
     }
 
-    /// What each source reads.
-    fn sources(&self) -> Result<Vec<(String, PathBuf)>, Failure> {
-        let root = self.homelab.root();
-        let volumes = self.homelab.volumes().map_err(|error| disk("list the volumes", error))?;
-        let mut sources = vec![(MANIFESTS.to_owned(), root.join("manifests"))];
-        sources.extend(volumes.into_iter().map(|volume| (format!("pvc/{volume}"), root.join("volumes").join(volume))));
-        Ok(sources)
-    }
-
-    pub(super) fn build(&mut self) -> Result<HomelabDocument, Failure> {
+    pub(super) async fn build(&mut self) -> Result<HomelabDocument, Failure> {
         self.begin("Build a small homelab: a folder that stands for a cluster.");
         self.count("building", (0, 0));
         let display = progress::show(self.context);
         let counters = self.context.progress.clone();
-        let size = self.homelab.build(&|bytes| counters.add_file(bytes)).map_err(|e| disk("build the homelab", e))?;
+        let built = self.homelab.build(&|bytes| counters.add_file(bytes)).await;
+        let size = built.map_err(|error| homelab("build the homelab", error))?;
         display.finish();
         let (files, bytes) = (counters.files_done.load(Ordering::Relaxed), counters.bytes_done.load(Ordering::Relaxed));
         self.detail(&format!(
@@ -156,9 +155,28 @@ impl<'a> Stage<'a> {
         Ok(Arc::new(Repository::open_with_identity(store, &[identity], &prompt, Some(*fingerprint)).await?))
     }
 
-    pub(super) async fn back_up(&mut self, key: &WriterKey) -> Result<BackupDocument, Failure> {
-        self.begin("Back it up with the writer key: the manifests, and each volume.");
-        let backup = self.back_up_all(key).await?;
+    /// Writes the configuration, and reads it as `backup` would.
+    pub(super) fn configure(&mut self, key: &WriterKey) -> Result<Vec<Source>, Failure> {
+        self.begin("Write down what is to be backed up: the objects, and the volumes.");
+        let quoted = |path: &Path| format!("{:?}", path.to_string_lossy());
+        let Places { repository, writer_key, cluster, configuration, .. } = self.places;
+        let text = format!(
+            "repositories:\n  demo:\n    url: {}\n    fingerprint: {}\n    writer-key-file: {}\n\
+             sources:\n  {OBJECTS}:\n    resources: {{ folder: {cluster} }}\n  volumes:\n    volumes: {{ folder: {cluster} }}\n",
+            quoted(repository),
+            key.fingerprint(),
+            quoted(writer_key),
+            cluster = quoted(cluster),
+        );
+        std::fs::write(configuration, text).map_err(|error| disk("write the configuration", error))?;
+        let loaded = configuration::load(configuration.clone())?;
+        self.detail("homelab-dr.yaml: a cluster has a kubeconfig in the place of the folder");
+        Ok(loaded.config.sources)
+    }
+
+    pub(super) async fn back_up(&mut self, key: &WriterKey, sources: &[Source]) -> Result<BackupDocument, Failure> {
+        self.begin("Back it up with the writer key.");
+        let backup = self.back_up_all(key, sources).await?;
         for snapshot in &backup.snapshots {
             self.detail(&format!(
                 "{}  {:<22} {:>2} {:<5}  {:>9}",
@@ -174,58 +192,31 @@ impl<'a> Stage<'a> {
         Ok(backup)
     }
 
-    async fn back_up_all(&mut self, key: &WriterKey) -> Result<BackupDocument, Failure> {
+    async fn back_up_all(&mut self, key: &WriterKey, sources: &[Source]) -> Result<BackupDocument, Failure> {
         let began = self.context.clock.now();
         let mut snapshots = Vec::new();
-        for (source, path) in self.sources()? {
-            let there = Record::take(&path, &|_| ()).map_err(unreadable)?.files();
-            self.count("opening", there);
+        for source in sources {
+            self.count("opening", (0, 0));
             let operation = self.context.operation(self.writer(key).await?);
-            let options = BackupOptions {
-                source: source.clone(),
-                paths: vec![path],
-                walk: WalkOptions::default(),
-                tags: BTreeMap::new(),
-                host: host(),
-                reread: false,
-                level: None,
-                threads: None,
-                live: None,
-            };
             let display = progress::show(self.context);
-            let report = run_backup(&operation, &options).await;
+            let made = match &source.kind {
+                SourceKind::Resources(resources) => capture::objects(&operation, &source.name, resources).await,
+                SourceKind::FolderVolumes(volumes) => capture::volumes(&operation, volumes).await,
+                _ => Ok(Vec::new()),
+            };
             display.finish();
-            let report = report?;
-            let statistics = report.record.statistics;
-            if let (Some(problem), true) = (report.problems.first(), statistics.problems > 0) {
-                let what = format!("the backup of {source} had problems, the first: {problem}");
-                return Err(Failure::new(Exit::Problems, what, causes(problem).join(": ")));
-            }
-            snapshots.push(SnapshotDocument {
-                source,
-                snapshot: report.snapshot.map(|id| id.hex()).unwrap_or_default(),
-                root: report.record.root,
-                files: statistics.files,
-                bytes: statistics.bytes,
-                files_read: statistics.files_read,
-                bytes_new: statistics.bytes_new,
-                bytes_stored: statistics.bytes_stored,
-            });
+            snapshots.extend(made?);
         }
         Ok(BackupDocument { snapshots, seconds: self.context.clock.now().since(began).as_secs_f64() })
     }
 
-    pub(super) async fn try_without_identity(
-        &mut self,
-        key: &WriterKey,
-        backup: &BackupDocument,
-    ) -> Result<RefusedDocument, Failure> {
+    pub(super) async fn try_without_identity(&mut self, key: &WriterKey) -> Result<RefusedDocument, Failure> {
         self.begin("Try to read it back with the writer key, as a thief in the cluster would.");
         let repository = self.writer(key).await?;
         let reader = open::reader(self.context, &repository).await?;
         let path = TreePath::new(SECRET_PATH).unwrap_or_else(|_| TreePath::root());
-        let root = backup.snapshots.iter().find(|snapshot| snapshot.source == MANIFESTS).map(|snapshot| snapshot.root);
-        let root = root.ok_or_else(|| Failure::new(Exit::Error, "there is no snapshot of the manifests", REPORT))?;
+        let chain = open::chain(self.context, &repository).await?;
+        let root = newest(&chain)?.record.root;
         let error = match attempt::read(&reader, root, &path).await? {
             Attempt::Refused(error) => error.to_string(),
             Attempt::Read(bytes) => {
@@ -250,15 +241,16 @@ impl<'a> Stage<'a> {
     pub(super) async fn another_day(
         &mut self,
         key: &WriterKey,
+        sources: &[Source],
         first: &BackupDocument,
     ) -> Result<(Vec<Change>, BackupDocument), Failure> {
         self.begin("A day passes. Back up again: only what is new is stored.");
-        let changes = self.homelab.change().map_err(|error| disk("change the homelab", error))?;
+        let changes = self.homelab.change().await.map_err(|error| homelab("change the homelab", error))?;
         for change in &changes {
             let path = change.path.trim_start_matches("volumes/");
             self.detail(&format!("{:<17}  {path}", change.what));
         }
-        let second = self.back_up_all(key).await?;
+        let second = self.back_up_all(key, sources).await?;
         let (all, stored) = (second.sum(|snapshot| snapshot.bytes), second.sum(|snapshot| snapshot.bytes_stored));
         let [files_read, files] = [second.sum(|snapshot| snapshot.files_read), second.sum(|snapshot| snapshot.files)];
         self.detail(&format!("read {files_read} of {} in {:.1} s", count(files, "file"), second.seconds));
@@ -276,7 +268,7 @@ impl<'a> Stage<'a> {
     pub(super) fn burn(&mut self) -> Result<Vec<(PathBuf, Record)>, Failure> {
         self.begin("The house burns down.");
         let mut before = Vec::new();
-        for (_, path) in self.sources()? {
+        for path in self.homelab.places()? {
             let record = Record::take(&path, &|_| ()).map_err(unreadable)?;
             before.push((path, record));
         }
@@ -285,40 +277,33 @@ impl<'a> Stage<'a> {
         Ok(before)
     }
 
-    pub(super) async fn recover(
-        &mut self,
-        fingerprint: &Fingerprint,
-        backup: &BackupDocument,
-    ) -> Result<RecoveredDocument, Failure> {
-        self.begin("Recover it with the identity.");
+    pub(super) async fn recover(&mut self, fingerprint: &Fingerprint) -> Result<RecoveredDocument, Failure> {
+        self.begin("Recover it with the identity: restore --cluster --into-folder.");
         let began = self.context.clock.now();
-        self.count("opening", (backup.sum(|snapshot| snapshot.files), backup.sum(|snapshot| snapshot.bytes)));
-        let display = progress::show(self.context);
+        self.count("opening", (0, 0));
         let repository = self.owner(fingerprint).await?;
         let reader = open::reader(self.context, &repository).await?;
-        let operation = self.context.operation(repository);
-        let (mut files, mut bytes) = (0, 0);
-        for snapshot in &backup.snapshots {
-            let plan = RestorePlan::whole(snapshot.root, TreePath::root(), self.target_of(&snapshot.source));
-            let report = run_restore(&operation, &reader, &plan).await?;
-            if let Some(problem) = report.problems.first() {
-                let exit = if report.found_damage() { Exit::Damaged } else { Exit::Problems };
-                let what = format!("recovering {} had problems, the first: {problem}", snapshot.source);
-                return Err(Failure::new(exit, what, causes(problem).join(": ")));
-            }
-            files += report.files;
-            bytes += report.bytes;
+        let chain = open::chain(self.context, &repository).await?;
+        let (folder, snapshot) = (&self.places.cluster, newest(&chain)?);
+        let report = into_folder(folder, snapshot, &chain, (&repository, reader), self.context).await?;
+        if !report.is_well() {
+            let rows = report.rows.iter().find(|row| !row.outcome.is_well()).map(|row| format!("{row:?}"));
+            let of_volumes = report.volumes.iter().find(|volume| !volume.outcome.is_well());
+            let first = rows.or(of_volumes.map(|volume| format!("{volume:?}"))).unwrap_or_default();
+            return Err(Failure::new(Exit::Problems, format!("the recovery had problems, the first: {first}"), REPORT));
         }
-        display.finish();
+        let sum =
+            |number: &dyn Fn(&Restored) -> u64| report.volumes.iter().map(|volume| number(&volume.restored)).sum();
+        let (objects, files, bytes) = (report.rows.len() as u64, sum(&|of| of.files), sum(&|of| of.bytes));
         let time = self.context.clock.now().since(began);
-        self.detail(&format!("{}, {} in {}", count(files, "file"), units::bytes(bytes), seconds(time)));
-        Ok(RecoveredDocument { files, bytes, seconds: time.as_secs_f64() })
-    }
-
-    /// Where a source is recovered to: where it was.
-    fn target_of(&self, source: &str) -> PathBuf {
-        let root = self.homelab.root();
-        source.strip_prefix("pvc/").map_or_else(|| root.join(source), |volume| root.join("volumes").join(volume))
+        self.detail(&format!(
+            "{}, and {} with {}, in {}",
+            count(objects, "object"),
+            count(files, "file"),
+            units::bytes(bytes),
+            seconds(time)
+        ));
+        Ok(RecoveredDocument { objects, files, bytes, seconds: time.as_secs_f64() })
     }
 
     pub(super) fn verify(&mut self, before: &[(PathBuf, Record)]) -> Result<VerifiedDocument, Failure> {
@@ -333,7 +318,11 @@ impl<'a> Stage<'a> {
         let mut differences = Vec::new();
         for (path, record) in before {
             let now = Record::take(path, &|bytes| counters.add_file(bytes)).map_err(unreadable)?;
-            differences.extend(record.compare(&now).into_iter().map(|difference| below(path, difference)));
+            // A manifest is written anew, like an object in another cluster; a file of a volume has its time, too.
+            let is_manifests = path.ends_with(MANIFESTS);
+            let counts = |difference: &Difference| !(is_manifests && difference.what == "mtime");
+            let differs = record.compare(&now).into_iter().filter(counts);
+            differences.extend(differs.map(|difference| below(path, difference)));
         }
         display.finish();
         if let Some(first) = differences.first() {
@@ -346,7 +335,7 @@ impl<'a> Stage<'a> {
             return Err(Failure::new(Exit::Damaged, what, REPORT));
         }
         self.detail(&format!(
-            "{}, {}: content, mode, owner and time as before",
+            "{}, {}: content, mode and owner as before, and the times of the volumes'",
             count(total.0, "file"),
             units::bytes(total.1)
         ));
@@ -377,7 +366,12 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn below(root: &Path, mut difference: crate::demo::Difference) -> crate::demo::Difference {
+/// The newest snapshot of the objects.
+fn newest(chain: &Chain) -> Result<&Snapshot, Failure> {
+    chain.newest_of(OBJECTS).ok_or_else(|| Failure::new(Exit::Error, "there is no snapshot of the objects", REPORT))
+}
+
+fn below(root: &Path, mut difference: Difference) -> Difference {
     difference.path = root.join(&difference.path);
     difference
 }

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::base::units;
 use crate::cli::demo::Places;
+use crate::cli::demo::stage::{OBJECTS, SECRET_PATH};
 use crate::cli::output::quoted;
 use crate::demo::{Change, Difference, Size};
-use crate::format::record::TreeRoot;
 
 /// The homelab.
 #[derive(Serialize)]
@@ -25,8 +25,6 @@ pub(super) struct HomelabDocument {
 pub(super) struct SnapshotDocument {
     pub source: String,
     pub snapshot: String,
-    #[serde(skip)]
-    pub root: TreeRoot,
     pub files: u64,
     pub bytes: u64,
     pub files_read: u64,
@@ -59,6 +57,7 @@ pub(super) struct RefusedDocument {
 /// The recovery.
 #[derive(Serialize)]
 pub(super) struct RecoveredDocument {
+    pub objects: u64,
     pub files: u64,
     pub bytes: u64,
     pub seconds: f64,
@@ -119,15 +118,13 @@ impl Document {
         lines.extend(path_line().into_iter().map(|line| format!("  {line}")));
         lines.extend([
             format!("  cd {}", quoted(&places.dir.to_string_lossy())),
-            "  export HOMELAB_DR_REPO=repository".to_owned(),
-            format!("  export HOMELAB_DR_FINGERPRINT={}", self.fingerprint),
-            "  export HOMELAB_DR_WRITER_KEY_FILE=keys/writer.key".to_owned(),
+            "  export HOMELAB_DR_CONFIG=homelab-dr.yaml".to_owned(),
             "  homelab-dr snapshots".to_owned(),
             "  homelab-dr ls latest:pvc/vaultwarden/data".to_owned(),
-            "  homelab-dr cat latest:manifests:vaultwarden/secret.yaml   # refused".to_owned(),
+            format!("  homelab-dr cat latest:{OBJECTS}:{SECRET_PATH}   # refused"),
             "  export HOMELAB_DR_IDENTITY_FILE=keys/identity.txt".to_owned(),
-            "  homelab-dr cat latest:manifests:vaultwarden/secret.yaml".to_owned(),
-            "  homelab-dr restore latest:pvc/photos/library --target photos".to_owned(),
+            format!("  homelab-dr cat latest:{OBJECTS}:{SECRET_PATH}"),
+            format!("  homelab-dr restore latest:{OBJECTS} --cluster --into-folder recovered"),
             String::new(),
             format!("To remove all of it: rm -r {}", quoted(&places.dir.to_string_lossy())),
         ]);

@@ -37,7 +37,7 @@ use crate::recover::cluster::volumes::{Filled, Outcome as VolumeOutcome, Volumes
 use crate::recover::cluster::{Existing, Options, RecoverError, manifests};
 use crate::repo::Repository;
 use crate::repo::fetch::Reader;
-use crate::repo::snapshots::Snapshot;
+use crate::repo::snapshots::{Chain, Snapshot};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Restoring a cluster")]
@@ -90,7 +90,8 @@ pub(super) struct ClusterArgs {
     /// At least this size for the claim of --into-claim [default: what its data needs]
     #[arg(long, value_name = "SIZE", requires = "into_claim", value_parser = crate::base::units::parse_size)]
     pub(super) size: Option<u64>,
-    /// Write into a folder and not into a cluster: manifests into DIR/manifests, the data of volumes into DIR/volumes/NAMESPACE/CLAIM
+    /// Write into a folder and not into a cluster: manifests into DIR/manifests, the data of volumes into DIR/volumes/NAMESPACE/CLAIM;
+    /// --existing update writes over what differs
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with_all = ["kubeconfig", "context"])]
     into_folder: Option<PathBuf>,
 }
@@ -260,12 +261,14 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         )),
         _ => None,
     };
-    if plan.steps.iter().any(|step| step.fate.acts()) && !args.yes {
+    let writes_over = options.existing == Existing::Update && args.cluster.into_folder.is_some() && fills;
+    if (writes_over || plan.steps.iter().any(|step| step.fate.acts())) && !args.yes {
         context.out.flush()?;
         show::summary_of(&plan, snapshot, context);
         confirm(false, "Restore them?")?;
     }
-    let report = carry_out(&plan, &target, needs.as_ref(), (&repository, reader), args, context).await?;
+    let manner = Manner { existing: options.existing, empty_volumes: args.cluster.empty_volumes };
+    let report = carry_out(&plan, &target, needs.as_ref(), (&repository, reader), manner, context).await?;
     let waited = match args.cluster.wait.filter(|_| report.stopped.is_none() && !report.interrupted) {
         Some(limit) => Some(wait(target.cluster(), &plan, &report, limit, context).await?),
         None => None,
@@ -304,19 +307,43 @@ async fn wait(
     })
 }
 
+/// What a run is told besides its plan.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    existing: Existing,
+    empty_volumes: bool,
+}
+
+/// Restores all of a snapshot, and the volumes nearest to it, into a folder. Nothing is asked.
+pub(in crate::cli) async fn into_folder(
+    folder: &Path,
+    snapshot: &Snapshot,
+    chain: &Chain,
+    (repository, reader): (&Arc<Repository>, Arc<Reader>),
+    context: &Context,
+) -> Result<Report, Failure> {
+    let options = Options { data: choose(chain, snapshot.record.started, At::Objects), ..Options::default() };
+    let target = Target::Folder(Folder::open(folder).map_err(RecoverError::from)?, folder.to_owned());
+    let plan = look(&options, snapshot, target.cluster(), (repository, &reader), context).await?;
+    carry_out(&plan, &target, None, (repository, reader), Manner::default(), context).await
+}
+
 /// Does what the plan says, volumes too. `needs` is what movers need, if any are needed.
 async fn carry_out(
     plan: &ClusterPlan,
     target: &Target,
     needs: Option<&(Handed, movers::Running)>,
     (repository, reader): (&Arc<Repository>, Arc<Reader>),
-    args: &Args,
+    manner: Manner,
     context: &Context,
 ) -> Result<Report, Failure> {
     let (clock, progress_of, cancel) = (context.clock.clone(), context.progress.clone(), context.cancel.clone());
     let operation = context.operation(repository.clone());
     let volumes: Option<Box<dyn Volume + '_>> = match (target, needs) {
-        (Target::Folder(_, root), _) => Some(Box::new(IntoFolder { root: root.clone(), reader, context: &operation })),
+        (Target::Folder(_, root), _) => {
+            let (root, existing) = (root.clone(), manner.existing);
+            Some(Box::new(IntoFolder { root, reader, context: &operation, existing }))
+        }
         (Target::Api(api), Some((handed, running))) => {
             movers::sweep(api, context).await;
             let crew = movers::crew_of(api, &*clock, &progress_of, &cancel, running);
@@ -326,7 +353,7 @@ async fn carry_out(
     };
     let running = Running {
         cluster: target.cluster(),
-        empty_volumes: args.cluster.empty_volumes,
+        empty_volumes: manner.empty_volumes,
         volumes: volumes.as_deref(),
         waits: Waits::default(),
         progress: &progress_of,
@@ -402,6 +429,7 @@ pub(super) fn exit_of_volume(volume: &Filled) -> Exit {
             // Of these a mover says what concerns the whole of it; anything else is this volume's.
             said.filter(|exit| matches!(exit, Exit::Damaged | Exit::Unreachable | Exit::Key)).unwrap_or(Exit::Problems)
         }
+        VolumeOutcome::Kept { .. } => Exit::Problems,
         _ if volume.restored.problems > 0 => Exit::Problems,
         _ => Exit::Done,
     }

@@ -105,7 +105,7 @@ fn fetched(kind: &Kind, object: &Value, facts: &Facts) -> Option<Skip> {
 }
 
 /// A claim that was made for one pod and goes with it (a generic ephemeral volume): `POD-VOLUME`. A stateful set's are named the other way round.
-pub(super) fn is_ephemeral(kind: &Kind, object: &Value) -> bool {
+pub(crate) fn is_ephemeral(kind: &Kind, object: &Value) -> bool {
     let pod = controller_of(object).filter(|owner| text(owner, &["kind"]) == "Pod");
     let rest = pod.and_then(|pod| text(object, &["metadata", "name"]).strip_prefix(text(pod, &["name"])));
     kind.is("", "PersistentVolumeClaim") && rest.is_some_and(|rest| rest.starts_with('-'))

@@ -67,6 +67,9 @@ pub(super) fn prepare(steps: &mut [Step]) {
 /// After the target was asked: what cannot be filled is in conflict, what is somebody's is left.
 pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &Options) -> Result<(), RecoverError> {
     if !cluster.lives() {
+        for step in steps.iter_mut().filter(|step| step.fill.is_some() && options.existing == Existing::Update) {
+            step.notes.push("what is in its directory already and differs is written over".to_owned());
+        }
         return Ok(());
     }
     let users = users(cluster, steps).await?;

@@ -401,6 +401,7 @@ impl Run<'_> {
             Some(volumes::Outcome::Restored) if matches!(outcome, Outcome::Restored { .. }) => outcome,
             Some(volumes::Outcome::Restored) => Outcome::Restored { without_owners: Vec::new() },
             Some(volumes::Outcome::ProvenEmpty) => Outcome::ProvenEmpty,
+            Some(volumes::Outcome::Kept { .. }) => Outcome::Kept { differs: vec!["the data of its volume".to_owned()] },
             Some(volumes::Outcome::Unknown { why, .. }) => Outcome::Unknown { why: why.clone() },
             None => Outcome::Unknown { why: "its volume was not filled".to_owned() },
         }

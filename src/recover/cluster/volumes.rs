@@ -41,6 +41,11 @@ pub enum Outcome {
     Restored,
     /// There was nothing in it, and it was looked at.
     ProvenEmpty,
+    /// Something else is in it, which was left as it is.
+    Kept {
+        /// What.
+        why: String,
+    },
     /// Nobody knows what is in it, or not all is.
     Unknown {
         /// Why.

@@ -159,7 +159,7 @@ impl Disaster {
 }
 
 /// A database, names that are no text, a sparse file, owners, times, an empty directory.
-fn write_hard_things(folder: &Path) {
+pub(crate) fn write_hard_things(folder: &Path) {
     use std::os::unix::ffi::OsStrExt as _;
     let writer = crate::live::writers::Writer::start(&folder.join("app.db"), "wal");
     writer.end();
@@ -173,10 +173,10 @@ fn write_hard_things(folder: &Path) {
 }
 
 /// Its bytes; mode, user and group; seconds and nanoseconds.
-type Entry = (Vec<u8>, [u32; 3], [i64; 2]);
+pub(crate) type Entry = (Vec<u8>, [u32; 3], [i64; 2]);
 
 /// Bytes, kinds, modes, owners and times of everything but what an application writes when it starts.
-fn whole(folder: &Path) -> BTreeMap<PathBuf, Entry> {
+pub(crate) fn whole(folder: &Path) -> BTreeMap<PathBuf, Entry> {
     let kept = |path: &Path| ["verdict", "ready"].iter().all(|name| path != Path::new(name));
     let all = crate::support::files::picture(folder).into_iter().filter(|(path, _)| kept(path));
     let with = |(path, bytes): (PathBuf, Vec<u8>)| {

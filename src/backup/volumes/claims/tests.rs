@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{ClusterError, Created, Deleted, How, Kinds, Page};
+use crate::cluster::{ClusterError, Created, Deleted, How, Kind, Kinds, Page};
 use crate::volumes::labels::MODE;
 
 /// A cluster of objects that only gives lists.
@@ -48,19 +48,18 @@ fn source() -> VolumesSource {
         context: None,
         image: "x".into(),
         namespace: None,
-        namespaces: Vec::new(),
-        labels: BTreeMap::new(),
-        names: Vec::new(),
-        storage_classes: Vec::new(),
-        exclude: Vec::new(),
+        choice: ClaimsChoice::default(),
         snapshot_classes: BTreeMap::new(),
         movers: 2,
         mode: MoverMode::App,
         timeout: std::time::Duration::from_secs(1),
         start_timeout: std::time::Duration::from_secs(1),
         hooks: Vec::new(),
-        cnpg: Vec::new(),
     }
+}
+
+fn choosing(choice: ClaimsChoice) -> VolumesSource {
+    VolumesSource { choice, ..source() }
 }
 
 /// The fate of `media/data` in a small cluster, after `change` was made to claim, pod and namespace.
@@ -227,7 +226,7 @@ async fn what_is_left_out_is_left_out_by_somebody() {
         claim["metadata"]["annotations"][BACKUP] = "true".into();
     });
     assert!(stays.await.node().is_some(), "the claim knows better");
-    let asked = VolumesSource { exclude: vec!["media/*".into()], ..source() };
+    let asked = choosing(ClaimsChoice { exclude: vec!["media/*".into()], ..ClaimsChoice::default() });
     let asked = fate(&asked, |claim, _, _| claim["metadata"]["annotations"][BACKUP] = "true".into()).await;
     assert!(matches!(asked, Fate::Read(_)), "and better than the configuration: {asked:?}");
     let unclear = fate(&source(), |claim, _, _| claim["metadata"]["annotations"][BACKUP] = "no".into()).await;
@@ -235,27 +234,27 @@ async fn what_is_left_out_is_left_out_by_somebody() {
     for (pattern, out) in
         [("media/data", true), ("*/d*a", true), ("media/*", true), ("media/dat", false), ("m/*", false)]
     {
-        let source = VolumesSource { exclude: vec![pattern.into()], ..source() };
+        let source = choosing(ClaimsChoice { exclude: vec![pattern.into()], ..ClaimsChoice::default() });
         assert_eq!(matches!(fate(&source, |_, _, _| {}).await, Fate::Excluded { .. }), out, "{pattern}");
     }
 }
 
 #[tokio::test]
 async fn selectors_take_what_has_all_of_them() {
-    let with = |change: fn(&mut VolumesSource)| {
-        let mut source = source();
-        change(&mut source);
-        source
+    let with = |change: fn(&mut ClaimsChoice)| {
+        let mut choice = ClaimsChoice::default();
+        change(&mut choice);
+        choosing(choice)
     };
     for (taken, source) in [
-        (true, with(|source| source.namespaces = vec!["other".into(), "media".into()])),
-        (false, with(|source| source.namespaces = vec!["other".into()])),
-        (true, with(|source| source.names = vec!["media/d*".into()])),
-        (false, with(|source| source.names = vec!["media/x*".into()])),
-        (true, with(|source| source.storage_classes = vec!["local-path".into()])),
-        (false, with(|source| source.storage_classes = vec!["longhorn".into()])),
-        (true, with(|source| drop(source.labels.insert("app".into(), "x".into())))),
-        (false, with(|source| drop(source.labels.insert("app".into(), "y".into())))),
+        (true, with(|choice| choice.namespaces = vec!["other".into(), "media".into()])),
+        (false, with(|choice| choice.namespaces = vec!["other".into()])),
+        (true, with(|choice| choice.names = vec!["media/d*".into()])),
+        (false, with(|choice| choice.names = vec!["media/x*".into()])),
+        (true, with(|choice| choice.storage_classes = vec!["local-path".into()])),
+        (false, with(|choice| choice.storage_classes = vec!["longhorn".into()])),
+        (true, with(|choice| drop(choice.labels.insert("app".into(), "x".into())))),
+        (false, with(|choice| drop(choice.labels.insert("app".into(), "y".into())))),
     ] {
         let fate = fate(&source, |claim, _, _| claim["metadata"]["labels"]["app"] = "x".into()).await;
         assert_eq!(fate != Fate::Unselected, taken, "{source:?}");
@@ -344,7 +343,7 @@ async fn a_hook_is_for_the_claims_that_it_means_and_zero_makes_one_pod_claims_re
 #[tokio::test]
 async fn a_dump_stands_for_the_clusters_that_it_names() {
     let cnpg = vec![Cnpg { clusters: vec!["media/pg-*".into()], covered_by: "dump".into() }];
-    let source = VolumesSource { cnpg, ..source() };
+    let source = choosing(ClaimsChoice { cnpg, ..ClaimsChoice::default() });
     let of =
         async |cluster: &str| fate(&source, |claim, _, _| claim["metadata"]["labels"][CNPG] = cluster.into()).await;
     assert_eq!(of("pg-app").await, Fate::Dumped { by: "dump".into() });

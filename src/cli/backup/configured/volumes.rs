@@ -1,9 +1,14 @@
 //! The volumes of a cluster as sources: a row for each claim, and whether all of them are covered.
 
-use super::super::{Args, ProblemDocument};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::super::{Args, ProblemDocument, own_folder};
 use super::{HeldDocument, Outcome, Row};
-use crate::backup::volumes::claims::{Claim, Fate};
-use crate::backup::volumes::{self, Handed, Limits, MoverError, Movers, Wanted};
+use crate::backup;
+use crate::backup::mover::ALWAYS_LEFT_OUT;
+use crate::backup::volumes::claims::{self, Claim, Fate};
+use crate::backup::volumes::{self, Capture, Handed, Limits, MoverError, Movers, Wanted, folder};
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Told};
@@ -11,9 +16,12 @@ use crate::cli::movers;
 use crate::cli::output::{ErrorDocument, count, was};
 use crate::cli::progress;
 use crate::cluster::api::Api;
-use crate::config::{Source, SourceKind, VolumesSource};
+use crate::cluster::folder::{Folder, MANIFESTS, VOLUMES};
+use crate::config::{FolderVolumesSource, Source, SourceKind, VolumesSource};
 use crate::format::entry::escape;
+use crate::tree::exclude::Excludes;
 use crate::tree::problem::Severity;
+use crate::tree::walk::WalkOptions;
 use crate::volumes::Left;
 use crate::volumes::choose::{Choice, Way};
 use crate::volumes::said::{ProblemLine, Summary};
@@ -56,17 +64,37 @@ const FOLDER: &str = "volumes go into a bucket (s3:// or b2://), which may be in
 
 /// Other sources of the same cluster: a claim that one of them takes is no concern of this one.
 pub(in crate::cli) fn others(source: &Source, volumes: &VolumesSource, context: &Context) -> Vec<VolumesSource> {
-    let all = context.configuration.as_ref().map(|loaded| loaded.config.sources.as_slice()).unwrap_or_default();
-    let same = |other: &&Source| other.name != source.name;
-    let of_cluster = |other: &Source| match &other.kind {
-        SourceKind::Volumes(other) if other.kubeconfig == volumes.kubeconfig && other.context == volumes.context => {
-            Some(other.clone())
-        }
+    let same = |other: &VolumesSource| other.kubeconfig == volumes.kubeconfig && other.context == volumes.context;
+    let of_cluster = |kind: &SourceKind| match kind {
+        SourceKind::Volumes(other) if same(other) => Some(other.clone()),
         _ => None,
     };
-    all.iter().filter(same).filter_map(of_cluster).collect()
+    all_but(source, context).filter_map(of_cluster).collect()
 }
 
+/// The other sources of the configuration.
+fn all_but<'a>(source: &'a Source, context: &'a Context) -> impl Iterator<Item = &'a SourceKind> {
+    let all = context.configuration.as_ref().map(|loaded| loaded.config.sources.as_slice()).unwrap_or_default();
+    all.iter().filter(|other| other.name != source.name).map(|other| &other.kind)
+}
+
+/// What every backup of volumes has, whatever reads them.
+struct Common<'a> {
+    source: &'a Source,
+    succeeded: BTreeSet<String>,
+    wanted: Wanted,
+}
+
+impl<'a> Common<'a> {
+    fn new(source: &'a Source, args: &Args, before: &[Row]) -> Self {
+        let mut tags = source.tags.clone();
+        tags.extend(args.tag.iter().cloned());
+        let succeeded = before.iter().filter(|row| row.result == Outcome::Done).map(|row| row.source.clone()).collect();
+        Self { source, succeeded, wanted: Wanted { tags, host: host(), reread: args.reread } }
+    }
+}
+
+/// Volumes that movers read.
 pub(super) async fn rows(
     source: &Source,
     volumes: &VolumesSource,
@@ -77,16 +105,10 @@ pub(super) async fn rows(
     let api = Api::open(volumes.kubeconfig.as_deref(), volumes.context.as_deref()).await?;
     let others = others(source, volumes, context);
     if args.dry_run {
-        let claims = volumes::plan(&api, volumes, &others).await?;
-        let rows: Vec<(Row, Exit)> = claims.into_iter().map(|claim| planned(source, claim, context)).collect();
-        return Ok(judged(rows, context));
+        return Ok(of_plan(source, volumes::plan(&api, volumes, &others).await?, context));
     }
     let handed = handed(context).await?;
-    let mut tags = source.tags.clone();
-    tags.extend(args.tag.iter().cloned());
-    let succeeded = before.iter().filter(|row| row.result == Outcome::Done).map(|row| row.source.clone()).collect();
-    let display = progress::show(context);
-    let talk = context.talk.clone();
+    let common = Common::new(source, args, before);
     let movers = Movers {
         cluster: &api,
         streams: &api,
@@ -96,19 +118,74 @@ pub(super) async fn rows(
         cancel: context.cancel.clone(),
         source: volumes,
         others: &others,
-        succeeded: &succeeded,
+        succeeded: &common.succeeded,
         handed: &handed,
-        wanted: Wanted { tags, host: host(), reread: args.reread },
+        wanted: common.wanted.clone(),
         limits: Limits::default(),
     };
-    let found = volumes::run(&movers, &|text| talk.warn(text)).await;
+    captured_by(&movers, &common, &options_of_kubectl(volumes), context).await
+}
+
+/// Volumes of a folder that stands for a cluster.
+pub(super) async fn rows_of_folder(
+    source: &Source,
+    volumes: &FolderVolumesSource,
+    args: &Args,
+    context: &mut Context,
+    operation: &backup::Context,
+    before: &[Row],
+) -> Result<(Vec<Row>, Exit), Failure> {
+    let folder = open_folder(&volumes.folder)?;
+    let of_folder = |kind: &SourceKind| match kind {
+        SourceKind::FolderVolumes(other) if other.folder == volumes.folder => Some(other.clone()),
+        _ => None,
+    };
+    let others: Vec<FolderVolumesSource> = all_but(source, context).filter_map(of_folder).collect();
+    if args.dry_run {
+        return Ok(of_plan(source, folder::plan(&folder, volumes, &others).await?, context));
+    }
+    let common = Common::new(source, args, before);
+    let repository = own_folder(&[volumes.folder.join(VOLUMES)], context).await?;
+    let exclude = Excludes::new(&[ALWAYS_LEFT_OUT.to_owned()])?;
+    let reading = folder::Reading {
+        cluster: &folder,
+        source: volumes,
+        others: &others,
+        succeeded: &common.succeeded,
+        context: operation,
+        wanted: common.wanted.clone(),
+        walk: WalkOptions { exclude, repository, ..WalkOptions::default() },
+    };
+    captured_by(&reading, &common, "", context).await
+}
+
+/// Opens a folder that stands for a cluster, which has to be there: one that is not has no claims, and a backup of nothing would look like one of everything.
+pub(in crate::cli) fn open_folder(path: &Path) -> Result<Folder, Failure> {
+    if path.join(MANIFESTS).is_dir() {
+        return Ok(Folder::open(path)?);
+    }
+    let what = format!("{} has no folder {MANIFESTS}: it stands for no cluster", path.display());
+    Err(Failure::new(Exit::Error, what, "see whether it is mounted; `restore --cluster --into-folder` makes one"))
+}
+
+/// Runs, and makes rows of what came of it.
+async fn captured_by(
+    capture: &dyn Capture,
+    common: &Common<'_>,
+    kubectl: &str,
+    context: &mut Context,
+) -> Result<(Vec<Row>, Exit), Failure> {
+    let source = common.source;
+    let display = progress::show(context);
+    let talk = context.talk.clone();
+    let found = capture.run(&|text| talk.warn(text)).await;
     display.finish();
     let volumes::Report { rows, left } = found?;
-    let rows = rows.into_iter().map(|row| done(source, volumes, row, context)).collect();
+    let rows = rows.into_iter().map(|row| done(source, kubectl, row, context)).collect();
     let (mut rows, mut exit) = judged(rows, context);
     if !left.is_empty() {
         for left in &left {
-            tell_left("an earlier run left this behind, and it", left, volumes, context);
+            tell_left("an earlier run left this behind, and it", left, kubectl, context);
         }
         exit = exit.graver(Exit::Problems);
         rows.push(Row { left, ..Row::new(source, Outcome::Problems) });
@@ -117,23 +194,22 @@ pub(super) async fn rows(
 }
 
 /// What is still there, with the commands that remove it.
-fn tell_left(what: &str, left: &Left, volumes: &VolumesSource, context: &Context) {
+fn tell_left(what: &str, left: &Left, kubectl: &str, context: &Context) {
     context.talk.warn(&format!("LEFT BEHIND: {what} could not be removed: {}: {}", left.what, left.why));
     let help = "a later run removes it, once its time is over (an hour, for snapshots and clones up to two); by hand:";
     context.talk.put(help);
-    for command in commands(left, volumes) {
-        context.talk.put(&format!("    {command}"));
+    for command in &left.commands {
+        context.talk.put(&format!("    kubectl{kubectl} {command}"));
     }
 }
 
-/// Complete, for the cluster of the source.
-fn commands(left: &Left, volumes: &VolumesSource) -> Vec<String> {
+/// What makes a command of `kubectl` one for the cluster of the source.
+fn options_of_kubectl(volumes: &VolumesSource) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let kubeconfig =
         volumes.kubeconfig.as_ref().map(|path| format!(" --kubeconfig {}", quoted(&path.display().to_string())));
     let context = volumes.context.as_ref().map(|name| format!(" --context {}", quoted(name)));
-    let options = [kubeconfig, context].into_iter().flatten().collect::<String>();
-    left.commands.iter().map(|command| format!("kubectl{options} {command}")).collect()
+    [kubeconfig, context].into_iter().flatten().collect()
 }
 
 /// The rows, the gravest of their exit codes, and a word on what is in no snapshot.
@@ -161,13 +237,41 @@ fn row(source: &Source, name: String, kind: &'static str, result: Outcome) -> Ro
     Row { source: name, kind: kind.into(), ..Row::new(source, result) }
 }
 
-fn planned(source: &Source, claim: Claim, context: &Context) -> (Row, Exit) {
+/// What a way of reading has to say of itself before it is begun.
+trait Foresees {
+    fn choice(&self) -> &Choice;
+
+    fn held(&self) -> Option<HeldDocument> {
+        None
+    }
+}
+
+impl Foresees for claims::Read {
+    fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    fn held(&self) -> Option<HeldDocument> {
+        self.held.as_ref().map(|held| HeldDocument { how: held.how, what: held.what.clone(), seconds: None })
+    }
+}
+
+impl Foresees for folder::Direct {
+    fn choice(&self) -> &Choice {
+        &self.choice
+    }
+}
+
+fn of_plan<R: Foresees>(source: &Source, claims: Vec<Claim<R>>, context: &Context) -> (Vec<Row>, Exit) {
+    judged(claims.into_iter().map(|claim| planned(source, claim, context)).collect(), context)
+}
+
+fn planned<R: Foresees>(source: &Source, claim: Claim<R>, context: &Context) -> (Row, Exit) {
     let name = claim.source();
     match claim.fate {
         Fate::Read(read) => {
-            let held = read.held.map(|held| HeldDocument { how: held.how, what: held.what, seconds: None });
             let row = row(source, name, NOT, Outcome::Done);
-            (because(Some(&read.choice), held, row), Exit::Done)
+            (because(Some(read.choice()), read.held(), row), Exit::Done)
         }
         Fate::Excluded { by } => left_out(source, name, by),
         Fate::Dumped { by } => covered(source, name, by),
@@ -198,7 +302,7 @@ fn failed(source: &Source, name: String, kind: &'static str, failure: Failure, c
     (Row { error: Some(ErrorDocument::of(&told)), ..row(source, name, kind, Outcome::Failed) }, exit)
 }
 
-fn done(source: &Source, volumes: &VolumesSource, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
+fn done(source: &Source, kubectl: &str, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
     let volumes::Row { source: name, choice, outcome, held, still_held, except, took, left } = of_claim;
     let mut of_hooks = Exit::Done;
     for held in &still_held {
@@ -214,7 +318,7 @@ fn done(source: &Source, volumes: &VolumesSource, of_claim: volumes::Row, contex
     }
     for left in &left {
         let what = format!("what was made for {}", escape(name.as_bytes()));
-        tell_left(&what, left, volumes, context);
+        tell_left(&what, left, kubectl, context);
     }
     let (of_claim, exit) = match outcome {
         volumes::Outcome::Excluded { by } => return left_out(source, name, by),
@@ -226,6 +330,10 @@ fn done(source: &Source, volumes: &VolumesSource, of_claim: volumes::Row, contex
                 MoverError::Cancelled => Failure::Interrupted,
                 error => named(&shown, Failure::from(error)),
             };
+            failed(source, name, NOT, failure, context)
+        }
+        volumes::Outcome::NotStored(error) => {
+            let failure = named(&escape(name.as_bytes()), Failure::from(error));
             failed(source, name, NOT, failure, context)
         }
         volumes::Outcome::Captured { summary, problems } => captured(source, name, &summary, &problems, context),

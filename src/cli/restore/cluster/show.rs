@@ -102,6 +102,7 @@ pub(in crate::cli::restore) fn volume(volume: &Filled, context: &mut Context) ->
             format!("restored: {} ({})", count(restored.files, "file"), units::bytes(restored.bytes))
         }
         VolumeOutcome::ProvenEmpty => "proven empty".to_owned(),
+        VolumeOutcome::Kept { why } => format!("NOT RESTORED: {why}. --existing update writes over it"),
         VolumeOutcome::Unknown { why, mend, .. } => format!("UNKNOWN: {why}. {mend}"),
     };
     let from = format!(", from {} of {}", volume.data.snapshot.short(), volume.data.source);
