@@ -32,8 +32,9 @@ use crate::crypto::secret::{NoRandomness, random};
 use crate::hooks::HookError;
 use crate::volumes::choose::Choice;
 use crate::volumes::mover::{Crew, sweep};
+use crate::volumes::pod::PodPlan;
 use crate::volumes::policy::Reach;
-use crate::volumes::protocol::SecretText;
+use crate::volumes::protocol::{Credential, Job, SecretText};
 use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{self as ways, Left, RunId};
 
@@ -59,6 +60,29 @@ pub struct Handed {
     pub limit_upload: Option<u64>,
     /// Bytes a second from it.
     pub limit_download: Option<u64>,
+}
+
+impl Handed {
+    /// A job that names the repository, and of the rest nothing.
+    pub(crate) fn job(&self, name: &str) -> Result<Job, NoRandomness> {
+        let credential =
+            |(name, value): &(String, SecretText)| Credential { name: name.clone(), value: value.duplicate() };
+        Ok(Job {
+            salt: random()?,
+            run: name.to_owned(),
+            address: self.address.clone(),
+            credentials: self.credentials.iter().map(credential).collect(),
+            writer_key: self.writer_key.duplicate(),
+            source: String::new(),
+            host: String::new(),
+            tags: BTreeMap::new(),
+            exclude: Vec::new(),
+            reread: false,
+            limit_upload: self.limit_upload,
+            limit_download: self.limit_download,
+            still: false,
+        })
+    }
 }
 
 /// How every snapshot of a run is made.
@@ -184,7 +208,7 @@ pub struct Movers<'a> {
 }
 
 impl Movers<'_> {
-    fn crew(&self) -> Crew<'_> {
+    pub(crate) fn crew(&self) -> Crew<'_> {
         Crew {
             cluster: self.cluster,
             streams: self.streams,
@@ -209,6 +233,17 @@ pub async fn plan(
     source: &VolumesSource,
     others: &[VolumesSource],
 ) -> Result<Vec<Claim>, VolumesError> {
+    let mut found = find(cluster, source, others).await?;
+    hold::resolve(cluster, &mut found).await?;
+    Ok(found)
+}
+
+/// The same, and what hooks would hold is not found out yet.
+pub(crate) async fn find(
+    cluster: &dyn Cluster,
+    source: &VolumesSource,
+    others: &[VolumesSource],
+) -> Result<Vec<Claim>, VolumesError> {
     let mut found = claims::look(cluster, source).await?;
     for other in others {
         let theirs = claims::look(cluster, other).await?;
@@ -227,7 +262,6 @@ pub async fn plan(
             claim.fate = Fate::Refused { why, mend: mend.to_owned() };
         }
     }
-    hold::resolve(cluster, &mut found).await?;
     Ok(found)
 }
 
@@ -262,15 +296,10 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
     Ok(Report { rows: rows.into_iter().map(|(_, row)| row).collect(), left })
 }
 
-/// Whether the store is reached from a namespace by a pod like the mover of this claim; in any case nothing stays of it but what is named.
-pub async fn probe(
-    movers: &Movers<'_>,
-    claim: &Claim,
-    read: &claims::Read,
-    namespace: &str,
-) -> (Result<(), MoverError>, Vec<Left>) {
+/// Whether the store is reached from a namespace by a pod like this one, with its rights and neighbours; in any case nothing stays of it but what is named.
+pub async fn probe(crew: &Crew<'_>, plan: &PodPlan, handed: &Handed) -> (Result<(), MoverError>, Vec<Left>) {
     match new_run() {
-        Ok(run) => one::reach(movers, &run, (claim, read), namespace).await,
+        Ok(run) => one::reach(crew, &run, plan, handed).await,
         Err(error) => (Err(error.into()), Vec::new()),
     }
 }
