@@ -48,9 +48,10 @@ Examples:
   homelab-dr preflight restore latest:cluster --cluster --include 'media/*/*'
   homelab-dr preflight restore latest:cluster --cluster --mover-image IMAGE --probe=media
 
-Looked at: rights, conflicts of the plan (storage classes that claims want among them), what the server or
-the manifests of namespaces say to the movers' pods, quotas that come along, Cilium's denials, room for
-volumes where somebody says how much there is, webhooks and APIs that do not answer, nodes.
+Looked at: rights, conflicts of the plan (storage classes that claims want among them), what the
+server or the manifests of namespaces say to the movers' pods, quotas that come along, Cilium's
+denials, room for volumes where somebody says how much there is, webhooks and APIs that do not
+answer, nodes.
 Exit code 0: nothing blocks; 7: something does; 1: the cluster could not be looked at.";
 
 /// There is no `--into-claim` here.
@@ -344,7 +345,11 @@ async fn of_restore(args: &RestoreArgs, context: &mut Context, findings: &mut Fi
         () = context.cancel.cancelled() => return Err(Failure::Interrupted),
     };
     let pods = looked?;
-    let Some(only) = &args.probe else { return Ok(()) };
+    let (Some(only), Some(reach)) = (&args.probe, &way) else { return Ok(()) };
+    if *reach == Reach::Nowhere {
+        // That was told just now.
+        return Ok(());
+    }
     let only = Some(only.as_str()).filter(|only| !only.is_empty());
     let any = match &running {
         Some(running) if !pods.is_empty() => {

@@ -16,7 +16,7 @@ use crate::cluster::object::{label, name_of};
 use crate::cluster::{Cluster, ClusterError};
 use crate::recover::cluster::filling::foreseen;
 use crate::recover::cluster::movers::rights_of;
-use crate::recover::cluster::plan::ClusterPlan;
+use crate::recover::cluster::plan::{ClusterPlan, Step};
 use crate::recover::cluster::volumes::Filling;
 use crate::volumes::pod::{PodPlan, Rights};
 use crate::volumes::policy::Reach;
@@ -35,7 +35,7 @@ pub struct Movers<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Foreseen {
     /// Those whose namespaces are there, each with its claim.
-    pub(super) pods: Vec<(PodPlan, String)>,
+    pub(super) pods: Vec<PodOf>,
     /// What is filled, with nodes.
     pub(super) fillings: Vec<Filling>,
     /// What webhooks are asked about.
@@ -68,21 +68,10 @@ pub(super) async fn look(
     movers: &Movers<'_>,
     findings: &mut Findings,
 ) -> Result<Foreseen, PreflightError> {
-    if movers.image.is_none() {
-        let what = "nothing says which image they run, which is this program";
-        let finding = Finding::new(Severity::Blocks, Check::Plan, "the movers that fill volumes", what);
-        findings.add(
-            finding.mended_by(
-                "give --mover-image IMAGE, or have it in homelab-dr.yaml as the image of a source of volumes",
-            ),
-        );
-    }
-    let in_plan = |kind: &str| plan.steps.iter().any(|step| step.object.kind == kind && step.fate.acts());
-    let definition = |step: &crate::recover::cluster::plan::Step| {
-        step.object.kind.starts_with("customresourcedefinitions.") && step.object.name == cilium::kind().to_string()
-    };
-    let has_cilium =
-        cilium::is_there(cluster).await? || plan.steps.iter().any(|step| definition(step) && step.fate.acts());
+    image(findings, movers);
+    let brings = |name: &str| plan.steps.iter().any(|step| defines(step, name) && step.fate.acts());
+    let [own, clusterwide] = [cilium::kind(), cilium::clusterwide()].map(|kind| kind.to_string());
+    let has_cilium = cilium::is_there(cluster).await? || brings(&own);
     let namespaces: BTreeSet<String> = plan.fills().filter_map(|(step, _)| step.object.namespace.clone()).collect();
     let of = OfVolumes {
         cilium: has_cilium,
@@ -107,23 +96,7 @@ pub(super) async fn look(
         ));
     }
     let spaces = spaces(cluster, findings, plan).await?;
-    let (mut there, mut later) = (Vec::new(), Vec::new());
-    for filling in &fillings {
-        let nothing = Space { object: Value::Null, is_there: false };
-        let space = spaces.get(filling.claim.namespace.as_deref().unwrap_or_default()).unwrap_or(&nothing);
-        match rights_of(filling, &Namespace::of(&space.object)) {
-            Err((why, mend)) => {
-                let on = filling.claim.to_string();
-                let finding = Finding::new(Severity::Blocks, Check::Plan, on, "would not be filled");
-                findings.add(finding.because(why).mended_by(mend));
-            }
-            Ok(rights) => {
-                let pod = trial::filling(filling, rights, movers.image.unwrap_or_default());
-                let pods = if space.is_there { &mut there } else { &mut later };
-                pods.push((pod, filling.claim.to_string()));
-            }
-        }
-    }
+    let (there, later) = pods(findings, movers, &fillings, &spaces);
     let network = Network { reach: movers.reach, cilium: has_cilium };
     if movers.image.is_some() {
         trial::look(cluster, findings, &there, &network, Direction::Restore).await?;
@@ -132,15 +105,61 @@ pub(super) async fn look(
         spaces.iter().map(|(name, space)| (name.as_str(), label(&space.object, ENFORCE))).collect();
     security(findings, &later, &levels);
     owners(findings, there.iter().chain(&later));
-    let all: Vec<(PodPlan, String)> = there.iter().chain(&later).cloned().collect();
+    let all: Vec<PodOf> = there.iter().chain(&later).cloned().collect();
     limits::look(findings, &plan.steps, &all);
-    if has_cilium || in_plan(&cilium::clusterwide().to_string()) {
-        let kinds = [cilium::kind().to_string(), cilium::clusterwide().to_string()];
+    if has_cilium {
+        let kinds = [own, clusterwide];
         let planned = plan.steps.iter().filter(|step| step.fate.creates() && kinds.contains(&step.object.kind));
-        let planned: Vec<&Value> = planned.map(crate::recover::cluster::plan::Step::manifest).collect();
+        let planned: Vec<&Value> = planned.map(Step::manifest).collect();
         network::look(cluster, findings, &all, movers.reach, &planned).await?;
     }
     Ok(Foreseen { pods: there, fillings, writes: backup::of_movers(&namespaces, has_cilium) })
+}
+
+/// Whether a step makes the definition of a kind.
+fn defines(step: &Step, kind: &str) -> bool {
+    step.object.kind.starts_with("customresourcedefinitions.") && step.object.name == kind
+}
+
+fn image(findings: &mut Findings, movers: &Movers<'_>) {
+    if movers.image.is_none() {
+        let what = "nothing says which image they run, which is this program";
+        let finding = Finding::new(Severity::Blocks, Check::Plan, "the movers that fill volumes", what);
+        findings.add(
+            finding.mended_by(
+                "give --mover-image IMAGE, or have it in homelab-dr.yaml as the image of a source of volumes",
+            ),
+        );
+    }
+}
+
+/// A mover's pod and its claim, for people.
+type PodOf = (PodPlan, String);
+
+/// The movers in namespaces that are there, and in those that come with the restore. What has none for want of a privilege is told.
+fn pods(
+    findings: &mut Findings,
+    movers: &Movers<'_>,
+    fillings: &[Filling],
+    spaces: &BTreeMap<String, Space>,
+) -> (Vec<PodOf>, Vec<PodOf>) {
+    let (mut there, mut later) = (Vec::new(), Vec::new());
+    let nothing = Space { object: Value::Null, is_there: false };
+    for filling in fillings {
+        let space = spaces.get(filling.claim.namespace.as_deref().unwrap_or_default()).unwrap_or(&nothing);
+        let claim = filling.claim.to_string();
+        match rights_of(filling, &Namespace::of(&space.object)) {
+            Err((why, mend)) => {
+                let finding = Finding::new(Severity::Blocks, Check::Plan, claim, "would not be filled");
+                findings.add(finding.because(why).mended_by(mend));
+            }
+            Ok(rights) => {
+                let pod = trial::filling(filling, rights, movers.image.unwrap_or_default());
+                if space.is_there { &mut there } else { &mut later }.push((pod, claim));
+            }
+        }
+    }
+    (there, later)
 }
 
 /// What Pod Security at a level says to a mover's pod; `None` if nobody knows.
@@ -154,7 +173,7 @@ fn takes(level: &str, rights: &Rights) -> Option<bool> {
 }
 
 /// Movers in namespaces that the restore makes, by the labels in their manifests.
-fn security(findings: &mut Findings, pods: &[(PodPlan, String)], levels: &BTreeMap<&str, &str>) {
+fn security(findings: &mut Findings, pods: &[PodOf], levels: &BTreeMap<&str, &str>) {
     let mut told: BTreeSet<(&str, Option<bool>)> = BTreeSet::new();
     for (pod, claim) in pods {
         let level = levels.get(pod.namespace.as_str()).copied().unwrap_or_default();
@@ -190,7 +209,7 @@ fn security(findings: &mut Findings, pods: &[(PodPlan, String)], levels: &BTreeM
 }
 
 /// Who is not root cannot give files to others.
-fn owners<'a>(findings: &mut Findings, pods: impl Iterator<Item = &'a (PodPlan, String)>) {
+fn owners<'a>(findings: &mut Findings, pods: impl Iterator<Item = &'a PodOf>) {
     for (pod, claim) in pods {
         if let Rights::Application { user, .. } = &pod.rights {
             let what = format!("is filled as user {user}: other owners of files cannot be set, and will be listed");

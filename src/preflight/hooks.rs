@@ -38,6 +38,7 @@ pub(super) async fn needed(
     let mut of = OfHooks::default();
     for (source, way) in &asked.0 {
         let Some(claim) = claims.iter().find(|claim| claim.source() == *source) else { continue };
+        of.held.insert(claim.namespace.clone());
         let held = read(claim).and_then(|read| read.held.as_ref());
         let targets = held.map(|held| held.targets.as_slice()).unwrap_or_default();
         for kind in targets.iter().map(|target| (target.kind(), target.namespace.clone())) {

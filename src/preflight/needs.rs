@@ -25,6 +25,8 @@ enum When {
     Hooks,
     /// With hooks, in our namespace.
     Journal,
+    /// Where anything is held.
+    Held,
     /// Where workloads are scaled, and it could not be found out which.
     Unclear,
     /// With workloads that are scaled, where KEDA is.
@@ -66,7 +68,9 @@ const VOLUMES: [Row; 24] = [
 ];
 
 /// What hooks take besides, but for the objects that they change, which are known one by one. The second role in docs/volumes.md grants it.
-const HOOKS: [Row; 9] = [
+const HOOKS: [Row; 11] = [
+    ("", "persistentvolumeclaims", &["get"], When::Held),
+    ("", "pods", &["get"], When::Held),
     ("", "configmaps", &["list"], When::Hooks),
     ("", "configmaps", &["get", "create", "patch", "delete"], When::Journal),
     ("apps", "replicasets", &["get"], When::Unclear),
@@ -124,6 +128,8 @@ pub struct OfVolumes {
 pub struct OfHooks {
     /// The objects that are changed: group and resource, and the namespace if they are in one.
     pub changed: BTreeSet<(String, String, Option<String>)>,
+    /// Namespaces of the claims that hooks are for.
+    pub held: BTreeSet<String>,
     /// Namespaces where workloads are scaled, and it could not be found out which.
     pub unclear: BTreeSet<String>,
     /// Whether anything is scaled, and the cluster has KEDA.
@@ -186,6 +192,7 @@ impl OfVolumes {
                 When::Copies if self.home.is_none() => Vec::new(),
                 When::Copies => somewhere(&self.copies),
                 When::Home | When::Journal => self.home.iter().cloned().map(Some).collect(),
+                When::Held => somewhere(&hooks.held),
                 When::Unclear => somewhere(&hooks.unclear),
                 When::Commands => somewhere(&hooks.commands),
             };

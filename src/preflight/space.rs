@@ -51,6 +51,8 @@ async fn free(cluster: &dyn Cluster, fillings: &[Filling]) -> Result<Free, Clust
     for node in nodes {
         match cluster.free_on_node(node).await {
             Ok(bytes) => free.extend(bytes.map(|bytes| (node.clone(), bytes))),
+            // A kubelet that is away, or a right that is missing: nobody says it.
+            Err(ClusterError::Refused { .. }) => {}
             Err(error) if is_final(&error) => return Err(error),
             Err(_) => {}
         }

@@ -65,6 +65,9 @@ fn mend_of(error: &MoverError) -> String {
             "mend what the cluster says, such as an image that cannot be pulled, or a node without room, and run it again"
         }
         MoverError::TimedOut { .. } => "run it again: what is there is not written again",
+        MoverError::Stopped { why } if why.contains("Evicted") => {
+            "make room on its node for what the node says it is short of, and run it again: what is there is not written again"
+        }
         _ => "see the cluster, and run it again: what is there is not written again",
     };
     mend.to_owned()
