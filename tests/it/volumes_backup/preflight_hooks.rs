@@ -122,6 +122,7 @@ async fn the_rights_that_are_asked_for_hooks_are_those_that_they_use() {
         anywhere: true,
         home: Some("backup".into()),
         snapshots: true,
+        cilium: true,
         hooks,
         ..OfVolumes::default()
     };

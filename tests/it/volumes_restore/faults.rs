@@ -1,11 +1,13 @@
 //! What happens to a mover that fills a volume: its disk is full, it is evicted, it hears nobody, whoever started it is gone. Each ends in a clear word, nothing starts on half of the
 //! data, and the next run goes on.
 
-use super::trouble::{SLOW, begin};
+use super::trouble::begin;
 use super::*;
 use crate::cluster::restore::outcome;
 use crate::support::kube::state::State;
 
+/// So slow that the metadata alone, some hundred KiB, takes longer than any of these movers lives.
+const CRAWLING: [&str; 2] = ["--limit-download", "12KiB/s"];
 /// Seconds in which these movers want to hear something: less than there are between two heartbeats.
 const PATIENCE: u32 = 10;
 
@@ -62,7 +64,7 @@ async fn movers_in_trouble_are_told_and_the_next_run_goes_on() {
     assert!(disaster.movers().is_empty() && app().is_none());
 
     disaster.configure(IMAGE, "1m");
-    let second = begin(&disaster, &SLOW);
+    let second = begin(&disaster, &CRAWLING);
     let pod = disaster.until_at_work().await;
     let why = "The node was low on resource: ephemeral-storage.";
     disaster.new.evict("media", text(&pod["metadata"]["name"]), why);
@@ -74,13 +76,13 @@ async fn movers_in_trouble_are_told_and_the_next_run_goes_on() {
 
     // Its heartbeats come too seldom.
     disaster.configure("impatient:1", "1m");
-    let third = begin(&disaster, &SLOW);
+    let third = begin(&disaster, &CRAWLING);
     let told = unknown(&disaster.world.end(third).await.exits(3));
     assert!(told.contains(&format!("the mover heard nothing for {PATIENCE} s, and ended")), "{told}");
     assert!(disaster.movers().is_empty() && app().is_none());
 
     // Whoever started it is dead: it ends itself, and what is left of it is swept when it is nobody's any more.
-    let mut fourth = begin(&disaster, &SLOW);
+    let mut fourth = begin(&disaster, &CRAWLING);
     let pod = disaster.until_at_work().await;
     fourth.kill().unwrap();
     fourth.wait().unwrap();
