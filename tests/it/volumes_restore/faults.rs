@@ -1,15 +1,9 @@
-//! What happens to a mover that fills a volume: its disk is full, it is evicted, it hears nobody, whoever started it is gone. Each ends in a clear word, nothing starts on half of the
+//! What happens to a mover that fills a volume: its disk is full, or it is evicted. Each ends in a clear word, nothing starts on half of the
 //! data, and the next run goes on.
 
-use super::trouble::begin;
+use super::trouble::{SLOW, begin};
 use super::*;
 use crate::cluster::restore::outcome;
-use crate::support::kube::state::State;
-
-/// So slow that the metadata alone, some hundred KiB, takes longer than any of these movers lives.
-const CRAWLING: [&str; 2] = ["--limit-download", "12KiB/s"];
-/// Seconds in which these movers want to hear something: less than there are between two heartbeats.
-const PATIENCE: u32 = 10;
 
 /// The program behind a script. Another process writes it: a file that this one wrote could be open in some child that is just being started, and then nobody can execute it.
 fn scripted(folder: &Path, name: &str, script: &str) -> PathBuf {
@@ -29,13 +23,6 @@ for word do [ "${last-}" = --path ] && volume=$word; last=$word; done
 unshare --mount true 2>/dev/null || more=--map-root-user
 exec unshare --mount ${more-} sh -c 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"' "$volume" "$PROGRAM" "$@""#;
 
-/// The same mover, but that it waits for a shorter time until it gives up.
-fn impatient() -> String {
-    format!(
-        "for word do shift; [ \"${{last-}}\" = --silence ] && word={PATIENCE}; last=$word; set -- \"$@\" \"$word\"; done\nexec \"$PROGRAM\" \"$@\""
-    )
-}
-
 /// Why nobody knows what is in the volume; and its application is held back.
 #[track_caller]
 fn unknown(ran: &Ran) -> String {
@@ -51,7 +38,6 @@ async fn movers_in_trouble_are_told_and_the_next_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut images = image();
     images.insert("full:1".to_owned(), scripted(folder.path(), "full", FULL));
-    images.insert("impatient:1".to_owned(), scripted(folder.path(), "impatient", &impatient()));
     let disaster = Disaster::into(Node { images, ..Node::default() }).await;
     disaster.world.application("media", "data", FINDS_OR_MAKES).await;
     std::fs::write(disaster.world.folder("media", "data").join("large"), noise(7, 4_000_000)).unwrap();
@@ -64,7 +50,7 @@ async fn movers_in_trouble_are_told_and_the_next_run_goes_on() {
     assert!(disaster.movers().is_empty() && app().is_none());
 
     disaster.configure(IMAGE, "1m");
-    let second = begin(&disaster, &CRAWLING);
+    let second = begin(&disaster, &SLOW);
     let pod = disaster.until_at_work().await;
     let why = "The node was low on resource: ephemeral-storage.";
     disaster.new.evict("media", text(&pod["metadata"]["name"]), why);
@@ -74,33 +60,6 @@ async fn movers_in_trouble_are_told_and_the_next_run_goes_on() {
     }
     assert!(disaster.movers().is_empty() && app().is_none());
 
-    // Its heartbeats come too seldom.
-    disaster.configure("impatient:1", "1m");
-    let third = begin(&disaster, &CRAWLING);
-    let told = unknown(&disaster.world.end(third).await.exits(3));
-    assert!(told.contains(&format!("the mover heard nothing for {PATIENCE} s, and ended")), "{told}");
-    assert!(disaster.movers().is_empty() && app().is_none());
-
-    // Whoever started it is dead: it ends itself, and what is left of it is swept when it is nobody's any more.
-    let mut fourth = begin(&disaster, &CRAWLING);
-    let pod = disaster.until_at_work().await;
-    fourth.kill().unwrap();
-    fourth.wait().unwrap();
-    let name = text(&pod["metadata"]["name"]).to_owned();
-    let failed =
-        |state: &State| state.object("pods", "media", &name).is_some_and(|pod| pod["status"]["phase"] == "Failed");
-    disaster.new.until("it ended itself", failed).await;
-    assert!(disaster.log(&pod).contains("heard nothing"), "{}", disaster.log(&pod));
-    disaster.new.shared.with(|state| {
-        for table in ["pods", "networkpolicies.networking.k8s.io"] {
-            for object in state.objects(table).iter().filter(|object| is_ours(object)) {
-                state.edit(object, |object| {
-                    object["metadata"]["annotations"]["homelab-dr.io/expires"] = "2026-01-01T00:00:00Z".into();
-                });
-            }
-        }
-    });
-    disaster.configure(IMAGE, "1m");
     let document = disaster.restore(&["--json"]).await.exits(0).json();
     assert_eq!(volume(&document, "media", "data")["outcome"], "restored", "{document:#}");
     assert_eq!(disaster.verdict("media", "data").await, "found");
