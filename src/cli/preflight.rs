@@ -1,32 +1,35 @@
 //! `preflight`: what would keep a backup or a restore of a cluster from working, with what to do about each thing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::backup::configured::volumes::{handed, others};
-use super::restore::cluster::{WhatIsThere, look, mapping, mappings, node, nodes, target_of};
-use crate::backup::volumes::{Limits, Movers, Wanted as Backup};
-use crate::cli::context::{Context, host};
+use super::restore::cluster::plan_args::PlanArgs;
+use super::restore::cluster::{WITHOUT_A_BUCKET, look};
+use crate::backup::volumes::Handed;
+use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::open::{self, Access};
-use crate::cli::{configuration, progress, select};
+use crate::cli::{configuration, movers, progress, select};
 use crate::cluster::api::Api;
 use crate::config::{ClusterPlace, Source, SourceKind, VolumesSource};
 use crate::format::entry::escape;
 use crate::preflight::backup::{self, Planned, Wanted};
 use crate::preflight::{Check, Finding, Findings, PreflightError, Severity, probe, restore};
-use crate::recover::cluster::Options;
-use crate::recover::cluster::data::{At, Volumes, choose};
+use crate::recover::cluster::data::choose;
 use crate::recover::cluster::select::Selection;
 use crate::store::url::HandOver;
+use crate::volumes::pod::PodPlan;
 use crate::volumes::policy::Reach;
 
 /// The longest that a probe's pod may take to start, and to be done: nobody waits for a day.
 const PROBE_TIME: std::time::Duration = std::time::Duration::from_mins(3);
+
+/// What to do where the repository of a backup is a folder.
+const TO_A_BUCKET: &str = "volumes go into a bucket (s3:// or b2://), which may be in the cluster or on your NAS";
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
@@ -43,16 +46,22 @@ const RESTORE_EXAMPLES: &str = "\
 Examples:
   homelab-dr preflight restore latest:cluster --cluster --kubeconfig ~/.kube/new
   homelab-dr preflight restore latest:cluster --cluster --include 'media/*/*'
+  homelab-dr preflight restore latest:cluster --cluster --mover-image IMAGE --probe=media
 
-Looked at: rights, conflicts of the plan (storage classes that claims want among them), room for their
-volumes where the storage says how much there is, webhooks and APIs that do not answer, nodes.
+Looked at: rights, conflicts of the plan (storage classes that claims want among them), what the
+server or the manifests of namespaces say to the movers' pods, quotas that come along, Cilium's
+denials, room for volumes where somebody says how much there is, webhooks and APIs that do not
+answer, nodes.
 Exit code 0: nothing blocks; 7: something does; 1: the cluster could not be looked at.";
+
+/// There is no `--into-claim` here.
+const CLASS_HELP: &str = "Take volumes of this storage class in the place of those of another; may be repeated";
 
 /// Say what would keep a backup or a restore of a cluster from working, and what to do about it
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Backup(BackupArgs),
-    Restore(RestoreArgs),
+    Restore(Box<RestoreArgs>),
 }
 
 /// Before a backup of what the configuration says of clusters; changes nothing
@@ -71,6 +80,7 @@ pub(crate) struct BackupArgs {
 /// Before a restore of a cluster's objects; changes nothing (needs an identity)
 #[derive(Debug, clap::Args)]
 #[command(after_help = RESTORE_EXAMPLES)]
+#[command(mut_arg("storage_class", |arg| arg.help(CLASS_HELP)))]
 pub(crate) struct RestoreArgs {
     #[arg(value_name = "SNAPSHOT", help = select::SNAPSHOT_HELP)]
     snapshot: OsString,
@@ -83,24 +93,12 @@ pub(crate) struct RestoreArgs {
     /// Leave out what matches this pattern; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// The kubeconfig of the cluster to restore into [default: what KUBECONFIG names, ~/.kube/config, or the pod's account]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Another context of the kubeconfig than its current one
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-    /// Restore into a namespace of another name; may be repeated
-    #[arg(long, value_name = "FROM=TO", value_parser = mapping)]
-    namespace: Vec<(String, String)>,
-    /// A node of another name; may be repeated
-    #[arg(long, value_name = "FROM=TO", value_parser = node)]
-    node: Vec<(String, String)>,
-    /// What would be done with objects that are there and differ [default: skip]
-    #[arg(long, value_enum, value_name = "WHAT")]
-    existing: Option<WhatIsThere>,
-    /// Also secrets that External Secrets, 1Password or Bitwarden would fetch again
-    #[arg(long)]
-    with_derived_secrets: bool,
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Also start a pod, in each namespace that is there and where volumes would be filled or in this one, which proves that the
+    /// image is pulled and the repository reached. It writes nothing, and is removed
+    #[arg(long, value_name = "NAMESPACE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    probe: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -216,7 +214,7 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
     for of_cluster in &clusters {
         let api = Api::open(of_cluster.kubeconfig, of_cluster.context).await.map_err(PreflightError::from)?;
         let volumes = volumes_of(&of_cluster.sources);
-        let reach = if volumes.is_empty() { Reach::Nowhere } else { reach(context, findings).await };
+        let reach = if volumes.is_empty() { Reach::Nowhere } else { reach(context, findings, TO_A_BUCKET).await };
         let resources = of_cluster.sources.iter().filter_map(|source| match &source.kind {
             SourceKind::Resources(resources) => Some(resources),
             _ => None,
@@ -242,16 +240,13 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
         }
     }
     match args.probe.as_deref() {
-        Some(namespace) if !namespace.is_empty() && !probed => Err(Failure::usage(
-            format!("no mover would run in the namespace {}", escape(namespace.as_bytes())),
-            "--probe without a namespace tries all of them",
-        )),
+        Some(namespace) if !namespace.is_empty() && !probed => Err(nowhere(namespace)),
         _ => Ok(()),
     }
 }
 
-/// Where the store is; that it cannot be told, or is a folder, is a finding.
-async fn reach(context: &Context, findings: &mut Findings) -> Reach {
+/// Where the store is; that it cannot be told, or is a folder, is a finding, with `otherwise` as what to do about that.
+async fn reach(context: &Context, findings: &mut Findings, otherwise: &str) -> Reach {
     let found = match open::address(context) {
         Ok(address) => address.hand_over().await.map_err(|error| in_one_line(&error)),
         Err(Failure::Told(told)) => Err(in_one_line(&*told.error)),
@@ -262,10 +257,7 @@ async fn reach(context: &Context, findings: &mut Findings) -> Reach {
         Ok(HandOver { endpoint: Some((host, port)), .. }) => Reach::of(&host, port),
         Ok(HandOver { endpoint: None, .. }) => {
             let finding = finding("is a folder of this machine, which the pods of movers do not have");
-            findings
-                .add(finding.mended_by(
-                    "volumes go into a bucket (s3:// or b2://), which may be in the cluster or on your NAS",
-                ));
+            findings.add(finding.mended_by(otherwise));
             Reach::Nowhere
         }
         Err(why) => {
@@ -276,7 +268,7 @@ async fn reach(context: &Context, findings: &mut Findings) -> Reach {
     }
 }
 
-/// Starts the pods; whether there was any namespace to start one in.
+/// Starts the pods of a backup; whether there was any namespace to start one in.
 async fn probe_all(
     context: &mut Context,
     (api, volumes): (&Api, &[(&Source, &VolumesSource)]),
@@ -285,62 +277,94 @@ async fn probe_all(
     findings: &mut Findings,
 ) -> Result<bool, Failure> {
     let handed = handed(context).await?;
-    context.cancel.begin();
     let mut any = false;
-    for (planned, claims) in planned {
-        let Some((source, volumes)) = volumes.iter().find(|(_, volumes)| std::ptr::eq(*volumes, *planned)) else {
-            continue;
+    for (source, claims) in
+        planned.iter().filter(|(planned, _)| volumes.iter().any(|(_, of)| std::ptr::eq(*of, *planned)))
+    {
+        let running = movers::Running {
+            image: source.image.clone(),
+            start_timeout: source.start_timeout,
+            timeout: source.timeout,
+            movers: 1,
         };
-        let others = others(source, volumes, context);
-        let mut quick = (*volumes).clone();
-        quick.start_timeout = quick.start_timeout.min(PROBE_TIME);
-        quick.timeout = quick.timeout.min(PROBE_TIME);
-        let movers = Movers {
-            cluster: api,
-            streams: api,
-            exec: api,
-            clock: context.clock.clone(),
-            progress: context.progress.clone(),
-            cancel: context.cancel.clone(),
-            source: &quick,
-            others: &others,
-            succeeded: &BTreeSet::new(),
-            handed: &handed,
-            wanted: Backup { host: host(), ..Backup::default() },
-            limits: Limits::default(),
-        };
-        context.progress.begin("starting pods", "");
-        let display = progress::show(context);
-        any |= probe::look(&movers, claims, only, findings).await;
-        display.finish();
+        any |= probe_with(context, (api, &running, &handed), &probe::of_backup(source, claims), only, findings).await;
     }
     Ok(any)
 }
 
+/// Starts these pods, one after another; false if there is none.
+async fn probe_with(
+    context: &mut Context,
+    (api, running, handed): (&Api, &movers::Running, &Handed),
+    pods: &[(PodPlan, String)],
+    only: Option<&str>,
+    findings: &mut Findings,
+) -> bool {
+    context.cancel.begin();
+    let quick = movers::Running {
+        image: running.image.clone(),
+        start_timeout: running.start_timeout.min(PROBE_TIME),
+        timeout: running.timeout.min(PROBE_TIME),
+        movers: 1,
+    };
+    let (clock, progress_of, cancel) = (context.clock.clone(), context.progress.clone(), context.cancel.clone());
+    let crew = movers::crew_of(api, &*clock, &progress_of, &cancel, &quick);
+    context.progress.begin("starting pods", "");
+    let display = progress::show(context);
+    let any = probe::look(&crew, handed, pods, only, findings).await;
+    display.finish();
+    any
+}
+
+fn nowhere(namespace: &str) -> Failure {
+    Failure::usage(
+        format!("no mover would run in the namespace {}, or it is not there yet", escape(namespace.as_bytes())),
+        "--probe without a namespace tries all of them",
+    )
+}
+
 async fn of_restore(args: &RestoreArgs, context: &mut Context, findings: &mut Findings) -> Result<(), Failure> {
     debug_assert!(args.cluster, "clap requires it");
-    let mut options = Options {
-        selection: Selection::new(&args.include, &args.exclude)?,
-        namespaces: mappings(&args.namespace)?,
-        nodes: nodes(&args.node)?,
-        existing: WhatIsThere::meant(args.existing),
-        derived_secrets: args.with_derived_secrets,
-        data: Volumes::new(),
-        storage_classes: BTreeMap::new(),
-    };
+    let (mut options, at) = args.plan.options(Selection::new(&args.include, &args.exclude)?, context)?;
     let repository = open::with_identity(context, Access::Read).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
     if !within.as_bytes().is_empty() {
         return Err(Failure::usage("a path in the snapshot was given", "--include takes namespace/kind/name"));
     }
-    options.data = choose(&chain, snapshot.record.started, At::Objects);
+    options.data = choose(&chain, snapshot.record.started, at);
     let reader = open::reader(context, &repository).await?;
-    let cluster = target_of(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
-    let plan = look(&options, snapshot, &*cluster, (&repository, &reader), context).await?;
+    let cluster = args.plan.target().await?;
+    let plan = look(&options, snapshot, &cluster, (&repository, &reader), context).await?;
+    // What no mover is needed for needs no image either.
+    let running = movers::running(context, args.plan.mover_image.as_deref(), None).ok();
+    let way = match plan.fills().next() {
+        Some(_) => Some(reach(context, findings, WITHOUT_A_BUCKET).await),
+        None => None,
+    };
+    let wanted = way
+        .as_ref()
+        .map(|reach| restore::Movers { image: running.as_ref().map(|running| running.image.as_str()), reach });
     let looked = tokio::select! {
-        looked = restore::look(&*cluster, &plan, findings) => looked,
+        looked = restore::look(&cluster, &plan, wanted.as_ref(), findings) => looked,
         () = context.cancel.cancelled() => return Err(Failure::Interrupted),
     };
-    Ok(looked?)
+    let pods = looked?;
+    let (Some(only), Some(reach)) = (&args.probe, &way) else { return Ok(()) };
+    if *reach == Reach::Nowhere {
+        // That was told just now.
+        return Ok(());
+    }
+    let only = Some(only.as_str()).filter(|only| !only.is_empty());
+    let any = match &running {
+        Some(running) if !pods.is_empty() => {
+            let handed = movers::handed(context, &repository.writer_key(), WITHOUT_A_BUCKET).await?;
+            probe_with(context, (&cluster, running, &handed), &pods, only, findings).await
+        }
+        _ => false,
+    };
+    match only {
+        Some(namespace) if !any => Err(nowhere(namespace)),
+        _ => Ok(()),
+    }
 }

@@ -104,6 +104,11 @@ pub trait Cluster: Send + Sync {
     /// Whether objects of this kind can be had in exactly this version.
     async fn serves(&self, kind: &Kind) -> Result<bool, ClusterError>;
 
+    /// What is free on the disk that a node's kubelet has for itself and its pods, in bytes; `None` where nobody says it.
+    async fn free_on_node(&self, _node: &str) -> Result<Option<u64>, ClusterError> {
+        Ok(None)
+    }
+
     /// One object; `None` if it is not there.
     async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>, ClusterError>;
 

@@ -34,6 +34,10 @@ impl HandshakePlan {
         self.hold.target.to_string()
     }
 
+    pub(super) const fn target(&self) -> &Target {
+        &self.hold.target
+    }
+
     /// The answer is still there.
     pub(crate) async fn look(&self, acting: &Acting<'_>, run: &str) -> Result<(), HookError> {
         let found = acting.cluster.get(&self.hold.target.kind(), Some(&self.namespace), &self.claim).await;

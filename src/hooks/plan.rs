@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::command::{self, CommandPlan};
 use super::handshake::{self, HandshakePlan};
+use super::hold::Target;
 use super::journal::{Entry, Journal};
 use super::scale::{self, ScalePlan, using};
 use super::{Acting, HookError, all, pods};
@@ -111,6 +112,16 @@ impl Plan {
             Self::Scale(plan) => plan.workloads.clone(),
             Self::Commands(plans) => plans.iter().map(|plan| plan.release.name()).collect(),
             Self::Handshake(plan) => vec![plan.name()],
+        }
+    }
+
+    /// The objects that it changes; a command's doing is not known.
+    #[must_use]
+    pub fn targets(&self) -> Vec<&Target> {
+        match self {
+            Self::Scale(plan) => plan.holds.iter().map(|hold| &hold.target).collect(),
+            Self::Commands(_) => Vec::new(),
+            Self::Handshake(plan) => vec![plan.target()],
         }
     }
 

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::rights::{self, Need, OfVolumes, Right};
+use super::needs::{OfHooks, OfVolumes};
+use super::rights::{self, Need, Right};
 use super::webhooks::Write;
-use super::{Check, Finding, Findings, PreflightError, Severity, claims, network, nodes, trial, webhooks};
+use super::{
+    Check, Direction, Finding, Findings, PreflightError, Severity, claims, hooks, network, nodes, trial, webhooks,
+};
 use crate::backup::volumes::claims::{Claim, Fate};
-use crate::backup::volumes::{VolumesError, plan};
+use crate::backup::volumes::{VolumesError, find, hold};
 use crate::cluster::choice::Choice;
 use crate::cluster::object::{at, name_of};
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -100,9 +103,15 @@ async fn volumes<'a>(
     let has_cilium = cilium::is_there(cluster).await?;
     let snapshots = cluster.serves(&kinds::snapshot_classes()).await?;
     let mut planned = Planned::new();
+    let mut held: Vec<Option<OfHooks>> = Vec::new();
     for (source, others) in &wanted.volumes {
-        match plan(cluster, source, others).await {
-            Ok(claims) => planned.push((*source, claims)),
+        match find(cluster, source, others).await {
+            Ok(mut claims) => {
+                let asked = hooks::asked(&claims);
+                hold::resolve(cluster, &mut claims).await.map_err(VolumesError::from)?;
+                held.push(hooks::needed(cluster, &asked, &claims).await?);
+                planned.push((*source, claims));
+            }
             // Which, is told below.
             Err(VolumesError::Look(ways::VolumesError::Cluster { source: error, .. })) if error.is_denied() => {
                 let of = OfVolumes {
@@ -121,8 +130,8 @@ async fn volumes<'a>(
         }
     }
     let facts = facts::read(cluster).await.map_err(VolumesError::from)?;
-    for (source, claims) in &planned {
-        let of = needed(source, claims, has_cilium, snapshots);
+    for ((source, claims), hooks) in planned.iter().zip(held) {
+        let of = OfVolumes { hooks, ..needed(source, claims, has_cilium, snapshots) };
         let needs = of.needs();
         let missing = rights::missing(cluster, &needs).await?;
         rights::judge(findings, needs.len(), &missing, "volumes.md");
@@ -132,17 +141,15 @@ async fn volumes<'a>(
             findings.add(finding.because(why).mended_by(format!("kubectl create namespace {home}")));
         }
         claims::look(findings, claims);
+        hooks::look(findings, claims);
         claims::snapshots(cluster, findings, &facts, source.namespace.is_some()).await?;
         writes.extend(written(&of));
-        trial::look(cluster, findings, (source, claims), wanted.reach, has_cilium).await?;
+        writes.extend(of.hooks.iter().flat_map(|hooks| hooks::written(hooks, of.home.as_ref())));
+        let pods = trial::pods(source, claims);
+        let network = trial::Network { reach: wanted.reach, cilium: has_cilium };
+        trial::look(cluster, findings, &pods, &network, Direction::Backup).await?;
         if has_cilium {
-            let namespaces: Vec<String> = of.movers.iter().cloned().collect();
-            let read = claims.iter().find_map(|claim| match &claim.fate {
-                Fate::Read(read) => Some(trial::pod(source, claim, read).manifest()),
-                _ => None,
-            });
-            let labels = read.map(|pod| at(&pod, &["metadata", "labels"]).clone()).unwrap_or_default();
-            network::look(cluster, findings, &namespaces, &labels, wanted.reach).await?;
+            network::look(cluster, findings, &pods, wanted.reach, &[]).await?;
         }
     }
     Ok(planned)
@@ -161,24 +168,37 @@ fn needed(source: &VolumesSource, claims: &[Claim], cilium: bool, snapshots: boo
     of
 }
 
+const ALL: [&str; 3] = ["CREATE", "UPDATE", "DELETE"];
+const MADE: [&str; 2] = ["CREATE", "DELETE"];
+
+/// What webhooks may be asked about movers in these namespaces.
+pub(super) fn of_movers(namespaces: &BTreeSet<String>, cilium: bool) -> BTreeSet<Write> {
+    let (pods, policies) = (kinds::pods(), crate::volumes::policy::kind());
+    let write = |kind: &Kind, sub: &str, operation, namespace: &String| {
+        let (group, resource) = (kind.group.clone(), format!("{}{sub}", kind.resource));
+        Write { group, resource, operation, namespace: Some(namespace.clone()) }
+    };
+    let mut writes = BTreeSet::new();
+    for namespace in namespaces {
+        writes.extend(ALL.map(|operation| write(&pods, "", operation, namespace)));
+        writes.insert(write(&pods, "/attach", "CONNECT", namespace));
+        writes.extend(MADE.map(|operation| write(&policies, "", operation, namespace)));
+        if cilium {
+            writes.extend(MADE.map(|operation| write(&cilium::kind(), "", operation, namespace)));
+        }
+    }
+    writes
+}
+
 /// What webhooks may be asked about.
 fn written(of: &OfVolumes) -> BTreeSet<Write> {
-    const ALL: [&str; 3] = ["CREATE", "UPDATE", "DELETE"];
-    const MADE: [&str; 2] = ["CREATE", "DELETE"];
-    let mut writes = BTreeSet::new();
+    let mut writes = of_movers(&of.movers, of.cilium);
     let mut add = |kind: &Kind, operations: &[&'static str], namespace: Option<&String>| {
         for operation in operations {
             let (group, resource) = (kind.group.clone(), kind.resource.clone());
             writes.insert(Write { group, resource, operation, namespace: namespace.cloned() });
         }
     };
-    for namespace in &of.movers {
-        add(&kinds::pods(), &ALL, Some(namespace));
-        add(&crate::volumes::policy::kind(), &MADE, Some(namespace));
-        if of.cilium {
-            add(&cilium::kind(), &MADE, Some(namespace));
-        }
-    }
     if of.copies.is_empty() {
         return writes;
     }

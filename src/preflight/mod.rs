@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! what will be done (claims and their ways; a plan) ─┬─ rights ─ claims ─ snapshots ─ webhooks ─ trial (dry run of the movers) ─ network ─ nodes ─┐
-//!                                                    └─ rights ─ plan ─ space ─ webhooks ─ nodes ────────────────────────────────────────────────┴─ findings
+//!                                                    └─ rights ─ plan ─ filling (trial, limits, network) ─ space ─ webhooks ─ nodes ──────────────┴─ findings
 //! ```
 //! It writes nothing: a review of rights and a dry run are requests that no server keeps. Only [`probe`] starts something, and takes it away. What cannot be
 //! looked at is a finding itself, never a guess; only a cluster that does not answer ends it.
 
 pub mod backup;
 mod claims;
+mod filling;
+mod hooks;
+mod limits;
+pub mod needs;
 mod network;
 mod nodes;
 pub mod probe;
@@ -47,6 +51,8 @@ pub enum Check {
     Namespace,
     /// Which way each claim is captured.
     Claims,
+    /// What makes applications hold still.
+    Hooks,
     /// CSI snapshots.
     Snapshots,
     /// Webhooks that nobody answers for.
@@ -65,6 +71,13 @@ pub enum Check {
     Space,
     /// A pod that was started to see.
     Probe,
+}
+
+/// What is looked at before what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Backup,
+    Restore,
 }
 
 /// One finding.

@@ -6,6 +6,7 @@ use super::{Check, Finding, Findings, Severity};
 use crate::cluster::object::{at, items, name_of, namespace_of, text};
 use crate::cluster::{Cluster, ClusterError, selector};
 use crate::volumes::cilium;
+use crate::volumes::pod::PodPlan;
 use crate::volumes::policy::Reach;
 
 /// What a denial has to do with the way to the store.
@@ -87,27 +88,33 @@ fn hit(rule: &Value, reach: &Reach) -> Hit {
     }
 }
 
-/// Every denial that is, or may be, in the way of a mover with these labels in these namespaces.
+/// Every denial that is, or may be, in the way of one of these movers: of the cluster's policies, and of those that a restore makes before (`planned`).
 pub(super) async fn look(
     cluster: &dyn Cluster,
     findings: &mut Findings,
-    namespaces: &[String],
-    labels: &Value,
+    pods: &[(PodPlan, String)],
     reach: &Reach,
+    planned: &[&Value],
 ) -> Result<(), ClusterError> {
     let before = findings.findings.len();
     let mut looked = false;
+    // All of them have the same, but for the name of their run.
+    let labels = pods.first().map(|(pod, _)| at(&pod.manifest(), &["metadata", "labels"]).clone()).unwrap_or_default();
     for kind in [cilium::kind(), cilium::clusterwide()] {
-        let Some(policies) = findings.read(cluster, Check::Network, &kind, Some).await? else { continue };
-        looked = true;
+        let planned =
+            planned.iter().filter(|policy| text(policy, &["kind"]) == kind.name).map(|policy| (*policy).clone());
+        let mut policies: Vec<Value> = planned.collect();
+        let found = findings.read(cluster, Check::Network, &kind, Some).await?;
+        looked |= found.is_some() || !policies.is_empty();
+        policies.extend(found.into_iter().flatten());
         for policy in &policies {
             let place = namespace_of(policy);
-            if place.is_some_and(|place| !namespaces.iter().any(|namespace| namespace == place)) {
+            if place.is_some_and(|place| !pods.iter().any(|(pod, _)| pod.namespace == place)) {
                 continue;
             }
             let one = [at(policy, &["spec"])].into_iter().filter(|spec| spec.is_object());
             for spec in one.chain(items(policy, &["specs"])) {
-                if !selects(spec, labels) {
+                if !selects(spec, &labels) {
                     continue;
                 }
                 for rule in items(spec, &["egressDeny"]) {

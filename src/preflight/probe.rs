@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::{Check, Finding, Findings, Severity, trial};
-use crate::backup::volumes::claims::{Claim, Fate, Read};
-use crate::backup::volumes::{self, MoverError, Movers};
+use crate::backup::volumes::claims::Claim;
+use crate::backup::volumes::{self, Handed, MoverError};
 use crate::cluster::error::told;
+use crate::config::VolumesSource;
+use crate::volumes::mover::Crew;
+use crate::volumes::pod::PodPlan;
 use crate::volumes::said::Failed;
 
 fn mend(error: &MoverError, namespace: &str) -> String {
@@ -23,17 +26,27 @@ fn mend(error: &MoverError, namespace: &str) -> String {
     }
 }
 
-/// Tries each namespace of the claims, or one; false if no mover would run in that one.
-pub async fn look(movers: &Movers<'_>, claims: &[Claim], only: Option<&str>, findings: &mut Findings) -> bool {
-    let mut places: BTreeMap<String, (&Claim, &Read)> = BTreeMap::new();
-    for claim in claims {
-        if let Fate::Read(read) = &claim.fate {
-            places.entry(trial::place(movers.source, claim, read).0).or_insert((claim, read));
-        }
+/// The movers of a backup, each with its claim, as one is planned.
+#[must_use]
+pub fn of_backup(source: &VolumesSource, claims: &[Claim]) -> Vec<(PodPlan, String)> {
+    trial::pods(source, claims)
+}
+
+/// Tries each namespace of these movers, or one; false if none would run in that one.
+pub async fn look(
+    crew: &Crew<'_>,
+    handed: &Handed,
+    pods: &[(PodPlan, String)],
+    only: Option<&str>,
+    findings: &mut Findings,
+) -> bool {
+    let mut places: BTreeMap<&str, &PodPlan> = BTreeMap::new();
+    for (pod, _) in pods {
+        places.entry(&pod.namespace).or_insert(pod);
     }
-    places.retain(|namespace, _| only.is_none_or(|only| only == namespace));
-    for (namespace, (claim, read)) in &places {
-        let (result, left) = volumes::probe(movers, claim, read, namespace).await;
+    places.retain(|namespace, _| only.is_none_or(|only| only == *namespace));
+    for (namespace, pod) in &places {
+        let (result, left) = volumes::probe(crew, pod, handed).await;
         let on = format!("namespace {namespace}");
         match result {
             Ok(()) => findings.fine(Check::Probe, on, "a mover starts here and reaches the repository"),

@@ -2,28 +2,41 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::filling::{self, Foreseen};
 use super::rights::{self, Need, Right};
 use super::webhooks::Write;
 use super::{Check, Finding, Findings, PreflightError, Severity, backup, nodes, space, webhooks};
 use crate::cluster::Cluster;
 use crate::recover::cluster::fate::Fate;
 use crate::recover::cluster::plan::{ClusterPlan, Step};
+use crate::volumes::pod::PodPlan;
+
+pub use super::filling::Movers;
 
 /// Objects that a finding names.
 const SHOWN: usize = 5;
 
-/// Looks at everything that carrying out this plan would need.
-pub async fn look(cluster: &dyn Cluster, plan: &ClusterPlan, findings: &mut Findings) -> Result<(), PreflightError> {
+/// Looks at everything that carrying out this plan would need; with `movers` where it fills volumes. Gives the movers' pods whose namespaces are there, for a probe.
+pub async fn look(
+    cluster: &dyn Cluster,
+    plan: &ClusterPlan,
+    movers: Option<&Movers<'_>>,
+    findings: &mut Findings,
+) -> Result<Vec<(PodPlan, String)>, PreflightError> {
     let needs = needs(&plan.steps);
     let missing = rights::missing(cluster, &needs).await?;
     rights::judge(findings, needs.len(), &missing, "");
     said(findings, plan);
-    space::look(cluster, findings, &plan.steps).await?;
+    let foreseen = match movers {
+        Some(movers) => filling::look(cluster, plan, movers, findings).await?,
+        None => Foreseen::default(),
+    };
+    space::look(cluster, findings, &plan.steps, &foreseen.fillings).await?;
     let labels = backup::labels(cluster, findings).await?;
-    let writes: Vec<Write> = writes(&plan.steps).into_iter().collect();
+    let writes: Vec<Write> = writes(&plan.steps).into_iter().chain(foreseen.writes).collect();
     webhooks::look(cluster, findings, &writes, &labels, None).await?;
     nodes::look(cluster, findings).await?;
-    Ok(())
+    Ok(foreseen.pods)
 }
 
 /// Resource and group of a step's kind, as `kubectl` names it.

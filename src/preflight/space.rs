@@ -1,14 +1,15 @@
 //! Room for the volumes of restored claims, as far as anybody says how much there is. That a class is missing, the plan says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Check, Finding, Findings, Severity};
+use super::{Check, Finding, Findings, Severity, is_final};
 use crate::base::units;
 use crate::cluster::object::{annotation, name_of, text};
 use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::recover::cluster::plan::Step;
+use crate::recover::cluster::volumes::Filling;
 use crate::volumes::{kinds, quantity};
 
 const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
@@ -40,6 +41,48 @@ async fn room(cluster: &dyn Cluster, findings: &mut Findings) -> Result<Room, Cl
     Ok(room)
 }
 
+/// What kubelets say is free on their own disks, of the nodes that volumes are made on.
+type Free = BTreeMap<String, u64>;
+
+/// Only a kubelet knows what is free on its disk, and only who may talk to it is told: a right that nobody is advised to give for this.
+async fn free(cluster: &dyn Cluster, fillings: &[Filling]) -> Result<Free, ClusterError> {
+    let mut free = Free::new();
+    let nodes: BTreeSet<&String> = fillings.iter().filter_map(|filling| filling.node.as_ref()).collect();
+    for node in nodes {
+        match cluster.free_on_node(node).await {
+            Ok(bytes) => free.extend(bytes.map(|bytes| (node.clone(), bytes))),
+            // A kubelet that is away, or a right that is missing: nobody says it.
+            Err(ClusterError::Refused { .. }) => {}
+            Err(error) if is_final(&error) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(free)
+}
+
+/// What volumes of a class that are made on nodes need there, by node.
+fn on_node(fillings: &[Filling], class: &str) -> BTreeMap<String, u64> {
+    let mut asked = BTreeMap::new();
+    for filling in fillings.iter().filter(|filling| text(&filling.object, &["spec", "storageClassName"]) == class) {
+        if let Some(node) = &filling.node {
+            let bytes: &mut u64 = asked.entry(node.clone()).or_default();
+            *bytes = bytes.saturating_add(filling.data.needs());
+        }
+    }
+    asked
+}
+
+/// What is known of the disks of the nodes that a class's volumes go to: whether they lie on the kubelet's disk is not.
+fn told(asked: &BTreeMap<String, u64>, free: &Free) -> Option<(bool, String)> {
+    let known: Vec<(&String, u64, u64)> =
+        asked.iter().filter_map(|(node, bytes)| Some((node, *bytes, *free.get(node)?))).collect();
+    let short = known.iter().any(|(_, bytes, free)| bytes > free);
+    let one = |(node, bytes, free): &(&String, u64, u64)| {
+        format!("{node} gets {} and has {} free on its kubelet's disk", units::bytes(*bytes), units::bytes(*free))
+    };
+    (!known.is_empty()).then(|| (short, known.iter().map(one).collect::<Vec<_>>().join("; ")))
+}
+
 /// What all nodes have for pods on their own disks, free or not.
 async fn on_nodes(cluster: &dyn Cluster, findings: &mut Findings) -> Result<u64, ClusterError> {
     let of = |node: Value| quantity::bytes(text(&node, &["status", "allocatable", "ephemeral-storage"]));
@@ -47,8 +90,13 @@ async fn on_nodes(cluster: &dyn Cluster, findings: &mut Findings) -> Result<u64,
     Ok(found.into_iter().flatten().fold(0, u64::saturating_add))
 }
 
-/// Judges the claims among the steps that are created.
-pub(super) async fn look(cluster: &dyn Cluster, findings: &mut Findings, steps: &[Step]) -> Result<(), ClusterError> {
+/// Judges the claims among the steps that are created, and where they are filled.
+pub(super) async fn look(
+    cluster: &dyn Cluster,
+    findings: &mut Findings,
+    steps: &[Step],
+    fillings: &[Filling],
+) -> Result<(), ClusterError> {
     let mut asked: BTreeMap<Option<String>, Asked> = BTreeMap::new();
     for step in steps.iter().filter(|step| step.object.kind == "persistentvolumeclaims" && step.fate.creates()) {
         let claim = step.manifest();
@@ -66,15 +114,23 @@ pub(super) async fn look(cluster: &dyn Cluster, findings: &mut Findings, steps: 
     let of = |class: Value| (annotation(&class, DEFAULT) == "true").then(|| name_of(&class).to_owned());
     let default = findings.read(cluster, Check::Space, &kinds::storage_classes(), of).await?.unwrap_or_default();
     let room = room(cluster, findings).await?;
-    let on_nodes = on_nodes(cluster, findings).await?;
+    let disks = Disks { all: on_nodes(cluster, findings).await?, free: free(cluster, fillings).await? };
     for (class, asked) in &asked {
         // Without a default the plan has a conflict; a claim that wants no class ("") is bound by hand.
         let class = class.as_deref().or(default.first().map(String::as_str)).filter(|class| !class.is_empty());
         if let Some(class) = class {
-            judge(findings, class, asked, (&room, on_nodes));
+            let of_nodes = told(&on_node(fillings, class), &disks.free);
+            judge(findings, class, asked, &room, of_nodes, disks.all);
         }
     }
     Ok(())
+}
+
+/// The disks of nodes.
+struct Disks {
+    /// Of all of them for pods, used and free.
+    all: u64,
+    free: Free,
 }
 
 /// What is known of the disks of nodes.
@@ -86,7 +142,14 @@ fn disks(on_nodes: u64) -> String {
     format!("if its volumes lie on the nodes' own disks: those have {all} for pods in all, used and free")
 }
 
-fn judge(findings: &mut Findings, class: &str, asked: &Asked, (room, on_nodes): (&Room, u64)) {
+fn judge(
+    findings: &mut Findings,
+    class: &str,
+    asked: &Asked,
+    room: &Room,
+    told: Option<(bool, String)>,
+    on_nodes: u64,
+) {
     let on = format!("storage class {class}");
     let wanted = format!(
         "{} in {} {}, the largest {}",
@@ -97,15 +160,17 @@ fn judge(findings: &mut Findings, class: &str, asked: &Asked, (room, on_nodes): 
     );
     match room.get(class) {
         None => {
-            let finding = Finding::new(
-                Severity::Doubtful,
-                Check::Space,
-                on,
-                format!("is asked for {wanted}, and nobody says how much it has"),
-            );
+            let what = match &told {
+                Some((true, _)) => {
+                    format!("is asked for {wanted}: too much, if its volumes lie on the disks of the kubelets")
+                }
+                _ => format!("is asked for {wanted}, and nobody says how much it has"),
+            };
+            let known = told.map_or_else(|| disks(on_nodes), |(_, told)| told);
+            let finding = Finding::new(Severity::Doubtful, Check::Space, on, what);
             findings.add(
                 finding
-                    .because(format!("there is no CSIStorageCapacity for it; {}", disks(on_nodes)))
+                    .because(format!("there is no CSIStorageCapacity for it; {known}"))
                     .mended_by("see df on the nodes, or the storage's own console"),
             );
         }
@@ -140,9 +205,19 @@ mod tests {
             (50, 50, &Room::new(), Severity::Doubtful),
         ] {
             let mut findings = Findings::default();
-            judge(&mut findings, "fast", &Asked { claims: 1, bytes, largest }, (known, 0));
+            judge(&mut findings, "fast", &Asked { claims: 1, bytes, largest }, known, None, 0);
             let found: Vec<Severity> = findings.findings.iter().map(|finding| finding.severity).collect();
             assert_eq!(found, [expected], "{bytes}");
         }
+    }
+
+    #[test]
+    fn the_disk_of_a_node_is_told_where_its_kubelet_says_it() {
+        let nodes = |pairs: &[(&str, u64)]| pairs.iter().map(|(node, bytes)| ((*node).to_owned(), *bytes)).collect();
+        let free: Free = nodes(&[("a", 100), ("b", 10)]);
+        assert_eq!(told(&nodes(&[("c", 1)]), &free), None, "nobody says it");
+        let (short, text) = told(&nodes(&[("a", 100)]), &free).expect("a says it");
+        assert!(!short && text == "a gets 100 B and has 100 B free on its kubelet's disk", "{text}");
+        assert!(told(&nodes(&[("a", 1), ("b", 11)]), &free).expect("b says it").0);
     }
 }

@@ -3,23 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Check, Finding, Findings, Severity, is_final};
+use super::{Check, Direction, Finding, Findings, Severity, is_final};
 use crate::backup::volumes::claims::{Claim, Fate, Read};
 use crate::backup::volumes::pod_of;
 use crate::cluster::error::told;
 use crate::cluster::{Cluster, ClusterError, How};
 use crate::config::VolumesSource;
+use crate::recover::cluster::movers as fill;
+use crate::recover::cluster::volumes::Filling;
 use crate::volumes::choose::Way;
-use crate::volumes::kinds::pods;
 use crate::volumes::pod::Rights;
 use crate::volumes::policy::{self, Reach};
 use crate::volumes::run::name_for;
-use crate::volumes::{RunId, pod::PodPlan};
+use crate::volumes::{RunId, kinds, pod::PodPlan};
 
 /// A name and a time of nobody: nothing that has them is ever kept.
 const RUN: [u8; 8] = *b"\0\0trial\0";
 const NAME: &str = "homelab-dr-preflight";
 const EXPIRES: &str = "1970-01-01T00:00:00Z";
+const DEADLINE: Duration = Duration::from_mins(10);
 
 /// Where the mover of a claim runs, and what it mounts there.
 pub(super) fn place(source: &VolumesSource, claim: &Claim, read: &Read) -> (String, String) {
@@ -31,23 +33,17 @@ pub(super) fn place(source: &VolumesSource, claim: &Claim, read: &Read) -> (Stri
     }
 }
 
-pub(super) fn pod(source: &VolumesSource, claim: &Claim, read: &Read) -> PodPlan {
+fn pod(source: &VolumesSource, claim: &Claim, read: &Read) -> PodPlan {
     let (namespace, mounted) = place(source, claim, read);
     let run = RunId::new(RUN);
-    pod_of(source, read, (&namespace, &mounted), (NAME, run.as_str(), EXPIRES.to_owned()), Duration::from_mins(10))
+    pod_of(source, read, (&namespace, &mounted), (NAME, run.as_str(), EXPIRES.to_owned()), DEADLINE)
 }
 
 /// What the owner of a namespace can do about a refusal.
-fn mend(words: &str, namespace: &str, rights: &Rights) -> String {
+fn mend(words: &str, pod: &PodPlan, direction: Direction) -> String {
+    let namespace = &pod.namespace;
     if words.contains("violates PodSecurity") {
-        let label = |level: &str| {
-            format!("kubectl label namespace {namespace} pod-security.kubernetes.io/enforce={level} --overwrite")
-        };
-        let user = "let the mover run as the application does: mode: app in the source, and on the claim the annotation homelab-dr.io/mover-user: \"UID:GID\"";
-        return match rights {
-            Rights::Privileged => format!("{user}; or {}", label("privileged")),
-            _ => format!("{user}; or {}", label("baseline")),
-        };
+        return of_security(namespace, &pod.rights, direction);
     }
     if words.contains("quota") {
         return format!(
@@ -62,6 +58,21 @@ fn mend(words: &str, namespace: &str, rights: &Rights) -> String {
     format!(
         "see what refuses it; a policy can except pods with the label app.kubernetes.io/name: homelab-dr-mover in {namespace}"
     )
+}
+
+/// The same where Pod Security refuses it.
+pub(super) fn of_security(namespace: &str, rights: &Rights, direction: Direction) -> String {
+    let level = if *rights == Rights::Privileged { "privileged" } else { "baseline" };
+    let label = format!("kubectl label namespace {namespace} pod-security.kubernetes.io/enforce={level} --overwrite");
+    let user = match direction {
+        Direction::Backup => {
+            "let the mover run as the application does: mode: app in the source, and on the claim the annotation homelab-dr.io/mover-user: \"UID:GID\""
+        }
+        Direction::Restore => {
+            "let the mover run as the application does: the annotation homelab-dr.io/mover-mode: app on the claim"
+        }
+    };
+    format!("{user}; or {label}")
 }
 
 /// What a dry run came to.
@@ -88,30 +99,50 @@ fn tried(error: &ClusterError) -> Tried {
     }
 }
 
+/// The way to the store, for policies.
+pub(super) struct Network<'a> {
+    pub(super) reach: &'a Reach,
+    /// The cluster has Cilium's kinds.
+    pub(super) cilium: bool,
+}
+
+/// The pods of the movers that read claims, each with the claim's source.
+pub(super) fn pods(source: &VolumesSource, claims: &[Claim]) -> Vec<(PodPlan, String)> {
+    let pod = |claim: &Claim| match &claim.fate {
+        Fate::Read(read) => Some((pod(source, claim, read), claim.source())),
+        _ => None,
+    };
+    claims.iter().filter_map(pod).collect()
+}
+
+/// The pod of a mover that would fill a claim, as nobody will ever make it.
+pub(super) fn filling(filling: &Filling, rights: Rights, image: &str) -> PodPlan {
+    let run = RunId::new(RUN);
+    fill::pod_of(filling, rights, image, (NAME, run.as_str(), EXPIRES.to_owned()), (DEADLINE, DEADLINE))
+}
+
 /// Tries one mover for each namespace, rights and neighbours.
 pub(super) async fn look(
     cluster: &dyn Cluster,
     findings: &mut Findings,
-    (source, claims): (&VolumesSource, &[Claim]),
-    reach: &Reach,
-    cilium: bool,
+    pods: &[(PodPlan, String)],
+    network: &Network<'_>,
+    direction: Direction,
 ) -> Result<(), ClusterError> {
-    let mut groups: BTreeMap<String, (PodPlan, Vec<String>)> = BTreeMap::new();
-    for claim in claims {
-        let Fate::Read(read) = &claim.fate else { continue };
-        let pod = pod(source, claim, read);
+    let mut groups: BTreeMap<String, (&PodPlan, Vec<&str>)> = BTreeMap::new();
+    for (pod, claim) in pods {
         // The same but for the volume that is mounted.
         let key = format!("{}\0{:?}\0{:?}\0{:?}", pod.namespace, pod.rights, pod.tolerations, pod.pull_secrets);
-        groups.entry(key).or_insert_with(|| (pod, Vec::new())).1.push(claim.source());
+        groups.entry(key).or_insert_with(|| (pod, Vec::new())).1.push(claim);
     }
     let mut policed: Vec<&str> = Vec::new();
     for (pod, claims) in groups.values() {
         let mut objects = Vec::new();
         if !policed.contains(&pod.namespace.as_str()) {
             policed.push(&pod.namespace);
-            objects = policy::manifests(&pod.namespace, NAME, &pod.run, EXPIRES, reach, cilium);
+            objects = policy::manifests(&pod.namespace, NAME, &pod.run, EXPIRES, network.reach, network.cilium);
         }
-        objects.push((pods(), pod.manifest()));
+        objects.push((kinds::pods(), pod.manifest()));
         for (kind, object) in objects {
             let tried = match cluster.create(&kind, &object, How::Trial).await {
                 Ok(_) => Tried::Taken,
@@ -126,23 +157,18 @@ pub(super) async fn look(
                 }
                 Tried::Taken | Tried::Elsewhere => {}
                 Tried::Refused(words) => {
-                    let finding = Finding::new(
-                        Severity::Blocks,
-                        Check::Trial,
-                        on,
-                        format!("what a mover is made of is refused, {about}"),
-                    );
-                    let mend = mend(&words, &pod.namespace, &pod.rights);
-                    findings.add(finding.because(words).mended_by(mend));
+                    let what = format!("what a mover is made of is refused, {about}");
+                    let mend = mend(&words, pod, direction);
+                    findings.add(Finding::new(Severity::Blocks, Check::Trial, on, what).because(words).mended_by(mend));
                 }
                 Tried::Unclear(words) => {
-                    let finding = Finding::new(
-                        Severity::Doubtful,
-                        Check::Trial,
-                        on,
-                        format!("cannot be tried without being done, {about}"),
-                    );
-                    findings.add(finding.because(words).mended_by("try it: homelab-dr preflight backup --probe"));
+                    let what = format!("cannot be tried without being done, {about}");
+                    let command = match direction {
+                        Direction::Backup => "try it: homelab-dr preflight backup --probe",
+                        Direction::Restore => "try it: homelab-dr preflight restore … --probe",
+                    };
+                    let finding = Finding::new(Severity::Doubtful, Check::Trial, on, what);
+                    findings.add(finding.because(words).mended_by(command));
                 }
             }
         }

@@ -23,7 +23,7 @@ pub struct Write {
     pub group: String,
     /// The resource, as in addresses.
     pub resource: String,
-    /// `CREATE`, `UPDATE` or `DELETE`.
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     pub operation: &'static str,
     /// Where; none for what is in no namespace.
     pub namespace: Option<String>,
@@ -58,6 +58,17 @@ fn dead<'a>(config: &'a Value, answering: &Answering) -> Option<(&'a str, &'a st
     is_dead.then_some((namespace, name))
 }
 
+/// Whether an entry of a rule's `resources` means a resource: `*` all but subresources, `pods/*` those of pods, `*/exec` those of that name, `*/*` everything.
+fn takes(entry: &str, resource: &str) -> bool {
+    let is = |entry: &str, name: &str| entry == "*" || entry == name;
+    match (entry.split_once('/'), resource.split_once('/')) {
+        (None, None) => is(entry, resource),
+        (Some((of, sub)), Some((name, subresource))) => is(of, name) && is(sub, subresource),
+        (Some(_), None) => entry == "*/*",
+        (None, Some(_)) => false,
+    }
+}
+
 /// What of the writes a webhook is asked about, as `CREATE pods in media`; empty if nothing.
 fn asked_about(hook: &Value, writes: &[Write], labels: &BTreeMap<String, Value>) -> BTreeSet<String> {
     let listed = |rule: &Value, field: &str, wanted: &str| {
@@ -73,7 +84,7 @@ fn asked_about(hook: &Value, writes: &[Write], labels: &BTreeMap<String, Value>)
             scope
                 && listed(rule, "operations", write.operation)
                 && listed(rule, "apiGroups", &write.group)
-                && (listed(rule, "resources", &write.resource) || listed(rule, "resources", "*/*"))
+                && items(rule, &["resources"]).iter().filter_map(Value::as_str).any(|rule| takes(rule, &write.resource))
         })
     };
     let in_place = |write: &Write| {

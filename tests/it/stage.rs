@@ -19,7 +19,7 @@ const WRITES: &str = "[ -e /data/notes.txt ] || { echo 'written once' > /data/no
 
 async fn cluster(program: &Path) -> KubeServer {
     let images = [(IMAGE.to_owned(), program.to_owned())].into();
-    let server = KubeServer::start(Options { node: Node { images, absent: [].into() }, ..Options::default() }).await;
+    let server = KubeServer::start(Options { node: Node { images, ..Node::default() }, ..Options::default() }).await;
     server.add_node("node-b");
     server
 }

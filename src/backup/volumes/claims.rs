@@ -19,7 +19,7 @@ use crate::volumes::pod::{NOBODY, Rights};
 use crate::volumes::{VolumesError, facts, kinds};
 
 /// The level of Pod Security that a namespace enforces.
-const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+pub(crate) const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// The label of claims that belong to a cluster of `CloudNativePG`.
 const CNPG: &str = "cnpg.io/cluster";
 

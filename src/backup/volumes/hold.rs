@@ -20,7 +20,7 @@ use crate::base::cancel::Cancel;
 use crate::cluster::Cluster;
 use crate::cluster::error::told;
 use crate::config::HookWay;
-use crate::hooks::hold::Released;
+use crate::hooks::hold::{Released, Target};
 use crate::hooks::journal::{Journal, RENEW};
 use crate::hooks::plan::{For, Plan, Seen, plan};
 use crate::hooks::release::{Report, back, release, sweep};
@@ -39,6 +39,10 @@ pub struct Foreseen {
     pub how: &'static str,
     /// The workloads, pods or claims that hold still; none if nobody uses the claim anyway.
     pub what: Vec<String>,
+    /// The objects that are changed.
+    pub(crate) targets: Vec<Target>,
+    /// What a person should know before, such as that Flux looks after a workload.
+    pub(crate) notes: Vec<String>,
     /// Claims of the same number are held together.
     pub(super) group: usize,
 }
@@ -63,7 +67,7 @@ struct One {
 }
 
 /// Finds out what the hooks of some claims would hold, and which claims are held together. Refuses those whose hook would not work.
-pub(super) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Result<(), HookError> {
+pub(crate) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Result<(), HookError> {
     let hooked = |claim: &Claim| matches!(&claim.fate, Fate::Read(read) if read.hook.is_some());
     if !claims.iter().any(hooked) {
         return Ok(());
@@ -94,7 +98,9 @@ pub(super) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Resu
         let Some(claim) = claims.get_mut(one.at) else { continue };
         match (group, &mut claim.fate) {
             (Some(group), Fate::Read(read)) => {
-                read.held = Some(Foreseen { how: one.plan.how(), what: one.plan.what(), group });
+                let targets = one.plan.targets().into_iter().cloned().collect();
+                let (how, what, notes) = (one.plan.how(), one.plan.what(), one.plan.notes().to_vec());
+                read.held = Some(Foreseen { how, what, targets, notes, group });
             }
             (None, fate) => {
                 let why = format!(

@@ -36,8 +36,9 @@ use crate::crypto::secret::{NoRandomness, random};
 use crate::hooks::HookError;
 use crate::volumes::choose::Choice;
 use crate::volumes::mover::{Crew, sweep};
+use crate::volumes::pod::PodPlan;
 use crate::volumes::policy::Reach;
-use crate::volumes::protocol::SecretText;
+use crate::volumes::protocol::{Credential, Job, SecretText};
 use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{self as ways, Left, RunId};
 
@@ -63,6 +64,29 @@ pub struct Handed {
     pub limit_upload: Option<u64>,
     /// Bytes a second from it.
     pub limit_download: Option<u64>,
+}
+
+impl Handed {
+    /// A job that names the repository, and of the rest nothing.
+    pub(crate) fn job(&self, name: &str) -> Result<Job, NoRandomness> {
+        let credential =
+            |(name, value): &(String, SecretText)| Credential { name: name.clone(), value: value.duplicate() };
+        Ok(Job {
+            salt: random()?,
+            run: name.to_owned(),
+            address: self.address.clone(),
+            credentials: self.credentials.iter().map(credential).collect(),
+            writer_key: self.writer_key.duplicate(),
+            source: String::new(),
+            host: String::new(),
+            tags: BTreeMap::new(),
+            exclude: Vec::new(),
+            reread: false,
+            limit_upload: self.limit_upload,
+            limit_download: self.limit_download,
+            still: false,
+        })
+    }
 }
 
 /// How every snapshot of a run is made.
@@ -233,7 +257,7 @@ pub struct Movers<'a> {
 }
 
 impl Movers<'_> {
-    fn crew(&self) -> Crew<'_> {
+    pub(crate) fn crew(&self) -> Crew<'_> {
         Crew {
             cluster: self.cluster,
             streams: self.streams,
@@ -258,13 +282,23 @@ pub async fn plan(
     source: &VolumesSource,
     others: &[VolumesSource],
 ) -> Result<Vec<Claim>, VolumesError> {
+    let mut found = find(cluster, source, others).await?;
+    hold::resolve(cluster, &mut found).await?;
+    Ok(found)
+}
+
+/// The same, and what hooks would hold is not found out yet.
+pub(crate) async fn find(
+    cluster: &dyn Cluster,
+    source: &VolumesSource,
+    others: &[VolumesSource],
+) -> Result<Vec<Claim>, VolumesError> {
     let mut found = claims::look(cluster, source).await?;
     let mut theirs = Vec::new();
     for other in others {
         theirs.push(claims::look(cluster, other).await?);
     }
     claims::settle_unselected(&mut found, &theirs);
-    hold::resolve(cluster, &mut found).await?;
     Ok(found)
 }
 
@@ -299,15 +333,10 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
     Ok(Report { rows: rows.into_iter().map(|(_, row)| row).collect(), left })
 }
 
-/// Whether the store is reached from a namespace by a pod like the mover of this claim; in any case nothing stays of it but what is named.
-pub async fn probe(
-    movers: &Movers<'_>,
-    claim: &Claim,
-    read: &claims::Read,
-    namespace: &str,
-) -> (Result<(), MoverError>, Vec<Left>) {
+/// Whether the store is reached from a namespace by a pod like this one, with its rights and neighbours; in any case nothing stays of it but what is named.
+pub async fn probe(crew: &Crew<'_>, plan: &PodPlan, handed: &Handed) -> (Result<(), MoverError>, Vec<Left>) {
     match new_run() {
-        Ok(run) => one::reach(movers, &run, (claim, read), namespace).await,
+        Ok(run) => one::reach(crew, &run, plan, handed).await,
         Err(error) => (Err(error.into()), Vec::new()),
     }
 }

@@ -5,14 +5,13 @@ use std::time::Duration;
 use super::claims::{Claim, Read};
 use super::hold::Member;
 use super::unit::Slots;
-use super::{MoverError, Movers};
+use super::{Handed, MoverError, Movers};
 use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::config::VolumesSource;
-use crate::crypto::secret::random;
 use crate::volumes::choose::Way;
-use crate::volumes::mover::{self, Made};
+use crate::volumes::mover::{self, Crew, Made};
 use crate::volumes::pod::PodPlan;
-use crate::volumes::protocol::{Credential, Job, Task};
+use crate::volumes::protocol::{Job, Task};
 use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{Context, Cut, Left, Prepared, Run, RunId, VolumesError, clone, snapshot};
 
@@ -102,31 +101,37 @@ async fn until_cut(read: &Read, cut: &Cut, member: &Member<'_>) -> std::result::
     still
 }
 
-/// Starts a mover that only looks whether the store is reached from a namespace, with the rights and neighbours that the one for this claim would have. Also what
-/// could not be taken away afterwards.
+/// Starts the mover of a plan, which only looks whether the store is reached, and does nothing else of what it was planned for. Also what could not be taken away
+/// afterwards.
 pub(super) async fn reach(
-    movers: &Movers<'_>,
+    crew: &Crew<'_>,
     run: &RunId,
-    (claim, read): (&Claim, &Read),
-    namespace: &str,
+    plan: &PodPlan,
+    handed: &Handed,
 ) -> (std::result::Result<(), MoverError>, Vec<Left>) {
-    let (name, crew, member) = (format!("homelab-dr-{run}-0"), movers.crew(), Member::of(None));
+    let name = format!("homelab-dr-{run}-0");
     let mut made = Made::default();
     let attempt = async {
-        let names = (name.as_str(), run.as_str(), crew.expires());
-        let plan = pod_of(movers.source, read, (namespace, &claim.name), names, movers.limits.silence);
-        let plan = PodPlan { reaches: true, ..plan };
-        let task = async { Ok(Task::backup(&name, &job(movers, &name, claim, read, &member)?)?) };
-        match crew.attend(&plan, &movers.handed.reach, task, None, &mut made).await? {
+        let plan = PodPlan {
+            name: name.clone(),
+            run: run.to_string(),
+            expires: crew.expires(),
+            deadline: crew.deadline(),
+            silence: crew.limits.silence,
+            reaches: true,
+            ..plan.clone()
+        };
+        let task = async { Ok(Task::backup(&name, &handed.job(&name)?)?) };
+        match crew.attend(&plan, &handed.reach, task, None, &mut made).await? {
             (mover::Result::Reached, _) => Ok(()),
             _ => Err(MoverError::Ended { why: "it did more than to look for the store".to_owned() }),
         }
     };
     let result = tokio::select! {
         result = attempt => result,
-        () = movers.cancel.cancelled() => Err(MoverError::Cancelled),
+        () = crew.cancel.cancelled() => Err(MoverError::Cancelled),
     };
-    (result, made.remove(&crew).await)
+    (result, made.remove(crew).await)
 }
 
 /// Makes what is read in the claim's place, if its way does. It listens to the stop itself, and never stops without clearing up. With an error comes what is left.
@@ -218,25 +223,14 @@ fn job(
     read: &Read,
     member: &Member<'_>,
 ) -> std::result::Result<Job, MoverError> {
-    let handed = movers.handed;
-    let credential = |(name, value): &(String, crate::volumes::protocol::SecretText)| Credential {
-        name: name.clone(),
-        value: value.duplicate(),
-    };
     Ok(Job {
-        salt: random()?,
-        run: name.to_owned(),
-        address: handed.address.clone(),
-        credentials: handed.credentials.iter().map(credential).collect(),
-        writer_key: handed.writer_key.duplicate(),
         source: claim.source(),
         host: read.node().map_or_else(|| movers.wanted.host.clone(), str::to_owned),
         tags: movers.wanted.tags.clone(),
         exclude: vec![ALWAYS_LEFT_OUT.to_owned()],
         reread: movers.wanted.reread,
-        limit_upload: handed.limit_upload,
-        limit_download: handed.limit_download,
         // Nobody writes to it: it is a copy, or all who had it open have ended.
         still: !matches!(read.choice.way, Way::Live { .. }) || member.is_still(),
+        ..movers.handed.job(name)?
     })
 }

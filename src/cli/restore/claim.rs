@@ -96,16 +96,15 @@ pub(super) async fn run(
     };
     let (snapshot, within) = select::snapshot_path(context, &chain, given)?;
     let data = Data::of(snapshot, snapshot.record.started);
-    let class = match args.cluster.storage_class.as_slice() {
+    let class = match args.cluster.plan.storage_class.as_slice() {
         [] => None,
         [class] if !class.contains('=') => Some(class.as_str()),
         _ => return Err(Failure::usage("one storage class is expected", "such as --storage-class longhorn")),
     };
     let bytes = args.cluster.size.unwrap_or(0).max(data.needs());
     let handed = movers::handed(context, &repository.writer_key(), super::cluster::WITHOUT_A_BUCKET).await?;
-    let running = movers::running(context, args.cluster.mover_image.as_deref(), args.cluster.movers)?;
-    let api = Api::open(args.cluster.kubeconfig.as_deref(), args.cluster.context.as_deref()).await;
-    let api = api.map_err(RecoverError::from)?;
+    let running = movers::running(context, args.cluster.plan.mover_image.as_deref(), args.cluster.movers)?;
+    let api = args.cluster.plan.target().await?;
     let wanted = manifest(namespace, name, class, bytes, &data);
     let shown = format!("{namespace}/{name}");
     let is_there = api.get(&kinds::claims(), Some(namespace), name).await.map_err(RecoverError::from)?.is_some();

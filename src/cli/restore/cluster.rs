@@ -1,18 +1,18 @@
 //! `restore --cluster`: the objects of a cluster, into a cluster or a folder: a plan, a question, a run, and what it came to.
 
+pub(in crate::cli) mod plan_args;
 pub(super) mod show;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use self::plan_args::PlanArgs;
 use super::Args;
 use crate::backup::volumes::Handed;
 use crate::base::units::parse_duration;
-use crate::base::when::Selector;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -23,10 +23,8 @@ use crate::cli::{movers, progress, select};
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::folder::{Folder, MANIFESTS, VOLUMES};
-use crate::cluster::rewrite::namespaces::Namespaces;
-use crate::cluster::rewrite::nodes::Nodes;
 use crate::format::entry::TreePath;
-use crate::recover::cluster::data::{At, Volumes, choose};
+use crate::recover::cluster::data::{At, choose};
 use crate::recover::cluster::plan::{ClusterPlan, plan};
 use crate::recover::cluster::ready::{self, Waited};
 use crate::recover::cluster::report::Report;
@@ -47,43 +45,18 @@ pub(super) struct ClusterArgs {
     /// NAMESPACE/KIND/NAME (media/*/*, _cluster/clusterroles.rbac.authorization.k8s.io/acme*), all as in the snapshot
     #[arg(long, conflicts_with_all = ["all", "target", "delete", "sparse", "no_owner", "overwrite", "exclude_file", "exclude_caches"])]
     pub(super) cluster: bool,
-    /// The kubeconfig of the cluster to restore into [default: what KUBECONFIG names, ~/.kube/config, or the pod's account]
-    #[arg(long, value_name = "FILE")]
-    pub(super) kubeconfig: Option<PathBuf>,
-    /// Another context of the kubeconfig than its current one
-    #[arg(long, value_name = "NAME")]
-    pub(super) context: Option<String>,
-    /// Restore into a namespace of another name; may be repeated
-    #[arg(long, value_name = "FROM=TO", requires = "cluster", value_parser = mapping)]
-    namespace: Vec<(String, String)>,
-    /// A node of another name: local volumes and workloads that are tied to FROM by its name are tied to TO; may be repeated
-    #[arg(long, value_name = "FROM=TO", requires = "cluster", value_parser = node)]
-    node: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) plan: PlanArgs,
     /// Wait until what was restored is ready, at most so long [without a time: 10m]; what is not is told with what its pods and
     /// events say, and the exit code is 3
     #[arg(long, value_name = "TIME", requires = "cluster", num_args = 0..=1, require_equals = true, default_missing_value = "10m", value_parser = parse_duration, conflicts_with = "into_folder")]
     wait: Option<Duration>,
-    /// What to do with objects that are there and differ [default: skip]
-    #[arg(long, value_enum, value_name = "WHAT", requires = "cluster")]
-    existing: Option<WhatIsThere>,
     /// Create claims although there is no data for their volumes: they will be empty
     #[arg(long, requires = "cluster")]
     empty_volumes: bool,
-    /// Also restore secrets that External Secrets, 1Password or Bitwarden would fetch again: for when their store is lost too
-    #[arg(long, requires = "cluster")]
-    with_derived_secrets: bool,
-    /// Take volumes of this storage class in the place of those of another, FROM=TO; may be repeated. With --into-claim the class of the new claim
-    #[arg(long, value_name = "FROM=TO")]
-    pub(super) storage_class: Vec<String>,
-    /// Which snapshot of each volume: the nearest to the objects, the nearest to a time, or the latest [default: objects]
-    #[arg(long, value_name = "objects|TIME|latest", requires = "cluster")]
-    volumes_at: Option<String>,
     /// How many volumes are filled at once [default: the configuration's, or 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) movers: Option<u8>,
-    /// The image that movers run, which is this program [default: the configuration's]
-    #[arg(long, value_name = "IMAGE")]
-    pub(super) mover_image: Option<String>,
     /// Restore one volume into a new claim, beside what is there, such as media/jellyfin-restored
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = super::claim::place, conflicts_with_all = ["cluster", "all", "target", "delete", "include", "exclude", "sparse", "no_owner", "overwrite", "exclude_file", "exclude_caches"])]
     pub(super) into_claim: Option<(String, String)>,
@@ -101,16 +74,16 @@ impl ClusterArgs {
     /// such as `--target`, without which nothing else can be restored.
     pub(super) fn refuse_without_cluster(&self) -> Result<(), Failure> {
         let given = [
-            ("--kubeconfig", self.kubeconfig.is_some() && self.into_claim.is_none()),
-            ("--context", self.context.is_some() && self.into_claim.is_none()),
-            ("--storage-class", !self.storage_class.is_empty() && self.into_claim.is_none()),
+            ("--kubeconfig", self.plan.kubeconfig.is_some() && self.into_claim.is_none()),
+            ("--context", self.plan.context.is_some() && self.into_claim.is_none()),
+            ("--storage-class", !self.plan.storage_class.is_empty() && self.into_claim.is_none()),
             ("--movers", self.movers.is_some() && self.into_claim.is_none()),
-            ("--mover-image", self.mover_image.is_some() && self.into_claim.is_none()),
-            ("--volumes-at", self.volumes_at.is_some()),
-            ("--namespace", !self.namespace.is_empty()),
-            ("--node", !self.node.is_empty()),
+            ("--mover-image", self.plan.mover_image.is_some() && self.into_claim.is_none()),
+            ("--volumes-at", self.plan.volumes_at.is_some()),
+            ("--namespace", !self.plan.namespace.is_empty()),
+            ("--node", !self.plan.node.is_empty()),
             ("--wait", self.wait.is_some()),
-            ("--existing", self.existing.is_some()),
+            ("--existing", self.plan.existing.is_some()),
             ("--empty-volumes", self.empty_volumes),
             ("--into-folder", self.into_folder.is_some()),
         ];
@@ -122,69 +95,6 @@ impl ClusterArgs {
             None => Ok(()),
         }
     }
-}
-
-/// What is done with objects that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(in crate::cli) enum WhatIsThere {
-    /// Leave them
-    Skip,
-    /// Replace them, as they are in the snapshot
-    Update,
-}
-
-impl WhatIsThere {
-    pub(in crate::cli) const fn meant(given: Option<Self>) -> Existing {
-        match given {
-            Some(Self::Update) => Existing::Update,
-            _ => Existing::Skip,
-        }
-    }
-}
-
-pub(in crate::cli) fn mapping(text: &str) -> Result<(String, String), String> {
-    let fits = |name: &str| {
-        !name.is_empty()
-            && name.len() <= 63
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    match text.split_once('=') {
-        Some((from, to)) if fits(from) && fits(to) => Ok((from.to_owned(), to.to_owned())),
-        _ => Err("two names of namespaces are expected, such as media=media-copy".to_owned()),
-    }
-}
-
-/// Names of nodes have dots, too.
-pub(in crate::cli) fn node(text: &str) -> Result<(String, String), String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-    let fits = |name: &str| !name.is_empty() && name.len() <= 253 && name.chars().all(plain);
-    match text.split_once('=') {
-        Some((from, to)) if fits(from) && fits(to) => Ok((from.to_owned(), to.to_owned())),
-        _ => Err("two names of nodes are expected, such as old-nas=new-nas".to_owned()),
-    }
-}
-
-/// All of them, each node once.
-pub(in crate::cli) fn nodes(given: &[(String, String)]) -> Result<Nodes, Failure> {
-    for (number, (from, to)) in given.iter().enumerate() {
-        if let Some((_, before)) = given.iter().take(number).find(|(other, before)| other == from && before != to) {
-            let what = format!("node {from} is to become {before} and {to}");
-            return Err(Failure::usage(what, "nothing was written; give one --node for each"));
-        }
-    }
-    Ok(given.iter().cloned().collect())
-}
-
-/// All of them, each namespace once.
-pub(in crate::cli) fn mappings(given: &[(String, String)]) -> Result<Namespaces, Failure> {
-    for (number, (from, to)) in given.iter().enumerate() {
-        let earlier = given.iter().take(number).find(|(other, before)| other == from && before != to);
-        if let Some((_, before)) = earlier {
-            let what = format!("namespace {from} is to become {before} and {to}");
-            return Err(Failure::usage(what, "nothing was written; restore it twice, once under each name"));
-        }
-    }
-    Ok(given.iter().cloned().collect())
 }
 
 #[derive(Serialize)]
@@ -199,16 +109,8 @@ struct Document<'a> {
 }
 
 pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
-    let mut options = Options {
-        selection: Selection::new(&args.include, args.exclude.globs())?,
-        namespaces: mappings(&args.cluster.namespace)?,
-        nodes: nodes(&args.cluster.node)?,
-        existing: WhatIsThere::meant(args.cluster.existing),
-        derived_secrets: args.cluster.with_derived_secrets,
-        data: Volumes::new(),
-        storage_classes: classes(&args.cluster.storage_class)?,
-    };
-    let at = volumes_at(args.cluster.volumes_at.as_deref(), context)?;
+    let selection = Selection::new(&args.include, args.exclude.globs())?;
+    let (mut options, at) = args.cluster.plan.options(selection, context)?;
     let repository = open::with_identity(context, Access::Read).await?;
     if let Some(folder) = &args.cluster.into_folder {
         let in_use = InUse::of(context)?;
@@ -250,14 +152,11 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         return Err(RecoverError::EmptyVolumes { claims: plan.empty_volumes.clone() }.into());
     }
     // Before anything is asked or written: what movers lack.
-    let fills = plan.steps.iter().any(|step| {
-        let will_be = !matches!(step.fate, crate::recover::cluster::fate::Fate::Conflict { .. });
-        will_be && step.fill.as_ref().is_some_and(|data| !data.proven_empty)
-    });
+    let fills = plan.fills().next().is_some();
     let needs = match &target {
         Target::Api(_) if fills => Some((
             movers::handed(context, &repository.writer_key(), WITHOUT_A_BUCKET).await?,
-            movers::running(context, args.cluster.mover_image.as_deref(), args.cluster.movers)?,
+            movers::running(context, args.cluster.plan.mover_image.as_deref(), args.cluster.movers)?,
         )),
         _ => None,
     };
@@ -368,7 +267,7 @@ async fn carry_out(
 }
 
 /// What to do where the repository is a folder.
-pub(super) const WITHOUT_A_BUCKET: &str = "copy the repository into a bucket that the cluster reaches (`homelab-dr replicate --to s3://…`) and restore from there; or unpack \
+pub(in crate::cli) const WITHOUT_A_BUCKET: &str = "copy the repository into a bucket that the cluster reaches (`homelab-dr replicate --to s3://…`) and restore from there; or unpack \
      everything with --into-folder";
 
 /// Where it is restored to.
@@ -382,8 +281,7 @@ impl Target {
         if let Some(folder) = &args.into_folder {
             return Ok(Self::Folder(Folder::open(folder).map_err(RecoverError::from)?, folder.clone()));
         }
-        let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await;
-        Ok(Self::Api(Box::new(api.map_err(RecoverError::from)?)))
+        Ok(Self::Api(Box::new(args.plan.target().await?)))
     }
 
     fn cluster(&self) -> &dyn Cluster {
@@ -391,32 +289,6 @@ impl Target {
             Self::Api(api) => &**api,
             Self::Folder(folder, _) => folder,
         }
-    }
-}
-
-fn classes(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
-    let pair = |text: &String| match text.split_once('=') {
-        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
-        _ => Err(Failure::usage(
-            format!("{text:?} is no mapping of storage classes"),
-            "two names are expected, such as --storage-class local-path=longhorn",
-        )),
-    };
-    given.iter().map(pair).collect()
-}
-
-fn volumes_at(given: Option<&str>, context: &Context) -> Result<At, Failure> {
-    let wrong = || {
-        let what = format!("{:?} is no moment for volumes", given.unwrap_or_default());
-        Failure::usage(what, "give objects, latest, or a time such as 2026-11-01T03:00")
-    };
-    match given {
-        None | Some("objects") => Ok(At::Objects),
-        Some("latest") => Ok(At::Latest),
-        Some(text) => match Selector::parse(text, context.zone()) {
-            Ok(Selector::At(time)) => Ok(At::Time(time)),
-            _ => Err(wrong()),
-        },
     }
 }
 
@@ -433,15 +305,6 @@ pub(super) fn exit_of_volume(volume: &Filled) -> Exit {
         _ if volume.restored.problems > 0 => Exit::Problems,
         _ => Exit::Done,
     }
-}
-
-/// The cluster of a kubeconfig.
-pub(in crate::cli) async fn target_of(
-    kubeconfig: Option<&Path>,
-    context: Option<&str>,
-) -> Result<Box<dyn Cluster>, Failure> {
-    let api = Api::open(kubeconfig, context).await;
-    Ok(Box::new(api.map_err(RecoverError::from)?))
 }
 
 /// Reads the snapshot and the target, and decides.

@@ -13,6 +13,7 @@ use crate::cluster::error::told;
 use crate::cluster::order::Stage;
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster, ClusterError};
+use crate::volumes::facts::Facts;
 use crate::volumes::kinds;
 
 /// The first stage whose objects could use a claim. What movers may need (secrets for images, accounts, limits, policies) comes before.
@@ -84,6 +85,23 @@ pub(super) async fn fill(
     let done: Vec<Filled> = stream::iter(todo).buffer_unordered(volumes.at_once()).collect().await;
     over.extend(done.into_iter().map(|filled| (filled.claim.clone(), filled)));
     Ok(plan.steps.iter().filter_map(|step| over.remove(&step.object)).collect())
+}
+
+/// What a run of this plan will fill, as far as it is known before: the claims as they will be, the pods that will mount them, and the nodes where they go by what
+/// the cluster has now. Also those for which there is no node, and why.
+#[must_use]
+pub fn foreseen(plan: &ClusterPlan, facts: &Facts) -> (Vec<Filling>, BTreeMap<Identity, String>) {
+    let mut fillings: Vec<Filling> = plan
+        .fills()
+        .map(|(step, data)| {
+            let object = step.live.clone().unwrap_or_else(|| step.rewritten.object.clone());
+            let (claim, data) = (step.object.clone(), data.clone());
+            Filling { claim, object, data, consumers: Vec::new(), node: None }
+        })
+        .collect();
+    with_consumers(&mut fillings, plan);
+    let nowhere = place(&mut fillings, facts);
+    (fillings, nowhere)
 }
 
 async fn one(cluster: &dyn Cluster, volumes: &dyn Volumes, lives: bool, filling: &Filling) -> Filled {

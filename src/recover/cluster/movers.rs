@@ -2,6 +2,7 @@
 //! comes by.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -64,6 +65,9 @@ fn mend_of(error: &MoverError) -> String {
             "mend what the cluster says, such as an image that cannot be pulled, or a node without room, and run it again"
         }
         MoverError::TimedOut { .. } => "run it again: what is there is not written again",
+        MoverError::Stopped { why } if why.contains("Evicted") => {
+            "make room on its node for what the node says it is short of, and run it again: what is there is not written again"
+        }
         _ => "see the cluster, and run it again: what is there is not written again",
     };
     mend.to_owned()
@@ -82,6 +86,52 @@ impl From<Not> for Outcome {
     }
 }
 
+/// With whose rights a claim is filled: root where Pod Security lets it in, since only root gives files their owners; the application's where it does not, or where
+/// the claim asks for that. An error is why not, and what to do about it.
+pub(crate) fn rights_of(filling: &Filling, space: &Namespace) -> Result<Rights, (String, &'static str)> {
+    let said = annotation(&filling.object, MOVER_MODE);
+    let mode = match MoverMode::parse(said) {
+        Some(mode) => mode,
+        None if said.is_empty() && !space.restricted => MoverMode::Root,
+        None if said.is_empty() => MoverMode::App,
+        None => {
+            let why = format!("the annotation {MOVER_MODE} of the claim is {said:?}");
+            return Err((why, "write app, root or privileged"));
+        }
+    };
+    rights(&filling.object, mode, filling.used().as_ref(), space).ok_or_else(|| {
+        let why = format!("it needs a privileged mover, and the namespace does not permit one by {PRIVILEGED_MOVERS}");
+        (why, "annotate the namespace, or use the mode app or root")
+    })
+}
+
+/// The pod of the mover that fills a claim, by its own name, its run, and when it is nobody's; `limits`: when the kubelet ends it, and how long it works on unheard.
+pub(crate) fn pod_of(
+    filling: &Filling,
+    rights: Rights,
+    image: &str,
+    (name, run, expires): (&str, &str, String),
+    (deadline, silence): (Duration, Duration),
+) -> PodPlan {
+    let used = filling.used();
+    PodPlan {
+        name: name.to_owned(),
+        namespace: filling.claim.namespace.clone().unwrap_or_default(),
+        claim: filling.claim.name.clone(),
+        run: run.to_owned(),
+        expires,
+        image: image.to_owned(),
+        rights,
+        fills: true,
+        reaches: false,
+        node: filling.node.clone(),
+        tolerations: used.as_ref().map(|used| used.tolerations.clone()).unwrap_or_default(),
+        pull_secrets: used.map(|used| used.pull_secrets).unwrap_or_default(),
+        deadline,
+        silence,
+    }
+}
+
 impl ByMovers<'_> {
     async fn attempt(&self, filling: &Filling, made: &mut Made) -> Result<mover::Ending, Not> {
         let namespace = filling.claim.namespace.clone().unwrap_or_default();
@@ -97,46 +147,16 @@ impl ByMovers<'_> {
         let task = Task::restore(&name, self.job(&name, filling)?, keys).map_err(MoverError::from)?;
         // One that an earlier run left may still be writing.
         evict(&self.crew, &namespace, &filling.claim.name).await.map_err(MoverError::Unreachable)?;
-        let used = filling.used();
-        let plan = PodPlan {
-            name,
-            namespace,
-            claim: filling.claim.name.clone(),
-            run: self.run.to_string(),
-            expires: self.crew.expires(),
-            image: self.image.clone(),
-            rights,
-            fills: true,
-            reaches: false,
-            node: filling.node.clone(),
-            tolerations: used.as_ref().map(|used| used.tolerations.clone()).unwrap_or_default(),
-            pull_secrets: used.map(|used| used.pull_secrets).unwrap_or_default(),
-            deadline: self.crew.deadline(),
-            silence: self.crew.limits.silence,
-        };
+        let names = (name.as_str(), self.run.as_str(), self.crew.expires());
+        let limits = (self.crew.deadline(), self.crew.limits.silence);
+        let plan = pod_of(filling, rights, &self.image, names, limits);
         Ok(self.crew.attend(&plan, &self.handed.reach, async { Ok(task) }, None, made).await)
     }
 
-    /// Root where Pod Security lets it in, since only root gives files their owners; the application's where it does not, or where the claim asks for that.
     async fn rights(&self, filling: &Filling, namespace: &str) -> Result<Rights, Not> {
         let found = self.crew.cluster.get(&kinds::namespaces(), None, namespace).await;
         let space = found.map_err(MoverError::Unreachable)?.map(|object| Namespace::of(&object)).unwrap_or_default();
-        let said = annotation(&filling.object, MOVER_MODE);
-        let mode = match MoverMode::parse(said) {
-            Some(mode) => mode,
-            None if said.is_empty() && !space.restricted => MoverMode::Root,
-            None if said.is_empty() => MoverMode::App,
-            None => {
-                let why = format!("the annotation {MOVER_MODE} of the claim is {said:?}");
-                return Err(Not::Other { why, mend: "write app, root or privileged", damaged: false, exit: None });
-            }
-        };
-        rights(&filling.object, mode, filling.used().as_ref(), &space).ok_or_else(|| Not::Other {
-            why: format!("it needs a privileged mover, and the namespace does not permit one by {PRIVILEGED_MOVERS}"),
-            mend: "annotate the namespace, or use the mode app or root",
-            damaged: false,
-            exit: None,
-        })
+        rights_of(filling, &space).map_err(|(why, mend)| Not::Other { why, mend, damaged: false, exit: None })
     }
 
     fn job(&self, name: &str, filling: &Filling) -> Result<RestoreJob, MoverError> {

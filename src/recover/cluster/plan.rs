@@ -98,6 +98,14 @@ pub struct ClusterPlan {
     pub(super) lives: bool,
 }
 
+impl ClusterPlan {
+    /// The claims that get data: those that will be there, and whose snapshots hold something.
+    pub fn fills(&self) -> impl Iterator<Item = (&Step, &Data)> {
+        let will_be = self.steps.iter().filter(|step| !matches!(step.fate, Fate::Conflict { .. }));
+        will_be.filter_map(|step| Some((step, step.fill.as_ref().filter(|data| !data.proven_empty)?)))
+    }
+}
+
 /// An object on its way into the plan.
 struct Draft {
     kind: Kind,

@@ -8,7 +8,8 @@ mod hooks;
 mod hooks_trouble;
 mod live;
 mod pod;
-mod preflight;
+pub(crate) mod preflight;
+mod preflight_hooks;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,8 @@ impl World {
     pub(crate) async fn new(more: &str) -> Self {
         let images = BTreeMap::from([(IMAGE.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr")))]);
         let absent = ["absent:1".to_owned()].into();
-        let kube = KubeServer::start(Options { node: Node { images, absent }, ..Options::default() }).await;
+        let kube =
+            KubeServer::start(Options { node: Node { images, absent, ..Node::default() }, ..Options::default() }).await;
         let s3 = S3Server::start(Rules::PLAIN).await;
         let (address, bucket) = (s3.address("home"), s3.bucket_dir().join("home"));
         let lab = tokio::task::spawn_blocking(move || Lab::new(|_| address.clone(), Some(bucket))).await.unwrap();

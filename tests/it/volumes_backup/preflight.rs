@@ -6,7 +6,7 @@ use homelab_dr::cluster::api::Api;
 use homelab_dr::config::SourceKind;
 use homelab_dr::preflight::Findings;
 use homelab_dr::preflight::backup::{self, Wanted};
-use homelab_dr::preflight::rights::OfVolumes;
+use homelab_dr::preflight::needs::OfVolumes;
 use homelab_dr::volumes::policy::Reach;
 use serde_json::{Value, json};
 
@@ -15,8 +15,9 @@ use crate::cli::Ran;
 use crate::support::kube::faults::Webhook;
 use crate::support::kube::state::State;
 
+pub(super) const VOLUMES: &str = include_str!("../../../docs/volumes.md");
 const HOME: &str = ", namespace: backup";
-const REGISTRATION: &str = "admissionregistration.k8s.io";
+pub(super) const REGISTRATION: &str = "admissionregistration.k8s.io";
 
 impl World {
     async fn preflight(&self, more: &[&str]) -> Ran {
@@ -32,7 +33,7 @@ impl World {
         told(&document)
     }
 
-    fn edit(&self, table: &str, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) {
+    pub(super) fn edit(&self, table: &str, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) {
         self.kube.shared.with(|state| {
             let object =
                 state.object(table, namespace, name).unwrap_or_else(|| panic!("no {table} {namespace}/{name}"));
@@ -40,13 +41,14 @@ impl World {
         });
     }
 
-    async fn delete(&self, path: &str) {
+    pub(super) async fn delete(&self, path: &str) {
         let request = http::Request::delete(format!("{}{path}", self.kube.url())).body(Vec::new()).unwrap();
         crate::kube::client(&self.kube).request_text(request).await.unwrap();
     }
 }
 
-fn told(document: &Value) -> Vec<String> {
+/// Findings that are not fine, as `severity check on: what | why | mend`.
+pub(crate) fn told(document: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let findings = document["findings"].as_array().unwrap_or_else(|| panic!("{document}")).iter();
     let bad = findings.filter(|finding| finding["severity"] != "fine");
@@ -60,7 +62,7 @@ fn told(document: &Value) -> Vec<String> {
 
 /// Exactly one of the findings begins so, and has all of these parts.
 #[track_caller]
-fn has(found: &[String], begins: &str, parts: &[&str]) {
+pub(crate) fn has(found: &[String], begins: &str, parts: &[&str]) {
     let one: Vec<&String> = found.iter().filter(|finding| finding.starts_with(begins)).collect();
     assert!(one.len() == 1, "{} begin with {begins:?}: {found:#?}", one.len());
     for part in parts {
@@ -69,7 +71,7 @@ fn has(found: &[String], begins: &str, parts: &[&str]) {
 }
 
 #[track_caller]
-fn lacks(found: &[String], begins: &str) {
+pub(crate) fn lacks(found: &[String], begins: &str) {
     assert!(!found.iter().any(|finding| finding.starts_with(begins)), "{begins:?} is there: {found:#?}");
 }
 
@@ -97,7 +99,7 @@ async fn world() -> World {
 }
 
 /// What of the requests could have changed something.
-fn writes(seen: &[String]) -> Vec<&String> {
+pub(crate) fn writes(seen: &[String]) -> Vec<&String> {
     let changes = |seen: &&String| {
         let review = seen.contains("/selfsubjectaccessreviews");
         !seen.starts_with("GET ") && !review && !seen.contains("dryRun=All")
@@ -328,9 +330,24 @@ async fn denials_of_cilium_and_apis_that_do_not_answer_are_told() {
     );
 }
 
-fn block(page: &str) -> Value {
-    let (_, rest) = page.split_once("```yaml rights\n").expect("the block is marked");
+pub(super) fn block(page: &str, mark: &str) -> Value {
+    let (_, rest) = page.split_once(mark).expect("the block is marked");
     serde_saphyr::from_str(rest.split_once("\n```").expect("closed").0).expect("a manifest")
+}
+
+/// Looks again and again with the account of the kubeconfig: within this process, which takes less time than the program does.
+pub(super) async fn looking(world: &World, more: &str) -> impl AsyncFn() -> Vec<String> {
+    let api = Api::open(Some(&world.lab.path("kubeconfig")), None).await.unwrap();
+    let text = format!("sources: {{all: {{volumes: {{image: '{IMAGE}'{more}}}}}}}");
+    let config = crate::configuration::read(text.as_bytes()).config.expect("a configuration");
+    let SourceKind::Volumes(source) = config.sources[0].kind.clone() else { panic!("it is volumes") };
+    async move || {
+        let reach = Reach::of("192.0.2.9", 9000);
+        let wanted = Wanted { volumes: vec![(&source, Vec::new())], resources: Vec::new(), reach: &reach };
+        let mut findings = Findings::default();
+        backup::look(&api, &wanted, &mut findings).await.expect("it answers");
+        told(&serde_json::to_value(&findings).unwrap())
+    }
 }
 
 /// With each rule of the documented roles taken away there is a finding that names it; with all of them there is none.
@@ -338,22 +355,12 @@ fn block(page: &str) -> Value {
 async fn each_missing_rule_is_told_and_no_other() {
     let world = world().await;
     super::cilium::install(&world).await;
-    let mut role = block(include_str!("../../../docs/volumes.md"));
-    let more = block(include_str!("../../../docs/preflight.md"));
+    let mut role = block(VOLUMES, "```yaml rights\n");
+    let more = block(include_str!("../../../docs/preflight.md"), "```yaml rights\n");
     role["rules"].as_array_mut().unwrap().extend(more["rules"].as_array().unwrap().iter().cloned());
     let config = crate::cluster::capture::kubeconfig_of(&world.kube, role.clone()).await;
     std::fs::write(world.lab.path("kubeconfig"), config).unwrap();
-    let api = Api::open(Some(&world.lab.path("kubeconfig")), None).await.unwrap();
-    let text = format!("sources: {{all: {{volumes: {{image: '{IMAGE}'{HOME}}}}}}}");
-    let config = crate::configuration::read(text.as_bytes()).config.expect("a configuration");
-    let SourceKind::Volumes(source) = &config.sources[0].kind else { panic!("it is volumes") };
-    let reach = Reach::of("192.0.2.9", 9000);
-    let look = async || {
-        let wanted = Wanted { volumes: vec![(source, Vec::new())], resources: Vec::new(), reach: &reach };
-        let mut findings = Findings::default();
-        backup::look(&api, &wanted, &mut findings).await.expect("it answers");
-        told(&serde_json::to_value(&findings).unwrap())
-    };
+    let look = looking(&world, HOME).await;
     assert_eq!(look().await, Vec::<String>::new());
     let name = role["metadata"]["name"].as_str().unwrap().to_owned();
     let rules = role["rules"].as_array().unwrap();
@@ -378,7 +385,7 @@ async fn each_missing_rule_is_told_and_no_other() {
 }
 
 /// Group, resource and verb of a request, as roles name them.
-fn right_of(seen: &str) -> Option<(String, String, String)> {
+pub(crate) fn right_of(seen: &str) -> Option<(String, String, String)> {
     let (method, rest) = seen.split_once(' ')?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -387,7 +394,8 @@ fn right_of(seen: &str) -> Option<(String, String, String)> {
         "apis" if parts.len() > 1 => parts.remove(0),
         _ => return None,
     };
-    // The version.
+    // The version; without one it is a look at which there are.
+    parts.first()?;
     parts.remove(0);
     if parts.first() == Some(&"namespaces") && parts.len() > 2 {
         parts.drain(..2);

@@ -2,8 +2,11 @@
 
 mod beside;
 mod disaster;
+mod faults;
 mod keys;
+mod preflight;
 mod trouble;
+mod users;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,15 +32,21 @@ struct Disaster {
     new: KubeServer,
 }
 
-async fn cluster() -> KubeServer {
-    let images = BTreeMap::from([(IMAGE.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr")))]);
-    let absent = ["absent:1".to_owned()].into();
-    KubeServer::start(Options { node: Node { images, absent }, ..Options::default() }).await
+/// The program itself, as an image.
+fn image() -> BTreeMap<String, PathBuf> {
+    BTreeMap::from([(IMAGE.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr")))])
 }
 
 impl Disaster {
     async fn new() -> Self {
-        let (world, new) = (World::new("").await, cluster().await);
+        let absent = ["absent:1".to_owned()].into();
+        Self::into(Node { images: image(), absent, ..Node::default() }).await
+    }
+
+    /// Into a cluster with such nodes.
+    async fn into(node: Node) -> Self {
+        let new = KubeServer::start(Options { node, ..Options::default() });
+        let (world, new) = (World::new("").await, new.await);
         std::fs::write(world.lab.path("new"), new.kubeconfig()).unwrap();
         let disaster = Self { world, new };
         disaster.configure(IMAGE, "1m");

@@ -5,9 +5,9 @@ use crate::cluster::restore::outcome;
 use crate::support::s3::Trouble;
 
 /// A mover reads some hundred KiB of metadata before the first byte of content: seconds in which it can be met.
-const SLOW: [&str; 2] = ["--limit-download", "80KiB/s"];
+pub(super) const SLOW: [&str; 2] = ["--limit-download", "80KiB/s"];
 
-fn begin(disaster: &Disaster, more: &[&str]) -> std::process::Child {
+pub(super) fn begin(disaster: &Disaster, more: &[&str]) -> std::process::Child {
     let args = ["restore", "latest:cluster", "--cluster", "--kubeconfig", "new", "--yes", "--no-progress", "--json"];
     disaster.world.lab.command(&[&args[..], more].concat()).spawn().expect("it runs")
 }

@@ -1,33 +1,15 @@
 //! `preflight restore`: what the target lacks is told with its mend, and nothing is written.
 
 use super::*;
+use crate::volumes_backup::preflight::{has, told, writes};
 
 async fn preflight(home: &Home, kubeconfig: &str, more: &[&str]) -> Ran {
     let args = ["preflight", "restore", "latest:cluster", "--cluster", "--kubeconfig", kubeconfig, "--json"];
     run(home, &[&args[..], more].concat()).await
 }
 
-/// Findings that are not fine, as `severity check on: what | why | mend`.
 fn found(ran: &Ran) -> Vec<String> {
-    let document = ran.json();
-    let findings = document["findings"].as_array().unwrap_or_else(|| panic!("{document}")).iter();
-    let text = |finding: &Value, field: &str| finding[field].as_str().unwrap_or_default().to_owned();
-    let bad = findings.filter(|finding| finding["severity"] != "fine");
-    bad.map(|finding| {
-        let [severity, check, on, what, why, mend] =
-            ["severity", "check", "on", "what", "why", "mend"].map(|field| text(finding, field));
-        format!("{severity} {check} {on}: {what} | {why} | {mend}")
-    })
-    .collect()
-}
-
-#[track_caller]
-fn has(found: &[String], begins: &str, parts: &[&str]) {
-    let one: Vec<&String> = found.iter().filter(|finding| finding.starts_with(begins)).collect();
-    assert!(one.len() == 1, "{} begin with {begins:?}: {found:#?}", one.len());
-    for part in parts {
-        assert!(one[0].contains(part), "{part:?} is not in {}", one[0]);
-    }
+    told(&ran.json())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,10 +47,7 @@ async fn what_a_target_lacks_is_told_and_nothing_is_written() {
         &["64.0 MiB in 1 claims", "there is no CSIStorageCapacity"],
     );
     let seen = new.seen();
-    let is_write = |seen: &&String| {
-        !seen.starts_with("GET ") && !seen.contains("dryRun=All") && !seen.contains("/selfsubjectaccessreviews")
-    };
-    assert_eq!(seen[before..].iter().filter(is_write).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(writes(&seen[before..]), Vec::<&String>::new());
 
     // As the mend says; a class that the restore brings itself is there, too.
     let with_class = [&claims[..], &["--include", "_cluster/storageclasses.storage.k8s.io/gone"]].concat();

@@ -68,6 +68,11 @@ impl KubeServer {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let folder = tempfile::tempdir().expect("a directory");
+        if options.node.users {
+            // Other users than ours find their volumes below it, by their paths.
+            let passable = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+            std::fs::set_permissions(folder.path(), passable).expect("it is ours");
+        }
         let mut state = State {
             store: Store::new(),
             resources: registry::built_in(),

@@ -28,6 +28,9 @@ pub(crate) fn answer(asked: &Asked, resource: &Resource, bytes: &[u8]) -> Result
         return review(asked, resource, bytes);
     }
     let subresource = asked.path.subresource.as_str();
+    if let ("nodes", Some(path)) = (resource.plural.as_str(), subresource.strip_prefix("proxy/")) {
+        return kubelet(asked, resource, path);
+    }
     if !resource.has(subresource) {
         return Err(Status::no_such_resource());
     }
@@ -44,6 +47,29 @@ pub(crate) fn answer(asked: &Asked, resource: &Resource, bytes: &[u8]) -> Result
         ("log", &Method::GET) => logs::answer(asked),
         _ => Err(Status::method_not_allowed()),
     }
+}
+
+/// What a node's kubelet answers by way of `nodes/proxy`: of its summary only what its disk has. (`Summary.Node.Fs` of k8s.io/kubelet/pkg/apis/stats/v1alpha1.)
+fn kubelet(asked: &Asked, resource: &Resource, path: &str) -> Result<Reply> {
+    let name = asked.path.name.as_str();
+    let (folder, off) = asked.shared.with(|state| {
+        state.live(Target { subresource: "", ..target(asked, resource) })?;
+        Ok::<_, Status>((state.folder.clone(), state.faults.is_off(name)))
+    })?;
+    if off {
+        let text = "error dialing backend: dial tcp 192.0.2.1:10250: connect: no route to host";
+        return Err(Status::new(500, "InternalError", text));
+    }
+    if path != "stats/summary" {
+        return Err(Status::page_not_found());
+    }
+    let disk = rustix::fs::statvfs(&folder).expect("the folder is there");
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    let fs = json!({
+        "time": now(), "availableBytes": bytes(disk.f_bavail), "capacityBytes": bytes(disk.f_blocks),
+        "usedBytes": bytes(disk.f_blocks.saturating_sub(disk.f_bfree)),
+    });
+    Ok(Reply::ok(json!({"node": {"nodeName": name, "fs": fs}, "pods": []})))
 }
 
 /// The fields an asked question has, owned by who asked: Kubernetes writes that down even here.

@@ -146,7 +146,7 @@ fn execute(shared: &Shared, pod: &Value, container: &str, query: &Query, stdin: 
     let started = shared.with(|state| {
         let mut specs = pod["spec"]["containers"].as_array().into_iter().flatten();
         let spec = specs.find(|spec| spec["name"] == container).cloned().unwrap_or_default();
-        let folders = mounts::volumes(state, pod).unwrap_or_default();
+        let folders = mounts::volumes(state, &shared.node, pod).unwrap_or_default();
         let mut program = mounts::program(state, &shared.node, pod, &spec, &folders, Some(&argv));
         program.stdin = stdin;
         Container::start(&program)

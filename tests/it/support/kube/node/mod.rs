@@ -6,13 +6,15 @@
 //!   mount path to folder.
 //! - **Images.** An image is a program of this machine, by [`Node::images`]; it is what runs when there is no `command`, before `args`.
 //!   Without an entry only `command` runs. Images in [`Node::absent`] cannot be pulled.
-//! - **Users, limits, read-only mounts and networks** are accepted and have no effect. Pods share the machine's network.
+//! - **Users** have no effect but with [`Node::users`]: then a process has the user, group and supplemental groups of its pod, and a claim's volume belongs to its `fsGroup`. It takes root.
+//! - **Limits, read-only mounts, capabilities and networks** are accepted and have no effect. Pods share the machine's network.
 //! - **Environment.** Only what the pod says, `PATH`, and with a service account token `KUBECONFIG`, for there is no well-known path.
 
 pub(crate) mod mounts;
 pub(crate) mod process;
 mod run;
 mod status;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) images: BTreeMap<String, PathBuf>,
     /// Images that no registry has.
     pub(crate) absent: BTreeSet<String>,
+    /// Pods run as the users that they name.
+    pub(crate) users: bool,
 }
 
 /// A pod on a node.

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::kube::controllers::is_dying;
-use crate::support::kube::node::Node;
 use crate::support::kube::node::process::Program;
+use crate::support::kube::node::{Node, users};
 use crate::support::kube::state::{State, Token, new_secret, text};
 
 /// Folder of each volume of a pod, by name. Err says what it waits for.
-pub(crate) fn volumes(state: &mut State, pod: &Value) -> Result<BTreeMap<String, PathBuf>, String> {
+pub(crate) fn volumes(state: &mut State, node: &Node, pod: &Value) -> Result<BTreeMap<String, PathBuf>, String> {
     let namespace = text(&pod["metadata"]["namespace"]).to_owned();
     let root = state.folder.join("pods").join(text(&pod["metadata"]["uid"]));
     let mut folders = BTreeMap::new();
@@ -23,7 +23,11 @@ pub(crate) fn volumes(state: &mut State, pod: &Value) -> Result<BTreeMap<String,
             if bound.is_none_or(|claim| claim["status"]["phase"] != "Bound" || is_dying(&claim)) {
                 return Err(format!("persistentvolumeclaim \"{claim}\" is not bound"));
             }
-            state.claim_folder(&namespace, claim).ok_or_else(|| format!("claim {claim} has no folder"))?
+            let folder = state.claim_folder(&namespace, claim).ok_or_else(|| format!("claim {claim} has no folder"))?;
+            if node.users {
+                users::give(pod, &folder);
+            }
+            folder
         } else if let Some(path) = volume["hostPath"]["path"].as_str() {
             PathBuf::from(path)
         } else {
@@ -235,6 +239,7 @@ pub(crate) fn program(
         },
         |argv| argv.iter().map(|word| rewrite(word, &mounts)).collect(),
     );
+    let argv = if node.users { [users::before(pod, container), argv].concat() } else { argv };
     let folder = container["workingDir"].as_str().map(|path| PathBuf::from(rewrite(path, &mounts)));
     Program {
         argv,

@@ -97,7 +97,7 @@ async fn live(life: &Life) {
     life.write(&pod, &waiting(false));
     let folders = loop {
         let Some(pod) = life.pod().filter(|pod| !is_dying(pod)) else { return };
-        match life.shared.with(|state| mounts::volumes(state, &pod)) {
+        match life.shared.with(|state| mounts::volumes(state, &life.shared.node, &pod)) {
             Ok(folders) => break folders,
             Err(why) => life.event(&pod, "Warning", "FailedMount", &why),
         }

@@ -1,0 +1,51 @@
+//! Volumes in a namespace that enforces Pod Security `restricted`, on a node that runs pods as the users that they name: what only root may set is listed, and the application finds its data.
+//! It comes back under another name, as copies do.
+
+use super::*;
+use crate::cluster::restore::outcome;
+
+/// The program where any user finds it.
+fn for_anybody(folder: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (from, to) = (Path::new(env!("CARGO_BIN_EXE_homelab-dr")), folder.join("homelab-dr"));
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // A name of the same file, where that is on the same disk: a copy would be open for writing while children are started.
+    if std::fs::hard_link(from, &to).is_err() {
+        let copied = std::process::Command::new("cp").args([from, &to]).status();
+        assert!(copied.is_ok_and(|status| status.success()), "cp {}", from.display());
+    }
+    to
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_that_cannot_be_set_are_listed_and_the_application_finds_its_data() {
+    assert!(rustix::process::geteuid().is_root(), "to be other users takes root");
+    let folder = tempfile::tempdir().unwrap();
+    let images = BTreeMap::from([(IMAGE.to_owned(), for_anybody(folder.path()))]);
+    let disaster = Disaster::into(Node { images, users: true, ..Node::default() }).await;
+    let world = &disaster.world;
+    world.application("media", "data", FINDS_OR_MAKES).await;
+    let source = world.folder("media", "data");
+    std::fs::write(source.join("a/mine"), "mine").unwrap();
+    std::os::unix::fs::chown(source.join("a/mine"), Some(1000), Some(2000)).unwrap();
+    std::fs::write(source.join("a/theirs"), "theirs").unwrap();
+    std::os::unix::fs::chown(source.join("a/theirs"), Some(1234), Some(1234)).unwrap();
+    world.backup(&[]).await.exits(0);
+
+    let document = disaster.restore(&["--namespace", "media=copy", "--json"]).await.exits(3).json();
+    let of_volume = volume(&document, "copy", "data");
+    assert_eq!(of_volume["outcome"], "restored", "{of_volume:#}");
+    let problems = of_volume["problems"].to_string();
+    assert!(problems.contains("theirs") && problems.contains("owner"), "{problems}");
+    assert!(!problems.contains("a/mine"), "its owner is the mover's: {problems}");
+    assert_ne!(outcome(&document, "copy/pods/app-data"), "held");
+    assert_eq!(disaster.verdict("copy", "data").await, "found");
+    let target = disaster.folder("copy", "data");
+    for name in ["a/mine", "a/theirs", "a/b/hello", "noise"] {
+        assert!(std::fs::read(target.join(name)).unwrap() == std::fs::read(source.join(name)).unwrap(), "{name}");
+        let found = std::fs::metadata(target.join(name)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (1000, 2000), "{name} is the application's");
+    }
+    assert!(disaster.new.object("namespaces", "", "media").is_none());
+    disaster.is_clean().await;
+}
