@@ -137,5 +137,5 @@ async fn the_rights_that_are_asked_for_hooks_are_those_that_they_use() {
     let other = |(_, resource, _): &&(String, String, String)| {
         matches!(resource.as_str(), "pods/exec" | "statefulsets" | "replicationcontrollers" | "persistentvolumes")
     };
-    assert!(idle.iter().all(|right| other(right)), "asked for and not used: {idle:?}");
+    assert!(idle.iter().all(other), "asked for and not used: {idle:?}");
 }

@@ -44,7 +44,7 @@ async fn what_a_target_lacks_is_told_and_nothing_is_written() {
     has(
         &told,
         "doubtful space storage class csi-hostpath-sc",
-        &["64.0 MiB in 1 claims", "there is no CSIStorageCapacity"],
+        &["64.0 MiB in 1 claim", "there is no CSIStorageCapacity"],
     );
     let seen = new.seen();
     assert_eq!(writes(&seen[before..]), Vec::<&String>::new());
@@ -75,7 +75,7 @@ async fn what_a_target_lacks_is_told_and_nothing_is_written() {
     });
     let ran = preflight(&home, "new", &claims).await.exits(0);
     assert!(
-        ran.out.contains("is asked for 64.0 MiB in 1 claims, the largest 64.0 MiB, and has 1.0 GiB"),
+        ran.out.contains("is asked for 64.0 MiB in 1 claim, the largest 64.0 MiB, and has 1.0 GiB"),
         "{}",
         ran.out
     );
