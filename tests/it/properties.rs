@@ -273,7 +273,8 @@ fn one_change_in_a_large_tree_stores_a_leaf_and_the_nodes_above() {
         }
         let mean = news.iter().sum::<u64>() / news.len() as u64;
         println!("one change costs {mean} of {whole} bytes on average: {news:?}");
-        assert!(mean < whole / 50, "one change stored {mean} of {whole} bytes on average");
+        // Where leaves end is drawn anew with each key: the mean of twelve was between a 90th and a 49th.
+        assert!(mean < whole / 30, "one change stored {mean} of {whole} bytes on average");
         assert!(news.iter().all(|new| *new < whole / 10), "{news:?} of {whole}");
     });
 }

@@ -78,9 +78,9 @@ async fn a_leaf_is_lost(spoil: bool) {
     let first = lost.first.names().next().map(|name| String::from_utf8(name.to_vec()).unwrap()).unwrap();
     assert!(target.join(&first).join("too-much").exists(), "{first} may have had it");
     assert!(hidden < DIRECTORIES, "the others are cleared");
-    // Directories that were read are finished.
+    // Directories that were read are finished. How many a leaf spans is drawn with the keys.
     let done = |d: usize| fs::metadata(target.join(format!("d{d}"))).unwrap().modified().unwrap() == long_ago();
-    assert!((0..DIRECTORIES).filter(|d| done(*d)).count() >= DIRECTORIES - 2);
+    assert!((0..DIRECTORIES).filter(|d| done(*d)).count() >= DIRECTORIES - hidden.max(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,11 +74,7 @@ async fn what_a_target_lacks_is_told_and_nothing_is_written() {
         state.edit(&object, |object| object["capacity"] = "1Gi".into());
     });
     let ran = preflight(&home, "new", &claims).await.exits(0);
-    assert!(
-        ran.out.contains("is asked for 64.0 MiB in 1 claim, the largest 64.0 MiB, and has 1.0 GiB"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("is asked for 64.0 MiB in 1 claim, the largest 64.0 MiB, and has 1.0 GiB"), "{}", ran.out);
 
     // A kind that nobody defines.
     let told = found(&preflight(&home, "new", &["--include", "media/anvils.acme.example/a"]).await.exits(7));
