@@ -117,6 +117,37 @@ pub fn find_k3s(data_dir: &Path, max_age: Duration, now: Time) -> Result<Found, 
     Ok(Found { exclude: all_but(&wanted), folder, live: !etcd, told })
 }
 
+/// What a snapshot of k3s may have at its top: what makes way when it is put back.
+pub const PARTS: [&str; 6] = [TOKEN, "agent-token", "node-token", "cred", "tls", "db"];
+
+/// Whether what lies in the folder of a server is a datastore that could be used, by its names alone: the first thing that is missing.
+#[must_use]
+pub fn lacks(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let needed = [&[TOKEN][..], &FOLDERS].concat().into_iter().find(|name| !has(name));
+    needed.or_else(|| (!has(SQLITE) && !has(SNAPSHOTS)).then_some(SQLITE))
+}
+
+/// The process that has something below a folder open, by its number; `None` if none that can be seen does.
+pub fn user_of(folder: &Path) -> io::Result<Option<u32>> {
+    let folder = match folder.canonicalize() {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for process in std::fs::read_dir("/proc")? {
+        let process = process?;
+        let Some(number) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // One that has ended since, or that is not ours to look at.
+        let Ok(open) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        for file in open.flatten() {
+            if std::fs::read_link(file.path()).is_ok_and(|path| path.starts_with(&folder)) {
+                return Ok(Some(number));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Patterns that leave out everything but these paths.
 fn all_but(wanted: &[String]) -> Vec<String> {
     let mut patterns = vec!["/*".to_owned()];

@@ -80,6 +80,22 @@ pub struct BackupOptions {
 }
 
 impl BackupOptions {
+    /// Of a source of which nothing is known but its name.
+    #[must_use]
+    pub fn of(source: &str) -> Self {
+        Self {
+            source: source.to_owned(),
+            paths: Vec::new(),
+            walk: WalkOptions::default(),
+            tags: BTreeMap::new(),
+            host: String::new(),
+            reread: false,
+            level: None,
+            threads: None,
+            live: None,
+        }
+    }
+
     /// How to walk.
     fn walk(&self) -> WalkOptions {
         WalkOptions { live: self.live.as_ref().map(|live| live.postgres.clone()), ..self.walk.clone() }
@@ -134,6 +150,9 @@ pub enum BackupError {
     /// The cluster whose objects are the source cannot be read.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Nobody said that what was read had held still: it may be torn.
+    #[error("nobody said that what was read had held still until all of it was")]
+    NotSure,
     /// Standard input ended before it began: whatever was to write it failed, as a rule.
     #[error("standard input was empty, and an empty dump is no backup")]
     Empty,
@@ -177,6 +196,15 @@ fn root_cause(failures: Vec<RepoError>) -> Option<RepoError> {
 
 /// Backs up `options.paths` and returns when the snapshot is durable.
 pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<BackupReport, BackupError> {
+    run_backup_if(context, options, std::future::ready(true)).await
+}
+
+/// The same, and asks when all was read whether it becomes a snapshot. If not, it is stored for the next run to find, and there is none.
+pub async fn run_backup_if(
+    context: &Context,
+    options: &BackupOptions,
+    sure: impl Future<Output = bool>,
+) -> Result<BackupReport, BackupError> {
     let Context { repository, clock, progress, .. } = context;
     let started = clock.now();
     let source = Source::new(&options.paths)?;
@@ -199,7 +227,16 @@ pub async fn run_backup(context: &Context, options: &BackupOptions) -> Result<Ba
         Ok(assembled) => assembled,
         Err(failures) => return Err(give_up(writer, failures).await.into()),
     };
-
+    let sure = tokio::select! {
+        biased;
+        sure = sure => Some(sure),
+        () = context.cancel.cancelled() => None,
+    };
+    match sure {
+        Some(true) => {}
+        Some(false) => return Err(writer.finish().await.map_or_else(BackupError::from, |_| BackupError::NotSure)),
+        None => return Err(give_up(writer, Vec::new()).await.into()),
+    }
     let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
     let begun = Begun { started, index, before: before_it, checkpoints };
     Ok(finish(context, options, begun, writer, assembled, based_on).await?)

@@ -7,7 +7,6 @@ use crate::backup::{BackupOptions, BackupReport};
 use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
 use crate::tree::problem::{Problem, Severity};
-use crate::tree::walk::WalkOptions;
 use crate::volumes::mover::within::Voice;
 use crate::volumes::said::{PROBLEMS_TOLD_MAX, ProblemLine, Said, Summary};
 
@@ -15,21 +14,12 @@ use crate::volumes::said::{PROBLEMS_TOLD_MAX, ProblemLine, Said, Summary};
 pub const ALWAYS_LEFT_OUT: &str = "/lost+found/";
 
 /// How a volume is read: its databases are captured, and data of a `PostgreSQL` server that nobody shut down is left out as a problem; but not where it is `still`,
-/// where all is as if the node had lost its power. Source, tags and the rest are the caller's.
+/// where all is as if the node had lost its power. Tags and the rest are the caller's.
 #[must_use]
-pub fn options(volume: PathBuf, scratch: Option<PathBuf>, still: bool) -> BackupOptions {
+pub fn options(source: &str, volume: PathBuf, scratch: Option<PathBuf>, still: bool) -> BackupOptions {
     let postgres = if still { Postgres::CrashConsistent } else { Postgres::Refuse };
-    BackupOptions {
-        source: String::new(),
-        paths: vec![volume],
-        walk: WalkOptions::default(),
-        tags: std::collections::BTreeMap::new(),
-        host: String::new(),
-        reread: false,
-        level: None,
-        threads: None,
-        live: Some(LiveOptions { scratch, postgres, ..LiveOptions::default() }),
-    }
+    let live = Some(LiveOptions { scratch, postgres, ..LiveOptions::default() });
+    BackupOptions { paths: vec![volume], live, ..BackupOptions::of(source) }
 }
 
 /// What a backup came to, in numbers, with the first problems: those first that leave something out.

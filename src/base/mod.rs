@@ -1,7 +1,8 @@
-//! Layer 0: ids, units, time, progress, cancelling. Names nothing above it, touches no disk and no network (the clock excepted).
+//! Layer 0: ids, units, time, progress, cancelling, text for HTML. Names nothing above it, touches no disk and no network (the clock excepted).
 
 pub mod cancel;
 pub mod clock;
+pub mod html;
 pub mod id;
 pub mod pool;
 pub mod progress;

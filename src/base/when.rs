@@ -185,6 +185,10 @@ pub trait Listed {
     fn source(&self) -> &str;
     /// When it was taken, by the clock of who took it.
     fn time(&self) -> Time;
+    /// Whether it was made only to go back to, so that nobody means it who does not give its id.
+    fn is_aside(&self) -> bool {
+        false
+    }
     /// Its place in the chain: greater than those of all that its writer saw.
     fn sequence(&self) -> u64;
 }
@@ -234,11 +238,12 @@ pub enum SelectError {
     },
 }
 
-/// Chooses from a list in any order; of equal times the greater id, so that the answer is always the same. `latest` goes by the order of the chain: a
+/// Chooses from a list in any order; of equal times the greater id, so that the answer is always the same. What is aside is meant by its id only. `latest` goes by the order of the chain: a
 /// snapshot that a wrong clock dated years ahead is not the latest for years.
 pub fn select<'a, T: Listed>(selector: &Selector, list: &'a [T]) -> Result<&'a T, SelectError> {
-    let newest = |wanted: &dyn Fn(&T) -> bool| list.iter().filter(|s| wanted(s)).max_by_key(|s| (s.time(), s.id()));
-    let of_chain = |wanted: &dyn Fn(&T) -> bool| list.iter().filter(|s| wanted(s)).max_by_key(|s| newest_first_key(*s));
+    let meant = || list.iter().filter(|s| !s.is_aside());
+    let newest = |wanted: &dyn Fn(&T) -> bool| meant().filter(|s| wanted(s)).max_by_key(|s| (s.time(), s.id()));
+    let of_chain = |wanted: &dyn Fn(&T) -> bool| meant().filter(|s| wanted(s)).max_by_key(|s| newest_first_key(*s));
     let oldest = list.iter().map(Listed::time).min().ok_or(SelectError::NoSnapshots)?;
     match selector {
         Selector::Latest { source: None } => of_chain(&|_| true).ok_or(SelectError::NoSnapshots),

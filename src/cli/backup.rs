@@ -19,10 +19,10 @@ use crate::cli::guard::{real_path, silent, within};
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::{patterns, progress, tags};
-use crate::config::{is_file_name, is_source_name};
 use crate::format::entry::{TreePath, escape};
 use crate::format::live::How;
 use crate::format::record::Statistics;
+use crate::language::{is_file_name, is_source_name};
 use crate::repo::layout;
 use crate::store::file::FILE_TIME_MAX;
 use crate::store::url::StoreUrl;
@@ -191,15 +191,13 @@ fn options(args: &Args, repository: Option<InodeKey>) -> Result<BackupOptions, F
     let live = LiveOptions { scratch: args.scratch.clone(), postgres, ..LiveOptions::default() };
     let (exclude, one_file_system) = (args.exclude.excludes()?, args.one_file_system);
     Ok(BackupOptions {
-        source: source.clone(),
         paths: args.paths.clone(),
         walk: WalkOptions { exclude, one_file_system, repository, live: None },
         tags: args.tag.iter().cloned().collect::<BTreeMap<_, _>>(),
         host: host(),
         reread: args.reread,
-        level: None,
-        threads: None,
         live: args.live.then_some(live),
+        ..BackupOptions::of(source)
     })
 }
 

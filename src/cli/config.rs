@@ -9,7 +9,8 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::count;
-use crate::config::{self, Finding};
+use crate::config;
+use crate::language::Finding;
 
 const CHECK_EXAMPLES: &str = "\
 Examples:

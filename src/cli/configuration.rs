@@ -10,13 +10,17 @@ use crate::cli::failure::{Failure, causes};
 use crate::cli::globals::Globals;
 use crate::cli::hints::Advise;
 use crate::cli::output::count;
-use crate::config::{self, Complaint, Config, Finding, Judges, Repository, Severity, TEXT_BYTES_MAX};
+use crate::config::{self, Config, Repository, SourceKind, TEXT_BYTES_MAX};
 use crate::format::entry::escape;
+use crate::language::{Complaint, Finding, Judges, Severity};
 use crate::store::url::StoreUrl;
 use crate::tree::exclude::Excludes;
 
 /// Where it is looked for when nothing names it, in this order.
 pub(crate) const PLACES: [&str; 2] = ["/etc/homelab-dr/homelab-dr.yaml", "homelab-dr.yaml"];
+
+/// What the pure languages cannot judge themselves.
+pub(crate) const JUDGES: Judges<'static> = Judges { url: &judge_url, pattern: &judge_pattern };
 
 /// A configuration and where it was read.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ pub(crate) struct Loaded {
 
 /// Findings as the cause of an error: each as `config check` shows it.
 #[derive(Debug)]
-struct Findings(String);
+pub(crate) struct Findings(pub(crate) String);
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +80,7 @@ pub(crate) fn read(path: &Path) -> Result<config::Read, Failure> {
         let what = format!("cannot read the configuration {}", path.display());
         Failure::because(Exit::Usage, what, error, "see the path and the file's mode; --config FILE names another")
     })?;
-    Ok(config::read(&bytes, &Judges { url: &judge_url, pattern: &judge_pattern }))
+    Ok(config::read(&bytes, &JUDGES))
 }
 
 fn complaint(error: &(impl Advise + std::error::Error + 'static)) -> Complaint {
@@ -181,4 +185,13 @@ pub(crate) fn needed(what: &str, option: &str) -> Failure {
             PLACES[0], PLACES[1]
         ),
     )
+}
+
+/// Where the configuration has journals of holds kept.
+pub(crate) fn journal_namespace(context: &Context) -> Option<String> {
+    let sources = &context.configuration.as_ref()?.config.sources;
+    sources.iter().find_map(|source| match &source.kind {
+        SourceKind::Volumes(source) => source.namespace.clone(),
+        _ => None,
+    })
 }

@@ -20,13 +20,15 @@ pub enum Exit {
     Key = 6,
     /// Done as asked it could have cost data, so it was not done.
     Refused = 7,
+    /// A run of a runbook stopped where a person has to do or to decide something.
+    Waiting = 8,
     /// Ctrl-C, or the machine asked to stop.
     Interrupted = 130,
 }
 
 impl Exit {
     /// All of them, for the help text and the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Done,
         Self::Error,
         Self::Usage,
@@ -35,6 +37,7 @@ impl Exit {
         Self::Unreachable,
         Self::Key,
         Self::Refused,
+        Self::Waiting,
         Self::Interrupted,
     ];
 
@@ -52,12 +55,13 @@ impl Exit {
             match exit {
                 Exit::Done => 0,
                 Exit::Problems => 1,
-                Exit::Usage | Exit::Error => 2,
-                Exit::Unreachable => 3,
-                Exit::Key => 4,
-                Exit::Refused => 5,
-                Exit::Damaged => 6,
-                Exit::Interrupted => 7,
+                Exit::Waiting => 2,
+                Exit::Usage | Exit::Error => 3,
+                Exit::Unreachable => 4,
+                Exit::Key => 5,
+                Exit::Refused => 6,
+                Exit::Damaged => 7,
+                Exit::Interrupted => 8,
             }
         }
         let graver = if gravity(other) > gravity(self) { other } else { self };
@@ -76,6 +80,9 @@ impl Exit {
             Self::Unreachable => "the repository or its store cannot be reached, has vanished or is full",
             Self::Key => "no given key opens the repository, or the key is retired or of another one",
             Self::Refused => "refused, since it could have cost data (a place that is not empty, a forged repository)",
+            Self::Waiting => {
+                "a run of a runbook stopped where a person has to do or decide something; it can be taken up"
+            }
             Self::Interrupted => "interrupted; nothing that was stored is lost",
         }
     }
@@ -94,7 +101,7 @@ mod tests {
     #[test]
     fn the_numbers_never_change() {
         let codes = Exit::ALL.map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]);
         assert_eq!(
             Exit::Interrupted.code(),
             crate::volumes::said::STOPPED,

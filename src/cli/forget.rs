@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::base::id::ObjectId;
 use crate::base::units::parse_duration;
-use crate::base::when::{Selector, select};
+use crate::base::when::{Listed as _, Selector, select};
 use crate::cli::context::{Context, host, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -42,8 +42,9 @@ const LOST_DIGITS_MIN: usize = 8;
 
 /// Forget the snapshots that a policy does not keep, or those that are named; shows why each is kept, and asks
 ///
-/// Rules count for each source and set of tags by themselves; a snapshot stays if any rule keeps it. Without a --keep-…
-/// the rules of the configuration count. One that is named goes whatever it is, also the last of its source.
+/// Rules count for each source and set of tags by themselves, and so they do for the safety copies of a source (the tag
+/// before-restore), which are none of its backups; a snapshot stays if any rule keeps it. Without a --keep-… the rules of
+/// the configuration count. One that is named goes whatever it is, also the last of its source.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -292,15 +293,6 @@ fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate>
         args.source.as_ref().is_none_or(|source| snapshot.record.source == *source)
             && args.tag.iter().all(|tag| tag.matches(&snapshot.record.tags))
     };
-    // One that holds nothing stands for no source that ever held something: the newest with content stays.
-    let empty = |snapshot: &Snapshot| snapshot.record.statistics.files == 0 || snapshot.record.statistics.bytes == 0;
-    let held: BTreeSet<&str> = chain
-        .snapshots
-        .iter()
-        .filter(|snapshot| !empty(snapshot))
-        .map(|snapshot| snapshot.record.source.as_str())
-        .collect();
-    let lost_it = |snapshot: &Snapshot| empty(snapshot) && held.contains(snapshot.record.source.as_str());
     chain
         .snapshots
         .iter()
@@ -310,8 +302,9 @@ fn candidates(chain: &Chain, verified: &Verified, args: &Args) -> Vec<Candidate>
             source: snapshot.record.source.clone(),
             tags: snapshot.record.tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<BTreeSet<_>>(),
             time: snapshot.record.started,
-            complete: snapshot.record.statistics.problems == 0 && !lost_it(snapshot),
-            verified: verified.at.contains_key(&snapshot.id) && !lost_it(snapshot),
+            complete: chain.lack(snapshot).is_none(),
+            verified: verified.at.contains_key(&snapshot.id) && chain.held_before(snapshot).is_none(),
+            aside: snapshot.is_aside(),
         })
         .collect()
 }

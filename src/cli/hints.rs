@@ -4,6 +4,8 @@
 mod keys;
 mod operations;
 mod repo;
+mod report;
+mod runs;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ mod guard;
 mod hints;
 mod init;
 mod interrupt;
+mod journals;
 mod keys;
 mod ls;
 mod mover;
@@ -35,9 +36,12 @@ mod prompt;
 mod prune;
 mod read_file;
 mod recipients;
+mod recover;
 mod release;
 mod replicate;
+mod report;
 mod restore;
+mod runbook;
 mod select;
 mod snapshots;
 mod stats;
@@ -84,6 +88,7 @@ enum Command {
     Cat(cat::Args),
     Diff(diff::Args),
     Restore(Box<restore::Args>),
+    Recover(Box<recover::Args>),
     #[command(subcommand)]
     Preflight(preflight::Command),
     Check(check::Args),
@@ -94,6 +99,10 @@ enum Command {
     #[command(subcommand)]
     Gitops(gitops::Command),
     Release(release::Args),
+    #[command(subcommand)]
+    Runbook(runbook::Command),
+    #[command(subcommand)]
+    Report(report::Command),
     #[command(subcommand)]
     Config(config::Command),
     Demo(demo::Args),
@@ -107,6 +116,8 @@ impl Command {
         !matches!(
             self,
             Self::Config(_)
+                | Self::Runbook(_)
+                | Self::Report(_)
                 | Self::Demo(_)
                 | Self::Gitops(_)
                 | Self::Mover(_)
@@ -122,6 +133,7 @@ impl Command {
             Self::Init(_)
             | Self::Backup(_)
             | Self::Restore(_)
+            | Self::Recover(_)
             | Self::Release(_)
             | Self::Demo(_)
             | Self::Preflight(_)
@@ -240,6 +252,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Cat(args) => cat::run(args, context).await,
         Command::Diff(args) => diff::run(args, context).await,
         Command::Restore(args) => restore::run(*args, context).await,
+        Command::Recover(args) => Box::pin(recover::run(*args, context)).await,
         Command::Preflight(command) => preflight::run(command, context).await,
         Command::Check(args) => check::run(args, context).await,
         Command::Replicate(args) => replicate::run(args, context).await,
@@ -248,6 +261,8 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Prune(args) => prune::run(args, context).await,
         Command::Gitops(command) => gitops::run(command, context).await,
         Command::Release(args) => release::run(args, context).await,
+        Command::Runbook(command) => runbook::run(command, context).await,
+        Command::Report(command) => report::run(command, context),
         Command::Config(command) => config::run(command, context),
         Command::Demo(args) => demo::run(args, context).await,
         Command::Mover(args) => mover::run(args, context).await,

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::backup::mover::{self, tell_report};
-use crate::backup::{BackupOptions, BackupReport, run_backup};
+use crate::backup::{BackupOptions, BackupReport, run_backup_if};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, causes};
@@ -19,7 +19,7 @@ use crate::cli::open::{self, Access};
 use crate::crypto::content::HandedKey;
 use crate::crypto::writer_key::WriterKey;
 use crate::format::entry::TreePath;
-use crate::recover::fill::fill;
+use crate::recover::fill::{fill, in_place};
 use crate::recover::{self, RestorePlan, RestoreReport};
 use crate::repo::snapshots::read_one;
 use crate::repo::{Repository, salvage};
@@ -90,7 +90,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let watching = tokio::spawn(ears.clone().watch(Duration::from_secs(args.silence.max(1)), context.cancel.clone()));
     let telling = voice.tell_progress(context.progress.clone(), ears.clone());
     let begun = Instant::now();
-    let result = work(&args, job, context).await;
+    let result = work(&args, job, context, (&ears, &voice)).await;
     drop(telling);
     listening.abort();
     watching.abort();
@@ -133,7 +133,12 @@ enum Worked {
     Restored(Box<RestoreReport>),
 }
 
-async fn work(args: &Args, task: oneshot::Receiver<Wanted>, context: &mut Context) -> Result<Worked, Failure> {
+async fn work(
+    args: &Args,
+    task: oneshot::Receiver<Wanted>,
+    context: &mut Context,
+    heard: (&Ears, &Voice),
+) -> Result<Worked, Failure> {
     let cancel = context.cancel.clone();
     let task = tokio::select! {
         task = task => task.map_err(|_| Failure::Interrupted)?,
@@ -151,7 +156,9 @@ async fn work(args: &Args, task: oneshot::Receiver<Wanted>, context: &mut Contex
                 let place = (job.address.as_str(), &*job.credentials, &job.writer_key);
                 repository(place, context, Access::Read).await.map(|_| Worked::Reached)
             }
-            Wanted::Backup(job) => back_up(args, &job, context).await.map(|report| Worked::BackedUp(Box::new(report))),
+            Wanted::Backup(job) => {
+                back_up(args, &job, context, heard).await.map(|report| Worked::BackedUp(Box::new(report)))
+            }
             Wanted::Restore(job, keys) => {
                 bring_back(args, &job, keys, context).await.map(|report| Worked::Restored(Box::new(report)))
             }
@@ -192,22 +199,32 @@ async fn bring_back(
     let record = read_one(&repository, job.snapshot).await?;
     let within = TreePath::new(job.within.as_slice()).map_err(|_| Failure::Interrupted)?;
     let plan = RestorePlan::whole(record.root, within, args.path.clone());
-    Ok(fill(&context.operation(repository), &reader, &job.snapshot, plan).await?)
+    let operation = context.operation(repository);
+    if job.in_place {
+        return Ok(in_place(&operation, &reader, plan).await?);
+    }
+    Ok(fill(&operation, &reader, &job.snapshot, plan).await?)
 }
 
-async fn back_up(args: &Args, job: &Job, context: &mut Context) -> Result<BackupReport, Failure> {
+async fn back_up(
+    args: &Args,
+    job: &Job,
+    context: &mut Context,
+    (ears, voice): (&Ears, &Voice),
+) -> Result<BackupReport, Failure> {
     context.globals.limit_upload = job.limit_upload.and_then(NonZeroU64::new);
     context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
     let repository = repository((&job.address, &job.credentials, &job.writer_key), context, Access::Write).await?;
     let walk = WalkOptions { exclude: Excludes::new(&job.exclude)?, ..WalkOptions::default() };
     let options = BackupOptions {
-        source: job.source.clone(),
         walk,
         tags: job.tags.clone(),
         host: job.host.clone(),
         reread: job.reread,
         // Beside the application, which goes on writing, or at what would be there if the node had lost its power.
-        ..mover::options(args.path.clone(), args.scratch.clone(), job.still)
+        ..mover::options(&job.source, args.path.clone(), args.scratch.clone(), job.still)
     };
-    Ok(run_backup(&context.operation(repository), &options).await?)
+    // Whoever holds the application still sees whether it did; without that word there is no snapshot, whatever became of whoever should say it.
+    let sure = async { !job.held || ears.may_commit(voice, Duration::from_secs(args.silence.max(1))).await };
+    Ok(run_backup_if(&context.operation(repository), &options, sure).await?)
 }

@@ -12,14 +12,13 @@ use crate::cli::failure::Failure;
 use crate::cli::open;
 use crate::cluster::api::Api;
 use crate::config::{SourceKind, VolumesSource};
-use crate::crypto::secret::random;
 use crate::crypto::writer_key::WriterKey;
 use crate::format::entry::TreePath;
 use crate::recover::cluster::movers::ByMovers;
+pub(crate) use crate::recover::cluster::movers::Running;
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::store::url::HandOver;
-use crate::volumes::RunId;
 use crate::volumes::mover::{self, Crew, Limits};
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::SecretText;
@@ -49,14 +48,6 @@ pub(crate) async fn handed(context: &Context, key: &WriterKey, otherwise: &str) 
         limit_upload: context.globals.limit_upload.map(std::num::NonZeroU64::get),
         limit_download: context.globals.limit_download.map(std::num::NonZeroU64::get),
     })
-}
-
-/// How movers run that fill volumes.
-pub(crate) struct Running {
-    pub(crate) image: String,
-    pub(crate) start_timeout: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) movers: usize,
 }
 
 /// By what was given, and else by the configuration's first source of volumes.
@@ -100,14 +91,13 @@ pub(crate) fn filling<'a>(
     reader: Arc<Reader>,
     within: TreePath,
 ) -> Result<ByMovers<'a>, Failure> {
-    let run = RunId::new(random().map_err(RepoError::from)?);
-    Ok(ByMovers { crew: *crew, handed, reader, image: running.image.clone(), run, movers: running.movers, within })
+    Ok(ByMovers::new(*crew, handed, running, reader, within).map_err(RepoError::from)?)
 }
 
 /// Takes away what runs that died have left of movers.
 pub(crate) async fn sweep(api: &Api, context: &Context) {
     let talk = context.talk.clone();
-    match mover::sweep::sweep(api, context.clock.now()).await {
+    match mover::sweep::sweep(api, context.clock.now(), &Limits::default()).await {
         Ok(swept) => {
             for left in swept.tell(&|text| talk.warn(text)) {
                 talk.warn(&format!("LEFT BEHIND: {left}"));

@@ -234,7 +234,7 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
         display.finish();
         if let Some(only) = &args.probe {
             let only = Some(only.as_str()).filter(|only| !only.is_empty());
-            probed |= probe_all(context, (&api, &volumes), &planned?, only, findings).await?;
+            probed |= probe_all(context, &api, &planned?, only, findings).await?;
         } else {
             planned?;
         }
@@ -271,16 +271,14 @@ async fn reach(context: &Context, findings: &mut Findings, otherwise: &str) -> R
 /// Starts the pods of a backup; whether there was any namespace to start one in.
 async fn probe_all(
     context: &mut Context,
-    (api, volumes): (&Api, &[(&Source, &VolumesSource)]),
+    api: &Api,
     planned: &Planned<'_>,
     only: Option<&str>,
     findings: &mut Findings,
 ) -> Result<bool, Failure> {
     let handed = handed(context).await?;
     let mut any = false;
-    for (source, claims) in
-        planned.iter().filter(|(planned, _)| volumes.iter().any(|(_, of)| std::ptr::eq(*of, *planned)))
-    {
+    for (source, claims) in planned {
         let running = movers::Running {
             image: source.image.clone(),
             start_timeout: source.start_timeout,

@@ -96,6 +96,14 @@ impl Prompt for TerminalPrompt {
     }
 }
 
+/// Asks on the terminal for a line; `None` where there is no terminal, or it was closed.
+pub(crate) fn line(question: &str) -> Option<String> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    ask(question, false).map(|answer| answer.trim().to_owned())
+}
+
 fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }

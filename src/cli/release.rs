@@ -15,6 +15,7 @@ use crate::format::entry::escape;
 use crate::hooks::hold::Released;
 use crate::hooks::journal::{Journal, journals};
 use crate::hooks::release::{Report, may_live, name, release};
+use crate::hooks::unfinished::finish;
 use crate::hooks::{Acting, HookError, Waits};
 
 const EXAMPLES: &str = "\
@@ -22,6 +23,7 @@ Examples:
   homelab-dr release --plan
   homelab-dr release --kubeconfig ~/.kube/config
   homelab-dr release --run 5f0c1d2e --yes
+  homelab-dr release --run 5f0c1d2e --unfinished
 
 A run holds applications still while it reads or replaces their volumes: scaled to zero, asked to by
 an annotation, or by a command in their container. It writes down first how that is undone, in a
@@ -43,6 +45,9 @@ pub(crate) struct Args {
     /// Only what this run has left, also if it may be alive; may be repeated
     #[arg(long, value_name = "ID")]
     run: Vec<String>,
+    /// Also start what uses a volume that a restore in place has not done: what is in it is half of something; needs --run
+    #[arg(long, requires = "run")]
+    unfinished: bool,
     /// Show what would be released, and change nothing
     #[arg(long, short = 'n', visible_alias = "dry-run")]
     plan: bool,
@@ -60,6 +65,9 @@ struct Left {
     renewed: Time,
     may_be_alive: bool,
     holds: Vec<String>,
+    /// The volume of which it has written a part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unfinished: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -79,6 +87,7 @@ fn left(journal: &Journal, now: Time) -> Left {
         renewed: journal.renewed(),
         may_be_alive: may_live(journal, now),
         holds: journal.entries.iter().rev().map(name).collect(),
+        unfinished: journal.unfinished.as_ref().map(|unfinished| unfinished.told(&journal.run)),
     }
 }
 
@@ -128,7 +137,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         confirm(args.yes, "Release them?")?;
     }
     if !args.plan {
-        document.released = Some(release_all(&api, &mut chosen, context).await);
+        document.released = Some(release_all(&api, &mut chosen, args.unfinished, context).await?);
     }
     let exit = exit_of(&document);
     if context.out.json {
@@ -139,16 +148,24 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     Ok(exit)
 }
 
-async fn release_all(api: &Api, chosen: &mut [Journal], context: &Context) -> Vec<Report> {
+async fn release_all(
+    api: &Api,
+    chosen: &mut [Journal],
+    unfinished: bool,
+    context: &Context,
+) -> Result<Vec<Report>, Failure> {
     let (clock, cancel) = (context.clock.clone(), context.cancel.clone());
     let acting = Acting { cluster: api, exec: api, clock: &*clock, waits: Waits::default(), cancel: &cancel };
     let mut reports = Vec::new();
     for journal in chosen {
         if !cancel.is_cancelled() {
+            if unfinished {
+                finish(&acting, journal).await?;
+            }
             reports.push(release(&acting, journal).await);
         }
     }
-    reports
+    Ok(reports)
 }
 
 fn exit_of(document: &Document) -> Exit {
@@ -171,6 +188,7 @@ fn show(runs: &[Left], alive: usize, result: bool, context: &mut Context) -> Res
             run.run,
             escape(run.namespace.as_bytes())
         ));
+        lines.extend(run.unfinished.iter().map(|why| format!("  {}", escape(why.as_bytes()))));
         lines.extend(run.holds.iter().map(|what| format!("  release {}", escape(what.as_bytes()))));
     }
     if runs.is_empty() {
@@ -187,19 +205,10 @@ fn show(runs: &[Left], alive: usize, result: bool, context: &mut Context) -> Res
     Ok(())
 }
 
-fn told(outcome: &Released) -> Option<String> {
-    match outcome {
-        Released::Done | Released::NotHeld => None,
-        Released::Gone => Some("is gone".to_owned()),
-        Released::Except { why } => Some(format!("released, but {}", why.join("; "))),
-        Released::Failed { why } => Some(format!("STILL HELD: {why}")),
-    }
-}
-
 fn tell(reports: &[Report], context: &mut Context) -> Result<(), Failure> {
     for report in reports {
         for row in &report.rows {
-            if let Some(told) = told(&row.outcome) {
+            if let Some(told) = row.outcome.told() {
                 context.out.line(&format!("{}: {told}", escape(row.what.as_bytes())))?;
             }
         }

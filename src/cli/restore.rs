@@ -3,6 +3,8 @@
 mod all;
 mod claim;
 pub(super) mod cluster;
+mod in_place;
+mod lack;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::units;
-use crate::cli::context::{Context, local};
+use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::guard::InUse;
@@ -25,6 +27,7 @@ use crate::recover::{Overwrite, RestorePlan, RestoreProblem, RestoreReport, run_
 use crate::repo::Repository;
 use crate::repo::fetch::Reader;
 use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::whole::Lack;
 use crate::tree::exclude::Excludes;
 use crate::tree::restore::metadata::SETTING_THE_OWNER;
 
@@ -36,7 +39,8 @@ Examples:
   homelab-dr restore 2026-11-01 --target /srv/app --delete --dry-run
   homelab-dr restore latest:cluster --cluster --kubeconfig ~/.kube/new --plan
   homelab-dr restore latest:cluster --cluster --include 'media/*/*' --namespace media=media-copy
-  homelab-dr restore latest:pvc/media/jellyfin --into-claim media/jellyfin-restored";
+  homelab-dr restore latest:pvc/media/jellyfin --into-claim media/jellyfin-restored
+  homelab-dr restore 3f9a2c41 --into-claim media/jellyfin --in-place --plan";
 
 /// As many problems with owners are not single ones: nobody but root can set them.
 const OWNERS_MANY: usize = 3;
@@ -106,6 +110,9 @@ enum When {
     Changed,
     /// Replace it
     Always,
+    /// Read all of it, and write into it only what differs: for large files of which little has changed. Cut off, it is
+    /// neither the old nor the new one, and a part that is damaged in the repository stays as it was; run it again
+    InPlace,
 }
 
 #[derive(Serialize)]
@@ -121,10 +128,14 @@ struct Document {
     /// It holds nothing; this is the newest earlier one of its source that does.
     #[serde(skip_serializing_if = "Option::is_none")]
     held_something: Option<String>,
+    /// Why it does not stand for all that its source held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacks: Option<Lack>,
     dry_run: bool,
     chosen: u64,
     files: u64,
     bytes: u64,
+    written: u64,
     others: u64,
     unchanged: u64,
     deleted: Vec<String>,
@@ -145,6 +156,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         return Box::pin(cluster::run(&args, context)).await;
     }
     args.cluster.refuse_without_cluster()?;
+    if let Some(place) = args.cluster.into_claim.as_ref().filter(|_| args.cluster.in_place) {
+        return Box::pin(in_place::run(&args, place, context)).await;
+    }
     if let Some(place) = &args.cluster.into_claim {
         return Box::pin(claim::run(&args, place, context)).await;
     }
@@ -165,9 +179,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             "patterns are compared with paths as `homelab-dr ls -R SNAPSHOT` shows them; quote them from the shell";
         return Err(Failure::usage(what, help));
     }
-    let before = before_it_was_empty(snapshot, &chain);
-    let exit = tell(&report, &document(&report, snapshot, before, &plan), &plan, context)?;
-    let exit = warn_if_empty(snapshot, before, exit, context)?;
+    let exit = tell(&report, &document(&report, snapshot, &chain, &plan), &plan, context)?;
+    let exit = lack::warn(snapshot, &chain, (exit, is_all(&args, &plan)), context)?;
     if report.verified && repository.refuse_if_removed().is_ok() {
         verified::record(context, &repository, &[snapshot.id]).await?;
     }
@@ -175,38 +188,6 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         tell_of_others(snapshot, &chain, context)?;
     }
     Ok(exit)
-}
-
-/// The newest earlier snapshot of the source that held something, if this one does not: what it was made of was probably not there, as with a mount that
-/// is away.
-fn before_it_was_empty<'a>(snapshot: &Snapshot, chain: &'a Chain) -> Option<&'a Snapshot> {
-    let is_empty = |one: &Snapshot| one.record.statistics.files == 0 || one.record.statistics.bytes == 0;
-    if !is_empty(snapshot) {
-        return None;
-    }
-    let earlier = chain.snapshots.iter().take_while(|one| one.id != snapshot.id);
-    earlier.filter(|one| one.record.source == snapshot.record.source && !is_empty(one)).last()
-}
-
-/// Restoring nothing is done quickly, and looks like a success.
-fn warn_if_empty(
-    snapshot: &Snapshot,
-    before: Option<&Snapshot>,
-    exit: Exit,
-    context: &mut Context,
-) -> Result<Exit, Failure> {
-    let Some(before) = before else { return Ok(exit) };
-    context.out.flush()?;
-    let (files, size) = (before.record.statistics.files, units::bytes(before.record.statistics.bytes));
-    context.talk.warn(&format!(
-        "snapshot {} of {} HOLDS NOTHING, as if what it was made of had been away; {} of {} holds {} ({size}): restore that one",
-        snapshot.id.short(),
-        escape(snapshot.record.source.as_bytes()),
-        before.id.short(),
-        local(before.record.started),
-        count(files, "file"),
-    ));
-    Ok(exit.graver(Exit::Problems))
 }
 
 /// `latest` is one snapshot and sounds like more.
@@ -243,8 +224,10 @@ async fn restore(
             When::Never => Overwrite::Never,
             When::Changed => Overwrite::Changed,
             When::Always => Overwrite::Always,
+            When::InPlace => Overwrite::InPlace,
         },
         delete: args.delete,
+        kept: Vec::new(),
         sparse: args.sparse,
         dry_run: args.dry_run,
         owner: !args.no_owner,
@@ -257,7 +240,7 @@ async fn restore(
         plan.dry_run = false;
     }
     context.progress.begin("restoring", "file");
-    if plan.within.as_bytes().is_empty() && plan.selection.include.is_none() && args.exclude.is_empty() {
+    if is_all(args, &plan) {
         let statistics = what.snapshot.record.statistics;
         context.progress.expect(statistics.files, statistics.bytes, false);
     }
@@ -297,14 +280,23 @@ fn exit_of(report: &RestoreReport) -> Exit {
     }
 }
 
-fn document(report: &RestoreReport, snapshot: &Snapshot, before: Option<&Snapshot>, plan: &RestorePlan) -> Document {
+/// Whether everything of the snapshot is wanted.
+fn is_all(args: &Args, plan: &RestorePlan) -> bool {
+    plan.within.as_bytes().is_empty() && plan.selection.include.is_none() && args.exclude.is_empty()
+}
+
+fn document(report: &RestoreReport, snapshot: &Snapshot, chain: &Chain, plan: &RestorePlan) -> Document {
+    let lacks = chain.lack(snapshot);
+    let held = lacks.and_then(|lacks| if let Lack::Emptied { held } = lacks { Some(held) } else { None });
     Document {
         snapshot: snapshot.id.hex(),
-        held_something: before.map(|before| before.id.hex()),
+        held_something: held.map(|held| held.hex()),
+        lacks,
         dry_run: plan.dry_run,
         chosen: report.chosen,
         files: report.files,
         bytes: report.bytes,
+        written: report.written,
         others: report.others,
         unchanged: report.unchanged,
         deleted: report.deleted.iter().map(TreePath::display).collect(),

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::session::Session;
-use super::{Cluster, ClusterError, Created, Deleted, How, Kind, Kinds, Page};
+use super::{Cluster, ClusterError, Created, Deleted, How, Kind, Kinds, Page, Which};
 
 /// How long an API server is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -254,12 +254,12 @@ impl Api {
     /// The bytes of a page, how many objects it was asked for at last, and the room that it takes. One object that is longer than a page has all the room.
     async fn page(
         &self,
-        kind: &Kind,
+        (kind, which): (&Kind, Which<'_>),
         mut limit: u32,
         next: Option<&str>,
     ) -> Result<(Bytes, u32, Arc<OwnedSemaphorePermit>), ClusterError> {
         loop {
-            let asked = Asked::get(&page_of(kind, limit, next));
+            let asked = Asked::get(&page_of(kind, which, limit, next));
             let held = self.room(PAGE_BYTES_MAX).await?;
             if let Some(answer) = self.within(&asked, PAGE_BYTES_MAX).await? {
                 return Ok((answer, limit, held));
@@ -292,13 +292,17 @@ fn too_long(asked: &Asked) -> ClusterError {
 }
 
 /// The address of a page of at most so many objects.
-fn page_of(kind: &Kind, limit: u32, next: Option<&str>) -> String {
+fn page_of(kind: &Kind, which: Which<'_>, limit: u32, next: Option<&str>) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("limit", &limit.to_string());
     if let Some(next) = next {
         query.append_pair("continue", next);
     }
-    format!("{}?{}", kind.collection(), query.finish())
+    if !which.labels.is_empty() {
+        let labels: Vec<String> = which.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        query.append_pair("labelSelector", &labels.join(","));
+    }
+    format!("{}?{}", kind.address(which.namespace, None), query.finish())
 }
 
 /// The beginning of a text that is no object, such as a proxy's page.
@@ -322,10 +326,14 @@ impl Cluster for Api {
     }
 
     async fn list(&self, kind: &Kind, next: Option<&str>) -> Result<Page, ClusterError> {
+        self.list_of(kind, Which::default(), next).await
+    }
+
+    async fn list_of(&self, kind: &Kind, which: Which<'_>, next: Option<&str>) -> Result<Page, ClusterError> {
         // How many objects the page before had: what `next` names is its end.
         let (limit, next) =
             next.and_then(|next| next.split_once(' ')).map_or((None, None), |(l, n)| (l.parse().ok(), Some(n)));
-        let (answer, limit, held) = self.page(kind, limit.unwrap_or(PAGE_OBJECTS), next).await?;
+        let (answer, limit, held) = self.page((kind, which), limit.unwrap_or(PAGE_OBJECTS), next).await?;
         let mut list: List = parse(&Asked::get(&kind.collection()), &answer)?;
         let is_small = answer.len() < PAGE_BYTES_SMALL;
         drop(answer);

@@ -79,6 +79,14 @@ pub enum ClusterError {
         /// What is wrong with it.
         what: String,
     },
+    /// More objects than are taken.
+    #[error("there are more than {limit} {kind}")]
+    TooMany {
+        /// Of which kind.
+        kind: String,
+        /// How many are taken.
+        limit: usize,
+    },
 }
 
 impl ClusterError {

@@ -16,10 +16,12 @@ pub mod error;
 pub mod exec;
 pub mod folder;
 pub mod kind;
+pub(crate) mod kinds;
 pub mod list;
 pub mod manifest;
 pub mod object;
 pub mod order;
+pub mod ours;
 pub mod ready;
 pub mod rewrite;
 pub mod selector;
@@ -33,6 +35,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 pub use error::ClusterError;
 pub use kind::Kind;
+pub use list::Which;
 
 /// What discovery found.
 #[derive(Debug, Clone, Default)]
@@ -95,6 +98,11 @@ pub trait Cluster: Send + Sync {
 
     /// A page of all objects of a kind, in all namespaces. [`ClusterError::is_expired`] when the moment of the first page is too long ago.
     async fn list(&self, kind: &Kind, next: Option<&str>) -> Result<Page, ClusterError>;
+
+    /// The same where only some are wanted; one that cannot choose gives others too ([`list::collect_of`] leaves them out).
+    async fn list_of(&self, kind: &Kind, _which: Which<'_>, next: Option<&str>) -> Result<Page, ClusterError> {
+        self.list(kind, next).await
+    }
 
     /// Whether anything acts in it, so that waiting makes sense and the kinds that there are count. In a folder nothing does.
     fn lives(&self) -> bool {

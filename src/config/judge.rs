@@ -1,145 +1,27 @@
-//! Holds a tree against the language, and fills in defaults. Everything wrong is found, not only the first.
+//! What the language's tables cannot say of a configuration: names that have to be there, fields that mean something only together.
 
-use super::Judges;
-use super::finding::{Complaint, Finding, short};
-use super::language::{Field, Need, ROOT, SOURCE, Shape};
-use super::node::{self, Name, Node, Value};
-use super::scalar::Scalar;
-use super::suggest;
-use crate::crypto::secret::holds_secret;
+use super::language::{ROOT, SOURCE};
+use crate::language::{
+    Field, Finding, Judges, Judging, Name, Need, Node, Shape, Value, fill as fill_in, judge_argv, judge_passwords,
+    short, suggest,
+};
 
 /// Judges the whole file.
 pub(super) fn judge(root: &Node, judges: &Judges<'_>, findings: &mut Vec<Finding>) {
-    let mut judging = Judging { judges, findings };
+    let mut judging = Judging { judges, whole: "the file", findings };
     judging.value(root, &ROOT, "the file");
     judging.repositories(root);
     judging.sources(root);
     judging.retention(root);
 }
 
-struct Judging<'a> {
-    judges: &'a Judges<'a>,
-    findings: &'a mut Vec<Finding>,
-}
-
-/// `sources` and `photos` become `sources.photos`.
-fn below(at: &str, name: &str) -> String {
-    if at == "the file" { short(name).into_owned() } else { format!("{at}.{}", short(name)) }
-}
-
 impl Judging<'_> {
-    fn error(&mut self, node: &Node, what: impl Into<String>, help: impl Into<String>) {
-        self.findings.push(Finding::error(node.place, what, help));
-    }
-
-    fn complain(&mut self, place: super::Place, at: &str, complaint: Option<Complaint>) {
-        if let Some(Complaint { what, help }) = complaint {
-            self.findings.push(Finding::error(place, format!("{at}: {what}"), help));
-        }
-    }
-
-    fn value(&mut self, node: &Node, shape: &Shape, at: &str) {
-        match (shape, &node.value) {
-            (Shape::One(scalar), value) => self.complain(node.place, at, scalar.judge(value, self.judges)),
-            (Shape::List(scalar, least), Value::List(elements)) => {
-                if elements.len() < *least {
-                    self.error(node, format!("{at} is empty"), format!("write at least one: {}", scalar.expected()));
-                }
-                for element in elements {
-                    self.complain(element.place, at, scalar.judge(&element.value, self.judges));
-                }
-            }
-            (Shape::List(scalar, _), value) => {
-                let what = format!("{at}: a list is expected here, and this is {}", value.kind());
-                let help = match value {
-                    Value::Text(text) if scalar.judge_text(text, self.judges).is_none() => list_of(text),
-                    _ => "write [one, two], or a line with - before each".to_owned(),
-                };
-                self.error(node, what, help);
-            }
-            (Shape::Each(fields), Value::List(elements)) => {
-                for element in elements {
-                    self.value(element, &Shape::Record(fields), at);
-                }
-            }
-            (Shape::Each(_), value) => {
-                let what = format!("{at}: a list is expected here, and this is {}", value.kind());
-                self.error(node, what, "write a line with - before each, and its fields after it");
-            }
-            (Shape::Named(name, of), Value::Map(entries)) => self.things(entries, *name, of, at),
-            (Shape::Record(fields), Value::Map(entries)) => self.record(node, entries, fields, at),
-            (Shape::Rules(fields), Value::Map(entries)) => {
-                if entries.is_empty() {
-                    self.error(node, format!("{at} keeps nothing"), "write at least one rule, such as daily: 7");
-                }
-                self.record(node, entries, fields, at);
-            }
-            (Shape::Named(..) | Shape::Record(_) | Shape::Rules(_), value) => {
-                let what = format!("{at}: fields are expected here, and this is {}", value.kind());
-                let help = match (shape, value) {
-                    (Shape::Record([]), _) => "it has none: write {}".to_owned(),
-                    (_, Value::Null) => "write them below, indented, or leave out the line".to_owned(),
-                    (Shape::Record(fields) | Shape::Rules(fields), _) => {
-                        format!("fields here are: {}", names(fields).join(", "))
-                    }
-                    _ => "write NAME: and what belongs to it below, indented".to_owned(),
-                };
-                self.error(node, what, help);
-            }
-        }
-    }
-
-    fn once(&mut self, entries: &[(Name, Node)], at: &str) {
-        for (name, first) in node::repeated(entries) {
-            let what = format!("{:?} is there twice in {at}", short(&name.text));
-            let help = format!("the first is in line {}: leave out one of the two", first.line);
-            self.findings.push(Finding::error(name.place, what, help));
-        }
-    }
-
-    fn things(&mut self, entries: &[(Name, Node)], scalar: Scalar, of: &Shape, at: &str) {
-        self.once(entries, at);
-        for (name, node) in entries {
-            self.complain(name.place, at, scalar.judge_text(&name.text, self.judges));
-            self.value(node, of, &below(at, &name.text));
-        }
-    }
-
-    fn record(&mut self, node: &Node, entries: &[(Name, Node)], fields: &[Field], at: &str) {
-        self.once(entries, at);
-        let known = names(fields);
-        for (name, value) in entries {
-            if let Some(field) = fields.iter().find(|field| field.name == name.text) {
-                self.value(value, field.shape, &below(at, &name.text));
-            } else {
-                let help = suggest::help(&name.text, &known, "fields here are");
-                let named = if holds_secret(&name.text) { "(a secret, not shown)".into() } else { short(&name.text) };
-                self.findings.push(Finding::error(name.place, format!("unknown field {named:?} in {at}"), help));
-            }
-        }
-        let is_there = |field: &&Field| entries.iter().any(|(name, _)| name.text == field.name);
-        for field in fields.iter().filter(|field| field.need == Need::Required && !is_there(field)) {
-            self.error(node, format!("{at} lacks {}", field.name), format!("add {}: {}", field.name, field.doc));
-        }
-        let kinds: Vec<&Field> = fields.iter().filter(|field| field.need == Need::OneOf).collect();
-        let given: Vec<&str> = kinds.iter().copied().filter(is_there).map(|field| field.name).collect();
-        if !kinds.is_empty() && given.len() != 1 {
-            let all: Vec<&str> = kinds.iter().map(|field| field.name).collect();
-            if given.is_empty() {
-                self.error(node, format!("{at} has no kind"), format!("give it one of: {}", all.join(", ")));
-            } else {
-                let what = format!("{at} is {} at once", given.join(" and "));
-                self.error(node, what, "make one of each");
-            }
-        }
-    }
-
     fn repositories(&mut self, root: &Node) {
         let known = named(root, "repositories");
         match root.field("default-repository") {
             Some(node) => {
                 if let Some(text) = node.text().filter(|text| !known.contains(text)) {
-                    let help = suggest::help(text, &known, "there are");
+                    let help = suggest(text, &known, "there are");
                     self.error(node, format!("there is no repository {:?}", short(text)), help);
                 }
             }
@@ -219,7 +101,7 @@ impl Judging<'_> {
         let commands: Vec<&str> = commands.map(|(name, _)| name.text.as_str()).collect();
         if !commands.contains(&text) {
             let what = format!("{at}: no command source above this one is called {:?}", short(text));
-            self.error(dump, what, suggest::help(text, &commands, "command sources above are"));
+            self.error(dump, what, suggest(text, &commands, "command sources above are"));
         }
     }
 
@@ -271,28 +153,8 @@ impl Judging<'_> {
     }
 
     fn argv(&mut self, at: &str, argv: &Node) {
-        if let Some(first) = argv.elements().first()
-            && let Some(program) = first.text()
-        {
-            if program.is_empty() {
-                self.error(first, format!("{at}: the program has no name"), "the first word is the program");
-            } else if program.contains('/') && !program.starts_with('/') {
-                let what = format!("{at}: {program} is a relative path");
-                self.error(first, what, "write it from / on, or its name alone, which is looked for on the PATH");
-            } else if program.contains(char::is_whitespace) && argv.elements().len() == 1 {
-                let what = format!("{at}: {program:?} would be the name of one program");
-                self.error(first, what, "no shell takes it apart: make a list of it, one word each");
-            }
-        }
-        for node in argv.elements() {
-            if node.text().is_some_and(holds_password) {
-                let what = format!(
-                    "{at}: this looks like a password, which everybody on the machine can see in the list of processes"
-                );
-                let help = "have the program read it from a file or a variable, such as PGPASSFILE";
-                self.findings.push(Finding::warning(node.place, what, help));
-            }
-        }
+        judge_argv(at, argv, self.findings);
+        judge_passwords(at, argv, self.findings);
     }
 
     fn retention(&mut self, root: &Node) {
@@ -303,7 +165,7 @@ impl Judging<'_> {
             let of_volume = name.text.starts_with("pvc/") && has_volumes(root);
             if !known.contains(&name.text.as_str()) && !of_volume {
                 let what = format!("retention.sources: no source here is called {:?}", short(&name.text));
-                let help = suggest::help(&name.text, &known, "right if another machine writes it; sources here are");
+                let help = suggest(&name.text, &known, "right if another machine writes it; sources here are");
                 self.findings.push(Finding::warning(name.place, what, help));
             }
         }
@@ -342,27 +204,8 @@ fn has_volumes(root: &Node) -> bool {
     sources.iter().any(|(_, source)| source.field("volumes").is_some())
 }
 
-fn names(fields: &[Field]) -> Vec<&'static str> {
-    fields.iter().map(|field| field.name).collect()
-}
-
 fn named<'a>(root: &'a Node, field: &str) -> Vec<&'a str> {
     root.field(field).map(Node::entries).unwrap_or_default().iter().map(|(name, _)| name.text.as_str()).collect()
-}
-
-/// Whether a word of a command line seems to hold a password: `--password=…`, `token=…`, `postgres://user:secret@host`.
-pub(super) fn holds_password(word: &str) -> bool {
-    let lower = word.to_ascii_lowercase();
-    let assigned = lower.split_once('=').is_some_and(|(name, value)| {
-        let named =
-            ["password", "passwd", "secret", "token", "api-key", "apikey"].iter().any(|mark| name.ends_with(mark));
-        named && !value.is_empty()
-    });
-    let in_address = lower.split_once("://").is_some_and(|(_, rest)| {
-        let host = rest.split('/').next().unwrap_or_default();
-        host.rsplit_once('@').is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, word)| !word.is_empty()))
-    });
-    assigned || in_address
 }
 
 /// Writes every default where its field was left out, and the only repository as the default one.
@@ -377,42 +220,5 @@ pub(super) fn fill(root: &mut Node) {
     {
         let name = Name { place: root.place, text: "default-repository".into() };
         entries.insert(0, (name, Node { place: root.place, value: Value::Text(only) }));
-    }
-}
-
-fn fill_in(node: &mut Node, shape: &Shape) {
-    let place = node.place;
-    if let (Shape::Each(fields), Value::List(elements)) = (shape, &mut node.value) {
-        for element in elements {
-            fill_in(element, &Shape::Record(fields));
-        }
-    }
-    let Value::Map(entries) = &mut node.value else { return };
-    match shape {
-        Shape::One(_) | Shape::List(..) | Shape::Each(_) => {}
-        Shape::Named(_, of) => entries.iter_mut().for_each(|(_, node)| fill_in(node, of)),
-        Shape::Record(fields) | Shape::Rules(fields) => {
-            for field in *fields {
-                if let Some((_, node)) = entries.iter_mut().find(|(name, _)| name.text == field.name) {
-                    fill_in(node, field.shape);
-                } else if let Need::Default(text) = field.need {
-                    let value = match (field.shape, text) {
-                        (Shape::List(..) | Shape::Each(_), _) => Value::List(Vec::new()),
-                        (_, "false") => Value::Bool(false),
-                        (_, text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Value::Number(text.to_owned()),
-                        (_, text) => Value::Text(text.to_owned()),
-                    };
-                    entries.push((Name { place, text: field.name.to_owned() }, Node { place, value }));
-                }
-            }
-        }
-    }
-}
-/// One text as the list that was probably meant: a command's words, or the one element.
-fn list_of(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    match words.as_slice() {
-        [] | [_] => format!("write [{text:?}]"),
-        words => format!("write [{}], each word for itself, or [{text:?}] for one with blanks", words.join(", ")),
     }
 }

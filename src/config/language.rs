@@ -3,50 +3,9 @@
 //!
 //! A kind of source that does not work yet is not here: it is an unknown field to everybody.
 
-use super::scalar::Scalar;
+use serde_json::Value as Json;
 
-/// What may stand somewhere.
-#[derive(Debug)]
-pub(super) enum Shape {
-    /// One value.
-    One(Scalar),
-    /// A list of values, at least so many.
-    List(Scalar, usize),
-    /// Things by names of one's own choice.
-    Named(Scalar, &'static Shape),
-    /// Fields with fixed names.
-    Record(&'static [Field]),
-    /// Rules of which at least one is given.
-    Rules(&'static [Field]),
-    /// A list of things without names, each with these fields.
-    Each(&'static [Field]),
-}
-
-/// Whether a field has to be given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
-    /// Has to be there.
-    Required,
-    /// May be left out.
-    Optional,
-    /// What it is when it is left out, as it would be written.
-    Default(&'static str),
-    /// Exactly one of all fields with this need has to be there.
-    OneOf,
-}
-
-#[derive(Debug)]
-pub(super) struct Field {
-    pub name: &'static str,
-    pub need: Need,
-    pub shape: &'static Shape,
-    /// One sentence for the schema and the documentation.
-    pub doc: &'static str,
-}
-
-const fn field(name: &'static str, need: Need, shape: &'static Shape, doc: &'static str) -> Field {
-    Field { name, need, shape, doc }
-}
+use crate::language::{self, Field, Need, Scalar, Schemas, Shape, field};
 
 use Need::{Default, OneOf, Optional, Required};
 use Shape::{Each, List, Named, One, Record, Rules};
@@ -359,42 +318,16 @@ const CHECK: Shape = Record(&[field(
     "How much of the data is read as well; another part every day.",
 )]);
 
-/// A row of the table of fields: where it stands, what it takes, its default or need, its sentence.
-fn rows(shape: &Shape, at: &str, out: &mut Vec<[String; 4]>) {
-    match shape {
-        One(_) | List(..) => {}
-        Named(_, of) => rows(of, &format!("{at}.NAME"), out),
-        Record(fields) | Rules(fields) | Each(fields) => {
-            for field in *fields {
-                let path = if at.is_empty() { field.name.to_owned() } else { format!("{at}.{}", field.name) };
-                let takes = match field.shape {
-                    One(scalar) => scalar.expected().to_owned(),
-                    List(scalar, _) => format!("list: {}", scalar.expected()),
-                    Named(_, One(scalar)) => format!("names: {}", scalar.expected()),
-                    Named(..) => "names".to_owned(),
-                    Record([]) => "`{}`".to_owned(),
-                    Record(_) => "fields".to_owned(),
-                    Each(_) => "list of fields".to_owned(),
-                    Rules(_) => "at least one rule".to_owned(),
-                };
-                let need = match field.need {
-                    Required => "required".to_owned(),
-                    Optional => "–".to_owned(),
-                    Default(text) => format!("`{text}`"),
-                    OneOf => "exactly one kind".to_owned(),
-                };
-                out.push([format!("`{path}`"), takes, need, field.doc.to_owned()]);
-                rows(field.shape, &path, out);
-            }
-        }
-    }
-}
-
 /// The table of all fields, in Markdown, as docs/configuration.md has it.
 #[must_use]
 pub fn table() -> String {
-    let mut all = Vec::new();
-    rows(&ROOT, "", &mut all);
-    let lines: Vec<String> = all.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
-    format!("| Field | Takes | Default | Meaning |\n|---|---|---|---|\n{}\n", lines.join("\n"))
+    language::table(&ROOT)
+}
+
+/// The JSON Schema of the configuration (draft 2020-12).
+#[must_use]
+pub fn schema() -> Json {
+    let mut schemas = Schemas::new(false);
+    let root = schemas.of(&ROOT);
+    schemas.finish(root, "homelab-dr.yaml", "What homelab-dr backs up, where to, and what it keeps.")
 }

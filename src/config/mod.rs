@@ -4,17 +4,11 @@
 //! layers know: they pass their judgement in ([`Judges`]).
 //!
 //! ```text
-//! bytes ─ node (YAML, places) ─ judge (against language) ─ defaults filled in ─ understand ─ Config
+//! bytes ─ language::read (YAML, places) ─ judge (against language) ─ defaults filled in ─ understand ─ Config
 //! ```
 
-mod finding;
 mod judge;
 mod language;
-mod node;
-mod scalar;
-mod schema;
-mod show;
-mod suggest;
 #[cfg(test)]
 mod tests;
 mod understand;
@@ -24,23 +18,21 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use finding::{Complaint, Finding, Place, Severity};
-pub use language::table;
-pub use node::TEXT_BYTES_MAX;
-pub use scalar::{is_file_name, is_source_name};
-pub use schema::schema;
+pub use language::{schema, table};
 
 use crate::crypto::fingerprint::Fingerprint;
+use crate::language::{self as fields, Finding, Judges, Node, Place, Severity, Subject, show};
 use crate::retention::Policy;
 
-/// What only higher layers can judge.
-#[derive(Clone, Copy)]
-pub struct Judges<'a> {
-    /// Whether a text is the address of a store.
-    pub url: &'a dyn Fn(&str) -> Result<(), Complaint>,
-    /// Whether a text is an exclude pattern.
-    pub pattern: &'a dyn Fn(&str) -> Result<(), Complaint>,
-}
+/// Longest file. Real ones have some KiB.
+pub const TEXT_BYTES_MAX: usize = 256 << 10;
+
+const FILE: Subject = Subject {
+    name: "the file",
+    bytes_max: TEXT_BYTES_MAX,
+    empty: "docs/configuration.md has a complete example",
+    long: "is it the right file? a configuration has some KiB",
+};
 
 /// What a configuration says, defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +50,7 @@ pub struct Config {
     /// Percent of the data that `check` reads.
     pub check_read_data: u8,
     /// As it was understood, for [`Self::yaml`] and [`Self::json`].
-    understood: node::Node,
+    understood: Node,
 }
 
 /// A repository.
@@ -359,7 +351,7 @@ pub struct Read {
 pub fn read(bytes: &[u8], judges: &Judges<'_>) -> Read {
     let mut findings = Vec::new();
     let mut config = None;
-    match node::read(bytes, &mut findings) {
+    match fields::read(bytes, FILE, &mut findings) {
         Err(fatal) => findings.push(fatal),
         Ok(mut root) => {
             judge::judge(&root, judges, &mut findings);

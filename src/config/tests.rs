@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{
-    ClusterPlace, Complaint, Config, Finding, Hook, HookWay, Judges, MoverMode, Read, Severity, SourceKind, read,
-};
+use super::{ClusterPlace, Config, Hook, HookWay, MoverMode, Read, SourceKind, read};
+use crate::language::{Complaint, Finding, Judges, Severity};
 
 fn url(text: &str) -> Result<(), Complaint> {
     if text.contains("://") || text.starts_with('/') { Ok(()) } else { Err(Complaint::new("no address", "write one")) }

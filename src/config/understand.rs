@@ -2,14 +2,14 @@
 //! mutation of one.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::node::{Node, Value};
 use super::{
     ClaimsChoice, ClusterPlace, Cnpg, CommandSource, Config, DatastoreSource, FolderVolumesSource, Hook, HookWay,
     MoverMode, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target, VolumesSource,
 };
-use crate::base::units::{parse_duration, parse_percent, parse_rate};
+use crate::base::units::{parse_percent, parse_rate};
+use crate::language::take::{named_texts, optional, text, texts, time, truth};
+use crate::language::{Node, Value};
 use crate::retention::Policy;
 
 pub(super) fn understand(root: Node) -> Option<Config> {
@@ -32,37 +32,6 @@ pub(super) fn understand(root: Node) -> Option<Config> {
         },
         understood: root,
     })
-}
-
-/// A field with a value that is none.
-#[derive(Debug)]
-struct NotUnderstood;
-
-/// A field that may be absent and must be understood where it is there.
-fn optional<T>(node: &Node, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, NotUnderstood> {
-    match node.field(name) {
-        None => Ok(None),
-        Some(field) => field.text().and_then(parse).map(Some).ok_or(NotUnderstood),
-    }
-}
-
-fn time(node: &Node, name: &str) -> Result<Option<Duration>, NotUnderstood> {
-    optional(node, name, |text| parse_duration(text).ok())
-}
-
-fn text(node: &Node, name: &str) -> Option<String> {
-    node.field(name)?.text().map(str::to_owned)
-}
-
-fn texts(node: &Node, name: &str) -> Option<Vec<String>> {
-    node.field(name)?.elements().iter().map(|element| element.text().map(str::to_owned)).collect()
-}
-
-fn truth(node: &Node, name: &str) -> Option<bool> {
-    match node.field(name)?.value {
-        Value::Bool(truth) => Some(truth),
-        _ => None,
-    }
 }
 
 fn repository(name: &str, node: &Node) -> Option<Repository> {
@@ -178,12 +147,6 @@ fn hook(node: &Node) -> Option<Hook> {
 
 fn cnpg(node: &Node) -> Option<Cnpg> {
     Some(Cnpg { clusters: texts(node, "clusters")?, covered_by: text(node, "covered-by")? })
-}
-
-/// Names and texts; none where the field is not there.
-fn named_texts<C: FromIterator<(String, String)>>(node: &Node, name: &str) -> Option<C> {
-    let entries = node.field(name).map(Node::entries).unwrap_or_default();
-    entries.iter().map(|(name, node)| Some((name.text.clone(), node.text()?.to_owned()))).collect()
 }
 
 fn source(name: &str, node: &Node) -> Option<Source> {

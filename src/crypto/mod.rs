@@ -9,6 +9,7 @@ pub mod fingerprint;
 pub mod hash;
 pub mod meta;
 pub mod recipients;
+pub mod report_key;
 pub mod secret;
 pub mod sign;
 pub mod writer_key;

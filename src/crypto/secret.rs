@@ -111,7 +111,8 @@ impl<'b, C> minicbor::Decode<'b, C> for Secret {
 #[must_use]
 pub fn holds_secret(text: &str) -> bool {
     let upper = text.to_ascii_uppercase();
-    ["AGE-SECRET-KEY-", "AGE-PLUGIN-", "HOMELAB-DR-WRITER-", "PRIVATE KEY"].iter().any(|mark| upper.contains(mark))
+    let marks = ["AGE-SECRET-KEY-", "AGE-PLUGIN-", "HOMELAB-DR-WRITER-", "HOMELAB-DR-REPORT-KEY-", "PRIVATE KEY"];
+    marks.iter().any(|mark| upper.contains(mark))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::tool::{is_known_group, role_of};
 use super::{GitopsError, Name};
-use crate::cluster::list::collect;
+use crate::cluster::list::whole;
 use crate::cluster::object::name_of;
 use crate::cluster::{Cluster, Kind};
 
@@ -38,7 +38,7 @@ pub async fn objects(cluster: &dyn Cluster, kinds: &[Kind]) -> Result<Vec<Found>
             let named = !name_of(&object).is_empty();
             named.then(|| Found { name: Name::of(kind, &object), kind: kind.clone(), object })
         };
-        found.extend(collect(cluster, kind, usize::MAX, one).await.map_err(GitopsError::Look)?);
+        found.extend(whole(cluster, kind, one).await.map_err(GitopsError::Look)?);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)

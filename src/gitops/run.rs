@@ -19,16 +19,13 @@ use crate::cluster::{Cluster, ClusterError};
 /// that once. What is undone again has somebody behind it who goes on.
 const LOOKS: u32 = 2;
 
-/// How long is waited before a look.
-pub const SETTLE: Duration = Duration::from_secs(5);
-
 /// What a run is given.
 pub struct Running<'a> {
     /// The cluster.
     pub cluster: &'a dyn Cluster,
     /// For the time that notes have.
     pub clock: &'a dyn Clock,
-    /// How long is waited before a look; [`SETTLE`].
+    /// How long is waited before a look.
     pub settle: Duration,
     /// Moved object by object.
     pub progress: &'a Progress,

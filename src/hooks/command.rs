@@ -76,6 +76,24 @@ impl Release {
     }
 }
 
+/// The container of a pod that is meant; without a name its only one.
+pub fn container<'a>(pod: &'a Value, name: Option<&str>) -> Result<&'a str, HookError> {
+    let refused = |why: String| {
+        let pod = format!("{}/{}", namespace_of(pod).unwrap_or_default(), name_of(pod));
+        Err(HookError::Container { pod, why })
+    };
+    let known: Vec<&str> =
+        items(pod, &["spec", "containers"]).iter().map(|container| text(container, &["name"])).collect();
+    match (name, known.as_slice()) {
+        (Some(name), all) => match all.iter().find(|known| **known == name) {
+            Some(known) => Ok(known),
+            None => refused(format!("it has no container {name}, but {}", all.join(", "))),
+        },
+        (None, [only]) => Ok(only),
+        (None, all) => refused(format!("it has several containers, {}, and none was named", all.join(", "))),
+    }
+}
+
 /// The commands for a pod as it was listed; without a name the container is its only one.
 pub fn plan(
     pod: &Value,
@@ -83,21 +101,9 @@ pub fn plan(
     (begin, begin_limit): (Vec<String>, Duration),
     (release, release_limit): (Vec<String>, Duration),
 ) -> Result<CommandPlan, HookError> {
-    let kind = pods();
-    let refused = |why: String| {
-        let pod = format!("{}/{}", namespace_of(pod).unwrap_or_default(), name_of(pod));
-        Err(HookError::Container { pod, why })
-    };
-    let known: Vec<&str> =
-        items(pod, &["spec", "containers"]).iter().map(|container| text(container, &["name"])).collect();
-    let container = match (container, known.as_slice()) {
-        (Some(name), all) if all.contains(&name) => name,
-        (Some(name), all) => return refused(format!("it has no container {name}, but {}", all.join(", "))),
-        (None, [only]) => only,
-        (None, all) => return refused(format!("it has several containers, {}, and none was named", all.join(", "))),
-    };
+    let container = self::container(pod, container)?;
     let release = Release {
-        pod: Target::of(&kind, pod),
+        pod: Target::of(&pods(), pod),
         container: container.to_owned(),
         argv: release,
         limit_seconds: release_limit.as_secs().max(1),

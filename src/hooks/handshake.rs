@@ -12,7 +12,7 @@ use super::journal::{Entry, Journal};
 use super::{Acting, HookError};
 use crate::cluster::change::Change;
 use crate::cluster::object::annotation;
-use crate::cluster::{Cluster, Kind};
+use crate::cluster::{Cluster, kinds};
 
 /// Our question.
 pub const QUIESCE: &str = "homelab-dr.io/quiesce";
@@ -52,7 +52,7 @@ impl HandshakePlan {
 
 /// The handshake for a claim.
 pub async fn plan(cluster: &dyn Cluster, namespace: &str, claim: &str, run: &str) -> Result<HandshakePlan, HookError> {
-    let kind = Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
+    let kind = kinds::claims();
     let what = || format!("claim {namespace}/{claim}");
     let found = cluster.get(&kind, Some(namespace), claim).await;
     let found = found.map_err(|error| HookError::of(format!("read {}", what()), error))?;

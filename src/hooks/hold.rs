@@ -97,6 +97,17 @@ impl Released {
         !matches!(self, Self::Failed { .. })
     }
 
+    /// In words, behind the name of what was held; `None` if there is nothing to say.
+    #[must_use]
+    pub fn told(&self) -> Option<String> {
+        match self {
+            Self::Done | Self::NotHeld => None,
+            Self::Gone => Some("is gone".to_owned()),
+            Self::Except { why } => Some(format!("released, but {}", why.join("; "))),
+            Self::Failed { why } => Some(format!("STILL HELD: {why}")),
+        }
+    }
+
     /// Whether all is as it was.
     #[must_use]
     pub const fn is_well(&self) -> bool {

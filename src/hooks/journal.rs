@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 
 use super::command::Release;
 use super::hold::Hold;
-use super::{HookError, RUN, all};
+use super::unfinished::Unfinished;
+use super::{HookError, RUN};
 use crate::base::clock::Time;
 use crate::cluster::edit::{Edited, Place, edit};
-use crate::cluster::object::{label, name_of, namespace_of, text, uid_of};
-use crate::cluster::{Cluster, Created, How, Kind};
+use crate::cluster::kinds::config_maps;
+use crate::cluster::list::whole_of;
+use crate::cluster::object::{name_of, namespace_of, text, uid_of};
+use crate::cluster::{Cluster, Created, How, Which};
 
 const VERSION: u32 = 1;
 /// How often a run that lives says so: well within the time after which a sweep takes it for dead ([`super::release::ALIVE`]).
@@ -48,6 +51,9 @@ pub struct Journal {
     renewed: String,
     /// What is to be undone, in the order in which it was done.
     pub entries: Vec<Entry>,
+    /// A volume that a restore has begun to write: until that is done nothing may start on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Unfinished>,
     /// The namespace that it is kept in.
     #[serde(skip)]
     pub namespace: String,
@@ -57,10 +63,6 @@ pub struct Journal {
 
 /// A journal as it was found: what is in it, or its place and why it cannot be understood.
 pub type FoundJournal = Result<Journal, HookError>;
-
-fn config_maps() -> Kind {
-    Kind::known("", "v1", "configmaps", "ConfigMap", true)
-}
 
 impl Journal {
     /// A new one, not written yet.
@@ -72,6 +74,7 @@ impl Journal {
             host: host.to_owned(),
             renewed: now.to_string(),
             entries: Vec::new(),
+            unfinished: None,
             namespace: namespace.to_owned(),
             uid: String::new(),
         }
@@ -99,6 +102,21 @@ impl Journal {
         let known = self.entries.len();
         self.entries.extend(entries);
         if self.entries.len() == known { Ok(()) } else { self.write(cluster, now).await }
+    }
+
+    /// Writes down that a volume is about to be written; or, without one, that nothing of it is missing any more.
+    pub(crate) async fn set_unfinished(
+        &mut self,
+        cluster: &dyn Cluster,
+        unfinished: Option<Unfinished>,
+        now: Time,
+    ) -> Result<(), HookError> {
+        let before = std::mem::replace(&mut self.unfinished, unfinished);
+        let written = self.write(cluster, now).await;
+        if written.is_err() {
+            self.unfinished = before;
+        }
+        written
     }
 
     /// Says that the run is alive.
@@ -187,8 +205,9 @@ impl Journal {
 
 /// All journals of a cluster, or of one namespace of it.
 pub async fn journals(cluster: &dyn Cluster, namespace: Option<&str>) -> Result<Vec<FoundJournal>, HookError> {
-    let found = all(cluster, &config_maps(), namespace).await;
+    let which = Which { namespace, labels: &[(KIND, HOOKS)] };
+    let found = whole_of(cluster, &config_maps(), which, Some).await;
     let found = found.map_err(|error| HookError::of("look for journals of runs", error))?;
-    let is_one = |object: &&Value| label(object, KIND) == HOOKS && name_of(object).starts_with(PREFIX);
+    let is_one = |object: &&Value| name_of(object).starts_with(PREFIX);
     Ok(found.iter().filter(is_one).map(Journal::read).collect())
 }

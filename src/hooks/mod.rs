@@ -15,6 +15,7 @@ pub mod owner;
 pub mod plan;
 pub mod release;
 pub mod scale;
+pub mod unfinished;
 
 use std::time::Duration;
 
@@ -23,12 +24,11 @@ use serde_json::Value;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::cluster::exec::Exec;
-use crate::cluster::list::collect;
-use crate::cluster::object::namespace_of;
-use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::cluster::kinds::pods;
+use crate::cluster::list::whole_of;
+use crate::cluster::{Cluster, ClusterError, Kind, Which};
 
-/// The label of everything that a run makes for itself, and the annotation of what it holds.
-pub const RUN: &str = "homelab-dr.io/run";
+pub use crate::cluster::ours::RUN;
 
 /// Why an application does not hold still.
 #[derive(Debug, thiserror::Error)]
@@ -170,16 +170,11 @@ impl Acting<'_> {
     }
 }
 
-pub(crate) fn pods() -> Kind {
-    Kind::known("", "v1", "pods", "Pod", true)
-}
-
 /// All objects of a kind in a namespace, or in all.
 pub(crate) async fn all(
     cluster: &dyn Cluster,
     kind: &Kind,
     namespace: Option<&str>,
 ) -> Result<Vec<Value>, ClusterError> {
-    let is_here = |object: &Value| namespace.is_none_or(|namespace| namespace_of(object) == Some(namespace));
-    collect(cluster, kind, usize::MAX, |object| Some(object).filter(is_here)).await
+    whole_of(cluster, kind, Which::of(namespace), Some).await
 }

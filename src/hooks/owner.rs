@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::HookError;
+use super::{HookError, pods};
 use crate::cluster::object::{controller_of, name_of, namespace_of, text, uid_of};
 use crate::cluster::{Cluster, Kind};
 
@@ -46,7 +46,7 @@ impl Top {
 
 /// Climbs from an object to the top. `kinds` are those of the cluster.
 pub async fn top(cluster: &dyn Cluster, kinds: &[Kind], pod: &Value) -> Result<Top, HookError> {
-    let mut top = Top { kind: Kind::known("", "v1", "pods", "Pod", true), object: pod.clone() };
+    let mut top = Top { kind: pods(), object: pod.clone() };
     for _ in 0..GENERATIONS_MAX {
         let Some(owner) = controller_of(&top.object) else { return Ok(top) };
         let (kind, name, uid) = (text(owner, &["kind"]), text(owner, &["name"]), text(owner, &["uid"]));

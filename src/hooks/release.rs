@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::hold::{Hold, Released, Target};
-use super::journal::{Entry, FoundJournal, Journal, journals};
+use super::journal::{Entry, Journal, journals};
 use super::{Acting, HookError, command};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Time;
@@ -47,8 +47,17 @@ impl Report {
     }
 }
 
-/// Releases all that a journal has. What cannot be released stays in it.
+/// Releases all that a journal has. What cannot be released stays in it; and so does everything that would start on a volume which a restore has not done.
 pub async fn release(acting: &Acting<'_>, journal: &mut Journal) -> Report {
+    if let Some(unfinished) = &journal.unfinished {
+        let why = unfinished.told(&journal.run);
+        let row = |what: String| Row { what, outcome: Released::Failed { why: why.clone() }, target: None };
+        let mut rows: Vec<Row> = journal.entries.iter().rev().map(|entry| row(name(entry))).collect();
+        if rows.is_empty() {
+            rows.push(row(format!("PersistentVolumeClaim {}/{}", unfinished.namespace, unfinished.claim)));
+        }
+        return Report { run: journal.run.clone(), rows, journal: None };
+    }
     // Whoever stops a run wants this to be done.
     let going_on = Cancel::default();
     let acting = &Acting { cancel: &going_on, ..*acting };
@@ -175,14 +184,26 @@ pub fn may_live(journal: &Journal, now: Time) -> bool {
     now.since(journal.renewed()) < ALIVE
 }
 
-/// Releases what dead runs have left, before anything else is done. Journals that cannot be understood, and runs that may be alive, are left.
-pub async fn sweep(acting: &Acting<'_>, namespace: Option<&str>) -> Result<Vec<Report>, HookError> {
-    let mut reports = Vec::new();
-    for journal in journals(acting.cluster, namespace).await?.into_iter().filter_map(FoundJournal::ok) {
-        if !may_live(&journal, acting.clock.now()) {
-            let mut journal = journal;
-            reports.push(release(acting, &mut journal).await);
+/// What was found of runs, and what became of what the dead ones have left.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Of each dead run.
+    pub reports: Vec<Report>,
+    /// Runs that may be alive: also one that was killed a moment ago is among them.
+    pub alive: Vec<Journal>,
+    /// Journals that cannot be understood: what they hold nobody knows.
+    pub unreadable: Vec<HookError>,
+}
+
+/// Releases what dead runs have left. Journals that cannot be understood, and runs that may be alive, are left and given.
+pub async fn sweep(acting: &Acting<'_>, namespace: Option<&str>) -> Result<Swept, HookError> {
+    let mut swept = Swept::default();
+    for journal in journals(acting.cluster, namespace).await? {
+        match journal {
+            Err(error) => swept.unreadable.push(error),
+            Ok(journal) if may_live(&journal, acting.clock.now()) => swept.alive.push(journal),
+            Ok(mut journal) => swept.reports.push(release(acting, &mut journal).await),
         }
     }
-    Ok(reports)
+    Ok(swept)
 }

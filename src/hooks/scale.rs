@@ -13,9 +13,10 @@ use super::hold::{Hold, Target};
 use super::journal::{Entry, Journal};
 use super::owner::{Top, top};
 use super::plan::Seen;
-use super::{Acting, HookError, RUN, all, pods};
+use super::{Acting, HookError, all, pods};
 use crate::cluster::change::Change;
 use crate::cluster::object::{annotation, items, label, name_of, namespace_of, text};
+use crate::cluster::ours::is_ours;
 use crate::cluster::{Cluster, Kind};
 
 const KEDA: &str = "keda.sh";
@@ -51,8 +52,7 @@ pub(crate) fn using<'a>(
     claims: &'a BTreeSet<String>,
 ) -> impl Iterator<Item = &'a Value> {
     let has_ended = |pod: &Value| matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed");
-    let is_one =
-        move |pod: &&Value| namespace_of(pod) == Some(namespace) && label(pod, RUN).is_empty() && !has_ended(pod);
+    let is_one = move |pod: &&Value| namespace_of(pod) == Some(namespace) && !is_ours(pod) && !has_ended(pod);
     pods.iter().filter(is_one).filter(|pod| claims_of(pod).any(|name| claims.contains(name)))
 }
 
@@ -94,7 +94,13 @@ pub(crate) async fn plan_by(
     }
     for pod in pods.iter().filter(|pod| !tops.is_empty() && namespace_of(pod) == Some(namespace)) {
         // Everything that goes to zero with it, such as the claims of the other replicas.
-        let mine = top(cluster, kinds, pod).await.is_ok_and(|top| tops.iter().any(|known| known.name() == top.name()));
+        let mine = match top(cluster, kinds, pod).await {
+            Ok(top) => tops.iter().any(|known| known.name() == top.name()),
+            // Nobody's whom we could scale.
+            Err(HookError::Refused { .. }) => false,
+            // It may well be one of theirs, whose volumes must not go with it.
+            Err(error) => return Err(error),
+        };
         if mine {
             stopped.insert(name_of(pod).to_owned());
             volumes.extend(claims_of(pod).map(str::to_owned));
@@ -127,8 +133,7 @@ pub(crate) async fn plan_by(
 
 /// The volumes of some claims are kept whatever becomes of the claims.
 async fn volumes_of(cluster: &dyn Cluster, namespace: &str, claims: &BTreeSet<String>) -> Result<Vec<Hold>, HookError> {
-    let claim_kind = Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
-    let volume_kind = Kind::known("", "v1", "persistentvolumes", "PersistentVolume", false);
+    let (claim_kind, volume_kind) = (crate::cluster::kinds::claims(), crate::cluster::kinds::volumes());
     let mut holds = Vec::new();
     for name in claims {
         let claim = cluster.get(&claim_kind, Some(namespace), name).await;

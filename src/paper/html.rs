@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::{Identity, Kit, NamedRecipient, Step, qr, style};
+use crate::base::html::escaped as shown;
 
 /// Reserved for the page before it is written, so that growing leaves no copy of the secret behind. Real pages have
 /// 20 to 80 KiB, most of it QR codes.
@@ -169,31 +170,8 @@ fn fill_in(out: &mut String) {
     }
 }
 
-/// Text for HTML. What a printer would not show, or would show in another order, becomes visible as `\u{…}`.
-fn shown(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if hidden(c) => out.extend(c.escape_unicode()),
-            c => out.push(c),
-        }
-        out
-    })
-}
-
 fn shown_lines(text: &str) -> String {
     text.lines().map(shown).collect::<Vec<_>>().join("\n")
-}
-
-/// Control characters, invisible ones, and those that turn the direction of writing.
-fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A key in groups, set apart without spaces between them; a comment line stays whole.

@@ -74,10 +74,10 @@ pub(super) fn written(of: &OfHooks, home: Option<&String>) -> BTreeSet<Write> {
 pub(super) fn look(findings: &mut Findings, claims: &[Claim]) {
     for claim in claims {
         let Some(read) = read(claim).filter(|read| read.hook.is_some()) else { continue };
-        let Some(held) = &read.held else {
+        let Some(held) = read.held.as_ref().filter(|held| !held.idle) else {
             let what = "has a command for its application, and none would run";
             let finding = Finding::new(Severity::Doubtful, Check::Hooks, claim.source(), what);
-            let why = "no pod that uses it runs";
+            let why = "no pod that uses it runs now; it is looked again when the claim is read";
             findings.add(finding.because(why).mended_by("nothing, if that is meant; else start what uses it"));
             continue;
         };

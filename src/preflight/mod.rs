@@ -26,7 +26,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cluster::error::told;
-use crate::cluster::list::collect;
+use crate::cluster::list::whole;
 use crate::cluster::{Cluster, ClusterError, Kind};
 
 /// How much a finding matters.
@@ -159,7 +159,7 @@ impl Findings {
         kind: &Kind,
         take: impl Fn(Value) -> Option<T> + Send + Sync,
     ) -> Result<Option<Vec<T>>, ClusterError> {
-        match collect(cluster, kind, usize::MAX, take).await {
+        match whole(cluster, kind, take).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_missing() => Ok(None),
             Err(error) if is_final(&error) => Err(error),

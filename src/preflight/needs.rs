@@ -38,8 +38,8 @@ enum When {
 /// Group, resource, verbs, and when.
 type Row = (&'static str, &'static str, &'static [&'static str], When);
 
-/// What a backup of volumes asks of the server. docs/volumes.md grants it; a test compares both, and what is really asked.
-const VOLUMES: [Row; 24] = [
+/// What whoever starts movers asks of the server, whatever they do.
+const MOVERS: [Row; 15] = [
     ("", "persistentvolumeclaims", &["list"], When::Always),
     ("", "persistentvolumes", &["list"], When::Always),
     ("", "namespaces", &["list"], When::Always),
@@ -56,6 +56,10 @@ const VOLUMES: [Row; 24] = [
     ("", "pods/log", &["get"], When::Movers),
     ("networking.k8s.io", "networkpolicies", &["get", "create", "delete"], When::Movers),
     ("cilium.io", "ciliumnetworkpolicies", &["get", "create", "delete"], When::Cilium),
+];
+
+/// What a backup of volumes takes besides. docs/volumes.md grants both; a test compares them, and what is really asked.
+const VOLUMES: [Row; 9] = [
     ("snapshot.storage.k8s.io", "volumesnapshotclasses", &["list"], When::Storage),
     ("snapshot.storage.k8s.io", "volumesnapshotcontents", &["get", "list", "create", "patch", "delete"], When::Storage),
     ("snapshot.storage.k8s.io", "volumesnapshots", &["list"], When::Storage),
@@ -83,25 +87,11 @@ const HOOKS: [Row; 11] = [
     ("", "pods/exec", &["get", "create"], When::Commands),
 ];
 
-/// The same for filling volumes. docs/recover-cluster.md grants it.
-const FILLING: [Row; 17] = [
-    ("", "persistentvolumeclaims", &["list"], When::Always),
-    ("", "persistentvolumes", &["list"], When::Always),
-    ("", "namespaces", &["get", "list"], When::Always),
-    ("", "nodes", &["list"], When::Always),
-    ("", "pods", &["list"], When::Always),
-    ("storage.k8s.io", "storageclasses", &["list"], When::Always),
-    ("storage.k8s.io", "csidrivers", &["list"], When::Always),
-    ("networking.k8s.io", "networkpolicies", &["list"], When::Always),
-    ("cilium.io", "ciliumnetworkpolicies", &["list"], When::Cilium),
+/// What filling volumes takes besides. docs/recover-cluster.md grants both.
+const FILLING: [Row; 3] = [
+    ("", "namespaces", &["get"], When::Always),
     ("snapshot.storage.k8s.io", "volumesnapshotclasses", &["list"], When::Always),
-    ("", "events", &["list"], When::Words),
     ("", "persistentvolumeclaims", &["get", "create", "patch"], When::Movers),
-    ("", "pods", &["get", "create", "patch", "delete"], When::Movers),
-    ("", "pods/attach", &["get", "create"], When::Movers),
-    ("", "pods/log", &["get"], When::Movers),
-    ("networking.k8s.io", "networkpolicies", &["get", "create", "delete"], When::Movers),
-    ("cilium.io", "ciliumnetworkpolicies", &["get", "create", "delete"], When::Cilium),
 ];
 
 /// What a backup of volumes will do, or the filling of volumes, as far as rights go.
@@ -155,21 +145,21 @@ impl OfVolumes {
     /// Everything that a backup needs.
     #[must_use]
     pub fn needs(&self) -> Vec<Need> {
-        let mut needs = self.needs_of(&VOLUMES);
+        let mut needs = self.needs_of(MOVERS.iter().chain(&VOLUMES));
         if let Some(hooks) = &self.hooks {
-            needs.extend(self.needs_of(&HOOKS));
+            needs.extend(self.needs_of(HOOKS.iter()));
             needs.extend(hooks.changes());
         }
-        needs.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
+        needs.into_iter().collect()
     }
 
     /// Everything that filling needs.
     #[must_use]
     pub fn needs_to_fill(&self) -> Vec<Need> {
-        self.needs_of(&FILLING)
+        self.needs_of(MOVERS.iter().chain(&FILLING)).into_iter().collect()
     }
 
-    fn needs_of(&self, rows: &[Row]) -> Vec<Need> {
+    fn needs_of<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> BTreeSet<Need> {
         let (mut needs, none) = (BTreeSet::new(), OfHooks::default());
         let hooks = self.hooks.as_ref().unwrap_or(&none);
         for &(group, resource, verbs, when) in rows {
@@ -201,7 +191,7 @@ impl OfVolumes {
                 needs.insert(Need { right, namespace: namespace.clone(), for_words: when == When::Words });
             }
         }
-        needs.into_iter().collect()
+        needs
     }
 }
 
@@ -249,10 +239,10 @@ mod tests {
     #[test]
     fn the_documented_roles_have_all_that_is_asked_for() {
         let volumes = granted(VOLUMES_PAGE, "```yaml rights\n");
-        agree(&VOLUMES, &volumes, &BTreeSet::new());
+        agree(&[&MOVERS[..], &VOLUMES].concat(), &volumes, &BTreeSet::new());
         agree(&HOOKS, &granted(VOLUMES_PAGE, "```yaml rights of hooks\n"), &volumes);
         let filling = granted(include_str!("../../docs/recover-cluster.md"), "```yaml rights\n");
-        agree(&FILLING, &filling, &BTreeSet::new());
+        agree(&[&MOVERS[..], &FILLING].concat(), &filling, &BTreeSet::new());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Check, Finding, Findings, Severity};
 use crate::cluster::object::{at, items, name_of, text};
-use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::cluster::{Cluster, ClusterError, kinds};
 
 /// Conditions that are bad when they are true.
 const PRESSURES: [&str; 4] = ["DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"];
@@ -44,7 +44,7 @@ fn judge(node: &Value) -> Vec<Finding> {
 
 /// Every node that something is wrong with.
 pub(super) async fn look(cluster: &dyn Cluster, findings: &mut Findings) -> Result<(), ClusterError> {
-    let kind = Kind::known("", "v1", "nodes", "Node", false);
+    let kind = kinds::nodes();
     let Some(nodes) = findings.read(cluster, Check::Nodes, &kind, Some).await? else { return Ok(()) };
     let judged: Vec<Vec<Finding>> = nodes.iter().map(judge).collect();
     // One with pressure still takes pods.

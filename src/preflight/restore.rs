@@ -111,6 +111,15 @@ fn said(findings: &mut Findings, plan: &ClusterPlan) {
             findings.add(finding.because(lost));
         }
     }
+    for (step, data) in plan.fills() {
+        if let Some(doubt) = data.doubt() {
+            let what = "is perhaps not filled with all that it held";
+            let finding = Finding::new(Severity::Doubtful, Check::Plan, step.object.to_string(), what);
+            findings.add(
+                finding.because(doubt).mended_by("--volumes-at TIME takes another; homelab-dr snapshots lists them"),
+            );
+        }
+    }
     for missing in &plan.missing {
         let (on, why) = missing.split_once(": ").unwrap_or((missing, ""));
         let finding = Finding::new(

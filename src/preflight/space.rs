@@ -12,8 +12,6 @@ use crate::recover::cluster::plan::Step;
 use crate::recover::cluster::volumes::Filling;
 use crate::volumes::{kinds, quantity};
 
-const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
-
 /// What the claims of a class ask for.
 #[derive(Default)]
 struct Asked {
@@ -111,7 +109,7 @@ pub(super) async fn look(
     if asked.is_empty() {
         return Ok(());
     }
-    let of = |class: Value| (annotation(&class, DEFAULT) == "true").then(|| name_of(&class).to_owned());
+    let of = |class: Value| (annotation(&class, kinds::DEFAULT_CLASS) == "true").then(|| name_of(&class).to_owned());
     let default = findings.read(cluster, Check::Space, &kinds::storage_classes(), of).await?.unwrap_or_default();
     let room = room(cluster, findings).await?;
     let disks = Disks { all: on_nodes(cluster, findings).await?, free: free(cluster, fillings).await? };

@@ -1,16 +1,17 @@
 //! A volume that is filled: an empty directory, or one that an earlier try began with. Whatever else is in one is somebody's, and nothing is written there.
 //!
-//! A file with the snapshot's name in it says that it is being filled; it goes when all is there.
+//! A file with the snapshot's name in it says that it is being filled; it goes when all is there. Only [`in_place`] writes over what somebody has.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backup::Context;
 use crate::base::id::ObjectId;
 use crate::format::entry::TreePath;
-use crate::recover::{RestoreError, RestorePlan, RestoreReport, run_restore};
+use crate::recover::{Overwrite, RestoreError, RestorePlan, RestoreReport, run_restore};
 use crate::repo::fetch::Reader;
 
 /// How the name of the mark begins. No leftover of a file is named so: those end in `.part`.
@@ -51,8 +52,24 @@ fn first_of(target: &Path, mark: &Path) -> std::io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// Whether something that a snapshot does not have is somebody's: neither our mark nor the disk's own.
+fn is_stranger(path: &TreePath) -> bool {
+    !path.as_bytes().starts_with(MARK.as_bytes()) && path.as_bytes() != OF_THE_DISK.as_bytes()
+}
+
+/// What a restore would do, and what is there that the snapshot does not have.
+async fn compared(
+    context: &Context,
+    reader: &Arc<Reader>,
+    plan: &RestorePlan,
+) -> Result<(RestoreReport, Vec<TreePath>), RestoreError> {
+    let would = run_restore(context, reader, &RestorePlan { dry_run: true, delete: true, ..plan.clone() }).await?;
+    let strangers = would.deleted.iter().filter(|path| is_stranger(path)).cloned().collect();
+    Ok((would, strangers))
+}
+
 /// Restores into a volume that is empty, or goes on where an earlier try was cut off. One that holds exactly the snapshot is left as it is; what holds
-/// something else is refused.
+/// something that the snapshot does not have is refused, also where a try was cut off.
 pub async fn fill(
     context: &Context,
     reader: &Arc<Reader>,
@@ -62,11 +79,18 @@ pub async fn fill(
     let target = plan.target.clone();
     let fail = |source| RestoreError::Mark { target: target.clone(), source };
     let mark = mark_of(&target, snapshot);
-    if !mark.exists() {
+    if mark.exists() {
+        // Whoever used it since the try before may have left what does not belong to it, such as the journal of another database.
+        if let Some(first) = compared(context, reader, &plan).await?.1.first() {
+            let first = PathBuf::from(OsStr::from_bytes(first.as_bytes()));
+            return Err(RestoreError::NotEmpty { target, first });
+        }
+    } else {
         if let Some(first) = first_of(&target, &mark).map_err(fail)? {
             // The try before may have come to its end, and nobody have heard of it.
-            let would = run_restore(context, reader, &RestorePlan { dry_run: true, ..plan }).await?;
-            let is_whole = would.files == 0 && would.others == 0 && would.problems.is_empty();
+            let (would, strangers) = compared(context, reader, &plan).await?;
+            let is_equal = would.files == 0 && would.others == 0 && would.problems.is_empty();
+            let is_whole = is_equal && strangers.is_empty();
             return if is_whole { Ok(would) } else { Err(RestoreError::NotEmpty { target, first }) };
         }
         std::fs::create_dir_all(&target).map_err(fail)?;
@@ -83,10 +107,7 @@ pub async fn update(
     snapshot: &ObjectId,
     plan: RestorePlan,
 ) -> Result<(RestoreReport, Vec<TreePath>), RestoreError> {
-    let would = run_restore(context, reader, &RestorePlan { dry_run: true, delete: true, ..plan.clone() }).await?;
-    let is_stranger =
-        |path: &TreePath| !path.as_bytes().starts_with(MARK.as_bytes()) && path.as_bytes() != OF_THE_DISK.as_bytes();
-    let strangers = would.deleted.into_iter().filter(is_stranger).collect();
+    let (_, strangers) = compared(context, reader, &plan).await?;
     let mark = mark_of(&plan.target, snapshot);
     let fail = |source| RestoreError::Mark { target: plan.target.clone(), source };
     // From here on it is a part of this snapshot, and of no other that was begun before.
@@ -110,6 +131,17 @@ async fn finish(
         unmark(&plan.target, mark).map_err(fail)?;
     }
     Ok(report)
+}
+
+/// Brings a volume with data in it to the snapshot: what is not in that goes first, then only what differs is written. Cut off, it is gone on with by the
+/// same; nothing in the volume says how far it came.
+pub async fn in_place(
+    context: &Context,
+    reader: &Arc<Reader>,
+    plan: RestorePlan,
+) -> Result<RestoreReport, RestoreError> {
+    let kept = vec![OF_THE_DISK.as_bytes()];
+    run_restore(context, reader, &RestorePlan { overwrite: Overwrite::InPlace, delete: true, kept, ..plan }).await
 }
 
 /// Takes the mark away and leaves the directory's times as the restore has set them.

@@ -10,10 +10,13 @@
 //! A file is finished, with metadata and name, only when every piece was checked and written; a file with a damaged piece is not left behind.
 
 pub mod cluster;
+pub(crate) mod differ;
 mod extra;
+mod file;
 mod files;
 pub mod fill;
 pub mod mover;
+mod patch;
 pub mod select;
 pub mod sessions;
 mod spared;
@@ -46,6 +49,8 @@ pub enum Overwrite {
     Changed,
     /// Replace it.
     Always,
+    /// Compare all of its bytes, whatever its time says, and write into it only what differs. Cut off, such a file is neither the old nor the new one.
+    InPlace,
 }
 
 /// What to restore, where and how.
@@ -64,8 +69,10 @@ pub struct RestorePlan {
     pub selection: Selection,
     /// What to do with files that are there.
     pub overwrite: Overwrite,
-    /// Remove what the snapshot does not have.
+    /// Remove what the snapshot does not have; with [`Overwrite::InPlace`] before anything is written, since its place may be needed.
     pub delete: bool,
+    /// Names right in the target that `delete` leaves.
+    pub kept: Vec<&'static [u8]>,
     /// Turn runs of zeros into holes.
     pub sparse: bool,
     /// Only say what would be done.
@@ -86,6 +93,7 @@ impl RestorePlan {
             selection: Selection::default(),
             overwrite: Overwrite::Changed,
             delete: false,
+            kept: Vec::new(),
             sparse: false,
             dry_run: false,
             owner: true,
@@ -140,6 +148,8 @@ pub struct RestoreReport {
     pub files: u64,
     /// Their bytes, holes included.
     pub bytes: u64,
+    /// Bytes of content that were written, or would be at most.
+    pub written: u64,
     /// Directories, links, devices and fifos made or mended.
     pub others: u64,
     /// Entries that were as they should be, or left alone as asked.
@@ -213,7 +223,7 @@ pub async fn run_restore(
     if !reader.reads_content() {
         return Err(RepoError::IdentityNeeded.into());
     }
-    let base = base_of(reader, plan).await?;
+    let base = base_of(reader, plan.root, &plan.within, plan.delete).await?;
     let mut restore = Restore {
         context,
         reader,
@@ -233,13 +243,18 @@ pub async fn run_restore(
 }
 
 /// How many bytes at the start of a path are not repeated in the target.
-async fn base_of(reader: &Arc<Reader>, plan: &RestorePlan) -> Result<usize, RestoreError> {
-    if plan.within == TreePath::root() {
+pub(crate) async fn base_of(
+    reader: &Reader,
+    root: TreeRoot,
+    within: &TreePath,
+    delete: bool,
+) -> Result<usize, RestoreError> {
+    if *within == TreePath::root() {
         return Ok(0);
     }
-    let length = plan.within.as_bytes().len();
-    let entry = match tree_read::lookup(reader, plan.root, &plan.within).await {
-        Ok(entry) => entry.ok_or_else(|| RestoreError::NoSuchPath(plan.within.clone()))?,
+    let length = within.as_bytes().len();
+    let entry = match tree_read::lookup(reader, root, within).await {
+        Ok(entry) => entry.ok_or_else(|| RestoreError::NoSuchPath(within.clone()))?,
         Err(error) => {
             // Its own entry is damaged. If it was a directory, what is in it may well be readable.
             reader.blame(error).await?;
@@ -249,10 +264,10 @@ async fn base_of(reader: &Arc<Reader>, plan: &RestorePlan) -> Result<usize, Rest
     if entry.kind == Kind::Directory {
         return Ok(length + 1);
     }
-    if plan.delete {
-        return Err(RestoreError::DeleteBesideFile(plan.within.clone()));
+    if delete {
+        return Err(RestoreError::DeleteBesideFile(within.clone()));
     }
-    Ok(length - plan.within.name().len())
+    Ok(length - within.name().len())
 }
 
 /// `None` for a dry run into a directory that is not there yet.
@@ -301,13 +316,15 @@ impl Restore<'_> {
 
     /// Everything but the directories' metadata. Returns how many entries there were.
     async fn contents(&mut self, files: &mut Files<'_>) -> Result<u64, RestoreError> {
-        let tree = TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone())?;
-        let mut tree = tree.tolerant();
+        let early = self.plan.delete && self.plan.overwrite == Overwrite::InPlace;
+        if early {
+            let (extra, problems) = self.extra().await?;
+            self.report.problems.extend(problems);
+            self.delete(extra);
+        }
+        let mut tree = self.tree()?;
         let mut chosen = Chosen::new(self.plan.selection.clone());
-        let mut extra = self.plan.delete.then(|| {
-            let RestorePlan { within, selection, .. } = self.plan.clone();
-            Extra::new(within, self.base, selection)
-        });
+        let mut extra = (self.plan.delete && !early).then(|| self.nothing_extra());
         let mut there = 0;
         loop {
             let entries = tree.next().await?;
@@ -337,6 +354,28 @@ impl Restore<'_> {
             self.delete(extra);
         }
         Ok(there)
+    }
+
+    fn tree(&self) -> Result<TreeReader, RestoreError> {
+        Ok(TreeReader::open(self.reader.clone(), self.plan.root, self.plan.within.clone())?.tolerant())
+    }
+
+    fn nothing_extra(&self) -> Extra {
+        Extra::new(self.plan.within.clone(), self.base, self.plan.selection.clone())
+    }
+
+    /// What is in the target and not in the snapshot, by a look at the whole tree of its own.
+    async fn extra(&mut self) -> Result<(Vec<TreePath>, Vec<RestoreProblem>), RestoreError> {
+        let (mut tree, mut extra, mut lost) = (self.tree()?, self.nothing_extra(), Vec::new());
+        loop {
+            let entries = tree.next().await?;
+            lost.extend(tree.take_lost());
+            let Some(entries) = entries else { break };
+            for entry in &entries {
+                extra.entry(entry, &lost, self.target.as_ref());
+            }
+        }
+        Ok(extra.finish(&lost, self.target.as_ref()))
     }
 
     /// The entry under the name that it gets in the target.
@@ -396,8 +435,18 @@ impl Restore<'_> {
         let leave = match self.plan.overwrite {
             Overwrite::Never => !missing && !is_directory,
             Overwrite::Changed => comparison == Comparison::Same,
-            Overwrite::Always => comparison == Comparison::Same && !matches!(entry.kind, Kind::File { .. }),
+            Overwrite::Always | Overwrite::InPlace => {
+                comparison == Comparison::Same && !matches!(entry.kind, Kind::File { .. })
+            }
         };
+        if size.is_some()
+            && self.plan.overwrite == Overwrite::InPlace
+            && !matches!(comparison, Comparison::Missing | Comparison::OtherType)
+        {
+            // What is equal is not fetched.
+            self.left_out = true;
+            return files.patch(entry, comparison, self.plan.dry_run, &mut self.report).await;
+        }
         if leave {
             self.passed(size);
             // The target itself is nothing of the snapshot that a person would count.
@@ -412,6 +461,7 @@ impl Restore<'_> {
             if self.plan.dry_run {
                 self.report.files += 1;
                 self.report.bytes = self.report.bytes.saturating_add(*size);
+                self.report.written = self.report.written.saturating_add(*size);
                 self.context.progress.add_file(*size);
                 return Ok(());
             }
@@ -491,7 +541,7 @@ impl Restore<'_> {
     fn delete(&mut self, extra: Vec<TreePath>) {
         let Some(target) = self.target.clone() else { return };
         for path in extra {
-            if self.spares(&path, false) {
+            if self.plan.kept.contains(&path.as_bytes()) || self.spares(&path, false) {
                 continue;
             }
             if !self.plan.dry_run {

@@ -24,6 +24,8 @@ pub fn summary(report: &RestoreReport, took: Duration) -> Restored {
     Restored {
         files: report.files,
         bytes: report.bytes,
+        written: report.written,
+        removed: report.deleted.len() as u64,
         others: report.others,
         unchanged: report.unchanged,
         seconds: took.as_secs_f64(),

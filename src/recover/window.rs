@@ -12,7 +12,7 @@ use crate::backup::Context;
 use crate::base::id::BlobId;
 use crate::crypto::content::ContentKey;
 use crate::recover::RestoreProblem;
-use crate::recover::files::OpenFile;
+use crate::recover::file::OpenFile;
 use crate::repo::RepoError;
 use crate::repo::fetch::{FETCH_AT_ONCE, Reader, Run, plan_runs};
 use crate::repo::tree_read::part_of;

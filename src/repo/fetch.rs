@@ -192,6 +192,12 @@ impl Reader {
         self.openers.take()
     }
 
+    /// Whether some bytes are what a content blob holds.
+    #[must_use]
+    pub fn is_data(&self, id: &BlobId, plain: &[u8]) -> bool {
+        self.repository.hasher.blob_id(Kind::Data, plain) == *id
+    }
+
     /// Where a blob can be read.
     pub fn locate(&self, id: &BlobId) -> Result<Location, RepoError> {
         self.index.find(id).ok_or(RepoError::Missing { blob: *id })

@@ -26,6 +26,7 @@ pub mod tree_diff;
 pub mod tree_read;
 pub mod tree_write;
 pub mod upload;
+pub mod whole;
 pub mod witness;
 pub mod write;
 

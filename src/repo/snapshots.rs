@@ -28,6 +28,9 @@ pub struct Snapshot {
     pub record: SnapshotRecord,
 }
 
+/// The tag of a copy that was made of a volume right before a restore replaced what was in it.
+pub const BEFORE_RESTORE: &str = "before-restore";
+
 impl Listed for Snapshot {
     fn id(&self) -> ObjectId {
         self.id
@@ -43,6 +46,10 @@ impl Listed for Snapshot {
 
     fn sequence(&self) -> u64 {
         self.record.link.sequence
+    }
+
+    fn is_aside(&self) -> bool {
+        self.record.tags.contains_key(BEFORE_RESTORE)
     }
 }
 
@@ -183,6 +190,13 @@ impl Chain {
     #[must_use]
     pub fn newest_of(&self, source: &str) -> Option<&Snapshot> {
         let of_source = self.snapshots.iter().filter(|snapshot| snapshot.record.source == source);
+        of_source.max_by_key(|snapshot| when::newest_first_key(*snapshot))
+    }
+
+    /// The same of those that are meant by `latest`.
+    #[must_use]
+    pub fn latest_of(&self, source: &str) -> Option<&Snapshot> {
+        let of_source = self.snapshots.iter().filter(|one| one.record.source == source && !one.is_aside());
         of_source.max_by_key(|snapshot| when::newest_first_key(*snapshot))
     }
 

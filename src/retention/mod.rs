@@ -9,6 +9,8 @@
 //!   has no other. `last` and `within` take both, or a source with a lasting problem could never be thinned out.
 //! - Whatever the policy says, these stay: the newest snapshot of each source, its newest complete one, its last
 //!   verified-good one, and everything dated in the future, which means that a clock was or is wrong.
+//! - What is aside (a safety copy) is none of the backups of its source: it is never the newest, complete or verified one. All of a source that are aside are
+//!   one group, whatever their tags.
 //! - A policy that names nothing is an error: it would mean "remove everything".
 
 mod plan;
@@ -80,6 +82,8 @@ pub struct Candidate {
     pub complete: bool,
     /// Read back and found good.
     pub verified: bool,
+    /// Made only to go back to, before something was replaced: none of the backups of its source.
+    pub aside: bool,
 }
 
 /// The length of a period.

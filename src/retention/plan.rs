@@ -30,13 +30,16 @@ pub fn plan_retention(
     }
     let mut reasons = Reasons::new();
     let mut sources: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
-    let mut groups: BTreeMap<(&str, &BTreeSet<String>), Vec<&Candidate>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, Option<&BTreeSet<String>>), Vec<&Candidate>> = BTreeMap::new();
     for snapshot in newest_first(snapshots) {
         if snapshot.time > now {
             keep(&mut reasons, snapshot, Reason::Future);
         } else {
-            sources.entry(&snapshot.source).or_default().push(snapshot);
-            groups.entry((&snapshot.source, &snapshot.tags)).or_default().push(snapshot);
+            if !snapshot.aside {
+                sources.entry(&snapshot.source).or_default().push(snapshot);
+            }
+            let tags = (!snapshot.aside).then_some(&snapshot.tags);
+            groups.entry((&snapshot.source, tags)).or_default().push(snapshot);
         }
     }
     for source in sources.values() {

@@ -22,6 +22,7 @@ fn snapshot(number: u8, time: &str) -> Candidate {
         time: at(time),
         complete: true,
         verified: false,
+        aside: false,
     }
 }
 
@@ -140,6 +141,25 @@ fn the_result_is_plain_data() {
     assert_eq!((&json[1]["verdict"], &json[1]["reasons"]), (&"keep".into(), &reasons));
 }
 
+#[test]
+fn a_safety_copy_is_none_of_the_backups() {
+    let aside = |number: u8, time: &str, of: &str| Candidate {
+        aside: true,
+        verified: true,
+        tags: [format!("before-restore={of}")].into(),
+        ..snapshot(number, time)
+    };
+    let list = [
+        Candidate { verified: true, ..snapshot(1, "2026-11-01T00:00:00Z") },
+        snapshot(2, "2026-11-02T00:00:00Z"),
+        Candidate { complete: false, ..snapshot(3, "2026-11-03T00:00:00Z") },
+        aside(4, "2026-11-04T00:00:00Z", "aaaa"),
+        aside(5, "2026-11-05T00:00:00Z", "bbbb"),
+    ];
+    let policy = Policy { last: 1, ..Policy::default() };
+    assert_eq!(kept(policy, &list), ["1: last verified", "2: newest complete", "3: newest, last #1", "5: last #1"]);
+}
+
 /// A few days at all hours, so that periods are shared; extremes now and then.
 fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
     let time = prop_oneof![30 => 1_700_000_000_000_i64..1_710_000_000_000, 1 => any::<i64>()];
@@ -154,6 +174,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
                 time: Time(time),
                 complete,
                 verified,
+                aside: false,
             })
             .collect()
     })

@@ -10,12 +10,14 @@ pub mod policy;
 mod storage;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wish;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Claim, Facts, Namespace, Phase, Volume};
+use super::facts::{Claim, Facts, Namespace, Phase, Volume, Wishes};
 use super::labels::{BACKUP, MODE};
 use policy::{Mode, Policy};
+use wish::{Wish, wish};
 
 /// What is decided for one claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,9 +92,9 @@ pub struct Copy {
 
 /// A way that cannot be taken.
 #[derive(Debug, Clone)]
-struct No {
-    why: String,
-    mend: String,
+pub(crate) struct No {
+    pub(crate) why: String,
+    pub(crate) mend: String,
 }
 
 /// A way that can be taken.
@@ -133,7 +135,7 @@ fn plain(way: Way, reason: impl Into<String>) -> Yes {
     Yes { way, reason: reason.into(), cautions: Vec::new() }
 }
 
-fn excluded(by: String) -> Yes {
+fn excluded_by(by: String) -> Yes {
     Yes { reason: format!("left out by {by}"), way: Way::Excluded { by }, cautions: Vec::new() }
 }
 
@@ -162,28 +164,17 @@ impl<'a> Choosing<'a> {
     fn left_out(&self) -> Result<Option<Yes>, No> {
         let claim = self.claim;
         if let Some(run) = &claim.run {
-            return Ok(Some(excluded(format!("homelab-dr: run {run} made it and removes it"))));
+            return Ok(Some(excluded_by(format!("homelab-dr: run {run} made it and removes it"))));
         }
-        let near = (claim.wishes.backup.as_deref(), "of the claim".to_owned());
-        let far = self.namespace().and_then(|namespace| namespace.wishes.backup.as_deref());
-        let far = (far, format!("of namespace {}", claim.namespace));
-        for (depth, (wish, whose)) in [near, far].into_iter().enumerate() {
-            match wish {
-                None => {}
-                Some("false") => return Ok(Some(excluded(format!("annotation {BACKUP} {whose}")))),
-                // Who says so of a whole namespace does not mean scratch space.
-                Some("true") if depth == 1 => return Ok(self.ephemeral()),
-                Some("true") => return Ok(None),
-                Some(other) => {
-                    let why = format!("annotation {BACKUP} {whose} is {other:?}");
-                    return no(why, format!("write \"true\" or \"false\" into {BACKUP}"));
-                }
-            }
-        }
-        if let Some(pattern) = self.policy.excludes(&claim.namespace, &claim.name) {
-            return Ok(Some(excluded(format!("the configuration: exclude {pattern}"))));
-        }
-        Ok(self.ephemeral())
+        let nothing = Wishes::default();
+        let space = self.namespace().map_or(&nothing, |namespace| &namespace.wishes);
+        let excluded = self.policy.excludes(&claim.namespace, &claim.name);
+        Ok(match wish(&claim.wishes, space, &claim.namespace, excluded)? {
+            Wish::Out { by } => Some(excluded_by(by)),
+            Wish::Taken => None,
+            // Who says of a whole namespace that it is taken does not mean scratch space.
+            Wish::Nothing => self.ephemeral(),
+        })
     }
 
     /// Scratch space of a pod, which goes with it and cannot come back under its name.
@@ -193,7 +184,7 @@ impl<'a> Choosing<'a> {
             .pods
             .iter()
             .find(|pod| pod.namespace == self.claim.namespace && pod.ephemeral.contains(&self.claim.name))?;
-        Some(excluded(format!("pod {}: an ephemeral volume, deleted with it", owner.name)))
+        Some(excluded_by(format!("pod {}: an ephemeral volume, deleted with it", owner.name)))
     }
 
     /// The volume that has its data; `None` if there never was one.
@@ -243,7 +234,7 @@ impl<'a> Choosing<'a> {
         let owner = self.claim.owners.iter().find(|owner| owner.group == GROUP && owner.kind == "Cluster");
         let cluster = owner.map(|owner| owner.name.as_str()).or(self.claim.labels.get(LABEL).map(String::as_str));
         match cluster {
-            Some(cluster) if !self.policy.cloud_native_pg => no(
+            Some(cluster) => no(
                 format!(
                     "it belongs to the PostgreSQL cluster {cluster} of CloudNativePG, which raw files do not bring back"
                 ),
@@ -251,7 +242,7 @@ impl<'a> Choosing<'a> {
                     "back the database up through CloudNativePG or with pg_dump, and leave this claim out with {BACKUP}: \"false\", or name the dump under cnpg"
                 ),
             ),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -268,7 +259,7 @@ impl<'a> Choosing<'a> {
             };
             return Ok(Some((mode, format!("annotation {MODE} {whose}"))));
         }
-        Ok(self.policy.mode.map(|mode| (mode, "the configuration".to_owned())))
+        Ok(None)
     }
 
     fn by(&self, mode: Mode, volume: &'a Volume, asked: bool) -> Result<Yes, No> {

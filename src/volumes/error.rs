@@ -55,14 +55,6 @@ pub enum VolumesError {
         /// What is missing.
         what: &'static str,
     },
-    /// More objects than are taken.
-    #[error("there are more than {limit} {what}")]
-    TooMany {
-        /// Of what.
-        what: String,
-        /// How many are taken.
-        limit: usize,
-    },
     /// The stop was asked for.
     #[error("stopped")]
     Cancelled,

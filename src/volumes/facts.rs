@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use read::read;
+pub(crate) use read::wishes;
 
 use super::run::RunId;
 

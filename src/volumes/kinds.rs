@@ -3,40 +3,12 @@
 use serde_json::Value;
 
 use super::VolumesError;
-use crate::cluster::list::collect;
+pub(crate) use crate::cluster::kinds::{claims, config_maps, events, namespaces, nodes, pods, volumes};
+use crate::cluster::list::whole;
 use crate::cluster::{Cluster, Kind};
 
-/// Objects of a kind that are kept at most. Far more than a cluster at home has; a longer list is refused and not cut, since a claim that is not seen is
-/// a claim that is not backed up.
-const OBJECTS_MAX: usize = 50_000;
-
-pub(crate) fn claims() -> Kind {
-    Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true)
-}
-
-pub(crate) fn volumes() -> Kind {
-    Kind::known("", "v1", "persistentvolumes", "PersistentVolume", false)
-}
-
-pub(crate) fn pods() -> Kind {
-    Kind::known("", "v1", "pods", "Pod", true)
-}
-
-pub(crate) fn nodes() -> Kind {
-    Kind::known("", "v1", "nodes", "Node", false)
-}
-
-pub(crate) fn namespaces() -> Kind {
-    Kind::known("", "v1", "namespaces", "Namespace", false)
-}
-
-pub(crate) fn events() -> Kind {
-    Kind::known("", "v1", "events", "Event", true)
-}
-
-pub(crate) fn config_maps() -> Kind {
-    Kind::known("", "v1", "configmaps", "ConfigMap", true)
-}
+/// The annotation of the storage class that claims get which name none.
+pub(crate) const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 pub(crate) fn storage_classes() -> Kind {
     Kind::known("storage.k8s.io", "v1", "storageclasses", "StorageClass", false)
@@ -64,12 +36,8 @@ pub(super) async fn list<T: Send>(
     kind: &Kind,
     take: impl Fn(&Value) -> Option<T> + Send + Sync,
 ) -> Result<Vec<T>, VolumesError> {
-    let taken = collect(cluster, kind, OBJECTS_MAX, |object| take(&object)).await;
-    let taken = taken.map_err(|source| VolumesError::cluster("list", kind.to_string(), source))?;
-    if taken.len() > OBJECTS_MAX {
-        return Err(VolumesError::TooMany { what: kind.to_string(), limit: OBJECTS_MAX });
-    }
-    Ok(taken)
+    let taken = whole(cluster, kind, |object| take(&object)).await;
+    taken.map_err(|source| VolumesError::cluster("list", kind.to_string(), source))
 }
 
 /// The same of a kind that the cluster may not know: then there are none.

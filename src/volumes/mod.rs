@@ -68,11 +68,6 @@ impl Cut {
         self.0.cancel();
     }
 
-    /// Whether it was.
-    pub fn is_reached(&self) -> bool {
-        self.0.is_cancelled()
-    }
-
     /// Returns when it is; at once if it was already.
     pub async fn reached(&self) {
         self.0.cancelled().await;

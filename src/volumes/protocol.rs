@@ -33,6 +33,7 @@ const KIND_JOB: u8 = 1;
 const KIND_HEARTBEAT: u8 = 2;
 const KIND_RESTORE: u8 = 3;
 const KIND_KEYS: u8 = 4;
+const KIND_COMMIT: u8 = 5;
 
 /// Keys in a message; each has some 45 bytes, so that a message is well below the longest.
 const KEYS_PER_MESSAGE: usize = 512;
@@ -49,6 +50,8 @@ pub enum Message {
     Keys(Keys),
     /// Somebody still waits for the result.
     Heartbeat,
+    /// What was read held still until it was read: it becomes a snapshot.
+    Commit,
 }
 
 /// Bytes that are no message. Never holds them.
@@ -154,6 +157,12 @@ pub fn heartbeat(run: &str) -> Zeroizing<Vec<u8>> {
     message(run, KIND_HEARTBEAT, &[]).unwrap_or_default()
 }
 
+/// The bytes of a word that what was read becomes a snapshot.
+#[must_use]
+pub fn commit(run: &str) -> Zeroizing<Vec<u8>> {
+    message(run, KIND_COMMIT, &[]).unwrap_or_default()
+}
+
 /// Finds messages in what comes, in pieces of any size. What it holds is bounded, and wiped.
 pub struct Decoder {
     run: String,
@@ -220,6 +229,7 @@ impl Decoder {
             }
             KIND_KEYS => job::decode(payload).map(Message::Keys).ok_or(ProtocolError::Job),
             KIND_HEARTBEAT => Ok(Message::Heartbeat),
+            KIND_COMMIT => Ok(Message::Commit),
             other => Err(ProtocolError::Kind(other)),
         };
         self.skipping = false;
@@ -255,6 +265,7 @@ mod tests {
         let tell = |found: Result<Message, ProtocolError>| match found {
             Ok(Message::Job(job)) => format!("J {}", job.source),
             Ok(Message::Heartbeat) => "H".to_owned(),
+            Ok(Message::Commit) => "C".to_owned(),
             Ok(Message::Restore(job)) => format!("R {}", job.snapshot),
             Ok(Message::Keys(keys)) => format!("K {} {}", keys.number, keys.keys.len()),
             Err(error) => format!("{error:?}"),
@@ -266,11 +277,11 @@ mod tests {
     fn messages_are_found_in_pieces_of_any_size() {
         let mut stream = job(RUN, &a_job()).expect("short").to_vec();
         stream.extend_from_slice(&heartbeat(RUN));
-        stream.extend_from_slice(&heartbeat(RUN));
+        stream.extend_from_slice(&commit(RUN));
         for size in [1, 2, 3, 7, 100, stream.len()] {
             let mut decoder = Decoder::new(RUN);
             let found: Vec<_> = stream.chunks(size).flat_map(|piece| decoder.push(piece)).collect();
-            assert_eq!(told(found), ["J pvc/media/jellyfin", "H", "H"], "pieces of {size}");
+            assert_eq!(told(found), ["J pvc/media/jellyfin", "H", "C"], "pieces of {size}");
         }
     }
 

@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 use super::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
 use crate::base::clock::Time;
 use crate::cluster::object::{annotation, label};
+use crate::cluster::ours::{RUN_DIGITS, is_ours, is_run};
 
 /// Names of all objects that we make begin so.
 const PREFIX: &str = "homelab-dr-";
-/// Digits of a run in hex.
-const RUN_DIGITS: usize = 16;
 /// Digits of a claim in names: enough for the claims of one run.
 const CLAIM_DIGITS: usize = 10;
 /// The end of the name of a `VolumeSnapshot` in the application's namespace; ours, that it is handed over to, has the name without it.
@@ -47,8 +46,7 @@ impl FromStr for RunId {
     type Err = RunIdError;
 
     fn from_str(text: &str) -> Result<Self, RunIdError> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if digits && text.len() == RUN_DIGITS { Ok(Self(text.to_owned())) } else { Err(RunIdError(text.to_owned())) }
+        if is_run(text) { Ok(Self(text.to_owned())) } else { Err(RunIdError(text.to_owned())) }
     }
 }
 
@@ -108,7 +106,7 @@ impl Run {
 /// The run that an object says it belongs to.
 #[must_use]
 pub fn run_of(object: &Value) -> Option<RunId> {
-    if label(object, MANAGED_BY) == MANAGER { label(object, RUN).parse().ok() } else { None }
+    if is_ours(object) { label(object, RUN).parse().ok() } else { None }
 }
 
 /// When the run of an object is over for certain.
@@ -118,7 +116,7 @@ pub fn expires_of(object: &Value) -> Option<Time> {
 }
 
 /// RFC 3339, to the second.
-pub(super) fn parse_time(text: &str) -> Option<Time> {
+pub(crate) fn parse_time(text: &str) -> Option<Time> {
     chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| Time(time.timestamp_millis()))
 }
 

@@ -54,6 +54,8 @@ pub enum Said {
     Problem(ProblemLine),
     /// The store was reached, and the repository in it is the one of the writer key: all that was asked for.
     Reached,
+    /// All was read, and nothing is committed before somebody says that it held still until then.
+    Read,
     /// There is a snapshot.
     Done(Box<Summary>),
     /// The volume is filled, as far as this says.
@@ -114,6 +116,10 @@ pub struct Restored {
     pub files: u64,
     /// Their bytes, holes included.
     pub bytes: u64,
+    /// Bytes of content that were written: less, where only what differs was.
+    pub written: u64,
+    /// Entries that were removed, with everything below each.
+    pub removed: u64,
     /// Directories, links, devices and fifos made or mended.
     pub others: u64,
     /// Entries that were as they should be.
@@ -211,6 +217,7 @@ mod tests {
             Said::Rejected { why: "no".into() },
             Said::Progress(Progress { phase: "backing up".into(), files: 1, bytes: 2, stored: 3, heard: 4 }),
             Said::Problem(ProblemLine::new("a\n\"b", "denied", true)),
+            Said::Read,
             Said::Done(Box::new(summary)),
             Said::Failed(Failed::new(&long.replace('\u{1}', "é"), &["x".into()], "", 5)),
         ]

@@ -1,7 +1,8 @@
 //! The configuration's documents: the published schema and the table of fields are those of the program, the example is right by both, and the program is
 //! never laxer than the schema says. `HOMELAB_DR_BLESS=1 cargo test --test it configuration` writes the schema and the table.
 
-use homelab_dr::config::{self, Config, Judges};
+use homelab_dr::config::{self, Config};
+use homelab_dr::language::Judges;
 use jsonschema::Validator;
 
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/homelab-dr.schema.json");

@@ -252,7 +252,8 @@ fn every_command_in_the_documents_is_one_that_the_program_takes() {
     let mut seen = 0;
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pages = std::fs::read_dir(home.join("docs")).unwrap().map(|page| page.unwrap().path());
-    for page in pages.chain([home.join("README.md")]) {
+    let runbooks = std::fs::read_dir(home.join("runbooks")).unwrap().map(|page| page.unwrap().path());
+    for page in pages.chain(runbooks).chain([home.join("README.md")]) {
         // format.md names contexts of keys that begin with the program's name.
         if page.extension().is_none_or(|extension| extension != "md") || page.ends_with("format.md") {
             continue;

@@ -39,7 +39,7 @@ impl SmallDisk {
         Self { dir }
     }
 
-    fn grow(&self, mebibytes: u32) {
+    pub fn grow(&self, mebibytes: u32) {
         run("mount", &["-o", &format!("remount,size={mebibytes}m")], self.dir.path());
     }
 

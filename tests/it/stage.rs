@@ -1,15 +1,14 @@
 //! Two small clusters and a bucket that stay until they are told to go, for trying the program by hand. tests/stage starts it and says how to use it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::kube::node::Node;
 use crate::support::kube::server::{KubeServer, Options};
 use crate::support::s3::{self, Rules, S3Server};
-use crate::volumes_backup::{IMAGE, application, claim_of};
+use crate::volumes_backup::{IMAGE, application, claim_of, node};
 
 const FOLDER: &str = "HOMELAB_DR_STAGE";
 
@@ -17,9 +16,8 @@ const FOLDER: &str = "HOMELAB_DR_STAGE";
 const WRITES: &str = "[ -e /data/notes.txt ] || { echo 'written once' > /data/notes.txt; head -c 3000000 /dev/urandom > /data/photo.raw; }; \
                       while :; do date >> /data/log.txt; sleep 1; done";
 
-async fn cluster(program: &Path) -> KubeServer {
-    let images = [(IMAGE.to_owned(), program.to_owned())].into();
-    let server = KubeServer::start(Options { node: Node { images, ..Node::default() }, ..Options::default() }).await;
+async fn cluster() -> KubeServer {
+    let server = KubeServer::start(Options { node: node(), ..Options::default() }).await;
     server.add_node("node-b");
     server
 }
@@ -62,7 +60,7 @@ async fn furnish(server: &KubeServer) {
 async fn stage() {
     let folder = PathBuf::from(std::env::var_os(FOLDER).expect("tests/stage sets it"));
     let program = PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr"));
-    let (old, new, bucket) = (cluster(&program).await, cluster(&program).await, S3Server::start(Rules::PLAIN).await);
+    let (old, new, bucket) = (cluster().await, cluster().await, S3Server::start(Rules::PLAIN).await);
     furnish(&old).await;
     fs::write(folder.join("old"), old.kubeconfig()).unwrap();
     fs::write(folder.join("new"), new.kubeconfig()).unwrap();

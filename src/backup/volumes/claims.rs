@@ -8,13 +8,15 @@ use serde_json::Value;
 use super::hold::Foreseen;
 use super::hooks::{Unclear, Wanted, wanted};
 use crate::cluster::Cluster;
-use crate::cluster::list::collect;
+use crate::cluster::list::whole;
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text};
+use crate::cluster::ours::is_ours;
 use crate::config::{ClaimsChoice, Cnpg, HookWay, MoverMode, VolumesSource};
 use crate::volumes::choose::live::WRITTEN;
-use crate::volumes::choose::policy::Policy;
+use crate::volumes::choose::policy::{Policy, means};
 use crate::volumes::choose::{Choice, Way, choose};
-use crate::volumes::labels::{BACKUP, MANAGED_BY, MANAGER, MOVER_MODE, MOVER_USER, PRIVILEGED_MOVERS};
+use crate::volumes::facts::{Wishes, wishes};
+use crate::volumes::labels::{FILLING, FILLING_IN_PLACE, MOVER_MODE, MOVER_USER, PRIVILEGED_MOVERS};
 use crate::volumes::pod::{NOBODY, Rights};
 use crate::volumes::{VolumesError, facts, kinds};
 
@@ -69,19 +71,6 @@ pub enum Fate<R = Read> {
 }
 
 impl<R> Fate<R> {
-    /// The annotation of a claim or its namespace, or the configuration, leaves it out: the nearest counts.
-    pub(super) fn left_out(choice: &ClaimsChoice, claim: &Value, space: &Namespace) -> Option<Self> {
-        let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));
-        let by = |by: &str| Some(Self::Excluded { by: by.to_owned() });
-        match (annotation(claim, BACKUP), space.left_out) {
-            ("false", _) => by("the annotation of the claim"),
-            ("", true) => by("the annotation of the namespace"),
-            ("true", _) => None,
-            _ if means(&choice.exclude, namespace, name) => by("the configuration"),
-            _ => None,
-        }
-    }
-
     /// It cannot be read, and what to do about it.
     pub(super) fn refused(why: impl Into<String>, mend: impl Into<String>) -> Self {
         Self::Refused { why: why.into(), mend: mend.into() }
@@ -152,7 +141,7 @@ pub(crate) struct Use {
 /// What a pod says of each claim that it mounts.
 pub(crate) fn uses(pod: &Value) -> Vec<Use> {
     let phase = text(pod, &["status", "phase"]);
-    if matches!(phase, "Succeeded" | "Failed") || label(pod, MANAGED_BY) == MANAGER {
+    if matches!(phase, "Succeeded" | "Failed") || is_ours(pod) {
         return Vec::new();
     }
     let namespace = namespace_of(pod).unwrap_or_default();
@@ -190,7 +179,8 @@ pub(crate) fn uses(pod: &Value) -> Vec<Use> {
 /// What a namespace says.
 #[derive(Default)]
 pub(crate) struct Namespace {
-    left_out: bool,
+    /// Its annotations of ours.
+    pub(super) wishes: Wishes,
     /// Whether it enforces Pod Security `restricted`.
     pub(crate) restricted: bool,
     privileged_movers: bool,
@@ -200,29 +190,11 @@ impl Namespace {
     /// As it says itself.
     pub(crate) fn of(object: &Value) -> Self {
         Self {
-            left_out: annotation(object, BACKUP) == "false",
+            wishes: wishes(object),
             restricted: label(object, ENFORCE) == "restricted",
             privileged_movers: annotation(object, PRIVILEGED_MOVERS) == "true",
         }
     }
-}
-
-/// Whether a pattern with `*` for any part of a name means a name.
-fn means_name(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, after)) => name
-            .strip_prefix(before)
-            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| means_name(after, rest)))),
-    }
-}
-
-/// Whether one of the patterns `NAMESPACE/CLAIM` means a claim.
-pub(super) fn means(patterns: &[String], namespace: &str, name: &str) -> bool {
-    let is = |pattern: &String| {
-        pattern.split_once('/').is_some_and(|(space, claim)| means_name(space, namespace) && means_name(claim, name))
-    };
-    patterns.iter().any(is)
 }
 
 /// Whether a source is for a claim at all.
@@ -239,7 +211,7 @@ pub(super) fn selects(choice: &ClaimsChoice, claim: &Value) -> bool {
 /// What all namespaces say, by name.
 pub(super) async fn spaces(cluster: &dyn Cluster) -> Result<BTreeMap<String, Namespace>, VolumesError> {
     let of = |object: Value| Some((name_of(&object).to_owned(), Namespace::of(&object)));
-    let found = collect(cluster, &kinds::namespaces(), usize::MAX, of).await;
+    let found = whole(cluster, &kinds::namespaces(), of).await;
     let fail = |source| VolumesError::Cluster { operation: "list", object: "namespaces".to_owned(), source };
     Ok(found.map_err(fail)?.into_iter().collect())
 }
@@ -249,7 +221,7 @@ pub(super) async fn all<T: Send>(
     cluster: &dyn Cluster,
     take: impl Fn(&Value) -> Option<T> + Send + Sync,
 ) -> Result<Vec<T>, VolumesError> {
-    let found = collect(cluster, &kinds::claims(), usize::MAX, |object| take(&object)).await;
+    let found = whole(cluster, &kinds::claims(), |object| take(&object)).await;
     let fail =
         |source| VolumesError::Cluster { operation: "list", object: "persistentvolumeclaims".to_owned(), source };
     found.map_err(fail)
@@ -271,7 +243,7 @@ impl Facts {
             move |source| VolumesError::Cluster { operation: "list", object: object.into(), source }
         };
         let mut of_pods = BTreeMap::new();
-        let pods = collect(cluster, &kinds::pods(), usize::MAX, |pod| Some(uses(&pod))).await;
+        let pods = whole(cluster, &kinds::pods(), |pod| Some(uses(&pod))).await;
         let pods = pods.map_err(failed("pods"))?;
         for one in pods.into_iter().flatten() {
             if one.running || !of_pods.contains_key(&one.claim) {
@@ -292,7 +264,7 @@ impl Facts {
             homeless: source.namespace.is_none(),
             snapshot_classes: source.snapshot_classes.clone(),
             stopped,
-            ..Policy::default()
+            exclude: source.choice.exclude.clone(),
         };
         let choices = choose(&facts, &policy).into_iter();
         Ok(Self {
@@ -306,9 +278,10 @@ impl Facts {
     fn fate(&self, source: &VolumesSource, claim: &Value) -> Fate {
         let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));
         let nothing = Namespace::default();
-        let space = self.namespaces.get(namespace).unwrap_or(&nothing);
-        if let Some(left_out) = Fate::left_out(&source.choice, claim, space) {
-            return left_out;
+        let key = (namespace.to_owned(), name.to_owned());
+        let choice = self.choices.get(&key);
+        if let Some(Choice { way: Way::Excluded { by }, .. }) = choice {
+            return Fate::Excluded { by: by.clone() };
         }
         if !selects(&source.choice, claim) {
             return Fate::Unselected;
@@ -316,16 +289,15 @@ impl Facts {
         if let Some(dump) = dump_of(&source.choice, claim) {
             return Fate::Dumped { by: dump.to_owned() };
         }
-        if let Some((why, mend)) = unbound(claim).or_else(|| unreadable(claim)) {
+        if let Some((why, mend)) = unreadable(claim) {
             return Fate::refused(why, mend);
         }
-        let key = (namespace.to_owned(), name.to_owned());
         let hook = match self.hooks.get(&key) {
             Some(Err((why, mend))) => return Fate::refused(why, mend),
             Some(Ok(hook)) => hook.clone(),
             None => None,
         };
-        let Some(choice) = self.choices.get(&key) else {
+        let Some(choice) = choice else {
             return Fate::refused("it came while the cluster was looked at", "run again");
         };
         let home = match &choice.way {
@@ -345,11 +317,9 @@ impl Facts {
         };
         let used = self.uses.get(&key);
         // The mover has to be let in where it runs.
-        let Some(rights) = rights(claim, mode, used, self.namespaces.get(home).unwrap_or(&nothing)) else {
-            let why = format!(
-                "it needs a privileged mover, and the namespace {home} does not permit one by {PRIVILEGED_MOVERS}"
-            );
-            return Fate::refused(why, "annotate the namespace, or use the mode app or root");
+        let rights = match rights(claim, mode, used, (home, self.namespaces.get(home).unwrap_or(&nothing))) {
+            Ok(rights) => rights,
+            Err((why, mend)) => return Fate::refused(why, mend),
         };
         let pull_secrets = used.filter(|_| home == namespace).map(|used| used.pull_secrets.clone());
         let mut choice = choice.clone();
@@ -378,20 +348,16 @@ pub(super) fn dump_of<'a>(choice: &'a ClaimsChoice, claim: &Value) -> Option<&'a
     choice.cnpg.iter().find(is_of).filter(|_| !is_dying(claim)).map(|cnpg| cnpg.covered_by.as_str())
 }
 
-/// Why there is nothing that could be mounted, and what to do about it.
-fn unbound(claim: &Value) -> Option<(&'static str, &'static str)> {
-    match text(claim, &["status", "phase"]) {
-        "Bound" => None,
-        _ if is_dying(claim) => None,
-        "Lost" => Some(("its volume is gone", "restore it, then delete the claim or bind it anew")),
-        _ => Some(("it has no volume yet", LEAVE_OUT)),
-    }
-}
-
 /// Why the data of a claim cannot be read, wherever it is, and what to do about it.
 pub(super) fn unreadable(claim: &Value) -> Option<(&'static str, &'static str)> {
     if is_dying(claim) {
         return Some(("it is being deleted", "nothing, if that is meant"));
+    }
+    if [FILLING, FILLING_IN_PLACE].iter().any(|filling| !annotation(claim, filling).is_empty()) {
+        return Some((
+            "a restore has begun to fill it and has not ended: what is in it is half of something",
+            "run that restore again until it is done, or see `homelab-dr release --plan`",
+        ));
     }
     if text(claim, &["spec", "volumeMode"]) == "Block" {
         return Some(("it is a block device, which this version does not read", LEAVE_OUT));
@@ -402,24 +368,55 @@ pub(super) fn unreadable(claim: &Value) -> Option<(&'static str, &'static str)> 
     ))
 }
 
-/// With whose rights a claim is read or filled; `None` for a privilege that nobody granted.
-pub(crate) fn rights(claim: &Value, mode: MoverMode, used: Option<&Use>, space: &Namespace) -> Option<Rights> {
-    let groups = used.map(|used| used.groups.clone()).unwrap_or_default();
+/// A user, and a group.
+type User = (Option<u64>, Option<u64>);
+
+/// Whom the claim says that its mover runs as, and of which group. What is no number is refused: a guess would be root.
+fn said_user(claim: &Value) -> Result<User, (String, &'static str)> {
     let said = annotation(claim, MOVER_USER);
+    if said.is_empty() {
+        return Ok((None, None));
+    }
+    // A sign is none that anybody writes, but for parse().
+    let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     let (uid, gid) = match said.split_once(':') {
-        Some((uid, gid)) => (uid.parse().ok(), gid.parse().ok()),
-        None => (said.parse().ok(), None),
+        Some((uid, gid)) => (number(uid), number(gid).map(Some)),
+        None => (number(said), Some(None)),
     };
-    match (mode, uid.or_else(|| used?.user)) {
-        (MoverMode::Privileged, _) => space.privileged_movers.then_some(Rights::Privileged),
-        (MoverMode::Root, _) => Some(Rights::Root),
+    match (uid, gid) {
+        (Some(uid), Some(gid)) => Ok((Some(uid), gid)),
+        _ => Err((
+            format!("its annotation {MOVER_USER} is {said:?}"),
+            "write the numbers of a user, or of a user and a group, such as \"1000\" or \"1000:1000\"",
+        )),
+    }
+}
+
+/// With whose rights a claim is read or filled by a mover in a namespace. An error is why not, and what to do about it: a privilege that nobody granted, or a user that is none.
+pub(crate) fn rights(
+    claim: &Value,
+    mode: MoverMode,
+    used: Option<&Use>,
+    (home, space): (&str, &Namespace),
+) -> Result<Rights, (String, &'static str)> {
+    let groups = used.map(|used| used.groups.clone()).unwrap_or_default();
+    let (uid, gid) = said_user(claim)?;
+    Ok(match (mode, uid.or_else(|| used?.user)) {
+        (MoverMode::Privileged, _) if space.privileged_movers => Rights::Privileged,
+        (MoverMode::Privileged, _) => {
+            let why = format!(
+                "it needs a privileged mover, and the namespace {home} does not permit one by {PRIVILEGED_MOVERS}"
+            );
+            return Err((why, "annotate the namespace, or use the mode app or root"));
+        }
+        (MoverMode::Root, _) => Rights::Root,
         (MoverMode::App, Some(uid)) if uid > 0 => {
-            Some(Rights::Application { user: uid, group: gid.or_else(|| used?.group), groups })
+            Rights::Application { user: uid, group: gid.or_else(|| used?.group), groups }
         }
         // The image decides as whom the application runs. Where root may run it is taken for root, which reads everything.
-        (MoverMode::App, _) if !space.restricted && used.is_none_or(|used| !used.non_root) => Some(Rights::Root),
-        (MoverMode::App, _) => Some(Rights::Application { user: NOBODY, group: None, groups }),
-    }
+        (MoverMode::App, _) if !space.restricted && used.is_none_or(|used| !used.non_root) => Rights::Root,
+        (MoverMode::App, _) => Rights::Application { user: NOBODY, group: None, groups },
+    })
 }
 
 /// All claims of a cluster, by namespace and name, and what a source makes of each. Those that we made ourselves are none.
@@ -427,7 +424,7 @@ pub async fn look(cluster: &dyn Cluster, source: &VolumesSource) -> Result<Vec<C
     let facts = Facts::read(cluster, source).await?;
     let claim = |object: &Value| {
         let (namespace, name) = (namespace_of(object)?.to_owned(), name_of(object).to_owned());
-        (label(object, MANAGED_BY) != MANAGER).then(|| Claim { namespace, name, fate: facts.fate(source, object) })
+        (!is_ours(object)).then(|| Claim { namespace, name, fate: facts.fate(source, object) })
     };
     let mut all = all(cluster, claim).await?;
     all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));

@@ -18,15 +18,18 @@ use super::{Capture, MoverError, Outcome, Report, Row, VolumesError, Wanted, War
 use crate::backup::{BackupOptions, Context, mover, run_backup};
 use crate::cluster::Cluster;
 use crate::cluster::folder::{self, VOLUMES};
-use crate::cluster::object::{label, name_of, namespace_of, uid_of};
+use crate::cluster::object::{name_of, namespace_of, uid_of};
+use crate::cluster::ours::is_ours;
 use crate::cluster::rewrite::operators::is_ephemeral;
 use crate::config::{ClaimsChoice, FolderVolumesSource};
 use crate::recover::fill::is_begun;
 use crate::tree::walk::WalkOptions;
 use crate::volumes as ways;
-use crate::volumes::choose::{Choice, Way};
+use crate::volumes::choose::policy::meant;
+use crate::volumes::choose::wish::{Wish, wish};
+use crate::volumes::choose::{Choice, No, Way};
+use crate::volumes::facts::wishes;
 use crate::volumes::kinds;
-use crate::volumes::labels::{MANAGED_BY, MANAGER};
 
 /// What is not as good about it as one would wish.
 const AS_IT_LIES: &str = "read where it lies: if somebody writes to it meanwhile, its files are not of one moment";
@@ -96,15 +99,25 @@ async fn look(cluster: &dyn Cluster, source: &FolderVolumesSource) -> Result<Vec
     Ok(found)
 }
 
+/// Whether somebody wants it left out.
+fn wished(choice: &ClaimsChoice, claim: &Value, space: &Namespace) -> Result<Wish, No> {
+    let namespace = namespace_of(claim).unwrap_or_default();
+    wish(&wishes(claim), &space.wishes, namespace, meant(&choice.exclude, namespace, name_of(claim)))
+}
+
 fn fate(root: &Path, choice: &ClaimsChoice, claim: &Value, space: &Namespace) -> Fate<Direct> {
-    if let Some(left_out) = Fate::left_out(choice, claim, space) {
-        return left_out;
+    let wished = wished(choice, claim, space);
+    if let Ok(Wish::Out { by }) = wished {
+        return Fate::Excluded { by };
     }
-    if label(claim, MANAGED_BY) == MANAGER {
+    if is_ours(claim) {
         return Fate::Excluded { by: "homelab-dr, which made it for a run".to_owned() };
     }
     if !claims::selects(choice, claim) {
         return Fate::Unselected;
+    }
+    if let Err(No { why, mend }) = wished {
+        return Fate::refused(why, mend);
     }
     if let Some(dump) = claims::dump_of(choice, claim) {
         return Fate::Dumped { by: dump.to_owned() };
@@ -143,8 +156,8 @@ fn fate(root: &Path, choice: &ClaimsChoice, claim: &Value, space: &Namespace) ->
 
 /// Of a directory for which there is no claim. Labels and class are unknown: a source that asks for some does not take it.
 fn fate_of_stray(choice: &ClaimsChoice, claim: &Value, space: &Namespace) -> Fate<Direct> {
-    if let Some(left_out) = Fate::left_out(choice, claim, space) {
-        return left_out;
+    if let Ok(Wish::Out { by }) = wished(choice, claim, space) {
+        return Fate::Excluded { by };
     }
     if !claims::selects(choice, claim) {
         return Fate::Unselected;
@@ -195,12 +208,11 @@ impl Reading<'_> {
 
     fn options(&self, source: &str, directory: PathBuf) -> BackupOptions {
         BackupOptions {
-            source: source.to_owned(),
             walk: self.walk.clone(),
             tags: self.wanted.tags.clone(),
             host: self.wanted.host.clone(),
             reread: self.wanted.reread,
-            ..mover::options(directory, None, false)
+            ..mover::options(source, directory, None, false)
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::config::HookWay;
 use crate::hooks::hold::{Released, Target};
 use crate::hooks::journal::{Journal, RENEW};
 use crate::hooks::plan::{For, Plan, Seen, plan};
-use crate::hooks::release::{Report, back, release, sweep};
+use crate::hooks::release::{Report, release};
 use crate::hooks::{Acting, HookError, Waits};
 
 /// The first wait before something is released again that could not be; each is twice as long as the one before.
@@ -39,6 +39,8 @@ pub struct Foreseen {
     pub how: &'static str,
     /// The workloads, pods or claims that hold still; none if nobody uses the claim anyway.
     pub what: Vec<String>,
+    /// Nobody runs that could be held; whether somebody does when it is read, is seen then.
+    pub(crate) idle: bool,
     /// The objects that are changed.
     pub(crate) targets: Vec<Target>,
     /// What a person should know before, such as that Flux looks after a workload.
@@ -79,9 +81,6 @@ pub(crate) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Resu
         let Some(wanted) = read.hook.clone() else { continue };
         let of = For { namespace: &claim.namespace, claims: std::slice::from_ref(&claim.name), run: "" };
         match plan(cluster, &seen, &wanted.way, wanted.limit, of).await {
-            Ok(plan) if plan.is_idle() => {
-                read.choice.cautions.push("no pod that uses it runs, so no command was executed".to_owned());
-            }
             Ok(plan) => {
                 read.choice.cautions.extend(plan.notes().iter().cloned());
                 let pods = plan.pods();
@@ -100,7 +99,7 @@ pub(crate) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Resu
             (Some(group), Fate::Read(read)) => {
                 let targets = one.plan.targets().into_iter().cloned().collect();
                 let (how, what, notes) = (one.plan.how(), one.plan.what(), one.plan.notes().to_vec());
-                read.held = Some(Foreseen { how, what, targets, notes, group });
+                read.held = Some(Foreseen { how, what, idle: one.plan.is_idle(), targets, notes, group });
             }
             (None, fate) => {
                 let why = format!(
@@ -118,10 +117,15 @@ pub(crate) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Resu
 /// For each its group; `None` for what would be asked of pods that are at zero for another claim.
 fn grouped(all: &[One]) -> Vec<Option<usize>> {
     let meets = |a: &One, b: &One| a.namespace == b.namespace && !a.pods.is_disjoint(&b.pods);
+    // Where no pod runs now nobody knows whose pods will when it is read: the same command once too long is better than let go while another claim is read.
+    let may_meet = |a: &One, b: &One| a.namespace == b.namespace && (a.plan.is_idle() || b.plan.is_idle());
     let mut groups: Vec<Option<usize>> = (0..all.len()).map(Some).collect();
     for (at, one) in all.iter().enumerate() {
         for (before, other) in all.iter().enumerate().take(at) {
-            if one.wanted.way != other.wanted.way || one.wanted.way == HookWay::Handshake || !meets(one, other) {
+            if one.wanted.way != other.wanted.way || one.wanted.way == HookWay::Handshake {
+                continue;
+            }
+            if !meets(one, other) && !may_meet(one, other) {
                 continue;
             }
             // Two groups become one, also where each has several already.
@@ -153,7 +157,7 @@ pub(super) fn units(claims: Vec<Claim>) -> Vec<Unit> {
     units.into_iter().map(|(_, unit)| unit).collect()
 }
 
-fn acting<'a>(movers: &'a Movers<'_>, limit: Duration) -> Acting<'a> {
+pub(super) fn acting<'a>(movers: &'a Movers<'_>, limit: Duration) -> Acting<'a> {
     let waits = Waits { empty: limit, handshake: limit, ..Waits::default() };
     Acting { cluster: movers.cluster, exec: movers.exec, clock: &*movers.clock, waits, cancel: &movers.cancel }
 }
@@ -183,7 +187,8 @@ pub(super) struct Ended {
 }
 
 impl<'a> Held<'a> {
-    /// Makes the application of these claims hold still; `id` is one of its own in the cluster. After an error nothing is held, or it is said what is.
+    /// Makes the application of these claims hold still; `id` is one of its own in the cluster. `None` if there is nobody to hold. After an error nothing is held, or it is
+    /// said what is.
     pub(super) async fn begin(
         movers: &'a Movers<'a>,
         id: &str,
@@ -205,6 +210,9 @@ impl<'a> Held<'a> {
             plan(movers.cluster, &seen, &first.way, limit, of).await
         };
         let plan = planned.await.map_err(|error| (error, Ended::default()))?;
+        if plan.is_idle() {
+            return Ok(None);
+        }
         let namespace = movers.source.namespace.as_deref().unwrap_or_default();
         let mut journal = Journal::new(namespace, id, &movers.wanted.host, movers.clock.now());
         let begun = Instant::now();
@@ -257,9 +265,26 @@ impl<'a> Held<'a> {
     }
 
     /// Whether it still holds still, as far as can be seen.
-    pub(super) async fn look(&self) -> Result<(), HookError> {
+    async fn look(&self) -> Result<(), HookError> {
         let journal = self.journal.lock().await.clone();
         self.plan.look(&acting(self.movers, self.limit), &journal).await
+    }
+
+    /// The same; a server that does not answer says nothing about it and is asked again, for as long as a mover waits to hear of it.
+    async fn surely(&self) -> Result<(), HookError> {
+        let (asking, mut wait) = (Instant::now(), WAIT_FIRST);
+        loop {
+            match self.look().await {
+                Err(HookError::Cluster { source, .. })
+                    if source.is_of_the_cluster() && asking.elapsed() < self.movers.limits.silence => {}
+                looked => return looked,
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.movers.cancel.cancelled() => return Err(HookError::Cancelled),
+            }
+            wait = (wait * 2).min(WAIT_MAX);
+        }
     }
 
     /// Returns when it does not any more. A server that does not answer says nothing about it.
@@ -330,6 +355,11 @@ impl<'a> Member<'a> {
         self.held.is_some_and(Held::is_still)
     }
 
+    /// Whether anything is held for it.
+    pub(super) const fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// It needs it no more; the last one lets it go. Once is enough.
     pub(super) async fn done(&self) {
         let Some(held) = self.held else { return };
@@ -342,7 +372,7 @@ impl<'a> Member<'a> {
     pub(super) async fn look(&self) -> Result<(), MoverError> {
         match self.held {
             None => Ok(()),
-            Some(held) => held.look().await.map_err(|error| MoverError::Stirred(error.into())),
+            Some(held) => held.surely().await.map_err(|error| MoverError::Stirred(error.into())),
         }
     }
 
@@ -352,33 +382,5 @@ impl<'a> Member<'a> {
             None => std::future::pending().await,
             Some(held) => MoverError::Stirred(held.stirs().await.into()),
         }
-    }
-}
-
-/// Undoes what dead runs have left held. Only a run whose journals can be in a namespace of ours has any.
-pub(super) async fn release_left(movers: &Movers<'_>, namespace: &str, warn: &(dyn Fn(&str) + Sync)) {
-    let acting = acting(movers, Waits::default().empty);
-    match sweep(&acting, Some(namespace)).await {
-        Ok(reports) => {
-            back(&acting, &reports).await;
-            for row in reports.iter().flat_map(|report| &report.rows) {
-                match &row.outcome {
-                    Released::Done => warn(&format!("an earlier run was cut off and left {} held: released", row.what)),
-                    Released::NotHeld | Released::Gone => {}
-                    Released::Except { why } => warn(&format!(
-                        "an earlier run was cut off and left {} held: released, but {}",
-                        row.what,
-                        why.join("; ")
-                    )),
-                    Released::Failed { why } => warn(&format!(
-                        "STILL HELD by an earlier run that was cut off: {}: {why} (see `homelab-dr release`)",
-                        row.what
-                    )),
-                }
-            }
-        }
-        // Who has no hooks needs no right to look for what they left.
-        Err(HookError::Cluster { source, .. }) if source.is_denied() && movers.source.hooks.is_empty() => {}
-        Err(error) => warn(&format!("what earlier runs left held could not be looked for: {}", told(&error))),
     }
 }

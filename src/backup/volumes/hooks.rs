@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::claims::means;
 use crate::config::{Hook, HookWay, VolumesSource};
+use crate::volumes::choose::policy::means;
 use crate::volumes::facts::{Claim, Namespace};
 use crate::volumes::labels::HOOK;
 

@@ -10,6 +10,7 @@
 //! No data passes through here: movers write to the store. What is held of a volume is its numbers and its problems, of which there is a bound.
 
 pub mod claims;
+mod earlier;
 pub mod folder;
 pub mod hold;
 pub mod hooks;
@@ -43,6 +44,7 @@ use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{self as ways, Left, RunId};
 
 use claims::{Claim, Fate};
+use earlier::Earlier;
 use hold::HeldFor;
 use unit::Slots;
 
@@ -85,6 +87,7 @@ impl Handed {
             limit_upload: self.limit_upload,
             limit_download: self.limit_download,
             still: false,
+            held: false,
         })
     }
 }
@@ -148,12 +151,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the claim is neither in a new snapshot nor left out on purpose.
-    #[must_use]
-    pub const fn is_uncovered(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Failed(_) | Self::NotStored(_))
-    }
-
     /// What becomes of a claim that nobody reads, whatever reads the others; `None` for one that is read. `succeeded`: see [`Movers`].
     fn of<R>(fate: &Fate<R>, succeeded: &BTreeSet<String>) -> Option<Self> {
         Some(match fate {
@@ -209,6 +206,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What earlier runs left, and this one could not remove either.
     pub left: Vec<Left>,
+    /// What earlier runs hold, or may hold, when this one is over; told already.
+    pub still_held: Vec<String>,
 }
 
 /// Who is told at once what has to be known.
@@ -307,12 +306,13 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
     let run = new_run()?;
     movers.progress.begin("asking the cluster", "");
     let mut left = Vec::new();
-    match sweep::sweep(movers.cluster, movers.clock.now()).await {
+    match sweep::sweep(movers.cluster, movers.clock.now(), &movers.limits).await {
         Ok(swept) => left.extend(swept.tell(warn)),
         Err(error) => warn(&format!("what earlier runs left could not be looked for: {error}")),
     }
+    let mut earlier = None;
     if let Some(namespace) = &movers.source.namespace {
-        hold::release_left(movers, namespace, warn).await;
+        earlier = Some(Earlier::begin(movers, namespace, warn).await);
         // After the pods: what they mount stays until they are gone.
         let (now, limits) = (movers.clock.now(), &movers.limits.ways);
         match ways::sweep::sweep(movers.cluster, namespace, &BTreeSet::new(), now, limits).await {
@@ -323,6 +323,7 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
         }
     }
     let claims = plan(movers.cluster, movers.source, movers.others).await?;
+    let hooked = claims.iter().any(|claim| matches!(&claim.fate, Fate::Read(read) if read.hook.is_some()));
     movers.progress.begin("backing up volumes", "file");
     let slots = Slots::new(movers.source.movers);
     let rows = hold::units(claims).into_iter().map(|unit| unit::rows(movers, &run, &slots, unit));
@@ -330,7 +331,11 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
     let rows: Vec<Vec<(usize, Row)>> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
     let mut rows: Vec<(usize, Row)> = rows.into_iter().flatten().collect();
     rows.sort_by_key(|(number, _)| *number);
-    Ok(Report { rows: rows.into_iter().map(|(_, row)| row).collect(), left })
+    let still_held = match earlier {
+        Some(earlier) => earlier.end(movers, hooked || !movers.source.hooks.is_empty(), warn).await,
+        None => Vec::new(),
+    };
+    Ok(Report { rows: rows.into_iter().map(|(_, row)| row).collect(), left, still_held })
 }
 
 /// Whether the store is reached from a namespace by a pod like this one, with its rights and neighbours; in any case nothing stays of it but what is named.

@@ -1,5 +1,6 @@
 //! One claim, from the copy that is read in its place, if the way makes one, to the end of its mover. Whatever happens in between, pod, policy and copy are taken away.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::claims::{Claim, Read};
@@ -25,6 +26,8 @@ struct Mounted<'a> {
     copy: Option<&'a Prepared>,
     /// Who waits for it.
     member: &'a Member<'a>,
+    /// All was read while that held still: what it does from then on is its own.
+    sure: &'a AtomicBool,
 }
 
 /// Backs up one claim. Also what could not be taken away afterwards.
@@ -51,9 +54,10 @@ pub(super) async fn capture(
         Ok(copy) => copy,
         Err((error, left)) => return (Err(error), left),
     };
+    let sure = &AtomicBool::new(false);
     let mounted = match &copy {
-        Some(copy) => Mounted { namespace: &copy.namespace, claim: &copy.claim, copy: Some(copy), member },
-        None => Mounted { namespace: &claim.namespace, claim: &claim.name, copy: None, member },
+        Some(copy) => Mounted { namespace: &copy.namespace, claim: &copy.claim, copy: Some(copy), member, sure },
+        None => Mounted { namespace: &claim.namespace, claim: &claim.name, copy: None, member, sure },
     };
     let mut made = Made::default();
     let reading = async {
@@ -62,10 +66,13 @@ pub(super) async fn capture(
         attempt(movers, run, number, claim, read, mounted, &mut made).await
     };
     let stirs = async {
-        match read.choice.way {
-            Way::Live { .. } => member.stirs().await,
-            _ => std::future::pending().await,
+        if let Way::Live { .. } = read.choice.way {
+            let error = member.stirs().await;
+            if !sure.load(Ordering::SeqCst) {
+                return error;
+            }
         }
+        std::future::pending().await
     };
     let result = tokio::select! {
         result = reading => result,
@@ -73,8 +80,8 @@ pub(super) async fn capture(
         error = stirs => Err(error),
     };
     let result = match (&read.choice.way, result) {
-        // As long as it was read; what comes out is believed only then.
-        (Way::Live { .. }, Ok(done)) => member.look().await.map(|()| done),
+        // A mover that did not ask, as one of an earlier program does not: what comes out is believed only then.
+        (Way::Live { .. }, Ok(done)) if !sure.load(Ordering::SeqCst) => member.look().await.map(|()| done),
         (_, result) => result,
     };
     let mut left = made.remove(&movers.crew()).await;
@@ -184,7 +191,12 @@ async fn attempt(
         }
         Ok(Task::backup(&name, &job(movers, &name, claim, read, mounted.member)?)?)
     };
-    match crew.attend(&plan, &movers.handed.reach, task, mounted.copy, made).await? {
+    let still = async {
+        mounted.member.look().await?;
+        mounted.sure.store(true, Ordering::SeqCst);
+        Ok(())
+    };
+    match crew.attend_held(&plan, &movers.handed.reach, task, mounted.copy, still, made).await? {
         (mover::Result::Done(summary), problems) => Ok((*summary, problems)),
         _ => Err(MoverError::Ended { why: "it says that it did something else than a backup".to_owned() }),
     }
@@ -231,6 +243,8 @@ fn job(
         reread: movers.wanted.reread,
         // Nobody writes to it: it is a copy, or all who had it open have ended.
         still: !matches!(read.choice.way, Way::Live { .. }) || member.is_still(),
+        // A copy is of the moment at which that was looked at.
+        held: matches!(read.choice.way, Way::Live { .. }) && member.is_held(),
         ..movers.handed.job(name)?
     })
 }

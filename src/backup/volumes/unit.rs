@@ -43,7 +43,7 @@ pub(super) async fn rows(
     movers: &Movers<'_>,
     run: &RunId,
     slots: &Slots,
-    unit: Vec<(usize, Claim)>,
+    mut unit: Vec<(usize, Claim)>,
 ) -> Vec<(usize, Row)> {
     let is_live =
         |claim: &Claim| matches!(&claim.fate, Fate::Read(read) if matches!(read.choice.way, Way::Live { .. }));
@@ -66,6 +66,16 @@ pub(super) async fn rows(
         Ok(held) => held,
         Err((error, ended)) => return refused(unit, &Arc::new(error), &ended),
     };
+    if held.is_none() && !movers.cancel.is_cancelled() {
+        // It was to be held, and by now there is nobody: that is said where somebody looks for it.
+        for (_, claim) in &mut unit {
+            if let Fate::Read(read) = &mut claim.fate
+                && read.held.take().is_some()
+            {
+                read.choice.cautions.push("no pod that uses it ran, so no command was executed".to_owned());
+            }
+        }
+    }
     let own = kept.as_ref().map(|kept| &kept.own);
     let all = unit.into_iter().map(|(number, claim)| {
         // Those that are read live come first: the others wait for their copies before they ask.

@@ -4,7 +4,6 @@
 pub(in crate::cli) mod volumes;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -37,7 +36,6 @@ use crate::format::record::Statistics;
 use crate::tree::exclude::Excludes;
 use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
-use crate::tree::walk::WalkOptions;
 use crate::volumes::Left;
 
 /// Lines of what a program said that are repeated; the end tells why it failed.
@@ -121,6 +119,9 @@ struct HeldDocument {
     how: &'static str,
     /// The workloads, pods or claims.
     what: Vec<String>,
+    /// Nobody runs now that could be held: it is seen when the claim is read.
+    #[serde(skip)]
+    idle: bool,
     /// For how long; nothing in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
@@ -225,21 +226,6 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     tell(rows, exit, args.dry_run, context)
 }
 
-/// Of a source of which nothing is known but its name.
-pub(in crate::cli) fn options(name: &str) -> BackupOptions {
-    BackupOptions {
-        source: name.to_owned(),
-        paths: Vec::new(),
-        walk: WalkOptions::default(),
-        tags: BTreeMap::new(),
-        host: host(),
-        reread: false,
-        level: None,
-        threads: None,
-        live: None,
-    }
-}
-
 /// Backs up one source; `None` in a dry run for what is not looked at then: a command, a cluster.
 async fn one(
     source: &Source,
@@ -248,7 +234,8 @@ async fn one(
     operation: &backup::Context,
     done: &[Row],
 ) -> Result<Option<BackupReport>, Failure> {
-    let mut options = BackupOptions { tags: source.tags.clone(), reread: args.reread, ..options(&source.name) };
+    let (tags, reread) = (source.tags.clone(), args.reread);
+    let mut options = BackupOptions { tags, reread, host: host(), ..BackupOptions::of(&source.name) };
     options.tags.extend(args.tag.iter().cloned());
     let report = match &source.kind {
         SourceKind::Path(path) => {
@@ -360,6 +347,9 @@ fn repeat(error: &CommandError, context: &Context) {
 impl HeldDocument {
     /// What stood still, and for how long.
     fn told(&self) -> String {
+        if self.idle {
+            return " (in pods that run by then; none does now)".to_owned();
+        }
         if self.what.is_empty() {
             return " (nobody uses it)".to_owned();
         }

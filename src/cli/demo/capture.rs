@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::backup;
 use crate::backup::volumes::folder::Reading;
 use crate::backup::volumes::{Capture as _, Outcome, Wanted};
+use crate::backup::{self, BackupOptions};
 use crate::cli::backup::configured;
 use crate::cli::backup::configured::volumes::open_folder;
 use crate::cli::context::host;
@@ -32,7 +32,8 @@ pub(super) async fn objects(
     name: &str,
     resources: &ResourcesSource,
 ) -> Result<Vec<SnapshotDocument>, Failure> {
-    let (report, _) = configured::objects(operation, &configured::options(name), resources).await?;
+    let options = BackupOptions { host: host(), ..BackupOptions::of(name) };
+    let (report, _) = configured::objects(operation, &options, resources).await?;
     let first = report.problems.first().map(|problem| format!("{problem}: {}", problem.cause));
     let snapshot = report.snapshot.map(|id| id.hex()).unwrap_or_default();
     Ok(vec![whole(name.to_owned(), snapshot, report.record.statistics, first)?])

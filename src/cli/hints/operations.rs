@@ -3,6 +3,7 @@
 use crate::backup::BackupError;
 use crate::backup::command::CommandError;
 use crate::backup::volumes::{MoverError, VolumesError};
+use crate::base::id::ObjectId;
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
 use crate::cluster::ClusterError;
@@ -11,8 +12,10 @@ use crate::gitops::GitopsError;
 use crate::hooks::HookError;
 use crate::preflight::PreflightError;
 use crate::recover::RestoreError;
-use crate::recover::cluster::RecoverError;
+use crate::recover::cluster::beside::BesideError;
+use crate::recover::cluster::in_place::InPlaceError;
 use crate::recover::cluster::select::PatternError;
+use crate::recover::cluster::{Identity, RecoverError};
 use crate::tree::exclude::ExcludeError;
 use crate::tree::source::SourceError;
 use crate::volumes as ways;
@@ -49,6 +52,10 @@ impl Advise for BackupError {
             Self::Repository(error) => error.advice(),
             Self::Command(error) => error.advice(),
             Self::Cluster(error) => error.advice(),
+            Self::NotSure => Some(Advice::new(
+                Exit::Error,
+                "nothing was kept as a snapshot, and what was stored is found by the next run; see why the run that started it said nothing",
+            )),
             Self::Empty => Some(Advice::new(
                 Exit::Error,
                 "nothing was kept as a snapshot; see why the program that should have written it did not",
@@ -60,6 +67,9 @@ impl Advise for BackupError {
         }
     }
 }
+
+/// Of a list that is longer than is taken.
+const TOO_MANY: &str = "nothing was done; who makes so many of them? What is not needed can be deleted, such as what a program forgot to clear up";
 
 impl Advise for ClusterError {
     fn advice(&self) -> Option<Advice> {
@@ -81,6 +91,7 @@ impl Advise for ClusterError {
             Self::Answer { .. } => {
                 "no snapshot was made; does the kubeconfig name an API server of Kubernetes, and no proxy before it?"
             }
+            Self::TooMany { .. } => TOO_MANY,
         };
         // Not `Unreachable`, which is the store: other sources can be backed up all the same.
         Some(Advice::new(Exit::Error, help))
@@ -264,10 +275,21 @@ impl Advise for RecoverError {
                 Exit::Usage,
                 "nothing was written; leave out one of them with --exclude, or map the namespace to another name",
             ),
-            Self::InPlace { .. } => Advice::new(
-                Exit::Refused,
-                "nothing was written. Leave them out with --exclude persistentvolumeclaims, or have --existing skip leave all as it is; `homelab-dr restore latest:pvc/NAMESPACE/CLAIM --into-claim NAMESPACE/NEW` fills a new claim beside one",
-            ),
+            Self::InPlace { claims } => {
+                let command = |(claim, snapshot): &(Identity, ObjectId)| {
+                    let namespace = claim.namespace.as_deref().unwrap_or_default();
+                    let (snapshot, name) = (snapshot.short(), &claim.name);
+                    format!("`homelab-dr restore {snapshot} --into-claim {namespace}/{name} --in-place`")
+                };
+                let commands: Vec<String> = claims.iter().map(command).collect();
+                Advice::new(
+                    Exit::Refused,
+                    format!(
+                        "nothing was written. Each volume is restored in place by itself: {}; then leave them out here with --exclude persistentvolumeclaims, or have --existing skip leave all as it is",
+                        commands.join(", ")
+                    ),
+                )
+            }
             Self::EmptyVolumes { .. } => Advice::new(
                 Exit::Refused,
                 "nothing was written. Give --empty-volumes to have them empty, or leave them out with --exclude persistentvolumeclaims, and what needs them",
@@ -307,6 +329,20 @@ impl Advise for HookError {
             }
         };
         Some(Advice::new(Exit::Error, help))
+    }
+}
+
+impl Advise for InPlaceError {
+    fn advice(&self) -> Option<Advice> {
+        match self {
+            Self::Cluster(error) => Some(Advice::new(Exit::Error, of_target(error))),
+            Self::Hook(error) => error.advice(),
+            Self::Gitops { .. } => Some(Advice::new(
+                Exit::Refused,
+                "nothing was changed. See what the account may do (docs/recover-cluster.md has the ClusterRole); or pause it by `homelab-dr gitops pause` with another account first",
+            )),
+            Self::Refused { mend, .. } => Some(Advice::new(Exit::Refused, format!("nothing was changed; {mend}"))),
+        }
     }
 }
 
@@ -367,5 +403,21 @@ const fn of_target(error: &ClusterError) -> &'static str {
         ClusterError::Answer { .. } => {
             "nothing was restored; does the kubeconfig name an API server of Kubernetes, and no proxy before it?"
         }
+        ClusterError::TooMany { .. } => TOO_MANY,
+    }
+}
+
+impl Advise for BesideError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::Cluster(error) => Advice::new(Exit::Error, of_target(error)),
+            Self::Classless { .. } => {
+                Advice::new(Exit::Refused, "nothing was changed; name a class that is there with --storage-class")
+            }
+            Self::Taken { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was changed; give a name that is not taken, or --in-place to replace what is in it",
+            ),
+        })
     }
 }

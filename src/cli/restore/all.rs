@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Args, Document, What, before_it_was_empty, document, exit_of, restore, warn_if_empty, warn_of};
+use super::{Args, Document, What, document, exit_of, is_all, lack, restore, warn_of};
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
@@ -20,6 +20,7 @@ use crate::format::entry::{TreePath, escape};
 use crate::recover::RestoreReport;
 use crate::repo::Repository;
 use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::whole::Lack;
 
 /// What became of one source.
 #[derive(Serialize)]
@@ -78,7 +79,7 @@ pub(super) async fn run(
     in_use: &InUse,
     context: &mut Context,
 ) -> Result<Exit, Failure> {
-    let newest: Vec<&Snapshot> = sources(chain).into_iter().filter_map(|source| chain.newest_of(source)).collect();
+    let newest: Vec<&Snapshot> = sources(chain).into_iter().filter_map(|source| chain.latest_of(source)).collect();
     if newest.is_empty() {
         return Err(crate::base::when::SelectError::NoSnapshots.into());
     }
@@ -98,12 +99,15 @@ pub(super) async fn run(
         let exit = match restore(args, &what, repository, &reader, context).await {
             Ok((report, plan)) => {
                 warn_of(&report, &plan, context)?;
-                let before = before_it_was_empty(snapshot, chain);
-                let result = if before.is_some() { "NOTHING IN IT".to_owned() } else { result(&report) };
+                let result = match chain.lack(snapshot) {
+                    Some(Lack::Emptied { .. }) => "NOTHING IN IT".to_owned(),
+                    Some(Lack::Problems { .. }) if exit_of(&report) == Exit::Done => "NOT WHOLE".to_owned(),
+                    _ => result(&report),
+                };
                 cell.extend([report.files.to_string(), units::bytes(report.bytes), result]);
                 good.extend(report.verified.then_some(snapshot.id));
-                row.restored = Some(document(&report, snapshot, before, &plan));
-                warn_if_empty(snapshot, before, exit_of(&report), context)?
+                row.restored = Some(document(&report, snapshot, chain, &plan));
+                lack::warn(snapshot, chain, (exit_of(&report), is_all(args, &plan)), context)?
             }
             Err(Failure::Told(told)) if told.exit != Exit::Unreachable => {
                 row.error = Some(in_one_line(&*told.error));

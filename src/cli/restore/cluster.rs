@@ -24,7 +24,7 @@ use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::folder::{Folder, MANIFESTS, VOLUMES};
 use crate::format::entry::TreePath;
-use crate::recover::cluster::data::{At, choose};
+use crate::recover::cluster::data::{At, Data, choose};
 use crate::recover::cluster::plan::{ClusterPlan, plan};
 use crate::recover::cluster::ready::{self, Waited};
 use crate::recover::cluster::report::Report;
@@ -39,6 +39,7 @@ use crate::repo::snapshots::{Chain, Snapshot};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Restoring a cluster")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(super) struct ClusterArgs {
     /// Restore the objects of a cluster into a cluster, not files into a directory. Shows the plan and asks before it writes.
     /// --include and --exclude then take kinds as kubectl names them (secrets, deployments.apps, '*.cert-manager.io') or
@@ -60,6 +61,13 @@ pub(super) struct ClusterArgs {
     /// Restore one volume into a new claim, beside what is there, such as media/jellyfin-restored
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = super::claim::place, conflicts_with_all = ["cluster", "all", "target", "delete", "include", "exclude", "sparse", "no_owner", "overwrite", "exclude_file", "exclude_caches"])]
     pub(super) into_claim: Option<(String, String)>,
+    /// Restore into the claim of --into-claim that is there, with data in it: what uses it is scaled to zero, what is in it is
+    /// backed up, what differs is written and what the snapshot does not have is removed, and what used it comes back
+    #[arg(long, requires = "into_claim", conflicts_with_all = ["storage_class", "size"])]
+    pub(super) in_place: bool,
+    /// With --in-place: do not back up what is in the volume before it is replaced
+    #[arg(long, requires = "in_place")]
+    pub(super) no_safety_copy: bool,
     /// At least this size for the claim of --into-claim [default: what its data needs]
     #[arg(long, value_name = "SIZE", requires = "into_claim", value_parser = crate::base::units::parse_size)]
     pub(super) size: Option<u64>,
@@ -118,25 +126,13 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         in_use.refuse_manifests(&folder.join(VOLUMES))?;
     }
     let chain = open::chain(context, &repository).await?;
-    let snapshot = match &args.snapshot {
-        Some(given) => select::snapshot_path(context, &chain, given)?,
-        None => return Err(Failure::usage("no snapshot was given", "such as latest:cluster")),
-    };
-    let (snapshot, within) = snapshot;
-    if !within.as_bytes().is_empty() {
-        let help = "leave out the path; --include takes namespace/kind/name";
-        return Err(Failure::usage("--cluster restores objects, and a path in the snapshot was given", help));
-    }
+    let snapshot = objects_of(args, &chain, context)?;
     options.data = choose(&chain, snapshot.record.started, at);
     let target = Target::open(&args.cluster).await?;
     let cluster = target.cluster();
     let reader = open::reader(context, &repository).await?;
     let plan = look(&options, snapshot, cluster, (&repository, &reader), context).await?;
-    if plan.steps.is_empty() && plan.skipped.is_empty() && plan.unreadable.is_empty() {
-        let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
-        let help = "patterns are kinds (secrets, deployments.apps) or NAMESPACE/KIND/NAME; quote them from the shell";
-        return Err(Failure::usage(what, help));
-    }
+    refuse_nothing(&plan, snapshot)?;
     show::warn_of(&plan, context);
     let document =
         |dry_run, report, ready| Document { snapshot: snapshot.id.hex(), dry_run, plan: &plan, report, ready };
@@ -180,12 +176,30 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
             show::waited(waited, context)?;
         }
     }
-    let of_wait = match &waited {
-        Some(waited) if waited.interrupted => Exit::Interrupted,
-        Some(waited) if !waited.not_ready.is_empty() => Exit::Problems,
-        _ => Exit::Done,
+    Ok(exit_of(&plan, &report).graver(exit_of_wait(waited.as_ref())))
+}
+
+/// The snapshot that the objects are in.
+fn objects_of<'a>(args: &Args, chain: &'a Chain, context: &Context) -> Result<&'a Snapshot, Failure> {
+    let Some(given) = &args.snapshot else {
+        return Err(Failure::usage("no snapshot was given", "such as latest:cluster"));
     };
-    Ok(exit_of(&plan, &report).graver(of_wait))
+    let (snapshot, within) = select::snapshot_path(context, chain, given)?;
+    if within.as_bytes().is_empty() {
+        return Ok(snapshot);
+    }
+    let help = "leave out the path; --include takes namespace/kind/name";
+    Err(Failure::usage("--cluster restores objects, and a path in the snapshot was given", help))
+}
+
+/// Nothing chosen is a pattern that means nothing.
+fn refuse_nothing(plan: &ClusterPlan, snapshot: &Snapshot) -> Result<(), Failure> {
+    if !(plan.steps.is_empty() && plan.skipped.is_empty() && plan.unreadable.is_empty()) {
+        return Ok(());
+    }
+    let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
+    let help = "patterns are kinds (secrets, deployments.apps) or NAMESPACE/KIND/NAME; quote them from the shell";
+    Err(Failure::usage(what, help))
 }
 
 /// Waits until what was restored is ready. That the cluster goes away meanwhile takes nothing from what was written.
@@ -302,7 +316,7 @@ pub(super) fn exit_of_volume(volume: &Filled) -> Exit {
             said.filter(|exit| matches!(exit, Exit::Damaged | Exit::Unreachable | Exit::Key)).unwrap_or(Exit::Problems)
         }
         VolumeOutcome::Kept { .. } => Exit::Problems,
-        _ if volume.restored.problems > 0 => Exit::Problems,
+        _ if volume.restored.problems > 0 || volume.data.is_doubtful() => Exit::Problems,
         _ => Exit::Done,
     }
 }
@@ -338,12 +352,21 @@ pub(in crate::cli) async fn look(
 fn exit_of_plan(plan: &ClusterPlan) -> Exit {
     let conflicts =
         plan.steps.iter().any(|step| matches!(step.fate, crate::recover::cluster::fate::Fate::Conflict { .. }));
+    let is_doubtful = plan.steps.iter().filter_map(|step| step.fill.as_ref()).any(Data::is_doubtful);
     if plan.unreadable.iter().any(|unreadable| unreadable.damaged) {
         Exit::Damaged
-    } else if conflicts || !plan.unreadable.is_empty() {
+    } else if conflicts || is_doubtful || !plan.unreadable.is_empty() {
         Exit::Problems
     } else {
         Exit::Done
+    }
+}
+
+fn exit_of_wait(waited: Option<&Waited>) -> Exit {
+    match waited {
+        Some(waited) if waited.interrupted => Exit::Interrupted,
+        Some(waited) if !waited.not_ready.is_empty() => Exit::Problems,
+        _ => Exit::Done,
     }
 }
 

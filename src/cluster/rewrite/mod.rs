@@ -16,7 +16,7 @@ mod workload;
 use serde_json::Value;
 
 pub use account::is_untouched_account;
-pub use volume::FILLING;
+pub use volume::{FILLING, FILLING_IN_PLACE};
 
 use super::Kind;
 use super::object::{items, take, uid_of};

@@ -7,16 +7,19 @@ use crate::cluster::Kind;
 use crate::cluster::object::{fields_mut, take, take_fields, text};
 
 /// What binding and provisioning note in a claim. `selected-node` would pin the claim to a node that may be gone.
-const CLAIM_ANNOTATIONS: [&str; 6] = [
+const CLAIM_ANNOTATIONS: [&str; 7] = [
     "pv.kubernetes.io/bind-completed",
     "pv.kubernetes.io/bound-by-controller",
     "volume.kubernetes.io/storage-provisioner",
     "volume.beta.kubernetes.io/storage-provisioner",
     "volume.kubernetes.io/selected-node",
     FILLING,
+    FILLING_IN_PLACE,
 ];
 /// Our own note that a claim is being filled, of one cluster too.
 pub const FILLING: &str = "homelab-dr.io/filling";
+/// The same of a claim that had data: what is in its volume is half of that and half of the snapshot that this names.
+pub const FILLING_IN_PLACE: &str = "homelab-dr.io/filling-in-place";
 const VOLUME_ANNOTATIONS: [&str; 2] = ["pv.kubernetes.io/bound-by-controller", "pv.kubernetes.io/bind-completed"];
 
 /// An owner that is not there in another cluster and takes its own with it when it goes: the pod that a claim is kept for (`whenScaled: Delete`).

@@ -8,17 +8,12 @@ use super::data::{make_room, names_claims};
 use super::fate::Fate;
 use super::plan::Step;
 use super::{Existing, Options, RecoverError};
-use crate::cluster::list::collect;
-use crate::cluster::object::{annotation, at, items, items_mut, label, name_of, namespace_of, text};
-use crate::cluster::rewrite::FILLING;
+use crate::cluster::list::whole;
+use crate::cluster::object::{annotation, at, items, items_mut, name_of, namespace_of, text};
+use crate::cluster::ours::is_ours;
+use crate::cluster::rewrite::{FILLING, FILLING_IN_PLACE};
 use crate::cluster::{Cluster, ClusterError};
 use crate::volumes::kinds;
-use crate::volumes::labels::{MANAGED_BY, MANAGER};
-
-/// The class that claims get which name none.
-const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
-/// Objects of a kind that are looked at; a cluster at home has some hundred.
-const LOOKED_AT_MAX: usize = 50_000;
 
 /// Gives claims the class that takes the place of theirs; also those that a stateful set will make.
 pub(super) fn map_classes(object: &mut Value, classes: &BTreeMap<String, String>) {
@@ -92,12 +87,22 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
         }
         let Some(data) = &step.fill else { continue };
         if let Some(live) = &step.live {
+            let unfinished = annotation(live, FILLING_IN_PLACE);
+            if !unfinished.is_empty() {
+                let name = format!("{}/{}", step.object.namespace.clone().unwrap_or_default(), step.object.name);
+                let why = format!(
+                    "a restore in place from snapshot {unfinished} has not ended; `homelab-dr restore {unfinished} --into-claim {name} --in-place` goes on with it"
+                );
+                step.fate = Fate::Conflict { why };
+                continue;
+            }
             let begun = annotation(live, FILLING);
             if begun.is_empty() {
+                let snapshot = data.snapshot;
                 step.fill = None;
                 if !matches!(step.fate, Fate::Conflict { .. }) {
                     if options.existing == Existing::Update {
-                        in_place.push(step.object.to_string());
+                        in_place.push((step.object.clone(), snapshot));
                     }
                     step.notes.push("it is there: its data is left as it is".to_owned());
                 }
@@ -132,7 +137,7 @@ async fn users(cluster: &dyn Cluster, steps: &[Step]) -> Result<BTreeMap<(String
     }
     let named = |pod: Value| {
         let namespace = namespace_of(&pod).filter(|namespace| filled.contains(namespace))?;
-        if matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed") || label(&pod, MANAGED_BY) == MANAGER {
+        if matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed") || is_ours(&pod) {
             return None;
         }
         let mut names = Vec::new();
@@ -140,7 +145,7 @@ async fn users(cluster: &dyn Cluster, steps: &[Step]) -> Result<BTreeMap<(String
         let keys = names.into_iter().map(|claim| ((namespace.to_owned(), claim), name_of(&pod).to_owned()));
         Some(keys.collect::<Vec<_>>())
     };
-    Ok(collect(cluster, &kinds::pods(), LOOKED_AT_MAX, named).await?.into_iter().flatten().collect())
+    Ok(whole(cluster, &kinds::pods(), named).await?.into_iter().flatten().collect())
 }
 
 /// The storage classes that there will be.
@@ -180,10 +185,10 @@ pub async fn lacks_class(cluster: &dyn Cluster, claim: &Value) -> Result<Option<
 
 /// `None` if they may not be looked at: then the claim will tell.
 async fn classes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Option<Classes>, ClusterError> {
-    let class = |object: &Value| (name_of(object).to_owned(), annotation(object, DEFAULT_CLASS) == "true");
-    let found = match collect(cluster, &kinds::storage_classes(), LOOKED_AT_MAX, |object| Some(class(&object))).await {
+    let class = |object: &Value| (name_of(object).to_owned(), annotation(object, kinds::DEFAULT_CLASS) == "true");
+    let found = match whole(cluster, &kinds::storage_classes(), |object| Some(class(&object))).await {
         Ok(found) => found,
-        Err(error) if error.is_of_the_cluster() => return Err(error),
+        Err(error) if error.is_of_the_cluster() || matches!(error, ClusterError::TooMany { .. }) => return Err(error),
         Err(_) => return Ok(None),
     };
     let of_volume = |object: &Value| {
@@ -191,7 +196,7 @@ async fn classes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Option<Classes
         (!name.is_empty() && items(object, &["spec", "accessModes"]).iter().any(Value::is_string))
             .then(|| name.to_owned())
     };
-    let volumes = collect(cluster, &kinds::volumes(), LOOKED_AT_MAX, |object| of_volume(&object)).await;
+    let volumes = whole(cluster, &kinds::volumes(), |object| of_volume(&object)).await;
     let mut classes = Classes {
         names: BTreeSet::new(),
         default: None,

@@ -1,5 +1,7 @@
-//! Which snapshot each claim is filled from: of those of its own source the one that is nearest in time to the objects, or to a time that was asked for.
+//! Which snapshot each claim is filled from: of those of its own source the one that is nearest in time to the objects, or to a time that was asked for. One that is not whole, as
+//! when its disk was away, makes way for the nearest that is; what was taken instead, or all the same, is told and ends with a problem.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,13 +11,15 @@ use serde_json::Value;
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
 use crate::base::units;
+use crate::base::when::{Listed as _, newest_first_key};
 use crate::cluster::object::{at, items, text};
 use crate::format::record::TreeRoot;
 use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::whole::Lack;
 use crate::volumes::quantity;
 
 /// How the names of the sources of claims begin; namespace and claim follow.
-const SOURCE: &str = "pvc/";
+pub(super) const SOURCE: &str = "pvc/";
 /// What a file system takes for itself, on top of what is in its files: a sixteenth, and this.
 const ROOM_BYTES: u64 = 16 << 20;
 
@@ -52,10 +56,30 @@ pub struct Data {
     pub files: u64,
     /// Bytes in them, holes included.
     pub bytes: u64,
-    /// It was made whole and nothing is in it.
+    /// It is whole, and nothing is in it.
     pub proven_empty: bool,
+    /// Why it does not stand for all that the claim held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<Lack>,
+    /// The one that was meant and not taken.
+    #[serde(rename = "passed-over", skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<PassedOver>,
     #[serde(skip)]
     pub(crate) root: TreeRoot,
+}
+
+/// A snapshot that is nearer than the one that was taken, and not whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// Its id.
+    #[serde(serialize_with = "hex")]
+    pub snapshot: ObjectId,
+    /// When it was begun, as RFC 3339.
+    #[serde(serialize_with = "rfc3339")]
+    pub started: Time,
+    /// Why it was not taken.
+    #[serde(flatten)]
+    pub lacks: Lack,
 }
 
 fn hex<S: serde::Serializer>(id: &ObjectId, to: S) -> Result<S::Ok, S::Error> {
@@ -75,13 +99,14 @@ fn seconds<S: serde::Serializer>(apart: &Duration, to: S) -> Result<S::Ok, S::Er
 pub type Volumes = BTreeMap<(String, String), Data>;
 
 impl Data {
-    /// Of a snapshot, seen from a time.
+    /// Of a snapshot of a chain, seen from a time.
     #[must_use]
-    pub fn of(snapshot: &Snapshot, objects: Time) -> Self {
+    pub fn of(chain: &Chain, snapshot: &Snapshot, objects: Time) -> Self {
         let record = &snapshot.record;
         let statistics = record.statistics;
         // The top of the volume is a directory itself.
         let holds_nothing = statistics.files == 0 && statistics.others == 0 && statistics.directories <= 1;
+        let lacks = chain.lack(snapshot);
         Self {
             snapshot: snapshot.id,
             source: record.source.clone(),
@@ -90,9 +115,29 @@ impl Data {
             earlier: record.started < objects,
             files: statistics.files,
             bytes: statistics.bytes,
-            proven_empty: holds_nothing && statistics.problems == 0,
+            proven_empty: holds_nothing && lacks.is_none(),
+            lacks,
+            passed_over: None,
             root: record.root,
         }
+    }
+
+    /// Whether more was in the claim than comes back with it, as far as anybody knows: then its restore is no success.
+    #[must_use]
+    pub const fn is_doubtful(&self) -> bool {
+        self.lacks.is_some() || self.passed_over.is_some()
+    }
+
+    /// Why what comes back is perhaps not all that was in the claim.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        let passed_over = self.passed_over.as_ref();
+        let passed_over = passed_over.map(|PassedOver { snapshot, started, lacks }| {
+            format!("{} of {started} is nearer, but {lacks}: NOT taken", snapshot.short())
+        });
+        let lacks = self.lacks.as_ref().map(|lack| format!("{} {lack}", self.snapshot.short()));
+        let doubts: Vec<String> = passed_over.into_iter().chain(lacks).collect();
+        (!doubts.is_empty()).then(|| doubts.join("; "))
     }
 
     /// What a volume has to have for it.
@@ -109,32 +154,43 @@ impl Data {
     }
 }
 
+/// Namespace and name of the claim that a source is of.
+#[must_use]
+pub fn claim_of_source(source: &str) -> Option<(String, String)> {
+    let (namespace, claim) = source.strip_prefix(SOURCE)?.split_once('/')?;
+    (!claim.contains('/')).then(|| (namespace.to_owned(), claim.to_owned()))
+}
+
 /// Chooses for every claim that has snapshots. `objects` is when the objects were read.
 #[must_use]
 pub fn choose(chain: &Chain, objects: Time, at: At) -> Volumes {
-    let mut chosen: BTreeMap<(String, String), &Snapshot> = BTreeMap::new();
-    for snapshot in &chain.snapshots {
-        let name = snapshot.record.source.strip_prefix(SOURCE).and_then(|name| name.split_once('/'));
-        let Some((namespace, claim)) = name.filter(|(_, claim)| !claim.contains('/')) else { continue };
-        let key = (namespace.to_owned(), claim.to_owned());
-        let far = |one: &Snapshot| match at {
-            At::Objects => one.record.started.0.abs_diff(objects.0),
-            At::Time(time) => one.record.started.0.abs_diff(time.0),
-            At::Latest => 0,
-        };
-        match chosen.get(&key) {
-            // In the order of time: of two that are as far the newer.
-            Some(other) if at != At::Latest && far(other) < far(snapshot) => {}
-            _ => drop(chosen.insert(key, snapshot)),
-        }
+    let mut of_claims: BTreeMap<(String, String), Vec<&Snapshot>> = BTreeMap::new();
+    for snapshot in chain.snapshots.iter().filter(|one| !one.is_aside()) {
+        let Some(key) = claim_of_source(&snapshot.record.source) else { continue };
+        of_claims.entry(key).or_default().push(snapshot);
     }
-    if at == At::Latest {
-        for snapshot in chosen.values_mut() {
-            // By the order in which they were made, whatever the clocks said.
-            *snapshot = chain.newest_of(&snapshot.record.source).unwrap_or(snapshot);
-        }
-    }
-    chosen.into_iter().map(|(key, snapshot)| (key, Data::of(snapshot, objects))).collect()
+    let far = |one: &Snapshot| match at {
+        At::Objects => one.record.started.0.abs_diff(objects.0),
+        At::Time(time) => one.record.started.0.abs_diff(time.0),
+        At::Latest => 0,
+    };
+    let data = |mut snapshots: Vec<&Snapshot>| {
+        // Of two that are as far the newer, by the order in which they were made, whatever the clocks said.
+        snapshots.sort_by_key(|one| (far(one), Reverse(newest_first_key(*one))));
+        of_nearest(chain, &snapshots, objects)
+    };
+    of_claims.into_iter().filter_map(|(key, snapshots)| Some((key, data(snapshots)?))).collect()
+}
+
+/// The first of these if it is whole; else the first whole one that holds something, since one of nothing is whole too; else the first that holds something.
+fn of_nearest(chain: &Chain, nearest_first: &[&Snapshot], objects: Time) -> Option<Data> {
+    let nearest = *nearest_first.first()?;
+    let Some(lacks) = chain.lack(nearest) else { return Some(Data::of(chain, nearest, objects)) };
+    let first = |is: fn(&Snapshot) -> bool| nearest_first.iter().copied().find(|one| is(one));
+    let other = first(Snapshot::is_whole_by_itself).or_else(|| first(|one| !one.holds_nothing())).unwrap_or(nearest);
+    let passed_over =
+        (other.id != nearest.id).then_some(PassedOver { snapshot: nearest.id, started: nearest.record.started, lacks });
+    Some(Data { passed_over, ..Data::of(chain, other, objects) })
 }
 
 /// Whether a captured claim never had a volume: then nothing of it was lost.
@@ -189,33 +245,14 @@ pub(super) fn ordinal<'a>(template: &str, claim: &'a str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap as Map;
-
     use serde_json::json;
 
     use super::*;
-    use crate::base::id::BlobId;
-    use crate::format::record::{Link, SnapshotRecord, Statistics};
+    use crate::format::record::Statistics;
+    use crate::repo::whole::tests::{aside, snapshot as made};
 
     fn snapshot(id: u8, source: &str, minute: i64, sequence: u64) -> Snapshot {
-        let root = TreeRoot { blob: BlobId::new([id; 32]), level: 0 };
-        let started = Time(minute * 60_000);
-        let statistics = Statistics { files: 1, directories: 1, bytes: 100 << 20, ..Statistics::default() };
-        let record = SnapshotRecord {
-            link: Link { sequence, parents: Vec::new() },
-            source: source.into(),
-            started,
-            finished: started,
-            paths: Vec::new(),
-            root,
-            statistics,
-            problems: Vec::new(),
-            tags: Map::new(),
-            program: String::new(),
-            host: String::new(),
-            based_on: None,
-        };
-        Snapshot { id: ObjectId::new([id; 32]), record }
+        made(id, source, (minute, sequence), 100, 0)
     }
 
     fn chain() -> Chain {
@@ -245,9 +282,44 @@ mod tests {
         assert_eq!(id(0, At::Latest), (3, "2h after the objects".to_owned()));
     }
 
+    /// What is taken of these, and what it and a nearer one lack.
+    fn taken(snapshots: Vec<Snapshot>, objects: i64, at: At) -> (u8, Option<Lack>, Option<(u8, Lack)>) {
+        let chain = Chain { snapshots, ..Chain::default() };
+        let chosen = choose(&chain, Time(objects * 60_000), at);
+        let data = &chosen[&("a".to_owned(), "b".to_owned())];
+        assert!(!data.is_doubtful() || !data.proven_empty, "{data:?}");
+        let passed = data.passed_over.as_ref().map(|over| (over.snapshot.as_bytes()[0], over.lacks));
+        (data.snapshot.as_bytes()[0], data.lacks, passed)
+    }
+
+    #[test]
+    fn one_that_is_not_whole_makes_way_for_the_nearest_that_is() {
+        let one = |id: u8, minute: i64, files: u64, problems: u64| {
+            made(id, "pvc/a/b", (minute, u64::from(id)), files, problems)
+        };
+        let id = |id: u8| ObjectId::new([id; 32]);
+        let emptied = Lack::Emptied { held: id(1) };
+        let problems = |whole: Option<u8>| Lack::Problems { problems: 2, whole: whole.map(id) };
+        for at in [At::Objects, At::Latest, At::Time(Time(60 * 60_000))] {
+            // The disk was away; something could not be read; both, one after the other.
+            assert_eq!(taken(vec![one(1, 0, 5, 0), one(2, 60, 0, 0)], 61, at), (1, None, Some((2, emptied))));
+            let broken = vec![one(1, 0, 5, 0), one(2, 60, 5, 2)];
+            assert_eq!(taken(broken, 61, at), (1, None, Some((2, problems(Some(1))))));
+            let both = vec![one(1, 0, 5, 2), one(2, 60, 0, 0)];
+            assert_eq!(taken(both, 61, at), (1, Some(problems(None)), Some((2, emptied))));
+            // Nothing is whole, or whole and empty from before anything was there: that is no better.
+            assert_eq!(taken(vec![one(1, 0, 0, 0), one(2, 60, 5, 2)], 61, at), (2, Some(problems(None)), None));
+            assert_eq!(taken(vec![one(1, 0, 0, 0), one(2, 60, 0, 0)], 61, at), (2, None, None));
+        }
+        // A safety copy is never meant, however near.
+        assert_eq!(taken(vec![one(1, 0, 5, 0), aside(one(2, 60, 5, 0))], 61, At::Latest), (1, None, None));
+        // The first backup was of an application that had not begun: nothing was there then.
+        assert_eq!(taken(vec![one(1, 0, 0, 0), one(2, 60, 5, 0)], 1, At::Objects), (1, None, None));
+    }
+
     #[test]
     fn a_claim_asks_for_what_its_data_needs_and_never_for_less() {
-        let data = Data::of(&snapshot(1, "pvc/a/b", 0, 1), Time(0));
+        let data = Data::of(&Chain::default(), &snapshot(1, "pvc/a/b", 0, 1), Time(0));
         let claim =
             |size: &str| json!({"spec": {"resources": {"requests": {"storage": size}, "limits": {"storage": size}}}});
         let mut small = claim("64Mi");
@@ -262,7 +334,7 @@ mod tests {
     #[test]
     fn only_a_whole_snapshot_of_nothing_proves_that_there_was_nothing() {
         let mut one = snapshot(1, "pvc/a/b", 0, 1);
-        let proven = |one: &Snapshot| Data::of(one, Time(0)).proven_empty;
+        let proven = |one: &Snapshot| Data::of(&Chain::default(), one, Time(0)).proven_empty;
         assert!(!proven(&one));
         one.record.statistics = Statistics { directories: 1, ..Statistics::default() };
         assert!(proven(&one));

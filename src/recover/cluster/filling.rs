@@ -15,6 +15,7 @@ use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster, ClusterError};
 use crate::volumes::facts::Facts;
 use crate::volumes::kinds;
+use crate::volumes::labels::RESTORED_BY;
 
 /// The first stage whose objects could use a claim. What movers may need (secrets for images, accounts, limits, policies) comes before.
 pub(super) const FIRST_USER: Stage = Stage::Services;
@@ -110,18 +111,22 @@ async fn one(cluster: &dyn Cluster, volumes: &dyn Volumes, lives: bool, filling:
         filled.outcome = Outcome::ProvenEmpty;
     }
     if lives {
-        unmark(cluster, &mut filled).await;
+        unmark(cluster, &mut filled, None).await;
     }
     filled
 }
 
-/// Takes the note away that a claim is being filled, once it is full.
-pub async fn unmark(cluster: &dyn Cluster, filled: &mut Filled) {
+/// Takes the note away that a claim is being filled, once it is full; in its place comes who filled it, if that is to be known.
+pub async fn unmark(cluster: &dyn Cluster, filled: &mut Filled, by: Option<&str>) {
     if !filled.outcome.is_well() {
         return;
     }
     let claim = &filled.claim;
-    let patch = json!({"metadata": {"annotations": {FILLING: null}}});
+    let mut annotations = json!({FILLING: null});
+    if let (Some(by), Some(annotations)) = (by, annotations.as_object_mut()) {
+        annotations.insert(RESTORED_BY.to_owned(), by.into());
+    }
+    let patch = json!({"metadata": {"annotations": annotations}});
     if let Err(error) = cluster.patch(&kinds::claims(), claim.namespace.as_deref(), &claim.name, &patch).await {
         filled.left.push(format!("the annotation {FILLING} of {claim}: {}", told(&error)));
     }

@@ -9,16 +9,20 @@
 //! of which nobody knows what is in it is not created.
 
 mod act;
+pub mod beside;
 pub mod claims;
 pub mod data;
 pub mod fate;
 pub mod filling;
+pub mod in_place;
 mod link;
+mod lost;
 pub mod manifests;
 pub mod movers;
 mod nodes;
 pub mod plan;
 mod reach;
+mod read_back;
 pub mod ready;
 pub mod report;
 pub mod run;
@@ -32,6 +36,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::id::ObjectId;
 use crate::cluster::ClusterError;
 use crate::cluster::object::{name_of, namespace_of};
 use crate::cluster::{Kind, rewrite};
@@ -141,10 +146,10 @@ pub enum RecoverError {
         becomes: Box<Identity>,
     },
     /// Claims are there, and their data would be replaced.
-    #[error("restoring in place is not possible yet: {} there with data of {}", counted(claims), claims.join(", "))]
+    #[error("the data of {} would be replaced: {}", counted(claims), names(claims))]
     InPlace {
-        /// The claims.
-        claims: Vec<String>,
+        /// The claims, and the snapshot that each would be restored from.
+        claims: Vec<(Identity, ObjectId)>,
     },
     /// Claims would be created, and there is no data for them.
     #[error("{} would be created EMPTY: the snapshot has no data of volumes: {}", counted(claims), claims.join(", "))]
@@ -154,6 +159,10 @@ pub enum RecoverError {
     },
 }
 
-fn counted(claims: &[String]) -> String {
+fn names(claims: &[(Identity, ObjectId)]) -> String {
+    claims.iter().map(|(claim, _)| claim.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn counted<T>(claims: &[T]) -> String {
     if claims.len() == 1 { "1 volume".to_owned() } else { format!("{} volumes", claims.len()) }
 }

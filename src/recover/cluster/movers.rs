@@ -1,26 +1,33 @@
 //! Volumes of a cluster are filled by movers: each gets the keys of its own snapshot and no others. Which these are is found here, from metadata alone; no content
-//! comes by.
+//! comes by. A pod that uses the claim meanwhile ends it: it would read what is not whole, and write into it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::data::SOURCE;
 use super::volumes::{Filled, Filling, Outcome, Volumes};
+use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::backup::volumes::Handed;
 use crate::backup::volumes::claims::{Namespace, rights};
 use crate::cluster::error::told;
-use crate::cluster::object::annotation;
+use crate::cluster::object::{annotation, name_of};
 use crate::config::MoverMode;
-use crate::crypto::secret::random;
+use crate::crypto::secret::{NoRandomness, random};
 use crate::format::entry::TreePath;
+use crate::hooks::HookError;
+use crate::hooks::scale::consumers;
 use crate::recover::sessions;
 use crate::repo::fetch::Reader;
 use crate::volumes::facts::{self, Facts};
-use crate::volumes::labels::{MOVER_MODE, PRIVILEGED_MOVERS};
+use crate::volumes::labels::MOVER_MODE;
 use crate::volumes::mover::{self, Crew, Made, MoverError, evict};
 use crate::volumes::pod::{PodPlan, Rights};
-use crate::volumes::protocol::{Credential, RestoreJob, Task};
+use crate::volumes::protocol::{Credential, Job, RestoreJob, Task};
+use crate::volumes::run::name_for;
+use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{RunId, kinds};
 
 /// See the module.
@@ -39,12 +46,52 @@ pub struct ByMovers<'a> {
     pub movers: usize,
     /// The part of the snapshot that becomes the top of the volume.
     pub within: TreePath,
+    /// What is in the volumes makes way.
+    pub in_place: bool,
 }
 
-/// Why a volume is not filled, before a mover is.
+/// How movers run that fill volumes.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Their image.
+    pub image: String,
+    /// How long a pod may take to start.
+    pub start_timeout: Duration,
+    /// When a mover is ended.
+    pub timeout: Duration,
+    /// At once.
+    pub movers: usize,
+}
+
+impl<'a> ByMovers<'a> {
+    /// Fills with what is at and below `within` of the snapshots, by movers of a run of their own.
+    ///
+    /// # Errors
+    /// The system gives no randomness for the run.
+    pub fn new(
+        crew: Crew<'a>,
+        handed: &'a Handed,
+        running: &Running,
+        reader: Arc<Reader>,
+        within: TreePath,
+    ) -> Result<Self, NoRandomness> {
+        let run = RunId::new(random()?);
+        let (image, movers) = (running.image.clone(), running.movers);
+        Ok(Self { crew, handed, reader, image, run, movers, within, in_place: false })
+    }
+}
+
+/// Why a volume is not filled.
 enum Not {
     Mover(MoverError),
-    Other { why: String, mend: &'static str, damaged: bool, exit: Option<u8> },
+    /// A pod, by its name, uses the claim.
+    Used(String),
+    Other {
+        why: String,
+        mend: &'static str,
+        damaged: bool,
+        exit: Option<u8>,
+    },
 }
 
 impl From<MoverError> for Not {
@@ -81,6 +128,10 @@ impl From<Not> for Outcome {
                 let exit = if let MoverError::Failed(failed) = &error { Some(failed.exit) } else { None };
                 Self::Unknown { why: told(&error), mend, damaged: exit == Some(4), exit }
             }
+            Not::Used(pod) => Self::unknown(
+                format!("pod {pod} uses the claim, which is not filled yet"),
+                "see who made that pod, scale it to zero, and run this again; files that it has made in the volume have to go first",
+            ),
             Not::Other { why, mend, damaged, exit } => Self::Unknown { why, mend: mend.to_owned(), damaged, exit },
         }
     }
@@ -99,10 +150,8 @@ pub(crate) fn rights_of(filling: &Filling, space: &Namespace) -> Result<Rights, 
             return Err((why, "write app, root or privileged"));
         }
     };
-    rights(&filling.object, mode, filling.used().as_ref(), space).ok_or_else(|| {
-        let why = format!("it needs a privileged mover, and the namespace does not permit one by {PRIVILEGED_MOVERS}");
-        (why, "annotate the namespace, or use the mode app or root")
-    })
+    let home = filling.claim.namespace.as_deref().unwrap_or_default();
+    rights(&filling.object, mode, filling.used().as_ref(), (home, space))
 }
 
 /// The pod of the mover that fills a claim, by its own name, its run, and when it is nobody's; `limits`: when the kubelet ends it, and how long it works on unheard.
@@ -134,9 +183,8 @@ pub(crate) fn pod_of(
 
 impl ByMovers<'_> {
     async fn attempt(&self, filling: &Filling, made: &mut Made) -> Result<mover::Ending, Not> {
-        let namespace = filling.claim.namespace.clone().unwrap_or_default();
-        let name = crate::volumes::run::name_for(&self.run, &namespace, &filling.claim.name);
-        let rights = self.rights(filling, &namespace).await?;
+        let (namespace, claim) = (filling.claim.namespace.clone().unwrap_or_default(), &filling.claim.name);
+        let plan = self.pod(filling, name_for(&self.run, &namespace, claim), true).await?;
         let keys = sessions::keys(&self.reader, filling.data.root, &self.within, self.crew.cancel).await;
         let keys = keys.map_err(|error| Not::Other {
             why: format!("its snapshot cannot be read: {}", told(&error)),
@@ -144,13 +192,97 @@ impl ByMovers<'_> {
             damaged: !matches!(error, crate::repo::RepoError::Store(_) | crate::repo::RepoError::Cancelled),
             exit: None,
         })?;
-        let task = Task::restore(&name, self.job(&name, filling)?, keys).map_err(MoverError::from)?;
+        let task = Task::restore(&plan.name, self.job(&plan.name, filling)?, keys).map_err(MoverError::from)?;
         // One that an earlier run left may still be writing.
-        evict(&self.crew, &namespace, &filling.claim.name).await.map_err(MoverError::Unreachable)?;
+        evict(&self.crew, &namespace, claim).await.map_err(MoverError::Unreachable)?;
+        self.nobody_uses(filling).await?;
+        Ok(self.crew.attend(&plan, &self.handed.reach, async { Ok(task) }, None, made).await)
+    }
+
+    async fn user(&self, filling: &Filling) -> Result<Option<String>, HookError> {
+        let (namespace, claims) = (filling.claim.namespace.as_deref(), BTreeSet::from([filling.claim.name.clone()]));
+        let pods = consumers(self.crew.cluster, namespace.unwrap_or_default(), &claims).await?;
+        Ok(pods.first().map(|pod| name_of(pod).to_owned()))
+    }
+
+    /// No pod but movers refers to the claim. What cannot be seen is not taken for granted.
+    async fn nobody_uses(&self, filling: &Filling) -> Result<(), Not> {
+        match self.user(filling).await {
+            Ok(None) => Ok(()),
+            Ok(Some(pod)) => Err(Not::Used(pod)),
+            Err(error) => Err(Not::Other {
+                why: format!("whether a pod uses it cannot be seen: {}", told(&error)),
+                mend: "see the cluster, and run it again: what is there is not written again",
+                damaged: false,
+                exit: None,
+            }),
+        }
+    }
+
+    /// Looks again and again, until some pod uses the claim. A server that does not answer says nothing yet.
+    async fn until_used(&self, filling: &Filling) -> Not {
+        loop {
+            tokio::time::sleep(self.crew.limits.still).await;
+            if let Ok(Some(pod)) = self.user(filling).await {
+                return Not::Used(pod);
+            }
+        }
+    }
+
+    /// Backs up what is in a volume that nobody uses. Also what could not be taken away afterwards.
+    pub(super) async fn back_up(
+        &self,
+        filling: &Filling,
+        tags: BTreeMap<String, String>,
+        host: &str,
+    ) -> (Result<(Summary, Vec<ProblemLine>), Outcome>, Vec<String>) {
+        let mut made = Made::default();
+        let attempt = async {
+            let (namespace, claim) = (filling.claim.namespace.clone().unwrap_or_default(), &filling.claim.name);
+            let plan = self.pod(filling, name_for(&self.run, &namespace, &format!("{claim}/before")), false).await?;
+            let handed = self.handed;
+            let job = Job {
+                salt: random().map_err(MoverError::from)?,
+                run: plan.name.clone(),
+                address: handed.address.clone(),
+                credentials: self.credentials(),
+                writer_key: handed.writer_key.duplicate(),
+                source: format!("{SOURCE}{namespace}/{claim}"),
+                host: host.to_owned(),
+                tags,
+                exclude: vec![ALWAYS_LEFT_OUT.to_owned()],
+                reread: false,
+                limit_upload: handed.limit_upload,
+                limit_download: handed.limit_download,
+                still: true,
+                held: false,
+            };
+            let task = Task::backup(&plan.name, &job).map_err(MoverError::from)?;
+            evict(&self.crew, &namespace, claim).await.map_err(MoverError::Unreachable)?;
+            match self.crew.attend(&plan, &handed.reach, async { Ok(task) }, None, &mut made).await? {
+                (mover::Result::Done(summary), problems) => Ok((*summary, problems)),
+                _ => Err(Not::Mover(MoverError::Ended { why: "it did something else than a backup".to_owned() })),
+            }
+        };
+        let ending = tokio::select! {
+            ending = attempt => ending,
+            () = self.crew.cancel.cancelled() => Err(Not::Mover(MoverError::Cancelled)),
+        };
+        let left = made.remove(&self.crew).await.iter().map(ToString::to_string).collect();
+        (ending.map_err(Outcome::from), left)
+    }
+
+    async fn pod(&self, filling: &Filling, name: String, fills: bool) -> Result<PodPlan, Not> {
+        let namespace = filling.claim.namespace.clone().unwrap_or_default();
+        let rights = self.rights(filling, &namespace).await?;
         let names = (name.as_str(), self.run.as_str(), self.crew.expires());
         let limits = (self.crew.deadline(), self.crew.limits.silence);
-        let plan = pod_of(filling, rights, &self.image, names, limits);
-        Ok(self.crew.attend(&plan, &self.handed.reach, async { Ok(task) }, None, made).await)
+        Ok(PodPlan { fills, ..pod_of(filling, rights, &self.image, names, limits) })
+    }
+
+    fn credentials(&self) -> Vec<Credential> {
+        let credentials = self.handed.credentials.iter();
+        credentials.map(|(name, value)| Credential { name: name.clone(), value: value.duplicate() }).collect()
     }
 
     async fn rights(&self, filling: &Filling, namespace: &str) -> Result<Rights, Not> {
@@ -161,19 +293,17 @@ impl ByMovers<'_> {
 
     fn job(&self, name: &str, filling: &Filling) -> Result<RestoreJob, MoverError> {
         let handed = self.handed;
-        let credentials = handed.credentials.iter();
         Ok(RestoreJob {
             salt: random()?,
             run: name.to_owned(),
             address: handed.address.clone(),
-            credentials: credentials
-                .map(|(name, value)| Credential { name: name.clone(), value: value.duplicate() })
-                .collect(),
+            credentials: self.credentials(),
             writer_key: handed.writer_key.duplicate(),
             snapshot: filling.data.snapshot,
             within: self.within.as_bytes().to_vec(),
             parts: 0,
             limit_download: handed.limit_download,
+            in_place: self.in_place,
         })
     }
 }
@@ -188,7 +318,13 @@ impl Volumes for ByMovers<'_> {
         let mut made = Made::default();
         let ending = tokio::select! {
             ending = self.attempt(filling, &mut made) => ending,
+            not = self.until_used(filling) => Err(not),
             () = self.crew.cancel.cancelled() => Err(Not::Mover(MoverError::Cancelled)),
+        };
+        // Also whoever came after the last look, and may have written.
+        let ending = match ending {
+            Ok(Ok(ending)) => self.nobody_uses(filling).await.map(|()| Ok(ending)),
+            other => other,
         };
         let left = made.remove(&self.crew).await.iter().map(ToString::to_string).collect();
         let filled = match ending.and_then(|ending| ending.map_err(Not::Mover)) {

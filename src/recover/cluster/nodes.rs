@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::plan::Step;
-use crate::cluster::list::collect;
+use crate::cluster::list::whole;
 use crate::cluster::object::{label, name_of};
 use crate::cluster::rewrite::nodes::bound_to;
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -19,7 +19,7 @@ pub(super) async fn caution(cluster: &dyn Cluster, steps: &mut [Step]) -> Result
     }
     let kind = Kind::known("", "v1", "nodes", "Node", false);
     let of = |node| Some([name_of(&node).to_owned(), label(&node, "kubernetes.io/hostname").to_owned()]);
-    let there: BTreeSet<String> = match collect(cluster, &kind, usize::MAX, of).await {
+    let there: BTreeSet<String> = match whole(cluster, &kind, of).await {
         Ok(found) => found.into_iter().flatten().filter(|name| !name.is_empty()).collect(),
         Err(error) if error.is_of_the_cluster() => return Err(error),
         Err(_) => return Ok(()),

@@ -15,7 +15,7 @@ use super::plan::{ClusterPlan, Step};
 use super::report::{Outcome, Report};
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
-use crate::cluster::list::collect;
+use crate::cluster::list::{collect, whole};
 use crate::cluster::object::{at, items, label, name_of, namespace_of, text, uid_of};
 use crate::cluster::ready::{Readiness, obstacles, readiness};
 use crate::cluster::{Cluster, ClusterError, Kind, selector};
@@ -158,7 +158,7 @@ async fn look(cluster: &dyn Cluster, one: &mut Pending<'_>) -> Result<bool, Clus
 }
 
 /// Whether a claim waits for its first pod, and there is none.
-async fn is_unused(cluster: &dyn Cluster, claim: &Value) -> bool {
+pub(crate) async fn is_unused(cluster: &dyn Cluster, claim: &Value) -> bool {
     let class = text(claim, &["spec", "storageClassName"]);
     let classes = Kind::known("storage.k8s.io", "v1", "storageclasses", "StorageClass", false);
     let class = cluster.get(&classes, None, class).await.ok().flatten();
@@ -169,7 +169,8 @@ async fn is_unused(cluster: &dyn Cluster, claim: &Value) -> bool {
     collect(cluster, &pods(), 0, uses).await.is_ok_and(|users| users.is_empty())
 }
 
-fn pods() -> Kind {
+/// The kind of pods.
+pub(crate) fn pods() -> Kind {
     Kind::known("", "v1", "pods", "Pod", true)
 }
 
@@ -178,7 +179,7 @@ fn mounts(pod: &Value, claim: &str) -> bool {
 }
 
 /// Whether a pod is of an object: chosen by its selector, made by it, or the pod that mounts the claim.
-fn is_of(pod: &Value, kind: &Kind, live: &Value) -> bool {
+pub(crate) fn is_of(pod: &Value, kind: &Kind, live: &Value) -> bool {
     if namespace_of(pod) != namespace_of(live) {
         return false;
     }
@@ -223,9 +224,9 @@ async fn explain(cluster: &dyn Cluster, pending: Vec<Pending<'_>>) -> Result<Vec
     let namespaces: BTreeSet<Option<String>> = pending.iter().map(|one| one.step.object.namespace.clone()).collect();
     let near = |object: Value| namespaces.contains(&namespace_of(&object).map(str::to_owned)).then_some(object);
     let unless_away = |error: ClusterError| if error.is_of_the_cluster() { Err(error) } else { Ok(Vec::new()) };
-    let all = collect(cluster, &pods(), usize::MAX, near).await.or_else(unless_away)?;
+    let all = whole(cluster, &pods(), near).await.or_else(unless_away)?;
     let kind = Kind::known("", "v1", "events", "Event", true);
-    let events = collect(cluster, &kind, usize::MAX, |object| near(object).map(|object| event(&object))).await;
+    let events = whole(cluster, &kind, |object| near(object).map(|object| event(&object))).await;
     let mut events = events.or_else(|error| if error.is_of_the_cluster() { Err(error) } else { Ok(Vec::new()) })?;
     events.sort_by(|a, b| b.time.cmp(&a.time));
     let explained = pending.into_iter().map(|Pending { step, why, live, .. }| {

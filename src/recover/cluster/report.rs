@@ -113,7 +113,9 @@ impl Report {
     #[must_use]
     pub fn is_well(&self) -> bool {
         let on_time = self.stopped.is_none() && !self.interrupted && self.waited_in_vain.is_empty();
-        let filled = self.volumes.iter().all(|volume| volume.outcome.is_well() && volume.restored.problems == 0);
+        let is_filled =
+            |volume: &Filled| volume.outcome.is_well() && volume.restored.problems == 0 && !volume.data.is_doubtful();
+        let filled = self.volumes.iter().all(is_filled);
         on_time && filled && self.rows.iter().all(|row| row.outcome.is_well())
     }
 }

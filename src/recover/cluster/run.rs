@@ -3,7 +3,6 @@
 //! A cluster that goes away in the middle ends the run: nothing more is asked, or each object would be waited for anew. What was written until then is
 //! unknown, and so it is when somebody wants the run to stop.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,17 +11,15 @@ use super::act::{Acting, Failed};
 use super::fate::Fate;
 use super::filling::{self, FIRST_USER, Held};
 use super::link::Owners;
+use super::lost::Lost;
 use super::plan::{ClusterPlan, Step};
-use super::reach::{Served, key, versions_of};
-use super::report::{Outcome, Report, Row, Stopped};
-use super::volumes::{self, Volumes};
+use super::report::{Outcome, Report, Stopped};
+use super::volumes::Volumes;
 use super::{RecoverError, reach};
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
-use crate::cluster::api::objects::MANAGER;
-use crate::cluster::compare::differences;
 use crate::cluster::error::told;
-use crate::cluster::object::{at, is_dying, items, text};
+use crate::cluster::object::{items, text};
 use crate::cluster::order::Stage;
 use crate::cluster::{Cluster, ClusterError};
 
@@ -61,52 +58,9 @@ pub struct Running<'a> {
 }
 
 /// What became of a step so far.
-enum State {
+pub(super) enum State {
     Written { without_owners: Vec<String>, linked: bool },
     Over(Outcome),
-}
-
-/// What does not come, and is waited for no more: once for each of them is enough.
-#[derive(Debug, Default)]
-struct Lost {
-    kinds: BTreeSet<Served>,
-    namespaces: BTreeSet<String>,
-    /// Of both those that were refused: asking for what rests on them would only take time.
-    refused: (BTreeSet<Served>, BTreeSet<String>),
-}
-
-impl Lost {
-    /// An object that others rest on was refused, or did not come up.
-    fn with(&mut self, step: &Step) {
-        if step.kind.is("", "Namespace") {
-            self.namespaces.insert(step.object.name.clone());
-            self.refused.1.insert(step.object.name.clone());
-        } else if step.kind.name == "CustomResourceDefinition" {
-            self.kinds.extend(versions_of(&step.rewritten.object));
-            self.refused.0.extend(versions_of(&step.rewritten.object));
-        }
-    }
-
-    /// Why there is no place for an object: what it would have been put into was refused.
-    fn no_place(&self, step: &Step) -> Option<String> {
-        if let Some(namespace) = step.object.namespace.as_ref().filter(|name| self.refused.1.contains(*name)) {
-            return Some(format!("its namespace {namespace} was not created"));
-        }
-        self.refused.0.contains(&key(&step.kind)).then(|| format!("its definition {} was not created", step.kind))
-    }
-
-    /// The server says that there is no such thing; of namespaces it says so by name.
-    fn missing(&mut self, step: &Step, message: &str) {
-        match step.object.namespace.as_ref().filter(|_| message.contains("namespaces \"")) {
-            Some(namespace) => drop(self.namespaces.insert(namespace.clone())),
-            None => drop(self.kinds.insert(key(&step.kind))),
-        }
-    }
-
-    fn has(&self, step: &Step) -> bool {
-        let namespace = step.object.namespace.as_ref();
-        self.kinds.contains(&key(&step.kind)) || namespace.is_some_and(|name| self.namespaces.contains(name))
-    }
 }
 
 /// Carries out a plan. Refuses before anything is written if claims would come to be without data and nobody agreed to that.
@@ -133,18 +87,18 @@ pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, Re
     Ok(run.report)
 }
 
-struct Run<'a> {
-    plan: &'a ClusterPlan,
-    running: &'a Running<'a>,
-    owners: Owners,
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a ClusterPlan,
+    pub(super) running: &'a Running<'a>,
+    pub(super) owners: Owners,
     lost: Lost,
     /// Claims that nothing may use.
     held: Held,
     /// Something was not created because of them.
     holds: bool,
     /// Why the cluster cannot be talked to any more.
-    away: Option<String>,
-    report: Report,
+    pub(super) away: Option<String>,
+    pub(super) report: Report,
 }
 
 impl Run<'_> {
@@ -225,9 +179,9 @@ impl Run<'_> {
         self.held.extend(unknown.map(|step| filling::key(&step.object)));
     }
 
-    /// Why an object is not created: what it would use, or make others use, nobody knows.
+    /// Why an object is not written: what it would use, or make others use, nobody knows.
     fn held_back(&self, step: &Step) -> Option<String> {
-        if !self.plan.lives || !step.fate.creates() || step.stage < FIRST_USER {
+        if !self.plan.lives || !step.fate.acts() || step.stage < FIRST_USER {
             return None;
         }
         let claims = filling::uses_held(&step.rewritten.object, step.object.namespace.as_deref(), &self.held);
@@ -242,14 +196,14 @@ impl Run<'_> {
         self.report.stopped.get_or_insert(Stopped { at: step.object.clone(), why });
     }
 
-    fn goes_away(&mut self, step: &Step, error: &ClusterError) {
+    pub(super) fn goes_away(&mut self, step: &Step, error: &ClusterError) {
         let why = told(error);
         self.away = Some(why.clone());
         self.stop(step, why);
     }
 
     /// Whether nothing more is to be asked of the cluster.
-    fn is_over(&mut self) -> bool {
+    pub(super) fn is_over(&mut self) -> bool {
         self.report.interrupted |= self.running.cancel.is_cancelled();
         self.report.interrupted || self.away.is_some()
     }
@@ -368,90 +322,4 @@ impl Run<'_> {
             *state = State::Over(Outcome::Refused { why: format!("it is there, and not linked to its owners: {why}") });
         }
     }
-
-    /// The comparison at the end: nothing counts as restored that was not read back.
-    async fn read_back(&mut self, states: Vec<State>) {
-        let reached = states.len();
-        for (step, state) in self.plan.steps.iter().zip(states) {
-            let outcome = match state {
-                State::Over(outcome) => outcome,
-                State::Written { without_owners, .. } => self.look_back(step, without_owners).await,
-            };
-            let outcome = self.with_volume(step, outcome);
-            self.report.rows.push(Row { object: step.object.clone(), stage: step.stage, outcome });
-        }
-        for step in self.plan.steps.iter().skip(reached) {
-            let outcome = Outcome::NotReached;
-            self.report.rows.push(Row { object: step.object.clone(), stage: step.stage, outcome });
-        }
-    }
-
-    /// A claim is what its volume is.
-    fn with_volume(&self, step: &Step, outcome: Outcome) -> Outcome {
-        if !matches!(outcome, Outcome::Restored { .. } | Outcome::Same | Outcome::Kept { .. }) {
-            return outcome;
-        }
-        if step.never_bound && step.fate.creates() {
-            return Outcome::ProvenEmpty;
-        }
-        if step.fill.is_none() {
-            return outcome;
-        }
-        match self.report.volumes.iter().find(|volume| volume.claim == step.object).map(|volume| &volume.outcome) {
-            Some(volumes::Outcome::Restored) if matches!(outcome, Outcome::Restored { .. }) => outcome,
-            Some(volumes::Outcome::Restored) => Outcome::Restored { without_owners: Vec::new() },
-            Some(volumes::Outcome::ProvenEmpty) => Outcome::ProvenEmpty,
-            Some(volumes::Outcome::Kept { .. }) => Outcome::Kept { differs: vec!["the data of its volume".to_owned()] },
-            Some(volumes::Outcome::Unknown { why, .. }) => Outcome::Unknown { why: why.clone() },
-            None => Outcome::Unknown { why: "its volume was not filled".to_owned() },
-        }
-    }
-
-    async fn look_back(&mut self, step: &Step, without_owners: Vec<String>) -> Outcome {
-        if !self.is_over() {
-            let judged = tokio::select! {
-                judged = self.judge(step, without_owners) => Some(judged),
-                () = self.running.cancel.cancelled() => None,
-            };
-            match judged {
-                Some(Ok(outcome)) => return outcome,
-                Some(Err(error)) => self.goes_away(step, &error),
-                None => self.report.interrupted = true,
-            }
-        }
-        let why = self.away.as_deref().unwrap_or("interrupted");
-        Outcome::Unknown { why: format!("it was written, and was not read back: {why}") }
-    }
-
-    async fn judge(&self, step: &Step, without_owners: Vec<String>) -> Result<Outcome, ClusterError> {
-        let found = self.running.cluster.get(&step.kind, step.object.namespace.as_deref(), &step.object.name).await;
-        let live = match found {
-            Ok(Some(live)) => live,
-            Ok(None) => return Ok(Outcome::Unknown { why: "it was written, and is not there any more".to_owned() }),
-            Err(error) if error.is_of_the_cluster() => return Err(error),
-            Err(error) => return Ok(Outcome::Unknown { why: unread(&error) }),
-        };
-        let mut differs = differences(&step.kind, &step.rewritten.object, &live);
-        if is_dying(&live) {
-            differs.push("metadata.deletionTimestamp".to_owned());
-        }
-        let named = items(&live, &["metadata", "ownerReferences"]);
-        let owners = self.owners.resolve(&step.rewritten.owners).there;
-        if owners.iter().any(|owner| !named.iter().any(|other| at(other, &["uid"]) == at(owner, &["uid"]))) {
-            differs.push("metadata.ownerReferences".to_owned());
-        }
-        let fields = items(&live, &["metadata", "managedFields"]);
-        if fields.iter().any(|entry| text(entry, &["manager"]) == MANAGER) {
-            differs.push("metadata.managedFields".to_owned());
-        }
-        if !differs.is_empty() {
-            return Ok(Outcome::Different { differs });
-        }
-        let is_empty = step.empty && step.fate.creates();
-        Ok(if is_empty { Outcome::Empty } else { Outcome::Restored { without_owners } })
-    }
-}
-
-fn unread(error: &ClusterError) -> String {
-    format!("it was written, and could not be read back: {}", told(error))
 }

@@ -287,6 +287,8 @@ mod tests {
             files: 1,
             bytes: 1,
             proven_empty: false,
+            lacks: None,
+            passed_over: None,
             root: TreeRoot { blob: BlobId::new([2; 32]), level: 0 },
         }
     }

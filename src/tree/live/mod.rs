@@ -11,7 +11,7 @@ pub(crate) mod beside;
 mod header;
 pub mod postgres;
 mod readable;
-mod scratch;
+pub(crate) mod scratch;
 mod sqlite;
 mod still;
 pub mod trouble;

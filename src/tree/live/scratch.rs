@@ -53,7 +53,7 @@ impl Drop for Own {
 }
 
 /// Where copies go if nothing is said: `TMPDIR`, else where large temporary files belong by convention (`/tmp` often is memory), else the system's choice.
-pub(super) fn usual() -> PathBuf {
+pub(crate) fn usual() -> PathBuf {
     let given = std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     given.unwrap_or_else(|| {
         let large = Path::new("/var/tmp");

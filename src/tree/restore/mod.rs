@@ -4,12 +4,14 @@
 //! The caller's order for one entry: [`Target::compare`], then [`Target::ensure_directory`], [`Target::create_file`] or
 //! [`Target::create`]; then [`Target::apply_metadata`] (a file gets it in [`FileWriter::finish`], a directory through
 //! [`Directories`] when everything in it is done). A file is written under another name and renamed when it is whole, so
-//! that a crash leaves what was there or the new one. What stands in the way is replaced; but a directory that is not
+//! that a crash leaves what was there or the new one; one that is there can be brought to another content instead, by
+//! writing only what differs ([`PatchFile`]). What stands in the way is replaced; but a directory that is not
 //! empty only with [`RestoreOptions::delete`].
 
 mod compare;
 mod leftover;
 pub mod metadata;
+mod patch;
 mod remove;
 mod write;
 
@@ -26,6 +28,7 @@ use rustix::io::Errno;
 pub use self::compare::Comparison;
 pub use self::leftover::is_temporary;
 pub use self::metadata::Directories;
+pub use self::patch::PatchFile;
 pub use self::write::FileWriter;
 use super::beneath::{self, Parent};
 use super::inode::Inode;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// A way that can be asked for, in the configuration or by annotation. Another one is not taken then.
+/// A way that can be asked for, by annotation. Another one is not taken then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -35,26 +35,40 @@ impl Mode {
 pub struct Policy {
     /// There is no namespace of ours: what the CSI ways make could neither be handed over nor written down.
     pub homeless: bool,
-    /// The only way for all claims; annotations go before it.
-    pub mode: Option<Mode>,
     /// The `VolumeSnapshotClass` for a driver.
     pub snapshot_classes: BTreeMap<String, String>,
-    /// Drivers that can clone, beside those of which it is known: no API says it.
-    pub cloning: BTreeSet<String>,
-    /// Claims that are left out: `namespace/claim`, or `namespace/*`.
+    /// Claims that are left out: `NAMESPACE/CLAIM`, with `*` for any part of a name.
     pub exclude: Vec<String>,
     /// Claims whose workload is at zero while they are read, as namespace and name: no pod has them then.
     pub stopped: BTreeSet<(String, String)>,
-    /// Volumes of `PostgreSQL` clusters that `CloudNativePG` runs are captured like any other. A restored one needs a person.
-    pub cloud_native_pg: bool,
 }
 
 impl Policy {
     /// The pattern that leaves a claim out.
     pub(super) fn excludes(&self, namespace: &str, claim: &str) -> Option<&str> {
-        let means = |pattern: &&String| {
-            pattern.split_once('/').is_some_and(|(space, name)| space == namespace && (name == "*" || name == claim))
-        };
-        self.exclude.iter().find(means).map(String::as_str)
+        meant(&self.exclude, namespace, claim)
     }
+}
+
+/// Whether a pattern with `*` for any part of a name means a name.
+fn means_name(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name
+            .strip_prefix(before)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| means_name(after, rest)))),
+    }
+}
+
+/// The first of the patterns `NAMESPACE/CLAIM` that means a claim.
+pub(crate) fn meant<'a>(patterns: &'a [String], namespace: &str, name: &str) -> Option<&'a str> {
+    let is = |pattern: &&String| {
+        pattern.split_once('/').is_some_and(|(space, claim)| means_name(space, namespace) && means_name(claim, name))
+    };
+    patterns.iter().find(is).map(String::as_str)
+}
+
+/// Whether there is one.
+pub(crate) fn means(patterns: &[String], namespace: &str, name: &str) -> bool {
+    meant(patterns, namespace, name).is_some()
 }

@@ -150,7 +150,7 @@ impl<'a> Choosing<'a> {
         let driver = driver_of(volume)?;
         self.at_home()?;
         let is_known = CLONING.iter().any(|pattern| means(pattern, driver));
-        if !is_known && !self.policy.cloning.contains(driver) {
+        if !is_known {
             let why = format!("nobody knows whether {driver} can clone");
             return no(why, "take another way: this version has no setting that says so");
         }

@@ -151,14 +151,6 @@ fn the_best_way_that_the_storage_can_is_taken() {
         ("a class for another driver only", &|f, _| of_driver(f, LONGHORN), "clone into fast"),
         ("a driver that may not be able to clone", &|f, _| of_driver(f, OTHER), "live a beside web"),
         (
-            "a driver of which the user says that it clones",
-            &|f, p| {
-                of_driver(f, OTHER);
-                p.cloning.insert(OTHER.into());
-            },
-            "clone into fast",
-        ),
-        (
             "a driver with a prefix, as Rook names it",
             &|f, _| {
                 of_driver(f, "rook-ceph.rbd.csi.ceph.com");
@@ -352,11 +344,9 @@ fn a_way_that_is_asked_for_is_the_only_one() {
     check(&[
         ("live by the claim", &|f, _| claim(f).wishes = wish("live"), "live a beside web"),
         ("clone by the namespace", &|f, _| space(f).wishes = wish("clone"), "clone"),
-        ("live by the configuration", &|_, p| p.mode = Some(Mode::Live), "live a beside web"),
         (
-            "the claim before the namespace before the configuration",
-            &|f, p| {
-                p.mode = Some(Mode::Live);
+            "the claim before the namespace",
+            &|f, _| {
                 space(f).wishes = wish("live");
                 claim(f).wishes = wish("snapshot");
             },
@@ -379,7 +369,7 @@ fn a_way_that_is_asked_for_is_the_only_one() {
 }
 
 #[test]
-fn a_database_of_cloudnativepg_is_not_taken_raw_unless_somebody_says_so() {
+fn a_database_of_cloudnativepg_is_not_taken_raw() {
     let owned = |f: &mut Facts, group: &str, kind: &str| {
         claim(f).owners = vec![Owner { group: group.into(), kind: kind.into(), name: "pg".into() }];
     };
@@ -395,14 +385,6 @@ fn a_database_of_cloudnativepg_is_not_taken_raw_unless_somebody_says_so() {
             "refused: it belongs to the PostgreSQL cluster pg",
         ),
         ("another kind of cluster", &|f, _| owned(f, "cluster.x-k8s.io", "Cluster"), "snapshot"),
-        (
-            "configured",
-            &|f, p| {
-                owned(f, "postgresql.cnpg.io", "Cluster");
-                p.cloud_native_pg = true;
-            },
-            "snapshot",
-        ),
     ]);
 }
 

@@ -9,9 +9,10 @@ use super::{
     Volume, Wishes,
 };
 use crate::cluster::error::told;
-use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text, uid_of};
+use crate::cluster::object::{annotation, at, is_dying, items, name_of, namespace_of, text, uid_of};
+use crate::cluster::ours::is_ours;
 use crate::cluster::{Cluster, Kind};
-use crate::volumes::labels::{BACKUP, HOOK, MANAGED_BY, MANAGER, MODE};
+use crate::volumes::labels::{BACKUP, HOOK, MODE};
 use crate::volumes::run::run_of;
 use crate::volumes::{VolumesError, kinds, quantity};
 
@@ -61,7 +62,8 @@ fn texts(object: &Value, path: &[&str]) -> BTreeMap<String, String> {
     fields.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-fn wishes(object: &Value) -> Wishes {
+/// What an object's annotations of ours say.
+pub(crate) fn wishes(object: &Value) -> Wishes {
     // An empty annotation is a wish that nobody can read; it is not the same as none.
     let written = |name: &str| at(object, &["metadata", "annotations", name]).as_str().map(str::to_owned);
     let mut hooks = texts(object, &["metadata", "annotations"]);
@@ -169,7 +171,7 @@ fn snapshot_class(object: &Value) -> SnapshotClass {
 fn pod(object: &Value) -> Option<Pod> {
     let phase = text(object, &["status", "phase"]);
     // A mover, also one that a dead run left, is no application.
-    if matches!(phase, "Succeeded" | "Failed") || label(object, MANAGED_BY) == MANAGER {
+    if matches!(phase, "Succeeded" | "Failed") || is_ours(object) {
         return None;
     }
     let name = name_of(object);
@@ -217,6 +219,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::ours::{MANAGED_BY, MANAGER, RUN};
 
     #[test]
     fn the_source_of_a_volume_is_what_is_not_about_something_else() {
@@ -247,8 +250,7 @@ mod tests {
         assert!(of("Running", json!([{"name": "v", "emptyDir": {}}])).is_none());
         assert!(of("Running", claim.clone()).is_some_and(|pod| pod.running && pod.claims.contains("data")));
         assert!(of("Pending", claim).is_some_and(|pod| !pod.running));
-        let mut ours =
-            json!({"metadata": {"name": "m", "labels": {MANAGED_BY: MANAGER}}, "status": {"phase": "Running"}});
+        let mut ours = json!({"metadata": {"name": "m", "labels": {MANAGED_BY: MANAGER, RUN: "0123456789abcdef"}}, "status": {"phase": "Running"}});
         ours["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
         assert!(pod(&ours).is_none(), "a mover is no application");
         let scratch = of("Running", json!([{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}}]));

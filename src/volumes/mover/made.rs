@@ -5,12 +5,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{Crew, MoverError, away};
 use crate::cluster::error::told;
-use crate::cluster::list::collect;
-use crate::cluster::object::{items, label, name_of, namespace_of, text, uid_of};
-use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind};
+use crate::cluster::list::whole_of;
+use crate::cluster::object::{items, name_of, namespace_of, text, uid_of};
+use crate::cluster::ours::is_ours;
+use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind, Which};
 use crate::volumes::Left;
 use crate::volumes::kinds::pods;
-use crate::volumes::labels::{MANAGED_BY, MANAGER, RUN};
 
 /// What was made, or may have been.
 #[derive(Default)]
@@ -88,8 +88,7 @@ pub(crate) async fn evict(crew: &Crew<'_>, namespace: &str, claim: &str) -> Resu
         let mounts = items(pod, &["spec", "volumes"])
             .iter()
             .any(|volume| text(volume, &["persistentVolumeClaim", "claimName"]) == claim);
-        let is_ours = label(pod, MANAGED_BY) == MANAGER && !label(pod, RUN).is_empty();
-        (namespace_of(pod) == Some(namespace) && is_ours && mounts).then(|| Thing {
+        (is_ours(pod) && mounts).then(|| Thing {
             kind: pods(),
             namespace: namespace.to_owned(),
             name: name_of(pod).to_owned(),
@@ -97,7 +96,7 @@ pub(crate) async fn evict(crew: &Crew<'_>, namespace: &str, claim: &str) -> Resu
         })
     };
     let mut gone = Vec::new();
-    for thing in collect(crew.cluster, &pods(), usize::MAX, |pod| theirs(&pod)).await? {
+    for thing in whole_of(crew.cluster, &pods(), Which::of(Some(namespace)), |pod| theirs(&pod)).await? {
         if let Err(left) = remove(crew, &thing).await {
             let why = left.why;
             let message =

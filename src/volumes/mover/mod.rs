@@ -233,6 +233,19 @@ impl Crew<'_> {
         copy: Option<&Prepared>,
         made: &mut Made,
     ) -> Ending {
+        self.attend_held(plan, reach, task, copy, std::future::pending(), made).await
+    }
+
+    /// The same of a mover whose job says that what it reads is held still: when all was read it asks, and commits nothing before `still` says that it held until then.
+    pub async fn attend_held(
+        &self,
+        plan: &PodPlan,
+        reach: &Reach,
+        task: impl Future<Output = std::result::Result<Task, MoverError>>,
+        copy: Option<&Prepared>,
+        still: impl Future<Output = std::result::Result<(), MoverError>>,
+        made: &mut Made,
+    ) -> Ending {
         let PodPlan { namespace, name, run, expires, .. } = plan;
         let cilium = cilium::is_there(self.cluster).await.map_err(MoverError::Unreachable)?;
         for (kind, policy) in policy::manifests(namespace, name, run, expires, reach, cilium) {
@@ -244,10 +257,19 @@ impl Crew<'_> {
         let task = task.await?;
         let speaker = talk::Talk::new(self, pod, &task, copy);
         let limit = self.timeout;
-        let mut share = Share::default();
+        let (mut share, heard) = (Share::default(), speaker.heard());
+        let answer = async {
+            heard.has_read().await;
+            if let Err(error) = still.await {
+                return error;
+            }
+            heard.commit();
+            std::future::pending().await
+        };
         tokio::select! {
             result = listen::listen(self, pod, speaker.heard(), &mut share) => result,
             error = speaker.run() => Err(error),
+            error = answer => Err(error),
             () = sleep(limit) => Err(MoverError::TimedOut { limit }),
         }
     }

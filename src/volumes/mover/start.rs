@@ -6,9 +6,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::{Crew, MoverError, away};
-use crate::cluster::list::collect;
-use crate::cluster::object::{at, items, text, uid_of};
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::list::whole_of;
+use crate::cluster::object::{at, items, namespace_of, text, uid_of};
+use crate::cluster::{Cluster, ClusterError, Which};
 use crate::volumes::kinds::{events, pods};
 
 /// From when on a start is told to take long: most images are pulled by then. As often, what keeps it is looked at again.
@@ -134,7 +134,8 @@ async fn obstacles(cluster: &dyn Cluster, pod: &Value) -> String {
         about.then(|| said(text(event, &["reason"]), text(event, &["message"])))?
     };
     // Rights to events may be missing: what else is known is told all the same.
-    let events = collect(cluster, &events(), usize::MAX, |event| of_pod(&event)).await.unwrap_or_default();
+    let here = Which::of(namespace_of(pod));
+    let events = whole_of(cluster, &events(), here, |event| of_pod(&event)).await.unwrap_or_default();
     told.extend(events.into_iter().rev().take(EVENTS_TOLD));
     let mut seen = Vec::new();
     told.retain(|text| {

@@ -4,17 +4,21 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
-use super::away;
+use super::{Limits, away};
 use crate::base::clock::Time;
 use crate::cluster::error::told;
-use crate::cluster::list::collect;
-use crate::cluster::object::{annotation, label, name_of, namespace_of, text, uid_of};
-use crate::cluster::{Cluster, ClusterError, Kind};
-use crate::volumes::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
+use crate::cluster::list::whole_of;
+use crate::cluster::object::{name_of, namespace_of, text, uid_of};
+use crate::cluster::ours::{MANAGED_BY, MANAGER, is_ours};
+use crate::cluster::{Cluster, ClusterError, Deleted, Kind, Which};
+use crate::volumes::run::{expires_of, parse_time};
 use crate::volumes::sweep::Swept;
 use crate::volumes::{Left, cilium, kinds, policy};
 
+/// What may be ours.
+const OURS: Which<'static> = Which::labelled(&[(MANAGED_BY, MANAGER)]);
 /// How much later than it was to be gone something is still on its way.
 const LATE: Duration = Duration::from_mins(1);
 
@@ -42,45 +46,66 @@ struct Ours {
 }
 
 fn ours(object: &Value, now: Time) -> Option<Ours> {
-    if label(object, MANAGED_BY) != MANAGER || label(object, RUN).is_empty() {
+    if !is_ours(object) {
         return None;
     }
-    let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| Time(time.timestamp_millis()));
     Some(Ours {
         namespace: namespace_of(object)?.to_owned(),
         name: name_of(object).to_owned(),
         uid: uid_of(object).to_owned(),
         // Ours without a time is left to people.
-        expired: time(annotation(object, EXPIRES)).is_some_and(|end| end <= now),
-        dying: time(text(object, &["metadata", "deletionTimestamp"])),
+        expired: expires_of(object).is_some_and(|end| end <= now),
+        dying: parse_time(text(object, &["metadata", "deletionTimestamp"])),
     })
 }
 
-/// Takes away expired pods of movers, and their policies once the pods are gone.
-pub async fn sweep(cluster: &dyn Cluster, now: Time) -> Result<Swept, ClusterError> {
+/// Takes away expired pods of movers, and their policies once the pods are gone: a pod that is told to end stores what it has read, and its policy lets it until then.
+pub async fn sweep(cluster: &dyn Cluster, now: Time, limits: &Limits) -> Result<Swept, ClusterError> {
     let mut swept = Swept::default();
     let pods = kinds::pods();
-    let of_pods = collect(cluster, &pods, usize::MAX, |object| ours(&object, now)).await?;
-    let lives = |policy: &Ours| {
-        of_pods.iter().any(|pod| (&pod.namespace, &pod.name) == (&policy.namespace, &policy.name) && !pod.expired)
-    };
+    let mut of_pods = whole_of(cluster, &pods, OURS, |object| ours(&object, now)).await?;
+    let mut ending = Vec::new();
     for pod in of_pods.iter().filter(|pod| pod.expired) {
-        remove(cluster, &pods, pod, now, &mut swept).await;
+        if remove(cluster, &pods, pod, now, &mut swept).await == Some(Deleted::Going) {
+            ending.push((pod.namespace.clone(), pod.name.clone(), pod.uid.clone()));
+        }
     }
+    until_gone(cluster, ending, limits).await;
+    if of_pods.iter().any(|pod| pod.expired) {
+        of_pods = whole_of(cluster, &pods, OURS, |object| ours(&object, now)).await?;
+    }
+    // One that does not go, on a node that is away, keeps its policy for a later run.
+    let has_pod =
+        |policy: &Ours| of_pods.iter().any(|pod| (&pod.namespace, &pod.name) == (&policy.namespace, &policy.name));
     for kind in [policy::kind(), cilium::kind()] {
-        let policies = match collect(cluster, &kind, usize::MAX, |object| ours(&object, now)).await {
+        let policies = match whole_of(cluster, &kind, OURS, |object| ours(&object, now)).await {
             // A cluster without Cilium.
             Err(error) if error.is_missing() => continue,
             policies => policies?,
         };
-        for policy in policies.iter().filter(|policy| policy.expired && !lives(policy)) {
+        for policy in policies.iter().filter(|policy| policy.expired && !has_pod(policy)) {
             remove(cluster, &kind, policy, now, &mut swept).await;
         }
     }
     Ok(swept)
 }
 
-async fn remove(cluster: &dyn Cluster, kind: &Kind, ours: &Ours, now: Time, swept: &mut Swept) {
+/// Waits for pods that were told to go, all together no longer than for one of our own. What cannot be looked at is taken for there.
+async fn until_gone(cluster: &dyn Cluster, mut ending: Vec<(String, String, String)>, limits: &Limits) {
+    let begun = Instant::now();
+    while let Some((namespace, name, uid)) = ending.last() {
+        match cluster.get(&kinds::pods(), Some(namespace), name).await {
+            Ok(pod) if pod.as_ref().is_none_or(|pod| uid_of(pod) != uid) => {
+                ending.pop();
+            }
+            _ if begun.elapsed() >= limits.gone => return,
+            _ => sleep(limits.poll).await,
+        }
+    }
+}
+
+/// What became of it; `None` if it was told to go before, or cannot be.
+async fn remove(cluster: &dyn Cluster, kind: &Kind, ours: &Ours, now: Time, swept: &mut Swept) -> Option<Deleted> {
     let Ours { namespace, name, uid, .. } = ours;
     // To be told to go once more changes nothing.
     if let Some(end) = ours.dying {
@@ -90,10 +115,16 @@ async fn remove(cluster: &dyn Cluster, kind: &Kind, ours: &Ours, now: Time, swep
         {
             swept.left.push(away::still_there(cluster, kind, &object).await);
         }
-        return;
+        return None;
     }
     match cluster.delete(kind, Some(namespace), name, uid).await {
-        Ok(_) => swept.removed.push(format!("{kind} {namespace}/{name}")),
-        Err(error) => swept.left.push(Left::object(kind, namespace, name, told(&error))),
+        Ok(deleted) => {
+            swept.removed.push(format!("{kind} {namespace}/{name}"));
+            Some(deleted)
+        }
+        Err(error) => {
+            swept.left.push(Left::object(kind, namespace, name, told(&error)));
+            None
+        }
     }
 }

@@ -25,8 +25,10 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// What the log says about what was said. Shared with whoever listens.
 pub(super) struct Heard {
     state: Mutex<State>,
-    /// Rings when the job was taken, or should be sent anew.
+    /// Rings when the job was taken, or should be sent anew, or when there is something else to say.
     rings: Notify,
+    /// Rings when the mover says that all was read.
+    read: Notify,
     receipt: String,
 }
 
@@ -34,6 +36,8 @@ struct State {
     accepted: bool,
     /// The job came in pieces that are none.
     rejected: bool,
+    /// What was read becomes a snapshot.
+    commit: bool,
     heartbeats: u64,
     /// When that number last grew.
     grown: Instant,
@@ -72,6 +76,26 @@ impl Heard {
         self.rings.notify_one();
     }
 
+    /// It says that all was read.
+    pub(super) fn all_read(&self) {
+        self.read.notify_one();
+    }
+
+    /// Returns when it says so; for one who waits.
+    pub(super) async fn has_read(&self) {
+        self.read.notified().await;
+    }
+
+    /// It is to be told that this becomes a snapshot.
+    pub(super) fn commit(&self) {
+        self.state().commit = true;
+        self.rings.notify_one();
+    }
+
+    fn commits(&self) -> bool {
+        self.state().commit
+    }
+
     /// So many heartbeats arrived.
     pub(super) fn heartbeats(&self, number: u64) {
         let mut state = self.state();
@@ -106,8 +130,13 @@ pub(super) struct Talk<'a> {
 impl<'a> Talk<'a> {
     pub(super) fn new(crew: &'a Crew<'a>, pod: Pod<'a>, task: &'a Task, copy: Option<&'a Prepared>) -> Self {
         let now = Instant::now();
-        let state = State { accepted: false, rejected: false, heartbeats: 0, grown: now, line: now };
-        let heard = Heard { state: Mutex::new(state), rings: Notify::new(), receipt: task.receipt.clone() };
+        let state = State { accepted: false, rejected: false, commit: false, heartbeats: 0, grown: now, line: now };
+        let heard = Heard {
+            state: Mutex::new(state),
+            rings: Notify::new(),
+            read: Notify::new(),
+            receipt: task.receipt.clone(),
+        };
         Self { crew, pod, task: &task.messages, heard: Arc::new(heard), copy }
     }
 
@@ -162,8 +191,13 @@ impl<'a> Talk<'a> {
             if send(input, &protocol::heartbeat(self.pod.name), limits.heartbeat).await.is_none() {
                 return;
             }
+            // Again and again: what goes out may not arrive, and it is done when its log says so.
+            if self.heard.commits() && send(input, &protocol::commit(self.pod.name), limits.heartbeat).await.is_none() {
+                return;
+            }
             tokio::select! {
                 () = sleep(limits.heartbeat) => {}
+                () = self.heard.rings.notified() => {}
                 () = input.closed() => return,
             }
             if self.heard.is_deaf(begun, limits.heartbeat * 3) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -123,11 +123,21 @@ pub struct Ears {
     heard: AtomicU64,
     last: Mutex<Instant>,
     silent: AtomicBool,
+    /// It has said that all is read: before that nobody can have seen whether it held still until then.
+    has_read: AtomicBool,
+    /// Somebody has said so.
+    commit: watch::Sender<bool>,
 }
 
 impl Default for Ears {
     fn default() -> Self {
-        Self { heard: AtomicU64::new(0), last: Mutex::new(Instant::now()), silent: AtomicBool::new(false) }
+        Self {
+            heard: AtomicU64::new(0),
+            last: Mutex::new(Instant::now()),
+            silent: AtomicBool::new(false),
+            has_read: AtomicBool::new(false),
+            commit: watch::Sender::new(false),
+        }
     }
 }
 
@@ -136,6 +146,14 @@ impl Ears {
     #[must_use]
     pub fn were_silent(&self) -> bool {
         self.silent.load(Ordering::SeqCst)
+    }
+
+    /// Says that all was read, and waits until somebody says that it held still until then; false if nobody does in time.
+    pub async fn may_commit(&self, voice: &Voice, limit: Duration) -> bool {
+        let mut commit = self.commit.subscribe();
+        self.has_read.store(true, Ordering::SeqCst);
+        voice.say(Said::Read);
+        tokio::time::timeout(limit, commit.wait_for(|said| *said)).await.is_ok_and(|said| said.is_ok())
     }
 
     fn heard_something(&self) {
@@ -159,6 +177,10 @@ impl Ears {
                     Ok(Message::Heartbeat) => {
                         self.heard.fetch_add(1, Ordering::Relaxed);
                         self.heard_something();
+                    }
+                    Ok(Message::Commit) if self.has_read.load(Ordering::SeqCst) => {
+                        self.heard_something();
+                        self.commit.send_replace(true);
                     }
                     Ok(Message::Job(new)) if new.run == run => {
                         self.heard_something();
@@ -190,7 +212,7 @@ impl Ears {
                         }
                         begin(&mut gathered, &mut task, &mut receipt, &voice);
                     }
-                    Ok(Message::Job(_) | Message::Restore(_)) => {}
+                    Ok(Message::Job(_) | Message::Restore(_) | Message::Commit) => {}
                     Err(error) => {
                         rejected += 1;
                         if task.is_some() && rejected <= REJECTED_MAX {
@@ -251,6 +273,7 @@ mod tests {
             limit_upload: None,
             limit_download: None,
             still: false,
+            held: false,
         };
         protocol::job(RUN, &job).expect("short")
     }
@@ -304,6 +327,7 @@ mod tests {
             within: Vec::new(),
             parts: 0,
             limit_download: None,
+            in_place: false,
         };
         let repository = crate::base::id::RepositoryId::new([1; 16]);
         let (private, public) = crate::crypto::content::epoch_key_pair().expect("random");
@@ -339,6 +363,39 @@ mod tests {
         let (_, messages) = restore(513);
         assert_eq!(messages.len(), 3);
         assert!(messages.iter().all(|message| message.len() < 64 << 10));
+    }
+
+    /// Only what is said after it has said that all was read counts, and only for so long.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_committed_before_somebody_says_so() {
+        let limit = Duration::from_mins(10);
+        let voice = Arc::new(Voice::new(RUN, Box::new(Said2::default())));
+        let start = || {
+            let ears = Arc::new(Ears::default());
+            let (sender, input) = mpsc::channel(8);
+            tokio::spawn(ears.clone().listen(RUN.into(), input, voice.clone(), oneshot::channel().0));
+            (ears, sender)
+        };
+        let (ears, sender) = start();
+        sender.send(protocol::commit(RUN)).await.expect("there is room");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let waiting = ears.may_commit(&voice, limit);
+        let heartbeats = async {
+            loop {
+                sender.send(protocol::heartbeat(RUN)).await.expect("there is room");
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        };
+        let committed = tokio::select! { committed = waiting => committed, () = heartbeats => false };
+        assert!(!committed && ears.heard.load(Ordering::Relaxed) >= 29, "said too early, and not again");
+        let (ears, sender) = start();
+        let said = async {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            sender.send(protocol::commit("another")).await.expect("there is room");
+            sender.send(protocol::commit(RUN)).await.expect("there is room");
+        };
+        let (committed, ()) = tokio::join!(ears.may_commit(&voice, limit), said);
+        assert!(committed);
     }
 
     #[tokio::test(start_paused = true)]

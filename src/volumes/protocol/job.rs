@@ -99,6 +99,10 @@ pub struct Job {
     /// Nobody writes to the volume: it is a copy of one moment. What a crash would leave of a database is there whole.
     #[n(12)]
     pub still: bool,
+    /// Whoever sends this holds still what is read, and says at the end whether it did: before that the mover commits nothing.
+    #[n(13)]
+    #[cbor(default)]
+    pub held: bool,
 }
 
 pub(super) fn encode<T: Encode<()>>(message: &T) -> Zeroizing<Vec<u8>> {
@@ -144,6 +148,7 @@ pub(super) fn example(run: &str) -> Job {
         limit_upload: Some(1 << 20),
         limit_download: None,
         still: false,
+        held: false,
     }
 }
 
@@ -164,5 +169,16 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(decode::<Job>(&bytes[..cut]).is_none(), "cut at {cut}");
         }
+    }
+
+    /// A program of before, which says nothing of it, is not waited for.
+    #[test]
+    fn a_job_that_does_not_say_that_it_is_held_is_not() {
+        let mut bytes = encode(&Job { held: true, ..example("r") });
+        assert!(decode::<Job>(&bytes).is_some_and(|job| job.held));
+        // A map of few entries has their number in its first byte; the last entry is the key 13 and a boolean.
+        assert_eq!(bytes.split_last_chunk().map(|(_, last)| *last), Some([13, 0xf5]));
+        bytes[0] -= 1;
+        assert!(decode::<Job>(&bytes[..bytes.len() - 2]).is_some_and(|job| !job.held && job.run == "r"));
     }
 }

@@ -37,6 +37,9 @@ pub struct RestoreJob {
     /// Bytes a second from the store.
     #[n(8)]
     pub limit_download: Option<u64>,
+    /// What is in the volume makes way: else it has to be empty.
+    #[n(9)]
+    pub in_place: bool,
 }
 
 impl RestoreJob {

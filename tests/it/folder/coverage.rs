@@ -60,7 +60,10 @@ fn a_claim_without_its_data_and_data_without_its_claim_are_not_covered() {
 
 #[test]
 fn what_is_left_out_on_purpose_fails_nothing() {
-    let folder = Folder::new(", exclude: ['media/cache-*', '*/stray']");
+    let folder = Folder::new(", exclude: ['media/cache-*', '*/stray', 'kept/*']");
+    folder.claim("kept", "data", "");
+    let kept = "apiVersion: v1\nkind: Namespace\nmetadata: {name: kept, annotations: {homelab-dr.io/backup: 'true'}}\n";
+    folder.manifest("kept.yaml", kept);
     folder.claim("media", "data", "");
     folder.claim("media", "cache-1", "");
     folder.claim("media", "wanted", "  annotations: {homelab-dr.io/backup: 'true', homelab-dr.io/hook: scale}\n");
@@ -76,7 +79,8 @@ fn what_is_left_out_on_purpose_fails_nothing() {
     let of = |source: &str| row(&document, source)["result"].as_str().unwrap().to_owned();
     assert_eq!(results.map(|source| of(&source)), ["done", "left_out", "done", "left_out", "left_out"]);
     assert_eq!([of("pvc/home/data"), of("pvc/home/unknown")], ["left_out", "left_out"]);
-    assert_eq!(row(&document, "pvc/home/data")["left_out_by"], "the annotation of the namespace");
+    assert_eq!(of("pvc/kept/data"), "done", "its namespace goes before the configuration");
+    assert_eq!(row(&document, "pvc/home/data")["left_out_by"], "annotation homelab-dr.io/backup of namespace home");
 }
 
 #[test]

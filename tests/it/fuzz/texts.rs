@@ -6,12 +6,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use chrono::FixedOffset;
 use homelab_dr::base::units;
 use homelab_dr::base::when::{Selector, SnapshotPath};
-use homelab_dr::config::{Config, Severity};
+use homelab_dr::config::Config;
 use homelab_dr::crypto::fingerprint::Fingerprint;
 use homelab_dr::crypto::recipients::{IdentitySource, Recipient, generate_identity, parse_recipients_file};
 use homelab_dr::crypto::sign::RootPublic;
 use homelab_dr::crypto::writer_key::WriterKey;
 use homelab_dr::format::entry::TreePath;
+use homelab_dr::language::Severity;
 use homelab_dr::store::Key;
 use homelab_dr::store::url::StoreUrl;
 use homelab_dr::tree::exclude::Excludes;
@@ -256,6 +257,75 @@ fn configuration() {
         let input = mutate::mutation(&mut mutate::Random(seed), Shape::Text(&words), &[example.clone().into_bytes()]);
         if let Some(config) = crate::configuration::read(&input).config {
             let errors: Vec<String> = validator.iter_errors(&config.json()).map(|error| error.to_string()).collect();
+            assert_eq!(errors, Vec::<String>::new(), "seed {seed}: {}", String::from_utf8_lossy(&input));
+        }
+    }
+}
+
+#[test]
+fn runbook() {
+    // As of a configuration; a section has a heading and prose of its own.
+    let memory = Memory { fixed: 2 << 20, each: 4096 };
+    let words = [
+        "\n",
+        "\r\n",
+        "\n  ",
+        ": ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "${",
+        "}",
+        "$${run}",
+        "```",
+        "```yaml step\n",
+        "~~~",
+        "# ",
+        "> ",
+        "---\n",
+        "&a ",
+        "*a",
+        "!!str ",
+        "\"",
+        "needs: [",
+        "id: a\n",
+        "verify:\n",
+        "check: ",
+        "run",
+        "1h",
+        "\t",
+        "\u{feff}",
+        "\u{1F600}",
+        "<!--",
+        "    ",
+    ];
+    let corpus: Vec<String> =
+        crate::runbook::all().iter().map(|file| std::fs::read_to_string(file).expect("read")).collect();
+    let corpus: Vec<&str> = corpus.iter().map(String::as_str).collect();
+    let validator = crate::runbook::validator();
+    let judges = homelab_dr::language::Judges { url: &|_| Ok(()), pattern: &|_| Ok(()) };
+    text("runbook", &words, &corpus, memory, |text| {
+        let read = crate::runbook::read(text.as_bytes());
+        let errors = read.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        assert_eq!(read.runbook.is_none(), errors > 0, "a runbook or an error");
+        let lines = text.split(['\n', '\r']).count();
+        assert!(
+            read.findings.iter().all(|finding| (1..=lines + 1).contains(&finding.place.line)),
+            "{:?}",
+            read.findings
+        );
+        let Some(runbook) = read.runbook else { return false };
+        assert!(runbook.sampled(&judges).is_ok(), "what was right stays right");
+        true
+    });
+    // What the program takes, the schema takes (apart from memory: the validator holds more).
+    let corpus: Vec<Vec<u8>> = corpus.iter().map(|text| text.as_bytes().to_vec()).collect();
+    for seed in 0..150 {
+        let input = mutate::mutation(&mut mutate::Random(seed), Shape::Text(&words), &corpus);
+        if let Some(runbook) = crate::runbook::read(&input).runbook {
+            let errors: Vec<String> = validator.iter_errors(&runbook.json()).map(|error| error.to_string()).collect();
             assert_eq!(errors, Vec::<String>::new(), "seed {seed}: {}", String::from_utf8_lossy(&input));
         }
     }

@@ -22,7 +22,7 @@ pub(super) const TABLES: [&str; 7] = [
 ];
 
 /// A definition with the fields that are used here; all others are kept as they are.
-pub(super) fn definition(group: &str, version: &str, kind: &str, spec: &Value) -> Value {
+pub(crate) fn definition(group: &str, version: &str, kind: &str, spec: &Value) -> Value {
     let free = |properties: &Value| json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties});
     let schema = json!({"type": "object", "properties": {"spec": free(spec), "status": free(&json!({}))}});
     let plural = match kind {

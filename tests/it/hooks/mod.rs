@@ -29,7 +29,7 @@ const SCALED: &str = "scaledobjects.keda.sh";
 const CLAIMS: &str = "persistentvolumeclaims";
 const VOLUMES: &str = "persistentvolumes";
 
-async fn api(server: &KubeServer) -> Api {
+pub(crate) async fn api(server: &KubeServer) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, server.kubeconfig()).unwrap();
@@ -51,7 +51,7 @@ fn journal() -> Journal {
 /// From another machine, an hour later.
 async fn swept(api: &Api) -> Vec<Report> {
     let (clock, cancel) = (ManualClock::at(NOW.after(Duration::from_secs(3600))), Cancel::default());
-    sweep(&acting(api, api, &clock, &cancel), None).await.unwrap()
+    sweep(&acting(api, api, &clock, &cancel), None).await.unwrap().reports
 }
 
 fn journals(server: &KubeServer) -> usize {
@@ -77,14 +77,14 @@ fn template(name: &str, claim: Option<&str>) -> Value {
     template
 }
 
-fn workload(kind: &str, name: &str, claim: Option<&str>) -> Value {
+pub(crate) fn workload(kind: &str, name: &str, claim: Option<&str>) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
         "spec": {"selector": {"matchLabels": {"app": name}}, "template": template(name, claim)},
     })
 }
 
-fn claim(name: &str) -> Value {
+pub(crate) fn claim(name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
         "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "local-path", "resources": {"requests": {"storage": "1Mi"}}},
@@ -120,7 +120,7 @@ async fn database() -> KubeServer {
     server
 }
 
-async fn bare() -> KubeServer {
+pub(crate) async fn bare() -> KubeServer {
     let server = KubeServer::start(Options::default()).await;
     for name in ["media", "homelab-dr"] {
         server.make("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));

@@ -119,14 +119,9 @@ impl TestRepository {
 /// Options for one directory.
 pub fn options(path: &Path, source: &str) -> BackupOptions {
     BackupOptions {
-        source: source.to_owned(),
         paths: vec![path.to_owned()],
-        walk: homelab_dr::tree::walk::WalkOptions::default(),
-        tags: std::collections::BTreeMap::new(),
         host: "test".to_owned(),
-        reread: false,
-        level: None,
         threads: Some(2),
-        live: None,
+        ..BackupOptions::of(source)
     }
 }

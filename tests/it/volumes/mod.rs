@@ -120,8 +120,11 @@ impl Lab {
 
     /// What is chosen for `media/data`, of one way only.
     async fn choice(&self, mode: Mode) -> Choice {
-        let facts = sendable(facts::read(&self.api)).await.unwrap();
-        let choices = choose(&facts, &Policy { mode: Some(mode), ..Policy::default() });
+        let mut facts = sendable(facts::read(&self.api)).await.unwrap();
+        for claim in &mut facts.claims {
+            claim.wishes.mode = serde_json::to_value(mode).unwrap().as_str().map(str::to_owned);
+        }
+        let choices = choose(&facts, &Policy::default());
         let choice = choices.into_iter().find(|choice| choice.claim == "data").expect("a choice for data");
         assert!(!matches!(choice.way, Way::Refused { .. }), "{choice:?}");
         choice

@@ -79,6 +79,7 @@ fn job(home: &Home, key: &str) -> Job {
         limit_upload: None,
         limit_download: None,
         still: false,
+        held: false,
     }
 }
 

@@ -16,12 +16,12 @@ const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
 pub(super) const SCALE: &str = ", namespace: backup, hooks: [{claims: ['media/*'], scale: {}, timeout: 1m}]";
 
 /// A workload of one pod in `media` that has these claims at `/data`, `/data1`, …; it writes a line into each whenever it starts.
-pub(super) async fn deployed(world: &World, class: &str, claims: &[&str]) {
+pub(crate) async fn deployed(world: &World, class: &str, claims: &[&str]) {
     deployed_of(world, &claims.iter().map(|claim| (class, *claim)).collect::<Vec<_>>()).await;
 }
 
 /// The same with claims of several classes.
-pub(super) async fn deployed_of(world: &World, claims: &[(&str, &str)]) {
+pub(crate) async fn deployed_of(world: &World, claims: &[(&str, &str)]) {
     world.namespace("media").await;
     world.namespace("backup").await;
     for (class, claim) in claims {
@@ -35,7 +35,7 @@ pub(super) async fn deployed_of(world: &World, claims: &[(&str, &str)]) {
     }
 }
 
-pub(super) fn workload(kind: &str, claims: &[&str]) -> Value {
+pub(crate) fn workload(kind: &str, claims: &[&str]) -> Value {
     let at = |number: usize| if number == 0 { "/data".to_owned() } else { format!("/data{number}") };
     let script: String = (0..claims.len()).map(|number| format!("echo start >> {}/starts; ", at(number))).collect();
     let mut pod = super::application(claims[0], &format!("{script} exec sleep 600"));
@@ -60,16 +60,16 @@ fn ready(state: &State, table: &str) -> bool {
 }
 
 /// Waits until the application runs.
-pub(super) async fn until_back(world: &World, table: &str) {
+pub(crate) async fn until_back(world: &World, table: &str) {
     let table = table.to_owned();
     world.kube.until("the application is there", move |state| ready(state, &table)).await;
 }
 
-pub(super) fn pods_of_app(state: &State) -> usize {
+pub(crate) fn pods_of_app(state: &State) -> usize {
     state.objects("pods").iter().filter(|pod| pod["metadata"]["labels"]["app"] == "app").count()
 }
 
-pub(super) async fn until_held(world: &World) {
+pub(crate) async fn until_held(world: &World) {
     let held = |state: &State| {
         let app = state.object(DEPLOYMENTS, "media", "app").unwrap();
         app["spec"]["replicas"] == 0 && pods_of_app(state) == 0
@@ -78,7 +78,7 @@ pub(super) async fn until_held(world: &World) {
 }
 
 /// Journals of hooks.
-pub(super) fn journals(world: &World) -> Vec<std::sync::Arc<Value>> {
+pub(crate) fn journals(world: &World) -> Vec<std::sync::Arc<Value>> {
     let mut all = world.kube.shared.with(|state| state.objects("configmaps"));
     all.retain(|map| text(&map["metadata"]["name"]).starts_with("homelab-dr-hooks-"));
     all
@@ -91,8 +91,14 @@ pub(super) async fn until_let_go(world: &World) {
     world.kube.until("nothing is held", none).await;
 }
 
-/// Nothing is held, nothing is written down, and nothing of ours is on what was held.
-pub(super) async fn is_let_go(world: &World) {
+/// Nothing is held, nothing is written down, and nothing of ours is on what was held or anywhere else.
+pub(crate) async fn is_let_go(world: &World) {
+    nothing_is_held(world);
+    world.is_clean().await;
+}
+
+/// The same, but for movers of runs that were killed, and what is theirs.
+pub(crate) fn nothing_is_held(world: &World) {
     assert_eq!(journals(world).len(), 0);
     world.kube.shared.with(|state| {
         for table in [DEPLOYMENTS, "statefulsets.apps", "persistentvolumes"] {
@@ -102,7 +108,6 @@ pub(super) async fn is_let_go(world: &World) {
             }
         }
     });
-    world.is_clean().await;
 }
 
 /// Where requests are in the order in which they came.
@@ -203,6 +208,11 @@ async fn around_a_snapshot_it_stands_still_until_it_is_cut_and_no_longer() {
     let asked = Asked::of(&world);
     asked.is_untouched(APP, asked.first("PATCH", APP) + 1, asked.first("POST", "/namespaces/media/volumesnapshots"));
     assert!(asked.last("PATCH", APP) < asked.first("POST", "/namespaces/backup/pods"));
+    // For a few objects nobody reads the whole cluster.
+    for few in ["namespaces/backup/configmaps?", "namespaces/media/pods?", "pods?limit=200&labelSelector="] {
+        asked.first("GET", few);
+    }
+    assert_eq!(asked.all("GET", "/api/v1/configmaps?").len(), 0);
 }
 
 /// A clone is of one moment when it has its volume: at once, or when its mover is placed.
@@ -345,6 +355,42 @@ async fn a_command_before_and_one_after() {
     };
     assert!(of_live("command=touch") < asked.first("POST", "/namespaces/media/pods"));
     assert!(of_live("command=rm") > asked.last("DELETE", "/namespaces/media/pods"));
+}
+
+/// No pod runs when claims are looked at, and one does hours later, when its claim is read: it is held then.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_starts_before_its_claim_is_read_is_held_all_the_same() {
+    let world =
+        World::new(&format!("{}, movers: 1", command("*/*", "[touch, /data/held]", "[rm, /data/held]", ""))).await;
+    world.namespace("backup").await;
+    world.application("first", "data", "true").await;
+    world.namespace("later").await;
+    world.kube.make("later", claim_of("late", CSI));
+    world.kube.until("it is bound", |state| state.claim_folder("later", "late").is_some()).await;
+    let plan = world.backup(&["--dry-run"]).await.exits(0);
+    assert!(plan.out.contains("pvc, snapshot, command (in pods that run by then; none does now)"), "{}", plan.out);
+    world.kube.faults(|faults| faults.hold_pods("first/homelab-dr-"));
+    let backup = world.begin(&[]);
+    world
+        .kube
+        .until("the first is at its turn", |state| state.objects("pods").iter().any(|pod| super::is_ours(pod)))
+        .await;
+    world.kube.make("later", super::application("late", "sleep 600"));
+    let runs = |state: &State| {
+        state.object("pods", "later", "app-late").is_some_and(|pod| text(&pod["status"]["phase"]) == "Running")
+    };
+    world.kube.until("the other runs by now", runs).await;
+    world.kube.faults(|faults| faults.release_pods("first/homelab-dr-"));
+    let told = world.end(backup).await.exits(0).json();
+    let row = row(&told, "later/late");
+    assert_eq!(
+        (&row["kind"], &row["held"]["what"][0]),
+        (&json!("pvc, snapshot, command"), &json!("Pod later/app-late, container app"))
+    );
+    world.run(&["restore", "latest:pvc/later/late", "--target", "back"]).await.exits(0);
+    assert!(world.lab.path("back").join("held").exists(), "held while it was captured");
+    assert!(!world.folder("later", "late").join("held").exists(), "and let go");
+    is_let_go(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

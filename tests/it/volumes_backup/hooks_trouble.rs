@@ -28,7 +28,7 @@ async fn held(world: &World) -> std::process::Child {
 }
 
 /// The run that wrote the journals said an hour ago for the last time that it lives.
-fn age(world: &World) {
+pub(crate) fn age(world: &World) {
     for journal in journals(world) {
         world.kube.shared.with(|state| {
             state.edit(&journal, |map| {
@@ -50,8 +50,17 @@ async fn what_a_killed_backup_held_the_next_one_lets_go() {
     world.kube.faults(|faults| faults.release_pods("media/homelab-dr-"));
     assert_eq!(journals(&world).len(), 1);
     // As long as that run may live nobody touches what it holds; the claim is read as what nobody uses.
-    let told = world.backup(&["--json"]).await.exits(0).json();
+    let ran = world.backup(&["--json"]).await.exits(3);
+    let told = ran.json();
     assert_eq!(row(&told, "media/data")["kind"], "pvc, live, unused", "{told}");
+    // But it is told, with what lets it go.
+    let run = text(&journals(&world)[0]["metadata"]["labels"]["homelab-dr.io/run"]).to_owned();
+    let held = told["sources"].as_array().unwrap().iter().find_map(|row| row["still_held"][0].as_str());
+    for said in [ran.err.as_str(), held.expect("what is held")] {
+        assert!(said.contains("Deployment media/app"), "{said}");
+        assert!(said.contains(&format!("`homelab-dr release --run {run}`")), "{said}");
+    }
+    assert!(ran.err.contains("STILL HELD: run "), "{}", ran.err);
     assert_eq!((world.kube.shared.with(|state| pods_of_app(state)), journals(&world).len()), (0, 1));
     age(&world);
     let ran = world.backup(&["--json"]).await.exits(0);

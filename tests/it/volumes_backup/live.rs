@@ -155,9 +155,9 @@ async fn what_is_neither_backed_up_nor_left_out_on_purpose_fails_the_run_by_name
     let told = ran.json();
     let of = |claim: &str| row(&told, claim);
     assert_eq!((&told["exit"], &of("media/data")["result"]), (&json!(1), &json!("done")));
-    assert_eq!(of("media/cache-1")["left_out_by"], "the configuration");
-    assert_eq!(of("media/scratch")["left_out_by"], "the annotation of the claim");
-    assert_eq!(of("tmp/any")["left_out_by"], "the annotation of the namespace");
+    assert_eq!(of("media/cache-1")["left_out_by"], "the configuration: exclude media/cache-*");
+    assert_eq!(of("media/scratch")["left_out_by"], "annotation homelab-dr.io/backup of the claim");
+    assert_eq!(of("tmp/any")["left_out_by"], "annotation homelab-dr.io/backup of namespace tmp");
     let never = of("media/never");
     assert!(never["result"] == "failed" && never["error"]["error"].to_string().contains("no volume yet"), "{never}");
     assert!(ran.err.contains("NOT COVERED: 1 volume was") && ran.err.contains("pvc/media/never"), "{}", ran.err);

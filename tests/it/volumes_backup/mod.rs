@@ -4,8 +4,10 @@ mod cilium;
 mod csi;
 mod direct;
 mod faults;
-mod hooks;
-mod hooks_trouble;
+pub(crate) mod hooks;
+mod hooks_earlier;
+mod hooks_torn;
+pub(crate) mod hooks_trouble;
 mod live;
 mod pod;
 pub(crate) mod preflight;
@@ -32,6 +34,12 @@ pub(crate) const IMAGE: &str = "homelab-dr:test";
 /// Slow enough to be met in the middle: some MiB take this many seconds.
 pub(crate) const SLOW: [&str; 2] = ["--limit-upload", "512KiB/s"];
 
+/// A node that has this very program as an image, and another image that is nowhere.
+pub(crate) fn node() -> Node {
+    let images = BTreeMap::from([(IMAGE.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr")))]);
+    Node { images, absent: ["absent:1".to_owned()].into(), ..Node::default() }
+}
+
 /// A cluster, a bucket, and a machine with the configuration.
 pub(crate) struct World {
     pub(crate) kube: KubeServer,
@@ -41,10 +49,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(more: &str) -> Self {
-        let images = BTreeMap::from([(IMAGE.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr")))]);
-        let absent = ["absent:1".to_owned()].into();
-        let kube =
-            KubeServer::start(Options { node: Node { images, absent, ..Node::default() }, ..Options::default() }).await;
+        let kube = KubeServer::start(Options { node: node(), ..Options::default() }).await;
         let s3 = S3Server::start(Rules::PLAIN).await;
         let (address, bucket) = (s3.address("home"), s3.bucket_dir().join("home"));
         let lab = tokio::task::spawn_blocking(move || Lab::new(|_| address.clone(), Some(bucket))).await.unwrap();

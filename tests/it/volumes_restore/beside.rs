@@ -8,27 +8,37 @@ fn block(mark: &str) -> String {
     rest.split_once("\n```").expect("closed").0.to_owned()
 }
 
+/// A kubeconfig `limited` of an account in `media` with the roles of the documents; gives these.
+pub(super) async fn limited(world: &World, marks: &[&str]) -> Vec<Value> {
+    world.kube.make("media", json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "restore"}}));
+    let mut roles = Vec::new();
+    for mark in marks {
+        let role: Value = serde_saphyr::from_str(&block(mark)).expect("a manifest");
+        let name = role["metadata"]["name"].clone();
+        world.kube.make("", role.clone());
+        world.kube.make(
+            "",
+            json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+                "subjects": [{"kind": "ServiceAccount", "name": "restore", "namespace": "media"}],
+            }),
+        );
+        roles.push(role);
+    }
+    let token = crate::kube::token_of(&world.kube, "media", "restore").await;
+    let config = world.kube.kubeconfig().replace(&world.kube.token(), &token);
+    std::fs::write(world.lab.path("limited"), config).unwrap();
+    roles
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_volume_comes_back_beside_the_old_one_with_the_rights_in_the_documents() {
     let disaster = Disaster::new().await;
     let world = &disaster.world;
     world.application("media", "data", FINDS_OR_MAKES).await;
     world.backup(&["--source", "volumes"]).await.exits(0);
-    let role: Value = serde_saphyr::from_str(&block("```yaml rights\n")).expect("a manifest");
-    let name = role["metadata"]["name"].clone();
-    world.kube.make("", role.clone());
-    world.kube.make("media", json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "restore"}}));
-    world.kube.make(
-        "",
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "restore"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": "restore", "namespace": "media"}],
-        }),
-    );
-    let token = crate::kube::token_of(&world.kube, "media", "restore").await;
-    let config = world.kube.kubeconfig().replace(&world.kube.token(), &token);
-    std::fs::write(world.lab.path("limited"), config).unwrap();
+    let role = limited(world, &["```yaml rights\n"]).await.remove(0);
     let into = async |claim: &str, more: &[&str]| {
         let args = ["restore", "latest:pvc/media/data", "--into-claim", claim, "--kubeconfig", "limited", "--yes"];
         world.run(&[&args[..], more].concat()).await

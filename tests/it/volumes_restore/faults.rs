@@ -36,9 +36,9 @@ fn unknown(ran: &Ran) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn movers_in_trouble_are_told_and_the_next_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let mut images = image();
-    images.insert("full:1".to_owned(), scripted(folder.path(), "full", FULL));
-    let disaster = Disaster::into(Node { images, ..Node::default() }).await;
+    let mut node = node();
+    node.images.insert("full:1".to_owned(), scripted(folder.path(), "full", FULL));
+    let disaster = Disaster::into(node).await;
     disaster.world.application("media", "data", FINDS_OR_MAKES).await;
     std::fs::write(disaster.world.folder("media", "data").join("large"), noise(7, 4_000_000)).unwrap();
     disaster.world.backup(&[]).await.exits(0);

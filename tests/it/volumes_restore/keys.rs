@@ -79,6 +79,23 @@ async fn a_volume_with_somebody_elses_data_is_left_as_it_is() {
     std::fs::remove_dir(target.path().join("lost+found")).unwrap();
     let again = fill(&context, &reader, &id, plan()).await.unwrap();
     assert_eq!((again.files, again.problems.len()), (0, 0));
+    // All of it is there, and a week of other files with it: that is somebody's.
+    std::fs::create_dir(target.path().join("since")).unwrap();
+    std::fs::write(target.path().join("since/then"), "theirs").unwrap();
+    let refused = fill(&context, &reader, &id, plan()).await;
+    assert!(matches!(refused, Err(RestoreError::NotEmpty { .. })), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(target.path().join("since/then")).unwrap(), "theirs");
+    std::fs::remove_dir_all(target.path().join("since")).unwrap();
     std::fs::write(target.path().join("file"), "changed by its application").unwrap();
     assert!(matches!(fill(&context, &reader, &id, plan()).await, Err(RestoreError::NotEmpty { .. })));
+    // A try that was cut off is gone on with, but not beside what somebody has put there meanwhile.
+    let mark = target.path().join(format!(".homelab-dr-filling-{}", id.hex()));
+    std::fs::write(&mark, "").unwrap();
+    std::fs::write(target.path().join("file-wal"), "of another database").unwrap();
+    let refused = fill(&context, &reader, &id, plan()).await;
+    let Err(RestoreError::NotEmpty { first, .. }) = &refused else { panic!("{refused:?}") };
+    assert_eq!(first, std::path::Path::new("file-wal"));
+    std::fs::remove_file(target.path().join("file-wal")).unwrap();
+    assert_eq!(fill(&context, &reader, &id, plan()).await.unwrap().files, 1);
+    assert!(picture(target.path()) == picture(source.path()) && !mark.exists());
 }

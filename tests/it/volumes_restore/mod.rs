@@ -3,7 +3,11 @@
 mod beside;
 mod disaster;
 mod faults;
+mod in_place;
+mod in_place_killed;
+mod in_place_trouble;
 mod keys;
+mod patched;
 mod preflight;
 mod trouble;
 mod users;
@@ -20,27 +24,21 @@ use crate::support::files::noise;
 use crate::support::kube::node::Node;
 use crate::support::kube::server::{KubeServer, Options};
 use crate::support::kube::state::text;
-use crate::volumes_backup::{IMAGE, World, application, claim_of, is_ours};
+use crate::volumes_backup::{IMAGE, World, application, claim_of, is_ours, node};
 
 /// What an application does that finds its data, or else makes it.
-const FINDS_OR_MAKES: &str = "if [ -e /data/a/b/hello ]; then echo found > /data/verdict; else mkdir -p /data/a/b; echo hello > /data/a/b/hello; \
+pub(crate) const FINDS_OR_MAKES: &str = "if [ -e /data/a/b/hello ]; then echo found > /data/verdict; else mkdir -p /data/a/b; echo hello > /data/a/b/hello; \
                               head -c 300000 /dev/urandom > /data/noise; ln -s a/b/hello /data/link; ln /data/noise /data/second; fi";
 
 /// A cluster that will be lost, a bucket, a machine, and an empty cluster.
-struct Disaster {
-    world: World,
-    new: KubeServer,
-}
-
-/// The program itself, as an image.
-fn image() -> BTreeMap<String, PathBuf> {
-    BTreeMap::from([(IMAGE.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr")))])
+pub(crate) struct Disaster {
+    pub(crate) world: World,
+    pub(crate) new: KubeServer,
 }
 
 impl Disaster {
-    async fn new() -> Self {
-        let absent = ["absent:1".to_owned()].into();
-        Self::into(Node { images: image(), absent, ..Node::default() }).await
+    pub(crate) async fn new() -> Self {
+        Self::into(node()).await
     }
 
     /// Into a cluster with such nodes.
@@ -112,7 +110,7 @@ impl Disaster {
     }
 
     /// Waits until an application of the new cluster has looked at its data.
-    async fn verdict(&self, namespace: &str, claim: &str) -> String {
+    pub(crate) async fn verdict(&self, namespace: &str, claim: &str) -> String {
         let file = self.folder(namespace, claim).join("verdict");
         for _ in 0..600 {
             if let Ok(text) = std::fs::read_to_string(&file)

@@ -59,6 +59,92 @@ async fn what_was_cut_off_holds_its_application_back_and_the_next_run_goes_on() 
     assert!(disaster.movers().is_empty());
 }
 
+/// It would read what is not whole, and write into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_comes_in_the_middle_ends_the_filling() {
+    let disaster = Disaster::new().await;
+    disaster.world.application("media", "data", FINDS_OR_MAKES).await;
+    std::fs::write(disaster.world.folder("media", "data").join("large"), noise(7, 4_000_000)).unwrap();
+    disaster.world.backup(&[]).await.exits(0);
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
+        kube::Api::namespaced(crate::kube::client(&disaster.new), "media");
+    let early = || {
+        let mut early = application("data", "sleep 600");
+        early["metadata"]["name"] = "early".into();
+        disaster.new.make("media", early);
+    };
+    let told = async |run: std::process::Child| {
+        let document = disaster.world.end(run).await.exits(3).json();
+        let of_volume = volume(&document, "media", "data");
+        assert_eq!(of_volume["outcome"], "unknown", "{of_volume}");
+        assert!(text(&of_volume["why"]).contains("pod early uses the claim"), "{of_volume}");
+        assert_eq!(outcome(&document, "media/pods/app-data"), "held", "{document:#}");
+        assert!(disaster.movers().is_empty());
+    };
+    let gone = async || {
+        pods.delete("early", &kube::api::DeleteParams::default()).await.unwrap();
+        disaster.new.until("it is gone", |state| state.object("pods", "media", "early").is_none()).await;
+    };
+    // This mover would never come to its end.
+    disaster.new.faults(|faults| faults.hold_pods("media/homelab-dr-"));
+    let first = begin(&disaster, &[]);
+    disaster.new.until("a mover is there", |state| state.objects("pods").iter().any(|pod| is_ours(pod))).await;
+    early();
+    told(first).await;
+    disaster.new.faults(|faults| faults.release_pods("media/homelab-dr-"));
+    // It stays in the way until it is gone.
+    let ran = disaster.restore(&[]).await.exits(3);
+    assert!(ran.out.contains("pod early uses it and would start on a volume that is not filled yet"), "{}", ran.out);
+    gone().await;
+    // This one may be done before anybody looks again: then it is looked once more.
+    let second = begin(&disaster, &SLOW);
+    disaster.until_at_work().await;
+    early();
+    told(second).await;
+    gone().await;
+    disaster.restore(&[]).await.exits(0);
+    assert_eq!(disaster.verdict("media", "data").await, "found");
+    let (was, is) = (whole(&disaster.world.folder("media", "data")), whole(&disaster.folder("media", "data")));
+    assert!(was == is, "{:?} {:?}", was.keys(), is.keys());
+}
+
+/// The disk was away when the newest backup was made: what was there before comes back, and that is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_disk_that_was_away_is_no_empty_volume() {
+    let disaster = Disaster::new().await;
+    let world = &disaster.world;
+    world.application("media", "data", FINDS_OR_MAKES).await;
+    let folder = world.folder("media", "data");
+    world.backup(&[]).await.exits(0);
+    let (was, aside) = (whole(&folder), folder.with_extension("away"));
+    std::fs::rename(&folder, &aside).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let ran = world.backup(&[]).await.exits(3);
+    assert!(ran.err.contains("NOTHING WAS BACKED UP"), "{}", ran.err);
+    std::fs::remove_dir(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
+
+    let newest = ["--volumes-at", "latest"];
+    let plan = disaster.restore(&[&newest[..], &["--plan"]].concat()).await.exits(3);
+    assert!(plan.out.contains("is nearer, but HOLDS NOTHING"), "{}", plan.out);
+    let into = async |claim: &str, more: &[&str]| {
+        let args = ["restore", "latest:pvc/media/data", "--into-claim", claim, "--kubeconfig", "kubeconfig", "--yes"];
+        world.run(&[&args[..], more].concat()).await
+    };
+    // One that is named is taken, and told; in place it would remove all that is there.
+    let ran = into("media/copy", &["--storage-class", "local-path"]).await.exits(3);
+    assert!(ran.err.contains("HOLDS NOTHING"), "{}{}", ran.out, ran.err);
+    let ran = into("media/data", &["--in-place"]).await.exits(7);
+    assert!(ran.err.contains("all that is in the claim would be removed"), "{}", ran.err);
+    let document = disaster.restore(&[&newest[..], &["--json"]].concat()).await.exits(3).json();
+    let of_volume = volume(&document, "media", "data");
+    assert_eq!(of_volume["outcome"], "restored", "{of_volume:#}");
+    assert_eq!(of_volume["data"]["passed-over"]["lack"], "emptied", "{of_volume:#}");
+    assert_eq!(disaster.verdict("media", "data").await, "found");
+    let is = whole(&disaster.folder("media", "data"));
+    assert!(was == is, "{:?} {:?}", was.keys(), is.keys());
+}
+
 /// One volume is damaged, of another the class is gone: each is told, and what does not need them is restored.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_volume_fails_for_itself() {
@@ -140,7 +226,11 @@ async fn what_cannot_be_filled_is_known_before_or_told_after() {
         ["restore", "latest:cluster", "--cluster", "--kubeconfig", "kubeconfig", "--yes", "--include", "media/*/*"];
     let before = whole(&world.folder("media", "data"));
     let ran = world.run(&[&here[..], &["--existing", "update"]].concat()).await.exits(7);
-    assert!(ran.err.contains("in place is not possible yet") && ran.err.contains("--into-claim"), "{}", ran.err);
+    assert!(
+        ran.err.contains("would be replaced") && ran.err.contains("--into-claim media/data --in-place"),
+        "{}",
+        ran.err
+    );
     let plan = world.run(&[&here[..], &["--plan"]].concat()).await;
     assert!(plan.out.contains("it is there: its data is left as it is"), "{}", plan.out);
     assert!(whole(&world.folder("media", "data")) == before);

@@ -2,7 +2,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::{ClusterError, Created, Deleted, How, Kind, Kinds, Page};
-use crate::volumes::labels::MODE;
+use crate::volumes::labels::{BACKUP, MANAGED_BY, MANAGER, MODE, RUN};
+
+/// The name of a run.
+const OURS: &str = "0123456789abcdef";
 
 /// A cluster of objects that only gives lists.
 struct Given(Vec<Value>);
@@ -133,7 +136,7 @@ async fn a_mover_is_beside_the_application_with_its_rights() {
     // A pod that has ended, or one of ours, says nothing.
     let ended = live(|_, pod, _| pod["status"]["phase"] = "Succeeded".into()).await;
     assert_eq!((ended.node(), &ended.rights), (Some("n1"), &Rights::Root), "where its volume is");
-    let ours = live(|_, pod, _| pod["metadata"]["labels"] = json!({MANAGED_BY: MANAGER})).await;
+    let ours = live(|_, pod, _| pod["metadata"]["labels"] = json!({MANAGED_BY: MANAGER, RUN: OURS})).await;
     assert!(matches!(ours.choice.way, Way::Live { beside: None, .. }), "{ours:?}");
 }
 
@@ -166,6 +169,17 @@ async fn the_rights_are_the_least_that_read_everything() {
         claim["metadata"]["annotations"][MOVER_USER] = "33:34".into();
     });
     assert_eq!(annotated.await.rights, Rights::Application { user: 33, group: Some(34), groups: vec![] });
+    // What is no number would be root by a guess.
+    for said in ["app", "1000 ", "1000:x", "1000:", ":1000", "+1000", "1000:1000:1000", "-1"] {
+        let source = source();
+        let fate = fate(&source, |claim, pod, _| {
+            unknown(pod);
+            claim["metadata"]["annotations"][MOVER_USER] = said.into();
+        });
+        let fate = fate.await;
+        let told = format!("{MOVER_USER} is {said:?}");
+        assert!(matches!(&fate, Fate::Refused { why, .. } if why.contains(&told)), "{said}: {fate:?}");
+    }
     let root = live(|claim, _, _| claim["metadata"]["annotations"][MOVER_MODE] = "root".into()).await;
     assert_eq!(root.rights, Rights::Root);
     // Privilege takes two: who asks, and who owns the namespace.
@@ -183,9 +197,13 @@ async fn the_rights_are_the_least_that_read_everything() {
 #[tokio::test]
 async fn what_cannot_be_read_is_refused_with_a_reason() {
     type Change = fn(&mut Value, &mut Value);
-    let cases: [(&str, Change); 7] = [
-        ("no volume yet", |claim, _| claim["status"]["phase"] = "Pending".into()),
-        ("volume is gone", |claim, _| claim["status"]["phase"] = "Lost".into()),
+    let cases: [(&str, Change); 8] = [
+        ("no volume yet", |claim, _| {
+            claim["status"]["phase"] = "Pending".into();
+            claim["spec"]["volumeName"].take();
+        }),
+        ("it waits for the volume pv", |claim, _| claim["status"]["phase"] = "Pending".into()),
+        ("pv is gone", |claim, _| claim["status"]["phase"] = "Lost".into()),
         ("being deleted", |claim, _| claim["metadata"]["deletionTimestamp"] = "2026-11-01T00:00:00Z".into()),
         ("block device", |claim, _| claim["spec"]["volumeMode"] = "Block".into()),
         ("ReadWriteOncePod", |claim, _| claim["spec"]["accessModes"] = json!(["ReadWriteOncePod"])),
@@ -219,16 +237,26 @@ async fn what_is_left_out_is_left_out_by_somebody() {
         other => unreachable!("{other:?}"),
     };
     let no = |object: &mut Value| object["metadata"]["annotations"][BACKUP] = "false".into();
-    assert_eq!(by(fate(&source(), |claim, _, _| no(claim)).await), "the annotation of the claim");
-    assert_eq!(by(fate(&source(), |_, _, namespace| no(namespace)).await), "the annotation of the namespace");
+    let of_claim = "annotation homelab-dr.io/backup of the claim";
+    assert_eq!(by(fate(&source(), |claim, _, _| no(claim)).await), of_claim);
+    let of_space = "annotation homelab-dr.io/backup of namespace media";
+    assert_eq!(by(fate(&source(), |_, _, namespace| no(namespace)).await), of_space);
     let stays = live(|claim, _, namespace| {
         no(namespace);
         claim["metadata"]["annotations"][BACKUP] = "true".into();
     });
     assert!(stays.await.node().is_some(), "the claim knows better");
-    let asked = choosing(ClaimsChoice { exclude: vec!["media/*".into()], ..ClaimsChoice::default() });
-    let asked = fate(&asked, |claim, _, _| claim["metadata"]["annotations"][BACKUP] = "true".into()).await;
+    let excluding = choosing(ClaimsChoice { exclude: vec!["media/*".into()], ..ClaimsChoice::default() });
+    let yes = |object: &mut Value| object["metadata"]["annotations"][BACKUP] = "true".into();
+    let asked = fate(&excluding, |claim, _, _| yes(claim)).await;
     assert!(matches!(asked, Fate::Read(_)), "and better than the configuration: {asked:?}");
+    let asked = fate(&excluding, |_, _, namespace| yes(namespace)).await;
+    assert!(matches!(asked, Fate::Read(_)), "so does its namespace: {asked:?}");
+    assert_eq!(by(fate(&excluding, |_, _, _| {}).await), "the configuration: exclude media/*");
+    let unreadable = fate(&excluding, |claim, _, _| claim["metadata"]["annotations"][BACKUP] = "yes".into()).await;
+    assert!(matches!(&unreadable, Fate::Refused { why, .. } if why.contains("\"yes\"")), "no guess: {unreadable:?}");
+    let unreadable = fate(&excluding, |_, _, space| space["metadata"]["annotations"][BACKUP] = "yes".into()).await;
+    assert!(matches!(&unreadable, Fate::Refused { why, .. } if why.contains("namespace media")), "{unreadable:?}");
     let unclear = fate(&source(), |claim, _, _| claim["metadata"]["annotations"][BACKUP] = "no".into()).await;
     assert!(matches!(&unclear, Fate::Refused { mend, .. } if mend.contains("\"true\" or \"false\"")), "{unclear:?}");
     for (pattern, out) in
@@ -263,8 +291,24 @@ async fn selectors_take_what_has_all_of_them() {
 
 #[tokio::test]
 async fn what_we_made_ourselves_is_no_claim() {
-    let found = fate(&source(), |claim, _, _| claim["metadata"]["labels"][MANAGED_BY] = MANAGER.into()).await;
-    assert_eq!(found, Fate::Unselected);
+    let with = async |run: Option<&str>| {
+        let labels = |claim: &mut Value| {
+            claim["metadata"]["labels"] = json!({MANAGED_BY: MANAGER});
+            if let Some(run) = run {
+                claim["metadata"]["labels"][RUN] = run.into();
+            }
+        };
+        fate(&source(), |claim, _, _| labels(claim)).await
+    };
+    assert_eq!(with(Some(OURS)).await, Fate::Unselected);
+    // A label that people write too does not take a claim out of what is covered.
+    for run in [None, Some(""), Some("nightly")] {
+        let found = with(run).await;
+        assert!(matches!(found, Fate::Read(_)), "{run:?}: {found:?}");
+    }
+    // Nor does it make an application ours.
+    let used = live(|_, pod, _| pod["metadata"]["labels"] = json!({MANAGED_BY: MANAGER})).await;
+    assert!(matches!(&used.choice.way, Way::Live { beside: Some(pod), .. } if pod == "app"), "{used:?}");
 }
 
 /// A claim of CSI storage: what is read depends on whether there is a namespace of ours, and the rights on where it is read.

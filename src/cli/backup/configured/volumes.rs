@@ -8,6 +8,7 @@ use super::{HeldDocument, Outcome, Row};
 use crate::backup;
 use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::backup::volumes::claims::{self, Claim, Fate};
+use crate::backup::volumes::hold::Foreseen;
 use crate::backup::volumes::{self, Capture, Handed, Limits, MoverError, Movers, Wanted, folder};
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
@@ -180,15 +181,15 @@ async fn captured_by(
     let talk = context.talk.clone();
     let found = capture.run(&|text| talk.warn(text)).await;
     display.finish();
-    let volumes::Report { rows, left } = found?;
+    let volumes::Report { rows, left, still_held } = found?;
     let rows = rows.into_iter().map(|row| done(source, kubectl, row, context)).collect();
     let (mut rows, mut exit) = judged(rows, context);
-    if !left.is_empty() {
-        for left in &left {
-            tell_left("an earlier run left this behind, and it", left, kubectl, context);
-        }
+    for left in &left {
+        tell_left("an earlier run left this behind, and it", left, kubectl, context);
+    }
+    if !left.is_empty() || !still_held.is_empty() {
         exit = exit.graver(Exit::Problems);
-        rows.push(Row { left, ..Row::new(source, Outcome::Problems) });
+        rows.push(Row { still_held, left, ..Row::new(source, Outcome::Problems) });
     }
     Ok((rows, exit))
 }
@@ -252,7 +253,9 @@ impl Foresees for claims::Read {
     }
 
     fn held(&self) -> Option<HeldDocument> {
-        self.held.as_ref().map(|held| HeldDocument { how: held.how, what: held.what.clone(), seconds: None })
+        let told =
+            |held: &Foreseen| HeldDocument { how: held.how, what: held.what.clone(), idle: held.idle, seconds: None };
+        self.held.as_ref().map(told)
     }
 }
 
@@ -338,7 +341,12 @@ fn done(source: &Source, kubectl: &str, of_claim: volumes::Row, context: &Contex
         }
         volumes::Outcome::Captured { summary, problems } => captured(source, name, &summary, &problems, context),
     };
-    let held = held.map(|held| HeldDocument { how: held.how, what: held.what, seconds: Some(held.took.as_secs_f64()) });
+    let held = held.map(|held| HeldDocument {
+        how: held.how,
+        what: held.what,
+        idle: false,
+        seconds: Some(held.took.as_secs_f64()),
+    });
     let row = Row { seconds: took.as_secs_f64(), still_held, ..of_claim };
     let mut row = because(choice.as_ref(), held, row);
     let exit = exit.graver(of_hooks);

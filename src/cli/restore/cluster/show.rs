@@ -69,6 +69,7 @@ fn note(step: &Step) -> String {
         None if step.never_bound => notes.push("it never had a volume".to_owned()),
         None => {}
     }
+    notes.extend(step.fill.as_ref().and_then(Data::doubt));
     notes.extend(step.notes.iter().cloned());
     if step.needed {
         notes.push("needed by what was chosen".to_owned());
@@ -108,6 +109,9 @@ pub(in crate::cli::restore) fn volume(volume: &Filled, context: &mut Context) ->
     let from = format!(", from {} of {}", volume.data.snapshot.short(), volume.data.source);
     context.out.line(&format!("{name}: {}", escape(format!("{text}{from}").as_bytes())))?;
     context.out.flush()?;
+    if let Some(doubt) = volume.data.doubt() {
+        context.talk.warn(&format!("{name}: {}", escape(doubt.as_bytes())));
+    }
     for problem in &volume.problems {
         context.talk.warn(&format!("{name}: {}", escape(problem.message.as_bytes())));
     }
@@ -278,9 +282,12 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
     for line in table(&COLUMNS, &cells, &[1, 2, 3, 4, 5, 6]) {
         context.out.line(&line)?;
     }
-    // A volume has its own line.
-    let is_volume = |row: &&Row| report.volumes.iter().any(|volume| volume.claim == row.object);
-    for line in report.rows.iter().filter(|row| !is_volume(row)).filter_map(told) {
+    // A volume has its own line, which says nothing of a claim that is there and differs.
+    let is_told = |row: &&Row| {
+        let volume = report.volumes.iter().find(|volume| volume.claim == row.object);
+        volume.is_some_and(|volume| !(volume.outcome.is_well() && matches!(row.outcome, Outcome::Kept { .. })))
+    };
+    for line in report.rows.iter().filter(|row| !is_told(row)).filter_map(told) {
         context.out.line(&line)?;
     }
     for filled in &report.volumes {

@@ -6,6 +6,7 @@ mod denied;
 mod disaster;
 mod escapes;
 mod existing;
+mod filled;
 mod folder;
 mod mapping;
 mod owners;

@@ -1,0 +1,61 @@
+//! Advice about runs of runbooks.
+
+use super::{Advice, Advise};
+use crate::cli::exit::Exit;
+use crate::runs::journal::JournalError;
+use crate::runs::lease::LeaseError;
+use crate::runs::plan::PlanError;
+
+impl Advise for JournalError {
+    fn advice(&self) -> Option<Advice> {
+        let (exit, help) = match self {
+            Self::File { .. } => (
+                Exit::Error,
+                "without its journal a run could not be taken up, so nothing more is begun: see the disk and the folder's mode, or keep journals elsewhere with --journals DIR; then --resume",
+            ),
+            Self::NoSuchRun { .. } => (
+                Exit::Usage,
+                "runs are named by 8 hex digits, as they were printed; --journals DIR says where journals are",
+            ),
+            Self::Begun { run } => {
+                let help = format!("`homelab-dr recover --resume {run}` goes on with it; or make the plan anew");
+                return Some(Advice::new(Exit::Refused, help));
+            }
+            Self::Busy { .. } => (Exit::Refused, "wait for it, or end it; this one changed nothing"),
+            Self::Line { .. } => (
+                Exit::Error,
+                "the file was changed by something else, or a program of another version wrote it; see docs/recover.md for what it holds",
+            ),
+        };
+        Some(Advice::new(exit, help))
+    }
+}
+
+impl Advise for PlanError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::NoPlan { .. } => "make one with `homelab-dr recover RUNBOOK --plan --out FILE`",
+            Self::Altered => "somebody changed the file; make the plan anew, and keep it where nobody else writes",
+            Self::Wrong { .. } => "it was made by a program of another version; make the plan anew from the runbook",
+            Self::Randomness(_) => "nothing was changed; the system lacks a working random number generator",
+        };
+        Some(Advice::new(Exit::Usage, help))
+    }
+}
+
+impl Advise for LeaseError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::Taken { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was changed; wait for the other run or end it: half a minute after its end the target is free",
+            ),
+            Self::Cluster { .. } => Advice::new(
+                Exit::Error,
+                "nothing was changed; the account needs create, get, patch and delete on leases.coordination.k8s.io in the namespace default",
+            ),
+            Self::Randomness(_) => Advice::new(Exit::Error, "the system lacks a working random number generator"),
+            Self::File { .. } => Advice::new(Exit::Usage, "see the folder's mode, or name another with --journals DIR"),
+        })
+    }
+}

@@ -1,0 +1,381 @@
+//! `recover`: a runbook is planned, shown, and carried out; what was cut off is taken up.
+
+mod person;
+mod place;
+mod show;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::cli::configuration::{self, JUDGES};
+use crate::cli::context::{Context, host};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::private_file;
+use crate::cli::prompt::confirm;
+use crate::cli::read_file;
+use crate::cli::recover::person::Following;
+use crate::cli::recover::place::Opened;
+use crate::cli::report;
+use crate::cli::runbook::{self as runbooks, values};
+use crate::cluster::Cluster;
+use crate::runbook::{Runbook, Step};
+use crate::runs::drive::{Driver, Left};
+use crate::runs::event::{Event, Outcome, Question, Record};
+use crate::runs::journal::{Found, Journal};
+use crate::runs::lease::{self, Lease};
+use crate::runs::machine::{Machine, State};
+use crate::runs::plan::{RunPlan, run_id};
+use crate::runs::prepare::{Needs, Notice};
+
+/// Longest file of a plan: the runbook in it, and a line for each object.
+const PLAN_BYTES_MAX: u64 = 64 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  homelab-dr recover runbooks/namespace-lost.md --set namespace=media --plan
+  homelab-dr recover runbooks/namespace-lost.md --set namespace=media
+  homelab-dr recover runbooks/total-loss.md --plan --out plan.json     look at it in peace, then
+  homelab-dr recover --from plan.json                                  do exactly that
+  homelab-dr recover --resume 5f0c1d2e                                 go on where it was cut off
+  homelab-dr recover --resume 5f0c1d2e --confirm look                  a manual step was done
+
+The plan says which snapshot each step takes, what becomes of every object, and what is in the way.
+Every step is written into a journal before it is begun and when it is over; `--resume` goes on from
+there, also after a power cut. Without a terminal a step that needs a person ends the run with exit
+code 8, to be taken up with --confirm.";
+
+/// Carry out a runbook: plan, ask, recover, verify; or go on where a run was cut off
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The runbook
+    #[arg(value_name = "RUNBOOK", required_unless_present_any = ["from", "resume"], conflicts_with_all = ["from", "resume"])]
+    runbook: Option<PathBuf>,
+    /// Carry out a plan that --out has kept
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    from: Option<PathBuf>,
+    /// Take up a run that stopped, with the plan that it was begun with
+    #[arg(long, value_name = "RUN")]
+    resume: Option<String>,
+    /// The value of a parameter; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = values::setting, conflicts_with_all = ["from", "resume"])]
+    settings: Vec<(String, String)>,
+    /// Show the plan in full, and change nothing
+    #[arg(long, short = 'n', visible_alias = "dry-run", conflicts_with = "resume")]
+    plan: bool,
+    /// With --plan: keep it in a file that is not there yet
+    #[arg(long, value_name = "FILE", requires = "plan")]
+    out: Option<PathBuf>,
+    /// Only these steps; what they need counts as done
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["from", "resume"])]
+    only: Vec<String>,
+    /// Not these steps; they count as done
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["from", "resume"])]
+    skip: Vec<String>,
+    /// Do not ask whether to begin, nor before steps that lose something; `manual` steps ask all the same
+    #[arg(long, short)]
+    yes: bool,
+    /// This step was agreed to: a manual one is done, one that was cut off is done again; with --resume, one that failed is passed
+    #[arg(long, value_name = "STEP")]
+    confirm: Vec<String>,
+    #[command(flatten)]
+    place: place::PlaceArgs,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    plan: &'a RunPlan,
+    notices: &'a [Notice],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[Record]>::is_empty")]
+    events: &'a [Record],
+}
+
+/// A plan, and what it is made of.
+struct Ready {
+    plan: RunPlan,
+    runbook: Runbook,
+    steps: Vec<Step>,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let journals = args.place.journals()?;
+    let mut ready = match (&args.runbook, &args.from, &args.resume) {
+        (_, _, Some(run)) => resumed(run, &journals, &args.confirm)?,
+        (_, Some(file), _) => kept(file)?,
+        (Some(file), ..) => fresh(file, &args, context)?,
+        _ => return Err(Failure::usage("no runbook was given", "such as runbooks/total-loss.md")),
+    };
+    let is_new = args.runbook.is_some();
+    let needs = Needs::of(ready.steps.iter().filter(|step| !ready.plan.skipped.contains(&step.id)));
+    let opened = place::open(&args.place, &ready.steps, needs, context).await?;
+    let notices = if is_new {
+        opened.prepare(&mut ready.plan, &ready.steps, ready.runbook.objectives, context).await?
+    } else {
+        opened.refuse_another(&ready.plan).await?;
+        Vec::new()
+    };
+    if args.plan {
+        return planned(&args, &ready, &notices, context);
+    }
+    if args.resume.is_none() {
+        for line in show::plan(&ready.plan, &ready.runbook, &ready.steps, &notices) {
+            context.talk.put(&line);
+        }
+    }
+    if notices.iter().any(|notice| notice.blocks) {
+        return Err(Failure::new(
+            Exit::Refused,
+            "the run is not begun: something stands in its way",
+            "nothing was changed; the plan above says what, and what to do about it",
+        ));
+    }
+    if args.resume.is_none() {
+        confirm(args.yes, "Carry it out?")?;
+    }
+    carry_out(&args, &ready, opened, &journals, context).await
+}
+
+fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context) -> Result<Exit, Failure> {
+    if let Some(file) = &args.out {
+        let text = serde_json::to_string_pretty(&ready.plan)
+            .map_err(|error| Failure::because(Exit::Error, "the plan cannot be written", error, "report it"))?;
+        private_file::create(file, &text, "the plan")?;
+    }
+    if context.out.json {
+        context.out.document(&Document { plan: &ready.plan, notices, outcome: None, events: &[] })?;
+    } else {
+        for line in show::plan(&ready.plan, &ready.runbook, &ready.steps, notices) {
+            context.out.line(&line)?;
+        }
+        if let Some(file) = &args.out {
+            let next = format!("kept in {0}; `homelab-dr recover --from {0}` carries it out", file.display());
+            context.out.line(&next)?;
+        }
+    }
+    Ok(if notices.iter().any(|notice| notice.blocks) { Exit::Refused } else { Exit::Done })
+}
+
+/// A plan of a runbook, in which nothing is chosen yet.
+fn fresh(file: &Path, args: &Args, context: &Context) -> Result<Ready, Failure> {
+    let (runbook, text) = runbooks::load_with_text(file)?;
+    let given = values::given(&runbook, &args.settings)?;
+    let run = run_id()?;
+    let values = values::values(&runbook, &given, &run)?;
+    let steps = runbook.steps(&values, &JUDGES).map_err(|findings| {
+        let what = format!("with these values the runbook {} is wrong", file.display());
+        let shown = configuration::Findings(configuration::shown(&findings, file));
+        Failure::because(Exit::Usage, what, shown, "give other values with --set")
+    })?;
+    let mut plan = RunPlan::new(run, context.clock.now().to_string(), &runbook, &text, given);
+    plan.skipped = skipped(args, &steps)?;
+    Ok(Ready { plan, runbook, steps })
+}
+
+/// Refuses names of steps that there are not.
+fn refuse_unknown<'a>(ids: impl Iterator<Item = &'a String>, steps: &[Step]) -> Result<(), Failure> {
+    let known: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
+    for id in ids {
+        if !known.contains(&id.as_str()) {
+            let what = format!("the runbook has no step {id:?}");
+            return Err(Failure::usage(what, crate::language::suggest(id, &known, "it has")));
+        }
+    }
+    Ok(())
+}
+
+fn skipped(args: &Args, steps: &[Step]) -> Result<BTreeSet<String>, Failure> {
+    refuse_unknown(args.only.iter().chain(&args.skip).chain(&args.confirm), steps)?;
+    let left_out = |step: &&Step| {
+        let not_chosen = !args.only.is_empty() && !args.only.contains(&step.id) && !step.is_compensation;
+        not_chosen || args.skip.contains(&step.id)
+    };
+    Ok(steps.iter().filter(left_out).map(|step| step.id.clone()).collect())
+}
+
+fn kept(file: &Path) -> Result<Ready, Failure> {
+    let bytes = read_file::bytes(file, PLAN_BYTES_MAX, "the plan")?;
+    let text = String::from_utf8_lossy(&bytes);
+    let plan = RunPlan::read(&text)?;
+    let (runbook, steps) = plan.steps(&JUDGES)?;
+    if let Some(first) = plan.in_the_way.first() {
+        let what = format!("when the plan was made something stood in its way: {first}");
+        return Err(Failure::new(Exit::Refused, what, "nothing was changed; mend it, and make the plan anew"));
+    }
+    Ok(Ready { plan, runbook, steps })
+}
+
+fn resumed(run: &str, journals: &Path, confirmed: &[String]) -> Result<Ready, Failure> {
+    let Found { plan, .. } = Journal::look(journals, run)?;
+    let (runbook, steps) = plan.steps(&JUDGES)?;
+    refuse_unknown(confirmed.iter(), &steps)?;
+    Ok(Ready { plan, runbook, steps })
+}
+
+async fn carry_out(
+    args: &Args,
+    ready: &Ready,
+    opened: Opened,
+    journals: &Path,
+    context: &mut Context,
+) -> Result<Exit, Failure> {
+    let Ready { plan, runbook, steps, .. } = ready;
+    let mut world = opened.world(plan, steps, &args.place, context).await?;
+    if args.resume.is_some() {
+        let earlier = Journal::look(journals, &plan.run)?.records;
+        world.begun_before = earlier
+            .into_iter()
+            .filter_map(|record| match record.event {
+                Event::Begun { step } => Some(step),
+                _ => None,
+            })
+            .collect();
+    }
+    // In this order: whoever has the target writes the journal.
+    let clock = context.clock.clone();
+    let (cluster_lease, _machine) = match world.target.cluster().filter(|cluster| cluster.lives()) {
+        Some(cluster) => (Some(take(cluster, plan, context).await?), None),
+        None => (None, Some(lease::machine(journals)?)),
+    };
+    let (mut journal, records) = if args.resume.is_some() {
+        let (journal, found) = Journal::take_up(journals, &plan.run, &*clock)?;
+        (journal, found.records)
+    } else {
+        (Journal::begin(journals, plan, &*clock)?, Vec::new())
+    };
+    let mut machine = Machine::new(steps, runbook.parallel).doubting(plan.doubts.keys().cloned());
+    for record in &records {
+        machine.apply(&record.event);
+    }
+    if machine.is_compensated() && machine.ended().is_some() {
+        end(cluster_lease, context).await;
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("run {} is over: what it had done was undone by its own steps", plan.run),
+            "begin anew with the runbook",
+        ));
+    }
+    if machine.ended() == Some(Outcome::Recovered) {
+        end(cluster_lease, context).await;
+        context.summary(false, &format!("run {} is done already; nothing was changed", plan.run))?;
+        return Ok(Exit::Done);
+    }
+    context.cancel.begin();
+    let mut following = Following::new(runbook, plan, args.yes, &args.confirm, context);
+    let left = {
+        let cancel = context.cancel.clone();
+        let mut driver =
+            Driver { steps, machine, log: &mut journal, hands: &world, person: &mut following, cancel: &cancel };
+        let passed: Vec<String> =
+            args.confirm.iter().filter(|id| has_failed(steps, &driver.machine, id)).cloned().collect();
+        for step in passed {
+            let (said, by) = (format!("--confirm {step}"), person::account());
+            driver.happened(&Event::Agreed { step, question: Question::GoOn, said, by })?;
+        }
+        driver.happened(&Event::TakenUp {
+            host: host(),
+            by: person::account(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })?;
+        for id in &plan.skipped {
+            driver.happened(&Event::Skipped { step: id.clone() })?;
+        }
+        let kept = async {
+            match &cluster_lease {
+                Some(lease) => lease.keep(&*clock).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(kept);
+        let all = driver.run();
+        tokio::pin!(all);
+        tokio::select! {
+            left = &mut all => left,
+            never = world.keep() => match never {},
+            other = &mut kept => {
+                context.talk.warn(&format!("the cluster was taken over by {other}: this run stops"));
+                cancel.cancel();
+                all.await
+            }
+        }
+    };
+    following.finish();
+    end(cluster_lease, context).await;
+    let left = left?;
+    let events = Journal::look(journals, &plan.run).map(|found| found.records).unwrap_or_default();
+    let exit = tell(ready, &left, &events, context)?;
+    report::point(&plan.run, journals, context)?;
+    Ok(exit)
+}
+
+/// Has the cluster for this run; says so if it has to wait for that.
+async fn take<'a>(cluster: &'a dyn Cluster, plan: &RunPlan, context: &Context) -> Result<Lease<'a>, Failure> {
+    let talk = context.talk.clone();
+    let waits = |holder: &str| talk.put(&format!("waiting up to half a minute to see whether {holder} lives"));
+    let machine = host();
+    tokio::select! {
+        lease = Lease::take(cluster, (&plan.run, &machine), &*context.clock, &waits) => Ok(lease?),
+        () = context.cancel.cancelled() => Err(Failure::Interrupted),
+    }
+}
+
+/// Gives the cluster free.
+async fn end(lease: Option<Lease<'_>>, context: &Context) {
+    if let Some(lease) = lease
+        && let Err(why) = lease.end().await
+    {
+        context.talk.warn(&format!("the cluster is not given free, and will be in half a minute: {why}"));
+    }
+}
+
+/// Whether a step has failed, and nobody has let it pass yet.
+fn has_failed(steps: &[Step], machine: &Machine<'_>, id: &str) -> bool {
+    let index = steps.iter().position(|step| step.id == id);
+    index.is_some_and(|index| machine.state(index) == State::Failed)
+}
+
+/// What it came to, and what to do next.
+fn tell(ready: &Ready, left: &Left, events: &[Record], context: &mut Context) -> Result<Exit, Failure> {
+    let run = &ready.plan.run;
+    let (word, exit, line) = match left {
+        Left::Ended(Outcome::Recovered) => ("recovered", Exit::Done, format!("recovered by run {run}")),
+        Left::Ended(Outcome::WithFailures) => (
+            "with-failures",
+            Exit::Problems,
+            format!("run {run} came to its end, and steps have failed that were allowed to"),
+        ),
+        Left::Ended(Outcome::Failed) => (
+            "failed",
+            Exit::Error,
+            format!("run {run} has FAILED; mend what it says, then `homelab-dr recover --resume {run}`"),
+        ),
+        Left::Paused => {
+            ("paused", Exit::Interrupted, format!("run {run} stopped; `homelab-dr recover --resume {run}` goes on"))
+        }
+        Left::Waits { step, .. } => (
+            "waits",
+            Exit::Waiting,
+            format!(
+                "run {run} waits for a person; when step {step} is settled: `homelab-dr recover --resume {run} --confirm {step}`"
+            ),
+        ),
+        Left::Declined { step } => (
+            "declined",
+            Exit::Refused,
+            format!("run {run} stopped before step {step}, as wished; `homelab-dr recover --resume {run}` goes on"),
+        ),
+    };
+    if context.out.json {
+        context.out.document(&Document { plan: &ready.plan, notices: &[], outcome: Some(word), events })?;
+    } else {
+        for line in show::table(&ready.steps, events) {
+            context.out.line(&line)?;
+        }
+        context.summary(exit != Exit::Done, &line)?;
+    }
+    Ok(exit)
+}

@@ -1,0 +1,181 @@
+//! The person at the terminal who follows a run: is told what happens, and asked what only a person can say.
+
+use std::collections::BTreeSet;
+
+use crate::base::units;
+use crate::cli::context::Context;
+use crate::cli::progress::{self, Display};
+use crate::cli::prompt;
+use crate::cli::runbook::prose;
+use crate::format::entry::escape;
+use crate::runbook::{Action, Runbook, Step};
+use crate::runs::drive::{Answer, Person};
+use crate::runs::event::{Event, Question};
+use crate::runs::plan::RunPlan;
+
+/// What ends the wait for what has to be typed.
+const STOP: &str = "stop";
+
+/// How the system calls who runs this.
+pub(super) fn account() -> String {
+    let named = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let uid = rustix::process::getuid().as_raw();
+    named("SUDO_USER").or_else(|| named("USER")).or_else(|| named("LOGNAME")).unwrap_or_else(|| format!("uid {uid}"))
+}
+
+/// See the module.
+pub(super) struct Following<'a> {
+    runbook: &'a Runbook,
+    plan: &'a RunPlan,
+    context: &'a Context,
+    yes: bool,
+    confirmed: BTreeSet<&'a str>,
+    /// There while nobody is asked.
+    display: Option<Display>,
+}
+
+impl<'a> Following<'a> {
+    pub(super) fn new(
+        runbook: &'a Runbook,
+        plan: &'a RunPlan,
+        yes: bool,
+        confirmed: &'a [String],
+        context: &'a Context,
+    ) -> Self {
+        context.progress.begin("recovering", "");
+        let display = Some(progress::show(context));
+        Self { runbook, plan, context, yes, confirmed: confirmed.iter().map(String::as_str).collect(), display }
+    }
+
+    /// Takes the display away.
+    pub(super) fn finish(&mut self) {
+        self.display = None;
+    }
+
+    fn put(&self, text: &str) {
+        self.context.talk.put(&escape(text.as_bytes()));
+    }
+
+    /// The heading and the prose of a step: what a person is to do, or what is about to happen.
+    fn explain(&self, step: &Step) {
+        self.context.talk.put("");
+        self.context.talk.put(&format!("## {}", escape(step.title.as_bytes())));
+        for line in prose(self.runbook, &step.id) {
+            self.context.talk.put(&line);
+        }
+    }
+
+    fn typed(step: &Step, question: Question, text: &str) -> Answer {
+        let wanted = match (question, &step.action) {
+            (Question::Manual, Action::Manual(confirm)) => confirm.clone(),
+            (Question::GoOn, _) => "go on".to_owned(),
+            _ => step.id.clone(),
+        };
+        loop {
+            let asked = prompt::line(&format!("{text}\ntype `{wanted}`, or `{STOP}` to stop here: "));
+            match asked {
+                None => return Answer::Nobody,
+                Some(said) if said == wanted => return Answer::Yes(said),
+                Some(said) if said.eq_ignore_ascii_case(STOP) => return Answer::No(said),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+impl Person for Following<'_> {
+    fn ask(&mut self, step: &Step, question: Question) -> Answer {
+        // It was said once, of what was known then: it answers one question.
+        if self.confirmed.remove(step.id.as_str()) {
+            return Answer::Yes(format!("--confirm {}", step.id));
+        }
+        if self.yes && question == Question::Destructive {
+            return Answer::Yes("--yes".to_owned());
+        }
+        self.display = None;
+        let text = match question {
+            Question::Manual => {
+                self.explain(step);
+                "\nWhen this is done".to_owned()
+            }
+            Question::Destructive => {
+                self.explain(step);
+                self.put(&format!("\n{}", self.runbook.line_of(&step.id).0));
+                if let Some(chosen) = self.plan.chosen.get(&step.id) {
+                    self.put(&format!("from snapshot {} of {}, {}", chosen.snapshot, chosen.source, chosen.started));
+                }
+                self.plan.cluster.iter().for_each(|cluster| self.put(&format!("in the cluster {}", cluster.shown)));
+                "This step replaces or removes what is there. To carry it out".to_owned()
+            }
+            Question::Doubtful => {
+                for doubt in self.plan.doubts.get(&step.id).into_iter().flatten() {
+                    self.put(doubt);
+                }
+                format!(
+                    "\nWhat step {} brings back is perhaps not all that was there. To take it all the same",
+                    step.id
+                )
+            }
+            Question::Again => {
+                format!(
+                    "\nStep {} was cut off, and whether it came to its end is not known; a program of it may still run. To carry it out again",
+                    step.id
+                )
+            }
+            Question::GoOn => format!("\nStep {} has failed. To go on with the others", step.id),
+        };
+        let answer = Self::typed(step, question, &text);
+        self.display = Some(progress::show(self.context));
+        answer
+    }
+
+    fn told(&mut self, event: &Event) {
+        match event {
+            Event::Begun { step } => {
+                let title = self.runbook.title_of(step);
+                self.put(&format!("[{step}] begins: {title}"));
+            }
+            Event::Acted { said, .. } => {
+                for line in said {
+                    self.put(&format!("    {line}"));
+                }
+            }
+            Event::Done { step, said, took } => {
+                self.put(&format!("[{step}] done in {}", time(*took)));
+                for line in said {
+                    self.put(&format!("    {line}"));
+                }
+            }
+            Event::Failed { step, why, help, took } => {
+                self.put(&format!("[{step}] FAILED after {}: {why}", time(*took)));
+                if !help.is_empty() {
+                    self.put(&format!("    {help}"));
+                }
+            }
+            Event::LetGo { step, said, is_well } => {
+                let word = if *is_well { "lets go" } else { "could NOT let go" };
+                self.put(&format!("[{step}] {word}: {}", said.join("; ")));
+            }
+            Event::CutOff { step } => self.put(&format!("[{step}] stopped before its end")),
+            Event::Skipped { step } => self.put(&format!("[{step}] left out, as asked")),
+            Event::TakenUp { .. }
+            | Event::Asked { .. }
+            | Event::Agreed { .. }
+            | Event::Declined { .. }
+            | Event::Paused { .. }
+            | Event::Ended { .. } => {}
+        }
+    }
+
+    fn name(&self) -> String {
+        account()
+    }
+}
+
+/// Milliseconds, for people.
+pub(super) fn time(took: u64) -> String {
+    if took < 10_000 {
+        return format!("{}.{} s", took / 1000, took % 1000 / 100);
+    }
+    units::duration(std::time::Duration::from_secs(took / 1000))
+}

@@ -1,0 +1,190 @@
+//! Where a run recovers from and to: options, and what they open.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::configuration;
+use crate::cli::context::{Context, host};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::guard::InUse;
+use crate::cli::open::{self, Access};
+use crate::cli::restore::cluster::WITHOUT_A_BUCKET;
+use crate::cli::{journals, movers, progress};
+use crate::cluster::api::Api;
+use crate::cluster::folder::{Folder, MANIFESTS};
+use crate::recover::cluster::RecoverError;
+use crate::runbook::{Action, Objectives, Step};
+use crate::runs::hands::{Movers, Source, Target, World};
+use crate::runs::plan::RunPlan;
+use crate::runs::prepare::{Needs, Notice, Preparing, name_of_cluster};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where to")]
+pub(super) struct PlaceArgs {
+    /// The kubeconfig of the cluster [default: what KUBECONFIG names, ~/.kube/config, or the pod's account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Another context of the kubeconfig than its current one
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Into a folder that stands for a cluster: manifests into DIR/manifests, volumes into DIR/volumes/NAMESPACE/CLAIM
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
+    into_folder: Option<PathBuf>,
+    /// The image that movers run, which is this program [default: the configuration's]
+    #[arg(long, value_name = "IMAGE")]
+    mover_image: Option<String>,
+    /// How many volumes are filled at once [default: the configuration's, or 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    movers: Option<u8>,
+    /// Where journals of runs are kept [default: ~/.local/state/homelab-dr/runs]
+    #[arg(long, value_name = "DIR", env = "HOMELAB_DR_RUNS", hide_env_values = true)]
+    journals: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// The folder of journals.
+    pub(super) fn journals(&self) -> Result<PathBuf, Failure> {
+        journals::folder(self.journals.as_deref())
+    }
+}
+
+/// What was opened.
+pub(super) struct Opened {
+    source: Option<Source>,
+    target: Target,
+    spared: Vec<PathBuf>,
+}
+
+/// Opens what the steps need, and nothing else.
+pub(super) async fn open(
+    args: &PlaceArgs,
+    steps: &[Step],
+    needs: Needs,
+    context: &mut Context,
+) -> Result<Opened, Failure> {
+    let (mut source, mut spared) = (None, Vec::new());
+    if needs.repository {
+        let repository = open::with_identity(context, Access::Read).await?;
+        let chain = open::chain(context, &repository).await?;
+        let reader = open::reader(context, &repository).await?;
+        let in_use = InUse::of(context)?;
+        if let Some(folder) = &args.into_folder {
+            in_use.refuse_manifests(&folder.join(MANIFESTS))?;
+        }
+        for step in steps {
+            if let Action::RestoreFiles(files) = &step.action {
+                in_use.refuse_target(&files.target, files.delete)?;
+            }
+        }
+        spared = in_use.paths();
+        source = Some(Source { repository, reader, chain });
+    }
+    let target = match &args.into_folder {
+        Some(dir) if needs.cluster => {
+            Target::Folder(Arc::new(Folder::open(dir).map_err(RecoverError::from)?), dir.clone())
+        }
+        None if needs.cluster => {
+            let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await;
+            Target::Api(Arc::new(api.map_err(RecoverError::from)?))
+        }
+        _ => Target::Machine,
+    };
+    Ok(Opened { source, target, spared })
+}
+
+impl Opened {
+    /// Fills a plan in by what is there, and says what stands in its way.
+    pub(super) async fn prepare(
+        &self,
+        plan: &mut RunPlan,
+        steps: &[Step],
+        objectives: Objectives,
+        context: &Context,
+    ) -> Result<Vec<Notice>, Failure> {
+        let preparing = Preparing {
+            source: self.source.as_ref(),
+            target: &self.target,
+            clock: context.clock.clone(),
+            zone: context.zone(),
+            progress: context.progress.clone(),
+            cancel: context.cancel.clone(),
+        };
+        context.progress.begin("looking at snapshots and the target", "");
+        let display = progress::show(context);
+        // Nothing is written yet: it can be left wherever it is.
+        let notices = tokio::select! {
+            notices = preparing.fill_in(plan, steps, objectives) => notices,
+            () = context.cancel.cancelled() => return Err(Failure::Interrupted),
+        };
+        display.finish();
+        plan.in_the_way = notices.iter().filter(|notice| notice.blocks).map(|notice| notice.what.clone()).collect();
+        Ok(notices)
+    }
+
+    /// A plan is for the cluster and the repository that it was made with.
+    pub(super) async fn refuse_another(&self, plan: &RunPlan) -> Result<(), Failure> {
+        if let (Some(planned), Some(cluster)) = (&plan.cluster, self.target.cluster()) {
+            let found = name_of_cluster(cluster).await.map_err(RecoverError::from)?;
+            if found.uid != planned.uid {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "the plan was made for the cluster at {}, and the one at {} is another",
+                        planned.shown, found.shown
+                    ),
+                    "nothing was changed; give the kubeconfig and context of that one, or make a plan for this one",
+                ));
+            }
+        }
+        if let (Some(planned), Some(source)) = (&plan.repository, &self.source) {
+            let found = source.repository.fingerprint().to_string();
+            if found != *planned {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!("the plan was made with the repository {planned}, and this is {found}"),
+                    "nothing was changed; give the address of that one, or of a replica of it",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that steps are carried out with.
+    pub(super) async fn world<'a>(
+        self,
+        plan: &'a RunPlan,
+        steps: &[Step],
+        args: &PlaceArgs,
+        context: &Context,
+    ) -> Result<World<'a>, Failure> {
+        let fills = plan.fates.values().any(|fates| !fates.fill.is_empty())
+            || steps
+                .iter()
+                .any(|step| matches!(step.action, Action::RestoreVolume(_)) && !plan.skipped.contains(&step.id));
+        let movers = match (&self.source, &self.target) {
+            (Some(source), Target::Api(api)) if fills => {
+                movers::sweep(api, context).await;
+                Some(Movers {
+                    handed: movers::handed(context, &source.repository.writer_key(), WITHOUT_A_BUCKET).await?,
+                    running: movers::running(context, args.mover_image.as_deref(), args.movers)?,
+                })
+            }
+            _ => None,
+        };
+        Ok(World {
+            plan,
+            source: self.source,
+            target: self.target,
+            movers,
+            clock: context.clock.clone(),
+            progress: context.progress.clone(),
+            journals: configuration::journal_namespace(context),
+            host: host(),
+            begun_before: BTreeSet::new(),
+            held: tokio::sync::Mutex::default(),
+            spared: self.spared,
+        })
+    }
+}

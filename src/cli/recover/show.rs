@@ -1,0 +1,127 @@
+//! A plan and what a run came to, for people.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::base::units;
+use crate::cli::output::count;
+use crate::cli::recover::person::time;
+use crate::format::entry::escape;
+use crate::runbook::{Runbook, Step, longest, waves};
+use crate::runs::event::{Event, Record};
+use crate::runs::plan::{Fates, RunPlan};
+use crate::runs::prepare::Notice;
+
+/// Objects and volumes of a step that are named; the others are counted. `--json` has all.
+const NAMED_MAX: usize = 8;
+
+fn short(hex: &str) -> &str {
+    hex.get(..8).unwrap_or(hex)
+}
+
+/// What a run would do.
+pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &[Notice]) -> Vec<String> {
+    let mut lines = vec![format!("{} ({}), run {}", escape(runbook.title.as_bytes()), runbook.id, plan.run)];
+    lines.extend(plan.cluster.as_ref().map(|cluster| format!("into the cluster {}", escape(cluster.shown.as_bytes()))));
+    lines.extend(plan.values.iter().map(|(name, value)| format!("with {name} = {}", escape(value.as_bytes()))));
+    let (limits, _) = longest(steps);
+    let rto = runbook.objectives.rto.map(|rto| format!(", rto {}", units::duration(rto)));
+    lines.push(format!(
+        "{} to bring back; the time limits add up to {}{}",
+        units::bytes(plan.bytes()),
+        units::duration(limits),
+        rto.unwrap_or_default()
+    ));
+    lines.push(String::new());
+    for (number, wave) in waves(steps).iter().enumerate() {
+        for step in wave.iter().filter_map(|index| steps.get(*index)) {
+            one(&mut lines, number + 1, plan, runbook, step);
+        }
+    }
+    let undoing: Vec<&str> = steps.iter().filter(|step| step.is_compensation).map(|step| step.id.as_str()).collect();
+    if !undoing.is_empty() {
+        lines.push(format!("only if another fails: {}", undoing.join(", ")));
+    }
+    if !notices.is_empty() {
+        lines.push(String::new());
+    }
+    for notice in notices {
+        let word = if notice.blocks { "IN THE WAY" } else { "look at" };
+        let step = notice.step.as_ref().map(|step| format!(" [{step}]")).unwrap_or_default();
+        lines.push(format!("{word}{step}: {}", escape(notice.what.as_bytes())));
+        if !notice.help.is_empty() {
+            lines.push(format!("    {}", escape(notice.help.as_bytes())));
+        }
+    }
+    lines
+}
+
+fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, runbook: &Runbook, step: &Step) {
+    let (does, verify) = runbook.line_of(&step.id);
+    let left_out = if plan.skipped.contains(&step.id) { " (left out, as asked)" } else { "" };
+    lines.push(format!("{wave:>3}. [{}]{left_out} {}", step.id, escape(does.as_bytes())));
+    if !left_out.is_empty() {
+        return;
+    }
+    if let Some(chosen) = plan.chosen.get(&step.id) {
+        lines.push(format!(
+            "       snapshot {} of {}, {} old, {} ({})",
+            short(&chosen.snapshot),
+            escape(chosen.source.as_bytes()),
+            units::duration(Duration::from_secs(chosen.age)),
+            count(chosen.files, "file"),
+            units::bytes(chosen.bytes)
+        ));
+    }
+    if let Some(fates) = plan.fates.get(&step.id) {
+        fates_of(lines, fates);
+    }
+    if step.is_destructive {
+        lines.push("       REPLACES OR REMOVES what is there: asks before".to_owned());
+    }
+    lines.extend(verify.iter().map(|check| format!("       then verifies {}", escape(check.as_bytes()))));
+}
+
+fn fates_of(lines: &mut Vec<String>, fates: &Fates) {
+    let objects = |list: &Vec<String>| count(list.len() as u64, "object");
+    let mut words = vec![format!("{} created", objects(&fates.create))];
+    words.push(format!("{} replaced", fates.replace.len()));
+    words.push(format!("{} differ and stay", fates.keep.len()));
+    words.push(format!("{} are there already", fates.same));
+    words.push(format!("{} are not restored by their kind", fates.skipped));
+    lines.push(format!("       {}", words.join(", ")));
+    for (word, list) in [("replaces", &fates.replace), ("leaves", &fates.keep), ("CANNOT RESTORE", &fates.conflict)] {
+        lines
+            .extend(list.iter().take(NAMED_MAX).map(|object| format!("         {word} {}", escape(object.as_bytes()))));
+        if list.len() > NAMED_MAX {
+            lines.push(format!("         {word} {} more", list.len() - NAMED_MAX));
+        }
+    }
+    for fill in &fates.fill {
+        let claim = escape(fill.claim.as_bytes());
+        lines.push(format!("         fills {claim} from {} ({})", short(&fill.snapshot), units::bytes(fill.bytes)));
+    }
+}
+
+/// What became of each step, by the journal.
+pub(super) fn table(steps: &[Step], events: &[Record]) -> Vec<String> {
+    let mut became: BTreeMap<&str, String> = BTreeMap::new();
+    for Record { event, .. } in events {
+        match event {
+            Event::Done { step, took, .. } => drop(became.insert(step, format!("done in {}", time(*took)))),
+            Event::Failed { step, took, .. } => drop(became.insert(step, format!("FAILED after {}", time(*took)))),
+            Event::Skipped { step } => drop(became.insert(step, "left out, as asked".to_owned())),
+            Event::CutOff { step } => drop(became.insert(step, "stopped before its end".to_owned())),
+            Event::Begun { step } => drop(became.insert(step, "begun, and its end is not known".to_owned())),
+            _ => {}
+        }
+    }
+    let width = steps.iter().map(|step| step.id.len()).max().unwrap_or_default();
+    let shown = steps.iter().filter(|step| !step.is_compensation || became.contains_key(step.id.as_str()));
+    shown
+        .map(|step| {
+            let state = became.get(step.id.as_str()).map_or("not begun", String::as_str);
+            format!("{:width$}  {state}", step.id)
+        })
+        .collect()
+}

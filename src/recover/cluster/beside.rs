@@ -1,0 +1,149 @@
+//! One volume into a claim that is made for it, beside whatever is there.
+
+use serde_json::{Value, json};
+
+use super::Identity;
+use super::claims::lacks_class;
+use super::data::Data;
+use super::filling::unmark;
+use super::volumes::{Filled, Filling, Volumes};
+use crate::cluster::object::{annotation, is_dying};
+use crate::cluster::rewrite::FILLING;
+use crate::cluster::{Cluster, ClusterError, Created, How};
+use crate::volumes::kinds;
+use crate::volumes::labels::RESTORED_BY;
+
+/// Which claim, and what comes into it.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its storage class; `None` for the cluster's own choice.
+    pub class: Option<&'a str>,
+    /// The least size, in bytes; more if the data needs it.
+    pub bytes: u64,
+    /// What it is filled from.
+    pub data: &'a Data,
+    /// Who fills it, for whoever tries the same again; `None` where nobody will.
+    pub by: Option<&'a str>,
+}
+
+/// A claim that is to be filled.
+#[derive(Debug, Clone)]
+pub enum Made {
+    /// It is there, and not full yet.
+    Claim(Value),
+    /// The same filler filled it before.
+    Full,
+}
+
+/// Why there is no claim to fill.
+#[derive(Debug, thiserror::Error)]
+pub enum BesideError {
+    /// The cluster did not do as it was asked.
+    #[error("cannot make the claim")]
+    Cluster(#[from] ClusterError),
+    /// It would wait for a volume for ever.
+    #[error("the claim {claim} would never get a volume: {why}")]
+    Classless {
+        /// Namespace and name.
+        claim: String,
+        /// Why.
+        why: String,
+    },
+    /// Another claim has the name.
+    #[error("the claim {claim} is there already, and {why}")]
+    Taken {
+        /// Namespace and name.
+        claim: String,
+        /// Whose it is.
+        why: String,
+    },
+}
+
+impl BesideError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn mend(&self) -> &'static str {
+        match self {
+            Self::Cluster(_) => "see whether the cluster answers, and the rights of the account",
+            Self::Classless { .. } => "nothing was changed; name a storage class that is there",
+            Self::Taken { .. } => {
+                "nothing was changed; give a name that is not taken, or restore in place to replace what is in it"
+            }
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn shown(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    fn manifest(&self) -> Value {
+        let mebibytes = self.bytes.max(self.data.needs()).div_ceil(1 << 20).max(1);
+        let mut claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": self.name, "namespace": self.namespace, "annotations": {FILLING: self.data.snapshot.hex()}},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": format!("{mebibytes}Mi")}},
+            },
+        });
+        if let (Some(class), Some(spec)) = (self.class, claim.get_mut("spec").and_then(Value::as_object_mut)) {
+            spec.insert("storageClassName".to_owned(), class.into());
+        }
+        claim
+    }
+}
+
+/// Refuses a claim that would wait for a volume for ever.
+pub async fn refuse(cluster: &dyn Cluster, wanted: &Wanted<'_>) -> Result<(), BesideError> {
+    let is_there = cluster.get(&kinds::claims(), Some(wanted.namespace), wanted.name).await?.is_some();
+    match lacks_class(cluster, &wanted.manifest()).await? {
+        Some(why) if !is_there => Err(BesideError::Classless { claim: wanted.shown(), why }),
+        _ => Ok(()),
+    }
+}
+
+/// The claim as it is now: made, or an earlier run's that is not full yet.
+pub async fn make(cluster: &dyn Cluster, wanted: &Wanted<'_>, how: How) -> Result<Made, BesideError> {
+    let (kind, manifest) = (kinds::claims(), wanted.manifest());
+    refuse(cluster, wanted).await?;
+    match cluster.create(&kind, &manifest, how).await? {
+        Created::New(claim) => Ok(Made::Claim(claim)),
+        Created::Found(found) if annotation(&found, FILLING) == wanted.data.snapshot.hex() && !is_dying(&found) => {
+            Ok(Made::Claim(found))
+        }
+        Created::Found(found) if wanted.by.is_some_and(|by| annotation(&found, RESTORED_BY) == by) => Ok(Made::Full),
+        Created::Found(found) => {
+            let begun = annotation(&found, FILLING);
+            let why = if begun.is_empty() {
+                "its data is somebody's".to_owned()
+            } else {
+                format!("it is being filled from snapshot {begun}")
+            };
+            Err(BesideError::Taken { claim: wanted.shown(), why })
+        }
+    }
+}
+
+/// Fills a claim that was made, and says on it that it is full.
+pub async fn fill(cluster: &dyn Cluster, volumes: &dyn Volumes, wanted: &Wanted<'_>, claim: Value) -> Filled {
+    let filling = Filling {
+        claim: Identity {
+            kind: "persistentvolumeclaims".to_owned(),
+            namespace: Some(wanted.namespace.to_owned()),
+            name: wanted.name.to_owned(),
+        },
+        object: claim,
+        data: wanted.data.clone(),
+        consumers: Vec::new(),
+        node: None,
+    };
+    let mut filled = volumes.fill(&filling).await;
+    unmark(cluster, &mut filled, wanted.by).await;
+    filled
+}

@@ -1,0 +1,360 @@
+//! From a journal to a [`Document`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::document::{
+    Answer, Book, Check, Document, DocumentError, FORM, LetGo, Objectives, Objects, Rpo, Rto, Snapshot, State, Step,
+    TakenUp, Target, Timing, Totals, Try, Verdict, Volume,
+};
+use super::idle::{idle, timing};
+use super::standing::{Stand, Standing};
+use crate::base::clock::Time;
+use crate::crypto::report_key::ReportPublic;
+use crate::crypto::secret::holds_secret;
+use crate::language::holds_password;
+use crate::runbook::{self, Runbook};
+use crate::runs::event::{Event, Record};
+use crate::runs::journal::Found;
+use crate::runs::plan::{Fates, RunPlan};
+
+/// In place of a word or a line that looks like a secret.
+const NOT_SHOWN: &str = "(not shown: it looks like a secret)";
+
+/// A time of a journal.
+pub(super) fn time(text: &str) -> Result<Time, DocumentError> {
+    let parsed = chrono::DateTime::parse_from_rfc3339(text);
+    parsed.map(|time| Time(time.timestamp_millis())).map_err(|_| DocumentError::Time { text: text.to_owned() })
+}
+
+/// A text without what looks like a secret: a journal stays on its machine, and a report is handed on.
+fn redacted(text: &str) -> String {
+    if holds_secret(text) {
+        return NOT_SHOWN.to_owned();
+    }
+    let word = |word: &str| if holds_password(word) { NOT_SHOWN.to_owned() } else { word.to_owned() };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn all_redacted(lines: &[String]) -> Vec<String> {
+    lines.iter().map(|line| redacted(line)).collect()
+}
+
+impl Document {
+    /// Of a journal, with its runbook and steps as [`RunPlan::steps`] gives them. `is_carried_out`: whether a process has the journal; asked only where the journal leaves it open.
+    pub fn of(
+        found: &Found,
+        (runbook, steps): (&Runbook, &[runbook::Step]),
+        key: &ReportPublic,
+        is_carried_out: impl FnOnce() -> bool,
+    ) -> Result<Self, DocumentError> {
+        let Found { plan, records } = found;
+        let stand = Stand::of(records, is_carried_out)?;
+        let mut histories: BTreeMap<&str, History> = BTreeMap::new();
+        let (mut taken_up, mut last): (Vec<TakenUp>, _) = (Vec::new(), None);
+        for Record { at, event } in records {
+            let at = time(at)?;
+            if let Event::TakenUp { host, by, version } = event {
+                histories.values_mut().for_each(History::died);
+                let (host, by, version) = (host.clone(), by.clone(), version.clone());
+                taken_up.push(TakenUp { at, until: at, host, by, version });
+            }
+            if let Some(process) = taken_up.last_mut() {
+                process.until = at;
+            }
+            if let Some(id) = step_of(event) {
+                histories.entry(id).or_default().apply(at, event);
+            }
+            last = Some(at);
+        }
+        if stand.standing != Standing::UnderWay {
+            histories.values_mut().for_each(History::died);
+        }
+        let planned = time(&plan.made)?;
+        let idle = idle(records)?;
+        let time = timing(taken_up.first().map(|first| first.at), last, &idle);
+        let steps: Vec<Step> = steps
+            .iter()
+            .map(|step| {
+                let history = histories.remove(step.id.as_str()).unwrap_or_default();
+                history.into_step(step, runbook, plan.fates.get(&step.id), &stand)
+            })
+            .collect();
+        let snapshots = snapshots(plan, &steps, planned, &stand, runbook.objectives.rpo)?;
+        let volumes = volumes(plan);
+        let objectives = Objectives {
+            rto: runbook.objectives.rto.map(|objective| rto(objective.as_secs(), &time, stand.standing)),
+            rpo: runbook.objectives.rpo.map(|objective| Rpo {
+                objective_seconds: objective.as_secs(),
+                verdict: rpo(&snapshots, !volumes.is_empty()),
+            }),
+        };
+        Ok(Self {
+            homelab_dr_report: FORM,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            key: key.to_string(),
+            run: plan.run.clone(),
+            runbook: Book {
+                id: plan.runbook.id.clone(),
+                title: plan.runbook.title.clone(),
+                digest: plan.runbook.digest.clone(),
+            },
+            values: values(plan),
+            planned,
+            target: plan.cluster.as_ref().map_or(Target::Machine, |cluster| Target::Cluster {
+                uid: cluster.uid.clone(),
+                shown: redacted(&cluster.shown),
+            }),
+            repository: plan.repository.clone(),
+            stand,
+            taken_up,
+            time,
+            idle,
+            objectives,
+            totals: totals(plan, &steps),
+            snapshots,
+            volumes,
+            steps,
+        })
+    }
+}
+
+fn values(plan: &RunPlan) -> BTreeMap<String, String> {
+    let shown = |name: &String, value: &String| {
+        if holds_password(&format!("{name}={value}")) { NOT_SHOWN.to_owned() } else { redacted(value) }
+    };
+    plan.values.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect()
+}
+
+fn step_of(event: &Event) -> Option<&str> {
+    match event {
+        Event::Begun { step }
+        | Event::Asked { step, .. }
+        | Event::Agreed { step, .. }
+        | Event::Declined { step, .. }
+        | Event::Acted { step, .. }
+        | Event::Done { step, .. }
+        | Event::Failed { step, .. }
+        | Event::LetGo { step, .. }
+        | Event::CutOff { step }
+        | Event::Skipped { step } => Some(step),
+        Event::TakenUp { .. } | Event::Paused { .. } | Event::Ended { .. } => None,
+    }
+}
+
+/// What has happened to a step.
+#[derive(Default)]
+struct History {
+    tries: Vec<Try>,
+    answers: Vec<Answer>,
+    let_go: Vec<LetGo>,
+    asked: Option<crate::runs::event::Question>,
+    is_left_out: bool,
+}
+
+impl History {
+    fn apply(&mut self, at: Time, event: &Event) {
+        match event {
+            Event::Begun { .. } => self.tries.push(Try {
+                begun: at,
+                ended: None,
+                state: State::UnderWay,
+                took_ms: None,
+                said: Vec::new(),
+                why: String::new(),
+                help: String::new(),
+            }),
+            Event::Acted { said, .. } => {
+                if let Some(one) = self.tries.last_mut() {
+                    one.said = all_redacted(said);
+                }
+            }
+            Event::Done { said, took, .. } => {
+                if let Some(one) = self.ended(at, State::Done, Some(*took)) {
+                    one.said.extend(all_redacted(said));
+                }
+            }
+            Event::Failed { why, help, took, .. } => {
+                if let Some(one) = self.ended(at, State::Failed, Some(*took)) {
+                    (one.why, one.help) = (redacted(why), redacted(help));
+                }
+            }
+            Event::CutOff { .. } => drop(self.ended(at, State::Stopped, None)),
+            Event::Asked { question, .. } => self.asked = Some(*question),
+            Event::Agreed { question, said, by, .. } => self.answers.push(Answer {
+                at,
+                question: Some(*question),
+                agreed: true,
+                said: redacted(said),
+                by: by.clone(),
+            }),
+            Event::Declined { said, by, .. } => self.answers.push(Answer {
+                at,
+                question: self.asked,
+                agreed: false,
+                said: redacted(said),
+                by: by.clone(),
+            }),
+            Event::LetGo { said, is_well, .. } => {
+                self.let_go.push(LetGo { at, said: all_redacted(said), is_well: *is_well });
+            }
+            Event::Skipped { .. } => self.is_left_out = true,
+            Event::TakenUp { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
+        }
+    }
+
+    fn ended(&mut self, at: Time, state: State, took_ms: Option<u64>) -> Option<&mut Try> {
+        let one = self.tries.last_mut().filter(|one| one.state == State::UnderWay)?;
+        (one.ended, one.state, one.took_ms) = (Some(at), state, took_ms);
+        Some(one)
+    }
+
+    /// The process that had it under way is no more.
+    fn died(&mut self) {
+        for one in self.tries.iter_mut().filter(|one| one.state == State::UnderWay) {
+            one.state = State::CutOff;
+        }
+    }
+
+    fn into_step(mut self, step: &runbook::Step, runbook: &Runbook, fates: Option<&Fates>, stand: &Stand) -> Step {
+        let waits = stand.waits_for.as_ref().is_some_and(|waits| waits.step == step.id);
+        let state = match self.tries.last() {
+            _ if self.is_left_out => State::LeftOut,
+            // That of one that failed is whether the others go on: it stays what it is.
+            Some(one) if !waits || one.state == State::Failed => one.state,
+            _ if waits => State::Waits,
+            _ if step.is_compensation => State::NotNeeded,
+            _ => State::NotBegun,
+        };
+        let checks = self.checks(runbook.checks_of(&step.id));
+        Step {
+            id: step.id.clone(),
+            title: step.title.clone(),
+            kind: runbook.kind_of(&step.id).to_owned(),
+            does: redacted(&runbook.line_of(&step.id).0),
+            needs: step.needs.clone(),
+            is_destructive: step.is_destructive,
+            is_compensation: step.is_compensation,
+            state,
+            tries: self.tries,
+            checks,
+            answers: self.answers,
+            let_go: self.let_go,
+            objects: fates.map(objects),
+        }
+    }
+
+    /// What was seen stands at the end of what a step said, one line for each check; it is taken from there.
+    fn checks(&mut self, asked: Vec<String>) -> Vec<Check> {
+        let done = self.tries.last_mut().filter(|one| one.state == State::Done);
+        let is_done = done.is_some();
+        let seen = done.and_then(|one| one.said.len().checked_sub(asked.len()).map(|at| one.said.split_off(at)));
+        let mut seen = seen.unwrap_or_default().into_iter();
+        asked.into_iter().map(|asked| Check { asked: redacted(&asked), held: is_done, seen: seen.next() }).collect()
+    }
+}
+
+fn objects(fates: &Fates) -> Objects {
+    let count = |list: &Vec<String>| list.len() as u64;
+    Objects {
+        create: count(&fates.create),
+        replace: count(&fates.replace),
+        keep: count(&fates.keep),
+        same: fates.same,
+        conflict: count(&fates.conflict),
+        skipped: fates.skipped,
+    }
+}
+
+fn is_done(steps: &[Step], id: &str) -> bool {
+    steps.iter().any(|step| step.id == id && step.state == State::Done)
+}
+
+fn snapshots(
+    plan: &RunPlan,
+    steps: &[Step],
+    planned: Time,
+    stand: &Stand,
+    objective: Option<Duration>,
+) -> Result<Vec<Snapshot>, DocumentError> {
+    let of = |id: &String, chosen: &crate::runs::plan::Chosen| {
+        let started = time(&chosen.started)?;
+        let verdict = |objective: Duration| {
+            if chosen.age > objective.as_secs() {
+                Verdict::Missed
+            } else if started > planned {
+                Verdict::NotKnown // some clock was wrong, and an age of nothing means nothing
+            } else if is_done(steps, id) {
+                Verdict::Met
+            } else if stand.standing.is_over() {
+                Verdict::NotReached
+            } else {
+                Verdict::Open
+            }
+        };
+        Ok(Snapshot {
+            step: id.clone(),
+            id: chosen.snapshot.clone(),
+            source: chosen.source.clone(),
+            started,
+            age_seconds: chosen.age,
+            files: chosen.files,
+            bytes: chosen.bytes,
+            rpo: objective.map(verdict),
+        })
+    };
+    plan.chosen.iter().map(|(id, chosen)| of(id, chosen)).collect()
+}
+
+fn volumes(plan: &RunPlan) -> Vec<Volume> {
+    let of = |(step, fates): (&String, &Fates)| {
+        let step = step.clone();
+        let fill = fates.fill.clone();
+        fill.into_iter().map(move |fill| Volume {
+            step: step.clone(),
+            claim: fill.claim,
+            snapshot: fill.snapshot,
+            bytes: fill.bytes,
+        })
+    };
+    plan.fates.iter().flat_map(of).collect()
+}
+
+fn rto(objective_seconds: u64, time: &Timing, standing: Standing) -> Rto {
+    let verdict = |took: u64| match standing {
+        _ if took > objective_seconds => Verdict::Missed,
+        Standing::Recovered | Standing::WithFailures => Verdict::Met,
+        Standing::Failed => Verdict::NotReached,
+        _ => Verdict::Open,
+    };
+    Rto { objective_seconds, verdict: verdict(time.gross_seconds), net_verdict: verdict(time.net_seconds) }
+}
+
+/// The worst of all. Volumes whose age the plan does not have leave it unknown whether all is young enough.
+fn rpo(snapshots: &[Snapshot], has_unknown: bool) -> Verdict {
+    let is = |verdict| snapshots.iter().any(|snapshot| snapshot.rpo == Some(verdict));
+    let bad = [Verdict::Missed, Verdict::NotReached, Verdict::Open].into_iter().find(|verdict| is(*verdict));
+    match bad {
+        Some(verdict) => verdict,
+        None if has_unknown || snapshots.is_empty() || is(Verdict::NotKnown) => Verdict::NotKnown,
+        None => Verdict::Met,
+    }
+}
+
+fn totals(plan: &RunPlan, steps: &[Step]) -> Totals {
+    let bytes =
+        |(id, chosen): (&String, &crate::runs::plan::Chosen)| plan.fates.get(id).map_or(chosen.bytes, Fates::bytes);
+    let counted = || steps.iter().filter(|step| step.state != State::NotNeeded);
+    let count = |state| counted().filter(|step| step.state == state).count() as u64;
+    let checks = || counted().filter(|step| step.state != State::LeftOut).flat_map(|step| &step.checks);
+    Totals {
+        bytes_planned: plan.bytes(),
+        bytes_done: plan.chosen.iter().filter(|(id, _)| is_done(steps, id)).map(bytes).sum(),
+        steps: counted().count() as u64,
+        done: count(State::Done),
+        failed: count(State::Failed),
+        left_out: count(State::LeftOut),
+        checks: checks().count() as u64,
+        checks_held: checks().filter(|check| check.held).count() as u64,
+    }
+}

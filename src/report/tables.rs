@@ -1,0 +1,85 @@
+//! What renderings put into lists and tables, in the same words.
+
+use super::document::{Document, Objects, Step, TakenUp, Target};
+use super::words::{short, short_id, span, when};
+use crate::base::units;
+
+/// What is told of a run before anything else, in this order.
+pub(super) fn facts(document: &Document) -> Vec<(&'static str, String)> {
+    let (time, totals) = (&document.time, &document.totals);
+    let target = match &document.target {
+        Target::Machine => "this machine".to_owned(),
+        Target::Cluster { uid, shown } if uid.is_empty() => shown.clone(),
+        Target::Cluster { uid, shown } => format!("{shown} (cluster {uid})"),
+    };
+    let mut facts = vec![("Runbook", format!("{} (BLAKE3 {}…)", document.runbook.id, short(&document.runbook.digest)))];
+    facts.push(("Recovered into", target));
+    facts.extend(document.repository.clone().map(|repository| ("From the repository", repository)));
+    if let Some((begun, last)) = time.begun.zip(time.last) {
+        facts.push(("Begun", when(begun)));
+        facts.push((if document.stand.standing.is_over() { "Ended" } else { "Last seen" }, when(last)));
+    }
+    let left_out = if totals.left_out > 0 { format!(", {} left out", totals.left_out) } else { String::new() };
+    facts.push(("Steps", format!("{} of {} done, {} failed{left_out}", totals.done, totals.steps, totals.failed)));
+    facts.push(("Checks", format!("{} of {} seen to hold", totals.checks_held, totals.checks)));
+    let (done, planned) = (units::bytes(totals.bytes_done), units::bytes(totals.bytes_planned));
+    facts.push(("Brought back", format!("{done} of {planned}")));
+    facts
+}
+
+/// The heading of a step, or its id where it has none.
+pub(super) fn title(step: &Step) -> String {
+    if step.title.is_empty() { step.id.clone() } else { step.title.clone() }
+}
+
+/// What is worth knowing of a step beside what it does.
+pub(super) fn remarks(step: &Step) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !step.needs.is_empty() {
+        remarks.push(format!("after {}", step.needs.join(", ")));
+    }
+    if step.is_destructive {
+        remarks.push("replaces or removes what is there".to_owned());
+    }
+    if step.is_compensation {
+        remarks.push("only if another fails".to_owned());
+    }
+    remarks
+}
+
+/// What the plan made of objects.
+pub(super) fn objects_in_words(objects: &Objects) -> String {
+    format!(
+        "Planned: {} objects created, {} replaced, {} differ and stay, {} there already, {} cannot be restored, {} are not restored by their kind.",
+        objects.create, objects.replace, objects.keep, objects.same, objects.conflict, objects.skipped
+    )
+}
+
+/// Snapshots and volumes as a table.
+pub(super) fn origins(document: &Document) -> ([&'static str; 5], Vec<Vec<String>>) {
+    let mut rows = Vec::new();
+    for one in &document.snapshots {
+        let begun = format!("{}, {} before the plan", when(one.started), span(one.age_seconds));
+        let size = format!("{} files, {}", one.files, units::bytes(one.bytes));
+        rows.push(vec![one.source.clone(), one.step.clone(), short_id(&one.id).to_owned(), begun, size]);
+    }
+    for one in &document.volumes {
+        let size = units::bytes(one.bytes);
+        let claim = format!("volume {}", one.claim);
+        rows.push(vec![
+            claim,
+            one.step.clone(),
+            short_id(&one.snapshot).to_owned(),
+            "not in the plan".to_owned(),
+            size,
+        ]);
+    }
+    (["Source", "Step", "Snapshot", "Begun", "Size"], rows)
+}
+
+/// Each time that the run was taken up, as a table.
+pub(super) fn processes(document: &Document) -> ([&'static str; 5], Vec<Vec<String>>) {
+    let row =
+        |one: &TakenUp| vec![when(one.at), when(one.until), one.by.clone(), one.host.clone(), one.version.clone()];
+    (["Taken up", "Last seen", "Account", "Machine", "homelab-dr"], document.taken_up.iter().map(row).collect())
+}

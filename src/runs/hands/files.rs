@@ -1,0 +1,88 @@
+//! `restore.files`.
+
+use std::sync::Arc;
+
+use super::{World, because, failed, short};
+use crate::base::cancel::Cancel;
+use crate::base::units;
+use crate::format::entry::TreePath;
+use crate::recover::select::Selection;
+use crate::recover::{Overwrite, RestoreError, RestorePlan, run_restore};
+use crate::repo::RepoError;
+use crate::runbook::{self, RestoreFiles, Step};
+use crate::runs::drive::Undone;
+use crate::tree::exclude::Excludes;
+
+/// Problems that a step tells one by one.
+const PROBLEMS_TOLD_MAX: usize = 20;
+
+/// Which entries.
+pub(super) fn selection(files: &RestoreFiles) -> Result<Selection, Undone> {
+    let wrong = |error| because(&error, "see the patterns in the runbook");
+    let include = match files.include.as_slice() {
+        [] => None,
+        patterns => Some(Excludes::new(patterns).map_err(wrong)?),
+    };
+    Ok(Selection { include, exclude: Excludes::new(&files.exclude).map_err(wrong)? })
+}
+
+/// The part of the snapshot.
+pub(super) fn within(files: &RestoreFiles) -> Result<TreePath, Undone> {
+    let wrong = |_| failed(format!("{:?} is no path in a snapshot", files.path), "see the runbook");
+    let path = files.path.as_deref().unwrap_or_default().trim_matches('/');
+    TreePath::new(path.as_bytes()).map_err(wrong)
+}
+
+impl World<'_> {
+    pub(super) async fn restore_files(
+        &self,
+        step: &Step,
+        files: &RestoreFiles,
+        cancel: &Arc<Cancel>,
+    ) -> Result<Vec<String>, Undone> {
+        let (chosen, snapshot) = self.snapshot(step)?;
+        let plan = RestorePlan {
+            selection: selection(files)?,
+            spared: self.spared.clone(),
+            overwrite: match files.overwrite {
+                runbook::Overwrite::Never => Overwrite::Never,
+                runbook::Overwrite::Changed => Overwrite::Changed,
+                runbook::Overwrite::Always => Overwrite::Always,
+            },
+            delete: files.delete,
+            owner: !files.no_owner,
+            ..RestorePlan::whole(snapshot.record.root, within(files)?, files.target.clone())
+        };
+        let (operation, reader) = (self.operation(cancel)?, &self.source()?.reader);
+        let report = match run_restore(&operation, reader, &plan).await {
+            Ok(report) => report,
+            Err(RestoreError::Repository(RepoError::Cancelled)) => return Err(Undone::Stopped),
+            Err(error) => return Err(because(&error, "mend what it says; what is there already is not written again")),
+        };
+        if cancel.is_cancelled() {
+            return Err(Undone::Stopped);
+        }
+        if !report.problems.is_empty() {
+            let told: Vec<String> = report
+                .problems
+                .iter()
+                .take(PROBLEMS_TOLD_MAX)
+                .map(|problem| crate::cluster::error::told(problem))
+                .collect();
+            let why = format!("{} of what was to be restored had problems: {}", report.problems.len(), told.join("; "));
+            return Err(failed(
+                why,
+                "see what is wrong with them; `homelab-dr check --read-data` looks at the repository",
+            ));
+        }
+        let gone =
+            if report.deleted.is_empty() { String::new() } else { format!(", {} removed", report.deleted.len()) };
+        let (files_done, there) = (report.files, report.unchanged);
+        Ok(vec![format!(
+            "{files_done} files ({}) written into {} from snapshot {}, {there} were there{gone}",
+            units::bytes(report.bytes),
+            files.target.display(),
+            short(&chosen.snapshot),
+        )])
+    }
+}

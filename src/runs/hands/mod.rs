@@ -1,0 +1,257 @@
+//! What carries steps out for real: one file for each kind, all with the same world around them.
+
+mod checks;
+mod datastore;
+mod files;
+mod gitops;
+mod program;
+mod quiesce;
+mod resources;
+mod scale;
+mod volume;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::drive::{Hands, Undone};
+use super::plan::{Chosen, RunPlan};
+use super::prepare::origin;
+use crate::backup::Context;
+use crate::backup::volumes::Handed;
+use crate::base::cancel::Cancel;
+use crate::base::clock::Clock;
+use crate::base::id::ObjectId;
+use crate::base::progress::Progress;
+use crate::cluster::Cluster;
+use crate::cluster::api::Api;
+use crate::cluster::error::told;
+use crate::cluster::folder::Folder;
+use crate::recover::cluster::movers::Running;
+use crate::repo::Repository;
+use crate::repo::fetch::Reader;
+use crate::repo::snapshots::{Chain, Snapshot};
+use crate::runbook::{Action, Check, Step};
+
+pub use quiesce::Holding;
+pub use resources::{fates_of, look};
+
+/// Where a run recovers into.
+pub enum Target {
+    /// This machine only.
+    Machine,
+    /// A cluster.
+    Api(Arc<Api>),
+    /// A folder that stands for one.
+    Folder(Arc<Folder>, PathBuf),
+}
+
+impl Target {
+    /// The cluster, if there is one.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&dyn Cluster> {
+        match self {
+            Self::Machine => None,
+            Self::Api(api) => Some(&**api),
+            Self::Folder(folder, _) => Some(&**folder),
+        }
+    }
+}
+
+/// A repository that is open for reading.
+pub struct Source {
+    /// It.
+    pub repository: Arc<Repository>,
+    /// Reads it with an identity.
+    pub reader: Arc<Reader>,
+    /// Its snapshots.
+    pub chain: Chain,
+}
+
+/// What movers need, and how they run.
+pub struct Movers {
+    /// What they need of the repository.
+    pub handed: Handed,
+    /// How they run.
+    pub running: Running,
+}
+
+/// Everything around a step.
+pub struct World<'a> {
+    /// What is carried out.
+    pub plan: &'a RunPlan,
+    /// The repository, if a step needs one.
+    pub source: Option<Source>,
+    /// Where to.
+    pub target: Target,
+    /// What movers need, if a step needs any.
+    pub movers: Option<Movers>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Moved by whatever goes on.
+    pub progress: Arc<Progress>,
+    /// Where journals of holds are kept; without it in the namespace of what is held.
+    pub journals: Option<String>,
+    /// The name of this machine.
+    pub host: String,
+    /// Steps that an earlier process has begun: what is there may be theirs.
+    pub begun_before: BTreeSet<String>,
+    /// What holds still now, by the step that holds it.
+    pub held: Holding,
+    /// What a restore into a directory neither writes over nor removes: the repository and the keys of this run.
+    pub spared: Vec<PathBuf>,
+}
+
+/// A failure.
+pub(super) fn failed(why: impl Into<String>, help: impl Into<String>) -> Undone {
+    Undone::Failed { why: why.into(), help: help.into() }
+}
+
+/// A failure with its causes.
+pub(super) fn because(error: &(dyn std::error::Error + 'static), help: impl Into<String>) -> Undone {
+    failed(told(error), help)
+}
+
+impl World<'_> {
+    fn cluster(&self) -> Result<&dyn Cluster, Undone> {
+        self.target.cluster().ok_or_else(|| failed("it needs a cluster, and none was given", "give --kubeconfig FILE"))
+    }
+
+    /// A cluster in which something runs.
+    fn api(&self) -> Result<&Api, Undone> {
+        match &self.target {
+            Target::Api(api) => Ok(api),
+            Target::Folder(..) => Err(failed(
+                "in a folder nothing runs, so it cannot be done there",
+                "recover into a cluster, or leave the step out with --skip",
+            )),
+            Target::Machine => Err(failed("it needs a cluster, and none was given", "give --kubeconfig FILE")),
+        }
+    }
+
+    fn source(&self) -> Result<&Source, Undone> {
+        self.source.as_ref().ok_or_else(|| failed("it needs a repository, and none was opened", "give --repo URL"))
+    }
+
+    /// The snapshot that the plan has for a step.
+    fn snapshot(&self, step: &Step) -> Result<(&Chosen, &Snapshot), Undone> {
+        let chosen = self.plan.chosen.get(&step.id);
+        let chosen = chosen.ok_or_else(|| failed("the plan has no snapshot for it", "make the plan anew"))?;
+        let gone = || {
+            failed(
+                format!("snapshot {} of {} is not in the repository any more", short(&chosen.snapshot), chosen.source),
+                "it was forgotten since the plan was made; make the plan anew",
+            )
+        };
+        let id = chosen.snapshot.parse::<ObjectId>().map_err(|_| gone())?;
+        let found = self.source()?.chain.snapshots.iter().find(|snapshot| snapshot.id == id);
+        let found = found.ok_or_else(gone)?;
+        let wanted = origin(&step.action).map(|origin| &origin.source);
+        if wanted != Some(&found.record.source) || chosen.source != found.record.source {
+            let why = format!(
+                "snapshot {} is of {}, and the step is about another source",
+                short(&chosen.snapshot),
+                found.record.source
+            );
+            return Err(failed(why, "the plan was altered: make it anew"));
+        }
+        Ok((chosen, found))
+    }
+
+    fn operation(&self, cancel: &Arc<Cancel>) -> Result<Context, Undone> {
+        Ok(Context {
+            repository: self.source()?.repository.clone(),
+            clock: self.clock.clone(),
+            progress: self.progress.clone(),
+            cancel: cancel.clone(),
+        })
+    }
+
+    /// All checks, one after another; the first that does not hold is the failure.
+    async fn hold(&self, step: &Step, checks: &[Check], cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
+        let mut said = Vec::new();
+        for check in checks {
+            said.push(self.check(step, check, cancel).await?);
+        }
+        Ok(said)
+    }
+
+    async fn carry_out(&self, step: &Step, cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
+        match &step.action {
+            Action::RestoreFiles(files) => self.restore_files(step, files, cancel).await,
+            Action::RestoreResources(resources) => self.restore_resources(step, resources, cancel).await,
+            Action::RestoreVolume(volume) => self.restore_volume(step, volume, cancel).await,
+            Action::RestoreDatastore { data_dir, .. } => self.restore_datastore(step, data_dir, cancel).await,
+            Action::Gitops { pause, namespaces, names } => self.gitops(*pause, namespaces, names, cancel).await,
+            Action::Scale { object, replicas } => self.scale(object, *replicas).await,
+            Action::Quiesce { claims, how, .. } => self.quiesce(step, claims, how, cancel).await,
+            Action::Pause(time) => tokio::select! {
+                () = tokio::time::sleep(*time) => Ok(Vec::new()),
+                () = cancel.cancelled() => Err(Undone::Stopped),
+            },
+            Action::WaitUntil { checks, every } => self.wait_until(step, checks, *every, cancel).await,
+            Action::Check(checks) => self.hold(step, checks, cancel).await,
+            Action::Exec(what) => self.exec(step, what, cancel).await,
+            Action::Run(argv) => program::run(argv, cancel).await,
+            Action::Notify(message) => Ok(vec![message.clone()]),
+            // The person did it, and said so before it was begun.
+            Action::Manual(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Looks until all hold; the step's own time is the limit.
+    async fn wait_until(
+        &self,
+        step: &Step,
+        checks: &[Check],
+        every: Duration,
+        cancel: &Arc<Cancel>,
+    ) -> Result<Vec<String>, Undone> {
+        loop {
+            match self.hold(step, checks, cancel).await {
+                Err(Undone::Failed { .. }) => {}
+                over => return over,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = cancel.cancelled() => return Err(Undone::Stopped),
+            }
+        }
+    }
+}
+
+/// The start of an id, for people.
+fn short(hex: &str) -> &str {
+    hex.get(..16).unwrap_or(hex)
+}
+
+/// Work that shares its wish to stop with threads, as long as `cancel` does not ask for it.
+async fn stoppable<T>(cancel: &Cancel, own: &Cancel, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        result = &mut work => return result,
+        () = cancel.cancelled() => own.cancel(),
+    }
+    work.await
+}
+
+#[async_trait(?Send)]
+impl Hands for World<'_> {
+    async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+        let own = Arc::new(Cancel::default());
+        Box::pin(stoppable(cancel, &own, self.carry_out(step, &own))).await
+    }
+
+    async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+        let own = Arc::new(Cancel::default());
+        Box::pin(stoppable(cancel, &own, self.hold(step, &step.verify, &own))).await
+    }
+
+    async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
+        self.release(step).await
+    }
+}

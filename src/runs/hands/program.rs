@@ -1,0 +1,111 @@
+//! `run`, a program on this machine, and `exec`, one in a container. No shell takes part in either.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+use super::{World, failed};
+use crate::base::cancel::Cancel;
+use crate::format::entry::escape;
+use crate::runbook::{InPod, Step};
+use crate::runs::drive::Undone;
+use crate::verify::objects::run_in_pod;
+
+/// The end of what a program says that is kept, in bytes.
+const SAID_BYTES_MAX: usize = 4096;
+/// How long a program that is told to end has for that.
+const POLITE: Duration = Duration::from_secs(5);
+/// Variables that a program gets of ours; others can hold keys.
+const PASSED_ON: [&str; 10] =
+    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "KUBECONFIG", "SSH_AUTH_SOCK"];
+
+fn is_passed_on(name: &str) -> bool {
+    PASSED_ON.contains(&name) || name.starts_with("LC_")
+}
+
+/// Lines of what was said, for people.
+fn lines(said: &[u8]) -> Vec<String> {
+    let text = escape_lines(said);
+    text.into_iter().filter(|line| !line.trim().is_empty()).collect()
+}
+
+fn escape_lines(said: &[u8]) -> Vec<String> {
+    said.split(|byte| *byte == b'\n').map(|line| escape(line.trim_ascii_end())).collect()
+}
+
+/// The end of what comes, to the last.
+async fn end_of(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
+    let (mut kept, mut piece) = (Vec::new(), vec![0; SAID_BYTES_MAX]);
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        kept.extend_from_slice(piece.get(..read).unwrap_or_default());
+        let more = kept.len().saturating_sub(SAID_BYTES_MAX);
+        kept.drain(..more);
+    }
+    kept
+}
+
+/// Runs a program with no input, in a group of its own, and waits for its end; a stop ends the whole group.
+pub(super) async fn run(argv: &[String], cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
+    let (program, arguments) = argv.split_first().ok_or_else(|| failed("it names no program", "see the runbook"))?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    command.env_clear();
+    command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed_on)));
+    let mut child = command.spawn().map_err(|error| {
+        failed(format!("{program} cannot be started: {error}"), "see that it is installed, and its mode")
+    })?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(failed(format!("{program} has no output"), "run it again"));
+    };
+    let (out, err) = (tokio::spawn(end_of(out)), tokio::spawn(end_of(err)));
+    let status = tokio::select! {
+        status = child.wait() => status,
+        () = cancel.cancelled() => {
+            let signal = |signal| group.map(|group| kill_process_group(group, signal));
+            let _ = signal(Signal::TERM);
+            let _ = tokio::time::timeout(POLITE, child.wait()).await;
+            let _ = signal(Signal::KILL);
+            let _ = child.wait().await;
+            return Err(Undone::Stopped);
+        }
+    };
+    let status = status.map_err(|error| failed(format!("{program} was lost: {error}"), "see whether it still runs"))?;
+    // Something that it left behind may keep its outputs open for ever.
+    let heard = |task| async move {
+        let heard: Result<Result<Vec<u8>, _>, _> = tokio::time::timeout(Duration::from_secs(1), task).await;
+        heard.ok().and_then(Result::ok).unwrap_or_default()
+    };
+    let (out, err) = (heard(out).await, heard(err).await);
+    if status.success() {
+        return Ok(lines(&out));
+    }
+    let end = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    };
+    let said = lines(if err.is_empty() { &out } else { &err }).join("; ");
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    Err(failed(format!("{program} {end}{said}"), "see what it says, and run it by hand"))
+}
+
+impl World<'_> {
+    pub(super) async fn exec(&self, step: &Step, what: &InPod, cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
+        let around = self.around(step, cancel);
+        tokio::select! {
+            said = run_in_pod(what, &around) => match said {
+                Ok((said, _)) => Ok(lines(&said.stdout)),
+                Err(why) => Err(failed(why, "see what it says, and run it by hand with kubectl exec")),
+            },
+            // It goes on in its container; nobody can end it from here.
+            () = cancel.cancelled() => Err(Undone::Stopped),
+        }
+    }
+}

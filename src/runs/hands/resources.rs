@@ -1,0 +1,228 @@
+//! `restore.resources`: objects of a cluster, with the data of their claims.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Source, Target, World, because, failed, short};
+use crate::backup::Context;
+use crate::base::cancel::Cancel;
+use crate::base::clock::Time;
+use crate::base::units;
+use crate::cluster::Cluster;
+use crate::format::entry::TreePath;
+use crate::recover::cluster::data::{At, Data, choose, claim_of_source};
+use crate::recover::cluster::fate::Fate;
+use crate::recover::cluster::plan::{ClusterPlan, plan};
+use crate::recover::cluster::report::{Outcome, Report};
+use crate::recover::cluster::run::{Running, Waits, run};
+use crate::recover::cluster::select::Selection;
+use crate::recover::cluster::unpack::IntoFolder;
+use crate::recover::cluster::volumes::Volumes;
+use crate::recover::cluster::{Existing, Options, RecoverError, manifests};
+use crate::repo::snapshots::Snapshot;
+use crate::runbook::{RestoreResources, Step};
+use crate::runs::drive::Undone;
+use crate::runs::plan::{Fates, Fill};
+
+/// Objects and volumes that a failure names.
+const TOLD_MAX: usize = 10;
+
+fn options(resources: &RestoreResources, source: &Source, snapshot: &Snapshot) -> Result<Options, Undone> {
+    let selection = Selection::new(&resources.include, &resources.exclude);
+    let at = if resources.latest_volumes { At::Latest } else { At::Objects };
+    Ok(Options {
+        selection: selection.map_err(|error| because(&error, "see the patterns in the runbook"))?,
+        namespaces: resources.namespaces.clone().into_iter().collect(),
+        nodes: resources.nodes.clone().into_iter().collect(),
+        existing: if resources.update { Existing::Update } else { Existing::Skip },
+        derived_secrets: resources.with_derived_secrets,
+        data: choose(&source.chain, snapshot.record.started, at),
+        storage_classes: resources.storage_classes.clone(),
+    })
+}
+
+/// Reads the snapshot and the target, and decides. Nothing is written.
+pub async fn look(
+    resources: &RestoreResources,
+    (source, snapshot): (&Source, &Snapshot),
+    planned: Option<&Fates>,
+    cluster: &dyn Cluster,
+    operation: &Context,
+) -> Result<ClusterPlan, Undone> {
+    let mut options = options(resources, source, snapshot)?;
+    if let Some(planned) = planned {
+        as_planned(&mut options, planned, source, snapshot.record.started);
+    }
+    let help = "see the snapshot: `homelab-dr ls` and `homelab-dr check`";
+    let manifests = manifests::read(operation, &source.reader, snapshot.record.root).await;
+    let manifests = manifests.map_err(|error| because(&error, help))?;
+    if !manifests.is_cluster && manifests.unreadable.is_empty() {
+        let error = RecoverError::NoCluster { snapshot: snapshot.id.short() };
+        return Err(because(&error, "name a source that has objects of a cluster; `homelab-dr snapshots` lists them"));
+    }
+    let planned = plan(cluster, manifests, &options).await;
+    planned.map_err(|error| because(&error, "see what the runbook asks for, and whether the cluster answers"))
+}
+
+/// What becomes of everything in a plan.
+#[must_use]
+pub fn fates_of(plan: &ClusterPlan) -> Fates {
+    let mut fates = Fates { skipped: plan.skipped.len() as u64, ..Fates::default() };
+    for step in &plan.steps {
+        let object = step.object.to_string();
+        match &step.fate {
+            Fate::Create { .. } | Fate::Finish | Fate::Fill => fates.create.push(object),
+            Fate::Replace { .. } => fates.replace.push(object),
+            Fate::Keep { .. } => fates.keep.push(object),
+            Fate::Same => fates.same += 1,
+            Fate::Conflict { why } => fates.conflict.push(format!("{object}: {why}")),
+            Fate::Undecided => {}
+        }
+    }
+    fates.conflict.extend(plan.unreadable.iter().map(|one| format!("{}: {}", one.path, one.why)));
+    fates.fill = plan
+        .fills()
+        .map(|(step, data)| Fill {
+            claim: format!("{}/{}", step.object.namespace.as_deref().unwrap_or_default(), step.object.name),
+            snapshot: data.snapshot.hex(),
+            bytes: data.bytes,
+            doubt: data.doubt(),
+        })
+        .collect();
+    fates
+}
+
+/// What has become different since the plan was made. `again`: an earlier try of the step may have made what is there.
+fn beyond(planned: &Fates, now: &Fates, again: bool) -> Vec<String> {
+    let was_there: BTreeSet<&String> = planned.replace.iter().chain(&planned.keep).collect();
+    let is_new = |object: &&String| !was_there.contains(object);
+    let is_ours = |object: &String| again && planned.create.contains(object);
+    let replaced = now.replace.iter().filter(|object| !planned.replace.contains(object) && !is_ours(object));
+    let replaced = replaced.map(|object| format!("{object} would be replaced"));
+    let kept = now.keep.iter().filter(is_new).filter(|object| !is_ours(object));
+    let kept = kept.map(|object| format!("{object} is there by now, and differs"));
+    let filled =
+        |fills: &[Fill], fill: &Fill| fills.iter().any(|one| one.claim == fill.claim && one.snapshot == fill.snapshot);
+    let more = now.fill.iter().filter(|fill| !filled(&planned.fill, fill));
+    let more = more.map(|fill| format!("{} would be filled from snapshot {}", fill.claim, short(&fill.snapshot)));
+    let fewer = planned.fill.iter().filter(|fill| !again && !filled(&now.fill, fill));
+    let fewer = fewer.map(|fill| format!("{} is there by now, and would NOT be filled", fill.claim));
+    replaced.chain(kept).chain(more).chain(fewer).collect()
+}
+
+/// Has volumes filled from the snapshots of a plan, whatever came to be since.
+fn as_planned(options: &mut Options, planned: &Fates, source: &Source, objects: Time) {
+    for fill in &planned.fill {
+        let snapshot = source.chain.snapshots.iter().find(|snapshot| snapshot.id.hex() == fill.snapshot);
+        let named = snapshot.and_then(|snapshot| Some((snapshot, claim_of_source(&snapshot.record.source)?)));
+        if let Some((snapshot, key)) = named {
+            options.data.insert(key, Data::of(&source.chain, snapshot, objects));
+        }
+    }
+}
+
+fn told(list: &[String]) -> String {
+    let first: Vec<&str> = list.iter().take(TOLD_MAX).map(String::as_str).collect();
+    let more = list.len().saturating_sub(TOLD_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}", first.join("; "))
+}
+
+/// What is not as it should be, in words.
+fn wrong(report: &Report) -> Vec<String> {
+    let mut wrong: Vec<String> =
+        report.stopped.iter().map(|stopped| format!("it ended at {}: {}", stopped.at, stopped.why)).collect();
+    for volume in report.volumes.iter().filter(|volume| !volume.outcome.is_well() || volume.restored.problems > 0) {
+        use crate::recover::cluster::volumes::Outcome as Of;
+        wrong.push(match &volume.outcome {
+            Of::Unknown { why, mend, .. } => format!("volume {}: {why}; {mend}", volume.claim),
+            Of::Kept { why } => format!("volume {}: {why}", volume.claim),
+            _ => format!("volume {}: {} problems with single files", volume.claim, volume.restored.problems),
+        });
+    }
+    for row in report.rows.iter().filter(|row| !row.outcome.is_well()) {
+        wrong.push(match &row.outcome {
+            Outcome::Different { differs } => format!("{} came to be different: {}", row.object, differs.join(", ")),
+            Outcome::Unknown { why } | Outcome::Refused { why } | Outcome::Conflict { why } | Outcome::Held { why } => {
+                format!("{}: {why}", row.object)
+            }
+            _ => format!("{}: not reached", row.object),
+        });
+    }
+    wrong.extend(report.waited_in_vain.iter().map(|what| format!("waited in vain for {what}")));
+    wrong
+}
+
+impl World<'_> {
+    pub(super) async fn restore_resources(
+        &self,
+        step: &Step,
+        resources: &RestoreResources,
+        cancel: &Arc<Cancel>,
+    ) -> Result<Vec<String>, Undone> {
+        let (source, cluster) = (self.source()?, self.cluster()?);
+        let (chosen, snapshot) = self.snapshot(step)?;
+        let operation = self.operation(cancel)?;
+        let planned = self.plan.fates.get(&step.id);
+        let looked = tokio::select! {
+            looked = look(resources, (source, snapshot), planned, cluster, &operation) => looked?,
+            () = cancel.cancelled() => return Err(Undone::Stopped),
+        };
+        let now = fates_of(&looked);
+        if let Some(planned) = planned {
+            let beyond = beyond(planned, &now, self.begun_before.contains(&step.id));
+            if !beyond.is_empty() {
+                let why = format!("the target has changed since the plan was made: {}", told(&beyond));
+                return Err(failed(why, "look at it, and make the plan anew"));
+            }
+        }
+        if !looked.empty_volumes.is_empty() && !resources.empty_volumes {
+            let error = RecoverError::EmptyVolumes { claims: looked.empty_volumes.clone() };
+            return Err(because(&error, "say empty_volumes: true in the step if they may be empty"));
+        }
+        let volumes: Option<Box<dyn Volumes + '_>> = match &self.target {
+            Target::Folder(_, root) => {
+                let existing = if resources.update { Existing::Update } else { Existing::Skip };
+                let (root, reader) = (root.clone(), source.reader.clone());
+                Some(Box::new(IntoFolder { root, reader, context: &operation, existing }))
+            }
+            _ if now.fill.is_empty() => None,
+            _ => Some(Box::new(self.filling(TreePath::root(), cancel)?)),
+        };
+        let running = Running {
+            cluster,
+            empty_volumes: resources.empty_volumes,
+            volumes: volumes.as_deref(),
+            waits: Waits::default(),
+            progress: &self.progress,
+            cancel,
+        };
+        let report = run(&looked, &running).await;
+        let report =
+            report.map_err(|error| because(&error, "see the cluster; what was written is not written again"))?;
+        if report.interrupted {
+            return Err(Undone::Stopped);
+        }
+        let wrong = wrong(&report);
+        if !wrong.is_empty() {
+            return Err(failed(told(&wrong), "mend what it says; what is there already is not written again"));
+        }
+        let count = |is: fn(&Outcome) -> bool| report.count(is);
+        let restored =
+            count(|outcome| matches!(outcome, Outcome::Restored { .. } | Outcome::Empty | Outcome::ProvenEmpty));
+        let (same, kept) =
+            (count(|outcome| *outcome == Outcome::Same), count(|outcome| matches!(outcome, Outcome::Kept { .. })));
+        let mut said = vec![format!(
+            "{restored} objects restored from snapshot {}, {same} were there, {kept} differ and stay",
+            short(&chosen.snapshot)
+        )];
+        if !now.keep.is_empty() {
+            said.push(format!("differ and stay, with what is in their volumes: {}", told(&now.keep)));
+        }
+        said.extend(report.volumes.iter().map(|volume| {
+            let from = volume.data.snapshot.short();
+            format!("volume {}: {} from snapshot {from}", volume.claim, units::bytes(volume.restored.bytes))
+        }));
+        Ok(said)
+    }
+}

@@ -1,0 +1,215 @@
+//! The journal of a run: a file of JSON lines, of which each is on the disk before what it says is done, or right after it was done.
+//!
+//! The first line is the plan, whole: a run is taken up with what was planned, whatever has become of the runbook. A last line without an end was being written when the machine
+//! stopped; it is cut away, since nothing that it announces was begun. One process has a journal at a time.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::event::{Event, Record};
+use super::plan::RunPlan;
+use crate::base::clock::Clock;
+
+/// Longest journal that is read; one of 500 steps has some hundred KiB.
+const BYTES_MAX: u64 = 64 << 20;
+/// The file of a run.
+const FILE: &str = "journal.jsonl";
+
+/// Why a journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file or its folder cannot be used.
+    #[error("cannot {what} the journal {}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// There is one already.
+    #[error("run {run} was begun already")]
+    Begun {
+        /// The run.
+        run: String,
+    },
+    /// There is no run of this name here.
+    #[error("there is no run {run} below {}", dir.display())]
+    NoSuchRun {
+        /// The run.
+        run: String,
+        /// Where journals are.
+        dir: PathBuf,
+    },
+    /// A process has it.
+    #[error("run {run} is being carried out by another process")]
+    Busy {
+        /// The run.
+        run: String,
+    },
+    /// A line is not one of this program's.
+    #[error("line {line} of the journal {} cannot be understood: {why}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Where events are written down.
+pub trait Log {
+    /// Has an event on the disk when it returns.
+    fn write(&mut self, event: &Event) -> Result<(), JournalError>;
+}
+
+/// See the module.
+pub struct Journal<'a> {
+    file: File,
+    path: PathBuf,
+    clock: &'a dyn Clock,
+}
+
+/// A journal as it was read.
+#[derive(Debug)]
+pub struct Found {
+    /// What is carried out.
+    pub plan: RunPlan,
+    /// What has happened.
+    pub records: Vec<Record>,
+}
+
+fn path_of(dir: &Path, run: &str) -> PathBuf {
+    dir.join(run).join(FILE)
+}
+
+/// Whether a text can be the name of a run: so no name leads out of the folder of journals.
+#[must_use]
+pub fn is_run(text: &str) -> bool {
+    text.len() == RunPlan::RUN_CHARS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+impl<'a> Journal<'a> {
+    /// Begins the journal of a plan; its run must not have one.
+    pub fn begin(dir: &Path, plan: &RunPlan, clock: &'a dyn Clock) -> Result<Self, JournalError> {
+        let path = path_of(dir, &plan.run);
+        let fail = |what| {
+            let path = path.clone();
+            move |source| JournalError::File { what, path, source }
+        };
+        let folder = dir.join(&plan.run);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(fail("make the folder of"))?;
+        let file = OpenOptions::new().create_new(true).read(true).append(true).mode(0o600).open(&path);
+        let file = match file {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(JournalError::Begun { run: plan.run.clone() });
+            }
+            file => file.map_err(fail("create"))?,
+        };
+        let journal = Self { file, path: path.clone(), clock };
+        lock(&journal.file, &plan.run)?;
+        let line = serde_json::to_string(plan).map_err(|error| fail("write")(error.into()))?;
+        journal.line(&line)?;
+        // The names too, or the file may be gone after a power cut although what is in it was synced.
+        for folder in [folder.as_path(), dir] {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail("sync the folder of"))?;
+        }
+        Ok(journal)
+    }
+
+    /// Takes the journal of a run up.
+    pub fn take_up(dir: &Path, run: &str, clock: &'a dyn Clock) -> Result<(Self, Found), JournalError> {
+        let path = existing(dir, run)?;
+        let fail = |what| {
+            let path = path.clone();
+            move |source| JournalError::File { what, path, source }
+        };
+        let mut file = OpenOptions::new().read(true).append(true).open(&path).map_err(fail("open"))?;
+        lock(&file, run)?;
+        let text = content(&mut file).map_err(fail("read"))?;
+        let whole = whole_lines(&text);
+        if whole.len() < text.len() {
+            file.set_len(whole.len() as u64).and_then(|()| file.sync_all()).map_err(fail("mend the end of"))?;
+        }
+        let found = understand(&path, whole)?;
+        Ok((Self { file, path, clock }, found))
+    }
+
+    /// Reads the journal of a run, whoever has it.
+    pub fn look(dir: &Path, run: &str) -> Result<Found, JournalError> {
+        let path = existing(dir, run)?;
+        let text = File::open(&path).and_then(|mut file| content(&mut file));
+        let text = text.map_err(|source| JournalError::File { what: "read", path: path.clone(), source })?;
+        understand(&path, whole_lines(&text))
+    }
+
+    /// Whether a process has the journal of a run: it locks it as long as it carries the run out.
+    #[must_use]
+    pub fn is_carried_out(dir: &Path, run: &str) -> bool {
+        File::open(path_of(dir, run)).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    }
+
+    fn line(&self, line: &str) -> Result<(), JournalError> {
+        let fail = |source| JournalError::File { what: "write", path: self.path.clone(), source };
+        // One write: what is cut off is the end of the file.
+        (&self.file).write_all(format!("{line}\n").as_bytes()).map_err(fail)?;
+        self.file.sync_data().map_err(fail)
+    }
+}
+
+impl Log for Journal<'_> {
+    fn write(&mut self, event: &Event) -> Result<(), JournalError> {
+        let record = Record { at: self.clock.now().to_string(), event: event.clone() };
+        let line = serde_json::to_string(&record).map_err(|error| JournalError::File {
+            what: "write",
+            path: self.path.clone(),
+            source: error.into(),
+        })?;
+        self.line(&line)
+    }
+}
+
+fn existing(dir: &Path, run: &str) -> Result<PathBuf, JournalError> {
+    let path = path_of(dir, run);
+    if is_run(run) && path.exists() {
+        Ok(path)
+    } else {
+        Err(JournalError::NoSuchRun { run: run.to_owned(), dir: dir.to_owned() })
+    }
+}
+
+fn lock(file: &File, run: &str) -> Result<(), JournalError> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|_| JournalError::Busy { run: run.to_owned() })
+}
+
+fn content(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// All lines that have their end.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n');
+    end.and_then(|at| bytes.get(..=at)).unwrap_or_default()
+}
+
+fn understand(path: &Path, bytes: &[u8]) -> Result<Found, JournalError> {
+    let text = String::from_utf8_lossy(bytes);
+    let wrong = |line: usize, why: String| JournalError::Line { path: path.to_owned(), line, why };
+    let mut lines = text.lines().enumerate();
+    let (_, first) = lines.next().ok_or_else(|| wrong(1, "it is empty".to_owned()))?;
+    let plan = serde_json::from_str(first).map_err(|error| wrong(1, error.to_string()))?;
+    let record =
+        |(at, line): (usize, &str)| serde_json::from_str(line).map_err(|error| wrong(at + 1, error.to_string()));
+    Ok(Found { plan, records: lines.map(record).collect::<Result<_, _>>()? })
+}

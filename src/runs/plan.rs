@@ -1,0 +1,225 @@
+//! What a run will do, decided before anything is done, and able to be kept as a file: which snapshot each step takes, what becomes of every object, how much that is.
+//!
+//! The plan has the runbook's text in it and the values of its parameters, so it means the same wherever the runbook has gone since.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::language::{Finding, Judges};
+use crate::runbook::{self, Runbook, Step, Values};
+
+/// The form of plans and journals that this program writes.
+const FORM: u32 = 1;
+
+/// The runbook as it was when the plan was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Book {
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// BLAKE3 of its text, in hex.
+    pub digest: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// A cluster, told apart from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterName {
+    /// The uid of its namespace `kube-system`, which lives as long as the cluster does.
+    pub uid: String,
+    /// Where it was found.
+    pub shown: String,
+}
+
+/// The snapshot that a step takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Its id, in hex.
+    pub snapshot: String,
+    /// Its source.
+    pub source: String,
+    /// When it was begun, RFC 3339.
+    pub started: String,
+    /// How old it was when the plan was made, in seconds.
+    pub age: u64,
+    /// Regular files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A volume that a step fills.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// `NAMESPACE/CLAIM`.
+    pub claim: String,
+    /// The snapshot, in hex.
+    pub snapshot: String,
+    /// Bytes in it.
+    pub bytes: u64,
+    /// Why that is perhaps not all that was in the claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
+}
+
+/// What becomes of the objects of a step, as the target is before the run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fates {
+    /// They are not there.
+    pub create: Vec<String>,
+    /// They are there, differ, and are replaced.
+    pub replace: Vec<String>,
+    /// They are there, differ, and stay.
+    pub keep: Vec<String>,
+    /// They are there and equal: how many.
+    pub same: u64,
+    /// They cannot be restored, and why.
+    pub conflict: Vec<String>,
+    /// Not restored, as its kind never is, or belongs to another: how many.
+    pub skipped: u64,
+    /// Volumes that are filled.
+    pub fill: Vec<Fill>,
+}
+
+impl Fates {
+    /// Bytes of all volumes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.fill.iter().map(|fill| fill.bytes).sum()
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPlan {
+    /// The form of this document.
+    pub homelab_dr_plan: u32,
+    /// The id of the run.
+    pub run: String,
+    /// When it was made, RFC 3339.
+    pub made: String,
+    /// The runbook.
+    pub runbook: Book,
+    /// The values of its parameters that were given.
+    pub values: BTreeMap<String, String>,
+    /// The fingerprint of the repository, if a step needs one.
+    pub repository: Option<String>,
+    /// The cluster, if a step needs one.
+    pub cluster: Option<ClusterName>,
+    /// The snapshot of each step that takes one, by the step's id.
+    pub chosen: BTreeMap<String, Chosen>,
+    /// What becomes of objects, by the step's id.
+    pub fates: BTreeMap<String, Fates>,
+    /// Why what a step brings back is perhaps not all that was there, by the step's id: somebody is asked before.
+    #[serde(default)]
+    pub doubts: BTreeMap<String, Vec<String>>,
+    /// What stood in the way when it was made: then it is not carried out.
+    #[serde(default)]
+    pub in_the_way: Vec<String>,
+    /// Steps that are left out.
+    pub skipped: BTreeSet<String>,
+}
+
+/// Why a plan that was kept cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// It is none, or of a program to come.
+    #[error("this is no plan that this program can carry out: {why}")]
+    NoPlan {
+        /// Why.
+        why: String,
+    },
+    /// Its runbook is not the one that it was made of.
+    #[error("the runbook in the plan is not the one that it was made of")]
+    Altered,
+    /// Its runbook is wrong for this program.
+    #[error("the runbook in the plan is wrong")]
+    Wrong {
+        /// What is wrong with it.
+        findings: Vec<Finding>,
+    },
+    /// No randomness for the id of a run.
+    #[error("no randomness for the id of the run")]
+    Randomness(#[source] getrandom::Error),
+}
+
+/// BLAKE3 of a text, in hex.
+#[must_use]
+pub fn digest(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// An id for a run that no other has.
+pub fn run_id() -> Result<String, PlanError> {
+    getrandom::u32().map(|id| format!("{id:0width$x}", width = RunPlan::RUN_CHARS)).map_err(PlanError::Randomness)
+}
+
+impl RunPlan {
+    /// How long the id of a run is.
+    pub const RUN_CHARS: usize = 8;
+
+    /// A plan in which nothing is chosen yet.
+    #[must_use]
+    pub fn new(run: String, made: String, runbook: &Runbook, text: &str, values: BTreeMap<String, String>) -> Self {
+        Self {
+            homelab_dr_plan: FORM,
+            run,
+            made,
+            runbook: Book {
+                id: runbook.id.clone(),
+                title: runbook.title.clone(),
+                digest: digest(text),
+                text: text.to_owned(),
+            },
+            values,
+            repository: None,
+            cluster: None,
+            chosen: BTreeMap::new(),
+            fates: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            in_the_way: Vec::new(),
+            skipped: BTreeSet::new(),
+        }
+    }
+
+    /// Reads a plan that was kept.
+    pub fn read(text: &str) -> Result<Self, PlanError> {
+        let plan: Self = serde_json::from_str(text).map_err(|error| PlanError::NoPlan { why: error.to_string() })?;
+        if plan.homelab_dr_plan != FORM {
+            let why = format!("it is of form {}, and form {FORM} is known", plan.homelab_dr_plan);
+            return Err(PlanError::NoPlan { why });
+        }
+        if !super::journal::is_run(&plan.run) {
+            return Err(PlanError::NoPlan { why: format!("{:?} is no run", plan.run) });
+        }
+        Ok(plan)
+    }
+
+    /// The runbook and the steps with this plan's values.
+    pub fn steps(&self, judges: &Judges<'_>) -> Result<(Runbook, Vec<Step>), PlanError> {
+        if digest(&self.runbook.text) != self.runbook.digest {
+            return Err(PlanError::Altered);
+        }
+        let read = runbook::read(self.runbook.text.as_bytes(), judges);
+        let wrong = |findings| PlanError::Wrong { findings };
+        let runbook = read.runbook.ok_or_else(|| wrong(read.findings))?;
+        let values = Values::of(&runbook.parameters, &self.values, &self.run)
+            .map_err(|missing| PlanError::NoPlan { why: format!("it lacks values of {}", missing.join(", ")) })?;
+        let steps = runbook.steps(&values, judges).map_err(wrong)?;
+        Ok((runbook, steps))
+    }
+
+    /// Bytes that come back.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let of_fates = |step: &String| self.fates.get(step).map(Fates::bytes);
+        self.chosen
+            .iter()
+            .filter(|(step, _)| !self.skipped.contains(*step))
+            .map(|(step, chosen)| of_fates(step).unwrap_or(chosen.bytes))
+            .sum()
+    }
+}

@@ -1,0 +1,350 @@
+//! From a runbook to a plan: which snapshot each step takes, whether it can be read, what becomes of every object, and what stands in the way. Nothing is changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::FixedOffset;
+use serde::Serialize;
+
+use super::drive::Undone;
+use super::hands::{Source, Target, fates_of, look};
+use super::plan::{Chosen, ClusterName, Fates, RunPlan};
+use crate::backup::Context;
+use crate::base::cancel::Cancel;
+use crate::base::clock::{Clock, Time};
+use crate::base::progress::Progress;
+use crate::base::units;
+use crate::base::when::{Selector, select};
+use crate::cluster::error::told;
+use crate::cluster::object::uid_of;
+use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::format::entry::TreePath;
+use crate::recover::cluster::claims::lacks_class;
+use crate::repo::snapshots::Snapshot;
+use crate::repo::tree_read::lookup;
+use crate::runbook::{Action, Check, Objectives, Origin, Probe, Step, longest};
+use crate::volumes::kinds;
+
+/// What a restore is reckoned to bring back in a second, where nobody has measured it: a disk, or a line of 300 Mbit/s.
+const BYTES_A_SECOND: u64 = 36 << 20;
+
+/// Something that a person should know before the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// Whether the run is not begun because of it.
+    pub blocks: bool,
+    /// At which step; `None` if it is about the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// What.
+    pub what: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// What the steps of a runbook need.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// A repository that is opened with an identity.
+    pub repository: bool,
+    /// A cluster, or a folder that stands for one.
+    pub cluster: bool,
+    /// A cluster in which something runs.
+    pub living: bool,
+}
+
+fn probes(step: &Step) -> impl Iterator<Item = &Probe> {
+    let looked: &[Check] = match &step.action {
+        Action::Check(checks) | Action::WaitUntil { checks, .. } => checks,
+        _ => &[],
+    };
+    looked.iter().chain(&step.verify).map(|check| &check.probe)
+}
+
+impl Needs {
+    /// Of steps that are carried out.
+    #[must_use]
+    pub fn of<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Self {
+        let mut needs = Self::default();
+        for step in steps {
+            needs.repository |= step.restores();
+            needs.cluster |= matches!(
+                step.action,
+                Action::RestoreVolume(_) | Action::RestoreResources(_) | Action::Gitops { .. } | Action::Scale { .. }
+            );
+            needs.living |= matches!(step.action, Action::Quiesce { .. } | Action::Exec(_));
+            for probe in probes(step) {
+                needs.living |= matches!(
+                    probe,
+                    Probe::Ready(_) | Probe::NamespaceReady(_) | Probe::Condition { .. } | Probe::Exec { .. }
+                );
+            }
+        }
+        needs.cluster |= needs.living;
+        needs
+    }
+}
+
+/// What a plan is made by.
+pub struct Preparing<'a> {
+    /// The repository, if a step needs one.
+    pub source: Option<&'a Source>,
+    /// Where to.
+    pub target: &'a Target,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Times without an offset are meant in it.
+    pub zone: FixedOffset,
+    /// Moved by looking.
+    pub progress: Arc<Progress>,
+    /// Whether to go on.
+    pub cancel: Arc<Cancel>,
+}
+
+/// Which snapshot of which source a step takes.
+pub(super) fn origin(action: &Action) -> Option<&Origin> {
+    match action {
+        Action::RestoreVolume(volume) => Some(&volume.from),
+        Action::RestoreResources(resources) => Some(&resources.from),
+        Action::RestoreFiles(files) => Some(&files.from),
+        Action::RestoreDatastore { from, .. } => Some(from),
+        _ => None,
+    }
+}
+
+/// The uid of a cluster: that of its namespace `kube-system`.
+pub async fn name_of_cluster(cluster: &dyn Cluster) -> Result<ClusterName, ClusterError> {
+    let kind = Kind::known("", "v1", "namespaces", "Namespace", false);
+    let found = cluster.get(&kind, None, "kube-system").await?;
+    let uid = found.as_ref().map(uid_of).unwrap_or_default().to_owned();
+    Ok(ClusterName { uid, shown: cluster.name() })
+}
+
+impl Preparing<'_> {
+    /// Fills a plan in, and says what stands in its way.
+    pub async fn fill_in(&self, plan: &mut RunPlan, steps: &[Step], objectives: Objectives) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        if let Some(cluster) = self.target.cluster() {
+            match name_of_cluster(cluster).await {
+                Ok(name) => plan.cluster = Some(name),
+                Err(error) => {
+                    let help = "see the kubeconfig and its context, and whether the API server answers";
+                    notices.push(blocks(None, format!("the cluster cannot be asked: {}", told(&error)), help));
+                    return notices;
+                }
+            }
+        }
+        if let Some(source) = self.source {
+            plan.repository = Some(source.repository.fingerprint().to_string());
+        }
+        let carried_out: Vec<&Step> = steps.iter().filter(|step| !plan.skipped.contains(&step.id)).collect();
+        for step in carried_out.iter().filter(|step| origin(&step.action).is_some()) {
+            self.step(plan, step, objectives.rpo, &mut notices).await;
+        }
+        for step in &carried_out {
+            if let Some(what) = not_possible(step, self.target) {
+                notices.push(blocks(
+                    Some(step),
+                    what,
+                    "take it out of the runbook, or leave it out with --skip and do it by hand",
+                ));
+            }
+        }
+        if let Some(rto) = objectives.rto {
+            let (limits, way) = longest(steps);
+            let guess = Duration::from_secs(plan.bytes() / BYTES_A_SECOND);
+            if guess > rto {
+                let what = format!(
+                    "to bring back {} takes about {} at {}/s, and {} is all there is",
+                    units::bytes(plan.bytes()),
+                    units::duration(guess),
+                    units::bytes(BYTES_A_SECOND),
+                    units::duration(rto)
+                );
+                notices.push(warns(None, what, "begin with what is needed first (--only), or have a faster line"));
+            } else if limits > rto {
+                let what = format!(
+                    "the time limits along {} add up to {}, more than the objective",
+                    way.join(" → "),
+                    units::duration(limits)
+                );
+                notices.push(warns(None, what, "shorten them, or raise rto"));
+            }
+        }
+        notices
+    }
+
+    async fn step(&self, plan: &mut RunPlan, step: &Step, rpo: Option<Duration>, notices: &mut Vec<Notice>) {
+        let (Some(origin), Some(source)) = (origin(&step.action), self.source) else {
+            notices.push(blocks(
+                Some(step),
+                "it needs a repository, and none was opened".to_owned(),
+                "give --repo URL and --identity FILE",
+            ));
+            return;
+        };
+        let snapshot = match choose(origin, source, self.zone) {
+            Ok(snapshot) => snapshot,
+            Err((what, help)) => return notices.push(blocks(Some(step), what, help)),
+        };
+        let (record, now) = (&snapshot.record, self.clock.now());
+        if let Err(error) = lookup(&source.reader, record.root, &TreePath::root()).await {
+            let what =
+                format!("snapshot {} of {} cannot be read: {}", snapshot.id.short(), origin.source, told(&error));
+            notices.push(blocks(Some(step), what, "choose another one, and see `homelab-dr check`"));
+        }
+        notices.extend(doubts(step, snapshot, source, now, rpo));
+        plan.chosen.insert(
+            step.id.clone(),
+            Chosen {
+                snapshot: snapshot.id.hex(),
+                source: record.source.clone(),
+                started: record.started.to_string(),
+                age: now.since(record.started).as_secs(),
+                files: record.statistics.files,
+                bytes: record.statistics.bytes,
+            },
+        );
+        let lack = source
+            .chain
+            .lack(snapshot)
+            .map(|lack| format!("snapshot {} of {} {lack}", snapshot.id.short(), record.source));
+        let mut doubts: Vec<String> = lack.into_iter().collect();
+        match self.fates(step, source, snapshot).await {
+            Ok(Some(fates)) => {
+                let of_volumes = fates
+                    .fill
+                    .iter()
+                    .filter_map(|fill| fill.doubt.as_ref().map(|doubt| format!("{}: {doubt}", fill.claim)));
+                doubts.extend(of_volumes);
+                if let Some(conflict) = fates.conflict.first() {
+                    let what = format!("{} objects cannot be restored, the first: {conflict}", fates.conflict.len());
+                    notices.push(blocks(Some(step), what, "leave them out with exclude, or mend what it says"));
+                }
+                plan.fates.insert(step.id.clone(), fates);
+            }
+            Err(Undone::Failed { why, help }) => notices.push(blocks(Some(step), why, &help)),
+            Ok(None) | Err(Undone::Stopped) => {}
+        }
+        if !doubts.is_empty() {
+            let help =
+                "the step asks before it takes it; name another snapshot if there is one (`homelab-dr snapshots`)";
+            notices.push(warns(Some(step), doubts.join("; "), help));
+            plan.doubts.insert(step.id.clone(), doubts);
+        }
+    }
+
+    async fn fates(&self, step: &Step, source: &Source, snapshot: &Snapshot) -> Result<Option<Fates>, Undone> {
+        let Some(cluster) = self.target.cluster() else { return Ok(None) };
+        let operation = Context {
+            repository: source.repository.clone(),
+            clock: self.clock.clone(),
+            progress: self.progress.clone(),
+            cancel: self.cancel.clone(),
+        };
+        match &step.action {
+            Action::RestoreResources(resources) => {
+                let looked = look(resources, (source, snapshot), None, cluster, &operation).await?;
+                if !looked.empty_volumes.is_empty() && !resources.empty_volumes {
+                    let what = format!(
+                        "claims would be made EMPTY, since there is no data of them: {}",
+                        looked.empty_volumes.join(", ")
+                    );
+                    let help = "say empty_volumes: true in the step if they may be".to_owned();
+                    return Err(Undone::Failed { why: what, help });
+                }
+                Ok(Some(fates_of(&looked)))
+            }
+            Action::RestoreVolume(volume) if !volume.in_place && cluster.lives() && volume.storage_class.is_none() => {
+                let claim = serde_json::json!({"spec": {}});
+                let lacks = lacks_class(cluster, &claim).await;
+                let lacks = lacks.map_err(|error| Undone::Failed { why: told(&error), help: String::new() })?;
+                let taken = cluster.get(&kinds::claims(), Some(&volume.into.namespace), &volume.into.name).await;
+                // One that is there has a class; whether it may be filled is seen when it is.
+                match lacks.filter(|_| !matches!(taken, Ok(Some(_)))) {
+                    Some(why) => Err(Undone::Failed {
+                        why: format!("the claim would never get a volume: {why}"),
+                        help: "say storage_class in the step".to_owned(),
+                    }),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn blocks(step: Option<&Step>, what: impl Into<String>, help: &str) -> Notice {
+    Notice { blocks: true, step: step.map(|step| step.id.clone()), what: what.into(), help: help.to_owned() }
+}
+
+fn warns(step: Option<&Step>, what: impl Into<String>, help: &str) -> Notice {
+    Notice { blocks: false, ..blocks(step, what, help) }
+}
+
+/// The snapshot that a step means, and why there is none.
+fn choose<'a>(origin: &Origin, source: &'a Source, zone: FixedOffset) -> Result<&'a Snapshot, (String, &'static str)> {
+    let help = "`homelab-dr snapshots` lists what there is";
+    let all = &source.chain.snapshots;
+    let selector = Selector::parse(&origin.snapshot, zone).map_err(|error| (error.to_string(), help))?;
+    let of_source: Vec<Snapshot> = all.iter().filter(|one| one.record.source == origin.source).cloned().collect();
+    if of_source.is_empty() {
+        return Err((format!("there is no snapshot of {}", origin.source), help));
+    }
+    let selector = match selector {
+        Selector::Latest { .. } => Selector::Latest { source: Some(origin.source.clone()) },
+        other => other,
+    };
+    let id = select(&selector, &of_source).map_err(|error| (format!("of {}: {error}", origin.source), help))?.id;
+    all.iter().find(|one| one.id == id).ok_or_else(|| (format!("there is no snapshot of {}", origin.source), help))
+}
+
+/// What speaks against a snapshot, and does not forbid it.
+fn doubts(step: &Step, snapshot: &Snapshot, source: &Source, now: Time, rpo: Option<Duration>) -> Vec<Notice> {
+    let (mut notices, record) = (Vec::new(), &snapshot.record);
+    let name = format!("snapshot {} of {}", snapshot.id.short(), record.source);
+    let age = now.since(record.started);
+    if let Some(rpo) = rpo.filter(|rpo| age > *rpo) {
+        let what = format!(
+            "{name} is {} old, and the objective is {}",
+            units::duration(Duration::from_secs(age.as_secs())),
+            units::duration(rpo)
+        );
+        notices.push(warns(Some(step), what, "take a newer one if there is one, and see why there is none"));
+    }
+    if record.started.is_future(now) {
+        notices.push(warns(
+            Some(step),
+            format!("{name} is dated in the future: some clock was wrong"),
+            "compare the clocks",
+        ));
+    }
+    let newer = source.chain.latest_of(&record.source).is_some_and(|latest| latest.id != snapshot.id);
+    if newer {
+        notices.push(warns(
+            Some(step),
+            format!("{name} is not the latest"),
+            "it was chosen by the runbook or a parameter",
+        ));
+    }
+    notices
+}
+
+/// Why a step cannot be carried out at all.
+fn not_possible(step: &Step, target: &Target) -> Option<String> {
+    let in_a_claim = matches!((&step.action, target), (Action::RestoreVolume(_), Target::Api(_)));
+    match &step.action {
+        Action::Quiesce { .. } | Action::Exec(_) if matches!(target, Target::Folder(..)) => {
+            return Some("in a folder nothing runs that could hold still or carry out commands".to_owned());
+        }
+        _ => {}
+    }
+    let files_of_claim = |probe: &&Probe| match probe {
+        Probe::Files(_) | Probe::NoEmpty(_) => true,
+        Probe::Sqlite { file, .. } => file.is_relative(),
+        Probe::Postgres(query) => query.address.is_none(),
+        _ => false,
+    };
+    let named = step.verify.iter().map(|check| &check.probe).find(files_of_claim);
+    named.filter(|_| in_a_claim).map(|_| "what is in a volume of a cluster cannot be verified from here yet: files, no-empty, sqlite and postgres with datadir look into folders of this machine".to_owned())
+}

@@ -1,0 +1,518 @@
+//! Runs under simulated hands and time: every fault at every step, and a machine that dies at every record of the journal.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::drive::{Answer, Driver, Hands, Left, Person, Undone};
+use super::event::{Event, Outcome, Question};
+use super::journal::{JournalError, Log};
+use super::machine::{Machine, State};
+use crate::base::cancel::Cancel;
+use crate::runbook::{Action, Claim, OnFailure, Quiet, RestoreVolume, Step};
+
+fn step(id: &str, needs: &[&str]) -> Step {
+    Step {
+        id: id.into(),
+        title: String::new(),
+        needs: needs.iter().map(ToString::to_string).collect(),
+        timeout: Duration::from_mins(1),
+        action: Action::Notify(id.into()),
+        verify: Vec::new(),
+        on_failure: OnFailure::Stop,
+        is_destructive: false,
+        is_compensation: false,
+    }
+}
+
+fn quiesce(id: &str, needs: &[&str], until: Option<&str>) -> Step {
+    let claims = vec![Claim { namespace: "media".into(), name: "data".into() }];
+    Step { action: Action::Quiesce { claims, how: Quiet::Scale, until: until.map(str::to_owned) }, ..step(id, needs) }
+}
+
+/// A journal in memory, whose machine dies when it has so many records. A death loses the record that is being written, or happens right after it.
+struct Memory {
+    events: Vec<Event>,
+    dies_at: Option<usize>,
+    after: bool,
+}
+
+impl Log for Memory {
+    fn write(&mut self, event: &Event) -> Result<(), JournalError> {
+        let dead = JournalError::Busy { run: "dead".into() };
+        if self.dies_at.is_some_and(|at| self.events.len() > at || (!self.after && self.events.len() == at)) {
+            return Err(dead);
+        }
+        self.events.push(event.clone());
+        if self.after && self.dies_at == Some(self.events.len() - 1) { Err(dead) } else { Ok(()) }
+    }
+}
+
+#[derive(Default)]
+struct World {
+    /// What was carried out, begun or to its end, in this order.
+    acts: RefCell<Vec<(String, &'static str)>>,
+    fails: BTreeMap<&'static str, usize>,
+    tried: RefCell<BTreeMap<String, usize>>,
+    /// How often their checks do not hold.
+    wrong: RefCell<BTreeMap<&'static str, usize>>,
+    slow: BTreeSet<&'static str>,
+    most_at_once: RefCell<(usize, usize)>,
+    holding: RefCell<BTreeSet<String>>,
+}
+
+#[async_trait(?Send)]
+impl Hands for World {
+    async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+        self.acts.borrow_mut().push((step.id.clone(), "begun"));
+        {
+            let mut at_once = self.most_at_once.borrow_mut();
+            at_once.0 += 1;
+            at_once.1 = at_once.1.max(at_once.0);
+        }
+        let long = Duration::from_secs(if self.slow.contains(step.id.as_str()) { 3600 } else { 1 });
+        let result = tokio::select! {
+            () = tokio::time::sleep(long) => Ok(()),
+            () = cancel.cancelled() => Err(Undone::Stopped),
+        };
+        self.most_at_once.borrow_mut().0 -= 1;
+        result?;
+        let mut all = self.tried.borrow_mut();
+        let tries = all.entry(step.id.clone()).or_default();
+        *tries += 1;
+        if *tries <= self.fails.get(step.id.as_str()).copied().unwrap_or_default() {
+            return Err(Undone::Failed { why: "as told".into(), help: String::new() });
+        }
+        if matches!(step.action, Action::Quiesce { .. }) {
+            self.holding.borrow_mut().insert(step.id.clone());
+        }
+        self.acts.borrow_mut().push((step.id.clone(), "done"));
+        Ok(vec!["done".into()])
+    }
+
+    async fn verify(&self, step: &Step, _: &Cancel) -> Result<Vec<String>, Undone> {
+        let mut wrong = self.wrong.borrow_mut();
+        match wrong.get_mut(step.id.as_str()).filter(|left| **left > 0) {
+            Some(left) => {
+                *left -= 1;
+                Err(Undone::Failed { why: "a check".into(), help: String::new() })
+            }
+            None => Ok(vec!["seen".into()]),
+        }
+    }
+
+    async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
+        self.holding.borrow_mut().remove(&step.id);
+        self.acts.borrow_mut().push((step.id.clone(), "let go"));
+        (Vec::new(), true)
+    }
+}
+
+/// Answers as it was told to, and keeps what it was asked.
+#[derive(Default)]
+struct Somebody {
+    answers: BTreeMap<(String, Question), Answer>,
+    asked: Vec<(String, Question)>,
+}
+
+impl Ord for Question {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (*self as u8).cmp(&(*other as u8))
+    }
+}
+
+impl PartialOrd for Question {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Person for Somebody {
+    fn ask(&mut self, step: &Step, question: Question) -> Answer {
+        self.asked.push((step.id.clone(), question));
+        self.answers.get(&(step.id.clone(), question)).cloned().unwrap_or(Answer::Yes("yes".into()))
+    }
+
+    fn told(&mut self, _: &Event) {}
+
+    fn name(&self) -> String {
+        "somebody".into()
+    }
+}
+
+fn machine<'a>(steps: &'a [Step], events: &[Event]) -> Machine<'a> {
+    let mut machine = Machine::new(steps, 2);
+    for event in events {
+        machine.apply(event);
+    }
+    machine
+}
+
+fn taken_up() -> Event {
+    Event::TakenUp { host: "h".into(), by: "b".into(), version: "v".into() }
+}
+
+/// Takes a run up with what its journal has, in simulated time.
+fn go(steps: &[Step], log: &mut Memory, world: &World, person: &mut Somebody) -> Result<Left, JournalError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let machine = machine(steps, &log.events);
+    let cancel = Cancel::default();
+    let mut driver = Driver { steps, machine, log, hands: world, person, cancel: &cancel };
+    driver.happened(&taken_up())?;
+    runtime.expect("a runtime").block_on(driver.run())
+}
+
+fn whole(steps: &[Step], world: &World) -> (Left, Vec<Event>) {
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let left = go(steps, &mut log, world, &mut Somebody::default()).expect("a journal");
+    (left, log.events)
+}
+
+fn count(world: &World, id: &str, what: &str) -> usize {
+    world.acts.borrow().iter().filter(|(step, act)| step == id && *act == what).count()
+}
+
+fn at(world: &World, id: &str, what: &str) -> usize {
+    world.acts.borrow().iter().position(|(step, act)| step == id && *act == what).unwrap_or(usize::MAX)
+}
+
+#[test]
+fn steps_run_in_order_and_at_once_where_they_may() {
+    let steps = [step("a", &[]), step("b", &[]), step("c", &[]), step("d", &["a", "b"])];
+    let world = World::default();
+    let (left, events) = whole(&steps, &world);
+    assert_eq!(left, Left::Ended(Outcome::Recovered));
+    assert_eq!(world.most_at_once.borrow().1, 2, "as many as are allowed, and no more");
+    assert!(at(&world, "d", "begun") > at(&world, "a", "done").max(at(&world, "b", "done")));
+    let begun = events.iter().position(|event| matches!(event, Event::Begun { step } if step == "d"));
+    let done = events.iter().position(|event| matches!(event, Event::Done { step, .. } if step == "a"));
+    assert!(begun > done, "{events:?}");
+}
+
+#[test]
+fn what_fails_does_as_its_step_says() {
+    let undo = Step { is_compensation: true, ..step("undo", &[]) };
+    let also = Step { is_compensation: true, ..step("also", &[]) };
+    let of = |on_failure: OnFailure| {
+        let bad = Step { on_failure, ..step("bad", &[]) };
+        let steps = [bad, step("next", &["bad"]), undo.clone(), also.clone()];
+        let world = World { fails: BTreeMap::from([("bad", 9)]), ..World::default() };
+        let (left, _) = whole(&steps, &world);
+        let done = |id| count(&world, id, "done");
+        (left, done("next"), done("undo"), done("also"))
+    };
+    assert_eq!(of(OnFailure::Stop), (Left::Ended(Outcome::Failed), 0, 0, 0));
+    assert_eq!(of(OnFailure::Continue), (Left::Ended(Outcome::WithFailures), 1, 0, 0));
+    assert_eq!(of(OnFailure::Ask), (Left::Ended(Outcome::WithFailures), 1, 0, 0), "somebody says go on");
+    let undone = of(OnFailure::Run(vec!["undo".into(), "also".into()]));
+    assert_eq!(undone, (Left::Ended(Outcome::Failed), 0, 1, 1));
+}
+
+#[test]
+fn a_failed_run_goes_on_where_it_stopped_and_an_undone_one_does_not() {
+    let steps = [step("a", &[]), step("bad", &["a"]), step("next", &["bad"])];
+    let world = World { fails: BTreeMap::from([("bad", 1)]), ..World::default() };
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let first = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
+    assert_eq!(first, Left::Ended(Outcome::Failed));
+    let again = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
+    assert_eq!(again, Left::Ended(Outcome::Recovered));
+    assert_eq!((count(&world, "a", "begun"), count(&world, "bad", "begun"), count(&world, "next", "done")), (1, 2, 1));
+    let undo = Step { is_compensation: true, ..step("undo", &[]) };
+    let bad = Step { on_failure: OnFailure::Run(vec!["undo".into()]), ..step("bad", &[]) };
+    let steps = [bad, undo];
+    let world = World { fails: BTreeMap::from([("bad", 1)]), ..World::default() };
+    let (_, events) = whole(&steps, &world);
+    let over = machine(&steps, &events);
+    assert!(over.is_compensated() && over.ended() == Some(Outcome::Failed));
+}
+
+#[test]
+fn a_step_that_takes_too_long_is_stopped_and_has_failed() {
+    let steps = [step("slow", &[])];
+    let world = World { slow: BTreeSet::from(["slow"]), ..World::default() };
+    let (left, events) = whole(&steps, &world);
+    assert_eq!(left, Left::Ended(Outcome::Failed));
+    let failed = events.iter().any(
+        |event| matches!(event, Event::Failed { why, took, .. } if why.contains("not done after 1m") && *took >= 60_000),
+    );
+    assert!(failed, "{events:?}");
+}
+
+#[test]
+fn a_person_is_asked_when_nothing_else_can_go_on_and_nobody_pauses_the_run() {
+    let manual = Step { action: Action::Manual("done".into()), ..step("look", &[]) };
+    let steps = [manual, step("a", &[]), step("b", &["a"]), step("last", &["look"])];
+    let world = World::default();
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let nobody = BTreeMap::from([(("look".to_owned(), Question::Manual), Answer::Nobody)]);
+    let mut person = Somebody { answers: nobody, ..Somebody::default() };
+    let left = go(&steps, &mut log, &world, &mut person).expect("a journal");
+    assert_eq!(left, Left::Waits { step: "look".into(), question: Question::Manual });
+    assert_eq!((count(&world, "b", "done"), count(&world, "look", "begun")), (1, 0), "everything else first");
+    let left = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
+    assert_eq!(left, Left::Ended(Outcome::Recovered));
+    let agreed = log.events.iter().find(|event| matches!(event, Event::Agreed { .. }));
+    let expected =
+        Event::Agreed { step: "look".into(), question: Question::Manual, said: "yes".into(), by: "somebody".into() };
+    assert_eq!(agreed, Some(&expected), "who said what is in the journal");
+}
+
+#[test]
+fn what_replaces_is_agreed_to_for_one_try_and_a_failed_check_alone_does_it_not_again() {
+    let steps = [Step { is_destructive: true, ..step("replace", &[]) }, step("last", &["replace"])];
+    let world = World { wrong: RefCell::new(BTreeMap::from([("replace", 2)])), ..World::default() };
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut person = Somebody::default();
+    for _ in 0..2 {
+        let left = go(&steps, &mut log, &world, &mut person).expect("a journal");
+        assert_eq!(left, Left::Ended(Outcome::Failed));
+    }
+    assert_eq!(go(&steps, &mut log, &world, &mut person).expect("a journal"), Left::Ended(Outcome::Recovered));
+    assert_eq!(
+        (count(&world, "replace", "begun"), person.asked.len()),
+        (1, 1),
+        "it was done once, and asked about once"
+    );
+    let world = World { fails: BTreeMap::from([("replace", 1)]), ..World::default() };
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    go(&steps, &mut log, &world, &mut person).expect("a journal");
+    go(&steps, &mut log, &world, &mut person).expect("a journal");
+    assert_eq!((count(&world, "replace", "begun"), person.asked.len()), (2, 3), "asked before each try");
+    // Somebody says that it is passed: it is left as it is.
+    let world = World { fails: BTreeMap::from([("replace", 9)]), ..World::default() };
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    go(&steps, &mut log, &world, &mut person).expect("a journal");
+    let (said, by) = ("--confirm replace".to_owned(), "somebody".to_owned());
+    log.events.push(Event::Agreed { step: "replace".into(), question: Question::GoOn, said, by });
+    let left = go(&steps, &mut log, &world, &mut person).expect("a journal");
+    assert_eq!((left, count(&world, "replace", "begun")), (Left::Ended(Outcome::WithFailures), 1));
+}
+
+#[test]
+fn doubtful_data_is_asked_about_before_it_is_taken() {
+    let steps = [step("a", &[])];
+    let doubting = Machine::new(&steps, 1).doubting(["a".to_owned()]);
+    assert_eq!(doubting.next(), super::machine::Next::Ask(0, Question::Doubtful));
+}
+
+#[test]
+fn who_does_not_agree_stops_the_run_before_the_step() {
+    let steps = [Step { is_destructive: true, ..step("replace", &[]) }];
+    let world = World::default();
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let no = BTreeMap::from([(("replace".to_owned(), Question::Destructive), Answer::No("stop".into()))]);
+    let left = go(&steps, &mut log, &world, &mut Somebody { answers: no, ..Somebody::default() }).expect("a journal");
+    assert_eq!(left, Left::Declined { step: "replace".into() });
+    assert!(world.acts.borrow().is_empty());
+    assert_eq!(
+        go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal"),
+        Left::Ended(Outcome::Recovered)
+    );
+}
+
+#[test]
+fn what_holds_still_goes_on_when_its_time_is_over_and_also_after_a_failure() {
+    let steps = [
+        quiesce("hold", &[], Some("copy")),
+        quiesce("long", &[], None),
+        step("copy", &["hold", "long"]),
+        step("later", &["copy"]),
+    ];
+    let world = World::default();
+    let (left, events) = whole(&steps, &world);
+    assert_eq!(left, Left::Ended(Outcome::Recovered));
+    assert!(at(&world, "hold", "let go") > at(&world, "copy", "done"));
+    assert!(at(&world, "hold", "let go") < at(&world, "later", "done"), "not later than needed");
+    assert!(at(&world, "long", "let go") > at(&world, "later", "done"), "at the end");
+    assert!(matches!(events.last(), Some(Event::Ended { .. })));
+    let world = World { fails: BTreeMap::from([("copy", 1)]), ..World::default() };
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let left = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
+    assert_eq!((left, world.holding.borrow().len()), (Left::Ended(Outcome::Failed), 0));
+    // Taken up, it holds still again before what needs it is tried again.
+    world.acts.borrow_mut().clear();
+    let left = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
+    assert_eq!((left, world.holding.borrow().len()), (Left::Ended(Outcome::Recovered), 0));
+    assert!(at(&world, "hold", "done") < at(&world, "copy", "begun"));
+}
+
+/// The same run, killed at every record of its journal, before it is on the disk and right after: it always comes to the same end, no step that is known to be done is
+/// done again, none begins before what it needs is done, and nothing is held at the end.
+#[test]
+fn a_run_that_dies_anywhere_comes_to_its_end() {
+    let in_place = RestoreVolume {
+        from: crate::runbook::Origin { source: "s".into(), snapshot: "latest".into() },
+        into: Claim { namespace: "n".into(), name: "c".into() },
+        in_place: true,
+        storage_class: None,
+        size: None,
+    };
+    let steps = [
+        step("first", &[]),
+        quiesce("hold", &["first"], Some("volume")),
+        Step { action: Action::RestoreVolume(in_place), is_destructive: true, ..step("volume", &["hold"]) },
+        Step { action: Action::Run(vec!["true".into()]), ..step("program", &["first"]) },
+        Step { action: Action::Manual("done".into()), ..step("look", &["volume", "program"]) },
+        Step { on_failure: OnFailure::Continue, ..step("bad", &["look"]) },
+        step("last", &["bad"]),
+    ];
+    let fails = BTreeMap::from([("bad", usize::MAX)]);
+    let (_, events) = whole(&steps, &World { fails: fails.clone(), ..World::default() });
+    assert!(events.len() > 20, "{events:?}");
+    for dies_at in 0..events.len() {
+        for after in [false, true] {
+            let world = World { fails: fails.clone(), ..World::default() };
+            let mut log = Memory { events: Vec::new(), dies_at: Some(dies_at), after };
+            let mut person = Somebody::default();
+            go(&steps, &mut log, &world, &mut person).expect_err("it dies");
+            let known_done: Vec<String> = {
+                let at_death = machine(&steps, &log.events);
+                let is_done = |(index, _): &(usize, &Step)| at_death.state(*index) == State::Done;
+                steps.iter().enumerate().filter(is_done).map(|(_, step)| step.id.clone()).collect()
+            };
+            let before: Vec<usize> = known_done.iter().map(|id| count(&world, id, "done")).collect();
+            log.dies_at = None;
+            let was_over = machine(&steps, &log.events).ended();
+            let left = go(&steps, &mut log, &world, &mut person).expect("a journal");
+            let told = format!("died at {dies_at}, after: {after}: {:?}", log.events);
+            assert_eq!(left, Left::Ended(Outcome::WithFailures), "{told}");
+            assert!(was_over.is_none() || (after && dies_at + 1 == events.len()), "{told}");
+            for (id, before) in known_done.iter().zip(before) {
+                // What has to hold still is the one thing that is done again: nobody knows what happened in between.
+                assert!(id == "hold" || count(&world, id, "done") == before, "{id} was done again, {told}");
+            }
+            for step in &steps {
+                let ends = usize::from(step.id != "bad");
+                assert!(count(&world, &step.id, "done") >= ends, "{} was not done, {told}", step.id);
+            }
+            for (id, need) in [("hold", "first"), ("volume", "hold"), ("look", "volume"), ("last", "look")] {
+                assert!(at(&world, id, "begun") > at(&world, need, "done"), "{id} before {need}, {told}");
+            }
+            assert!(world.holding.borrow().is_empty(), "{told}");
+            let again = |id: &str| count(&world, id, "begun") > 1;
+            for id in ["program", "volume"] {
+                let asked = person.asked.contains(&(id.to_owned(), Question::Again));
+                assert!(!again(id) || asked, "{id} was done again and nobody was asked, {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_lets_go_and_the_run_can_be_taken_up() {
+    struct Stops<'a>(World, &'a Cancel);
+    #[async_trait(?Send)]
+    impl Hands for Stops<'_> {
+        async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+            if step.id == "copy" {
+                self.1.cancel();
+            }
+            self.0.act(step, cancel).await
+        }
+
+        async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+            self.0.verify(step, cancel).await
+        }
+
+        async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
+            self.0.let_go(step).await
+        }
+    }
+    let steps = [quiesce("hold", &[], None), step("copy", &["hold"])];
+    let cancel = Cancel::default();
+    let world = Stops(World { slow: BTreeSet::from(["copy"]), ..World::default() }, &cancel);
+    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut person = Somebody::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let driver = Driver {
+        steps: &steps,
+        machine: machine(&steps, &[]),
+        log: &mut log,
+        hands: &world,
+        person: &mut person,
+        cancel: &cancel,
+    };
+    let left = runtime.expect("a runtime").block_on(driver.run()).expect("a journal");
+    assert_eq!(left, Left::Paused);
+    assert!(world.0.holding.borrow().is_empty(), "nothing is held while nobody carries it out");
+    let world = World::default();
+    assert_eq!(go(&steps, &mut log, &world, &mut person).expect("a journal"), Left::Ended(Outcome::Recovered));
+    assert_eq!(count(&world, "hold", "done"), 1, "it holds still again");
+}
+
+mod journals {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::base::clock::{ManualClock, Time};
+    use crate::runs::journal::Journal;
+    use crate::runs::plan::{Book, RunPlan, digest};
+
+    fn plan() -> RunPlan {
+        RunPlan {
+            homelab_dr_plan: 1,
+            run: "5f0c1d2e".into(),
+            made: String::new(),
+            runbook: Book { id: "t".into(), title: String::new(), digest: digest("text"), text: "text".into() },
+            values: BTreeMap::new(),
+            repository: None,
+            cluster: None,
+            chosen: BTreeMap::new(),
+            fates: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            in_the_way: Vec::new(),
+            skipped: BTreeSet::new(),
+        }
+    }
+
+    fn file(dir: &tempfile::TempDir) -> PathBuf {
+        dir.path().join("5f0c1d2e/journal.jsonl")
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_one_process_has_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let clock = ManualClock::at(Time(1000));
+        let mut journal = Journal::begin(dir.path(), &plan(), &clock).expect("begun");
+        journal.write(&Event::Begun { step: "a".into() }).expect("written");
+        assert!(
+            matches!(Journal::begin(dir.path(), &plan(), &clock), Err(JournalError::Begun { .. })),
+            "one of each run"
+        );
+        assert!(matches!(Journal::take_up(dir.path(), "5f0c1d2e", &clock), Err(JournalError::Busy { .. })));
+        let seen = Journal::look(dir.path(), "5f0c1d2e").expect("readable while it is carried out");
+        assert_eq!((seen.plan, seen.records.len()), (plan(), 1));
+        drop(journal);
+        let (_, found) = Journal::take_up(dir.path(), "5f0c1d2e", &clock).expect("free again");
+        assert_eq!(found.records[0].event, Event::Begun { step: "a".into() });
+        for run in ["../../etc", "00000000", "5F0C1D2E", ""] {
+            assert!(matches!(Journal::look(dir.path(), run), Err(JournalError::NoSuchRun { .. })), "{run}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_being_written_is_cut_away_and_a_broken_one_is_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let clock = ManualClock::at(Time(1000));
+        let mut journal = Journal::begin(dir.path(), &plan(), &clock).expect("begun");
+        journal.write(&Event::Begun { step: "a".into() }).expect("written");
+        drop(journal);
+        let whole = std::fs::read(file(&dir)).expect("read");
+        let mut torn = std::fs::OpenOptions::new().append(true).open(file(&dir)).expect("opened");
+        // Half of a sign of several bytes, too.
+        torn.write_all(b"{\"at\":\"\xe2\x82").expect("written");
+        let (mut journal, found) = Journal::take_up(dir.path(), "5f0c1d2e", &clock).expect("mended");
+        assert_eq!(found.records.len(), 1);
+        assert_eq!(std::fs::read(file(&dir)).expect("read"), whole);
+        journal.write(&Event::CutOff { step: "a".into() }).expect("written");
+        drop(journal);
+        let text = std::fs::read_to_string(file(&dir)).expect("read").replace("cut-off", "cut-up");
+        std::fs::write(file(&dir), text).expect("written");
+        let told = Journal::take_up(dir.path(), "5f0c1d2e", &clock).err().map(|error| error.to_string());
+        assert!(told.is_some_and(|told| told.contains("line 3")), "the place is told");
+    }
+}

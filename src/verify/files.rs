@@ -1,0 +1,194 @@
+//! What came back is what the snapshot has: names, kinds, links and lengths of all of it, and as much of the content as is asked for, by the snapshot's ids.
+//!
+//! Which share is read changes with the time, so that a check that reads a part each month reads all in the end. Files whose length or time is not the snapshot's are read
+//! as a whole. Owners, modes and times are not judged: they hang on who restored. What is there beside the snapshot is not judged either.
+
+use std::path::Path;
+
+use super::{Look, Restored, Surroundings};
+use crate::base::random::mix;
+use crate::base::units;
+use crate::cluster::error::told;
+use crate::format::entry::{Entry, Kind, Piece, TreePath};
+use crate::recover::differ::{Compared, compare as differing, placed, really_differing};
+use crate::recover::select::Chosen;
+use crate::recover::{RestoreError, base_of};
+use crate::repo::tree_read::{self, TreeReader};
+use crate::tree::restore::{Comparison, RestoreOptions, Target, is_temporary};
+
+/// Differences that are told by name.
+const TOLD_MAX: usize = 5;
+
+/// What was found so far.
+struct Comparing<'a> {
+    restored: &'a Restored,
+    target: Target,
+    base: usize,
+    /// Percent of the content, and what decides which.
+    share: u64,
+    seed: u64,
+    entries: u64,
+    bytes: u64,
+    read: u64,
+    different: u64,
+    told: Vec<String>,
+}
+
+pub(super) async fn compare(share: u8, around: &Surroundings) -> Look {
+    let folder = around.folder()?;
+    let Some(restored) = &around.restored else { return Err("nothing was restored".to_owned()) };
+    if !folder.is_dir() {
+        return Err(format!("{} is not there", folder.display()));
+    }
+    let failed = |error: RestoreError| format!("it cannot be compared: {}", told(&error));
+    let target = Target::create_or_open(folder, RestoreOptions { delete: false, sparse: false, owner: false });
+    let base = base_of(&restored.reader, restored.root, &restored.within, false).await.map_err(failed)?;
+    let mut comparing = Comparing {
+        restored,
+        target: target.map_err(|error| failed(error.into()))?,
+        base,
+        share: u64::from(share),
+        seed: around.clock.now().0.unsigned_abs(),
+        entries: 0,
+        bytes: 0,
+        read: 0,
+        different: 0,
+        told: Vec::new(),
+    };
+    comparing.run().await.map_err(failed)?;
+    let Comparing { entries, bytes, read, different, told, .. } = comparing;
+    let content = format!("{} of {} of content were read", units::bytes(read), units::bytes(bytes));
+    if entries == 0 {
+        return Err("the snapshot has nothing of it: there is nothing to compare".to_owned());
+    }
+    if different > 0 {
+        let more = if different > told.len() as u64 { ", …" } else { "" };
+        return Err(format!(
+            "{different} of {entries} entries are not as in the snapshot ({content}): {}{more}",
+            told.join(", ")
+        ));
+    }
+    Ok(format!("{entries} entries are as in the snapshot; {content}"))
+}
+
+impl Comparing<'_> {
+    async fn run(&mut self) -> Result<(), RestoreError> {
+        let Restored { reader, root, within, selection, .. } = self.restored;
+        let mut tree = TreeReader::open(reader.clone(), *root, within.clone())?;
+        let mut chosen = Chosen::new(selection.clone());
+        while let Some(entries) = tree.next().await? {
+            for entry in entries {
+                for entry in chosen.take(entry) {
+                    self.entry(entry).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn relative(&self, path: &TreePath) -> TreePath {
+        TreePath::new(path.as_bytes().get(self.base..).unwrap_or_default()).unwrap_or_else(|_| TreePath::root())
+    }
+
+    fn differs(&mut self, path: &TreePath, how: &str) {
+        self.different += 1;
+        if self.told.len() < TOLD_MAX {
+            self.told.push(format!("{} ({how})", path.display()));
+        }
+    }
+
+    async fn entry(&mut self, mut entry: Entry) -> Result<(), RestoreError> {
+        self.entries += 1;
+        if let Kind::HardLink { target } = entry.kind.clone() {
+            let Restored { reader, root, within, selection, .. } = self.restored;
+            if target.is_within(within) && selection.takes(&target, false) {
+                entry.kind = Kind::HardLink { target: self.relative(&target) };
+            } else if let Some(file) = tree_read::lookup(reader, *root, &target).await? {
+                // The file itself was not chosen: this name got its content.
+                entry.kind = file.kind;
+            }
+        }
+        entry.path = self.relative(&entry.path);
+        let comparison = match self.target.compare(&entry) {
+            Ok(comparison) => comparison,
+            Err(problem) => {
+                self.differs(&entry.path, &told(&problem));
+                return Ok(());
+            }
+        };
+        match (comparison, &entry.kind) {
+            (Comparison::Missing, _) => self.differs(&entry.path, "it is not there"),
+            (Comparison::OtherType, _) => self.differs(&entry.path, "it is of another kind"),
+            (comparison, Kind::File { .. }) => return self.file(&entry, comparison).await,
+            (Comparison::ContentMayDiffer, _) => self.differs(&entry.path, "it leads elsewhere"),
+            (Comparison::Same | Comparison::MetadataDiffers, _) => {}
+        }
+        Ok(())
+    }
+
+    async fn file(&mut self, entry: &Entry, comparison: Comparison) -> Result<(), RestoreError> {
+        let Kind::File { size, content } = &entry.kind else { return Ok(()) };
+        self.bytes += size;
+        let Some(file) = self.target.open_file(&entry.path, true) else {
+            self.differs(&entry.path, "it cannot be read");
+            return Ok(());
+        };
+        if file.length() != *size {
+            self.differs(&entry.path, &format!("{} bytes, not {size}", file.length()));
+            return Ok(());
+        }
+        let share = if comparison == Comparison::ContentMayDiffer { 100 } else { self.share };
+        let mut pieces = placed(tree_read::pieces(&self.restored.reader, content, *size).await?);
+        pieces.retain(|(_, piece)| match piece {
+            Piece::Hole { .. } => true,
+            Piece::Data { blob, .. } => {
+                let [first, ..] = blob.as_bytes().as_chunks::<8>().0 else { return true };
+                mix(u64::from_le_bytes(*first) ^ self.seed) % 100 < share
+            }
+        });
+        let length = |piece: &Piece| if let Piece::Data { length, .. } = piece { u64::from(*length) } else { 0 };
+        self.read += pieces.iter().map(|(_, piece)| length(piece)).sum::<u64>();
+        let compared = differing(self.restored.reader.clone(), file, pieces).await?;
+        let Compared { file: Some(file), differing } = compared else { return Ok(()) };
+        let differing = really_differing(&self.restored.reader, &file, differing).await?;
+        if let Some((offset, _)) = differing.first() {
+            self.differs(&entry.path, &format!("other content from byte {offset} on"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether there are so many files.
+pub(super) async fn count(at_least: u64, around: &Surroundings) -> Look {
+    let folder = around.folder()?.to_owned();
+    let shown = folder.display().to_string();
+    let counted = tokio::task::spawn_blocking(move || counted(&folder, at_least)).await;
+    let found = counted.map_err(|error| format!("counting failed: {error}"))?;
+    let found = found.map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    if found >= at_least {
+        Ok(format!("it has {at_least} files or more"))
+    } else {
+        Err(format!("it has {found} files, and should have {at_least} at least"))
+    }
+}
+
+/// Files below a directory, no more than are wanted. No link is followed, and what a restore has not finished does not count.
+fn counted(folder: &Path, at_least: u64) -> std::io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (mut found, mut open) = (0, vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if kind.is_file() && !is_temporary(entry.file_name().as_bytes()) {
+                found += 1;
+            }
+            if found >= at_least {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,133 @@
+//! In a cluster: everything is lost and comes back by a runbook, in an order, and a run that dies is taken up.
+
+use serde_json::json;
+
+use super::{run_of, runbook};
+use crate::support::kube::state::text;
+use crate::volumes_restore::{Disaster, FINDS_OR_MAKES};
+
+const ALL: &str = "id: all\nneeds: []\nrestore.resources: {source: cluster}\ntimeout: 5m\nverify: [{ready: {namespace: media}, deadline: 2m, every: 1s}]";
+
+async fn recover(disaster: &Disaster, args: &[&str]) -> crate::cli::Ran {
+    let place = ["--kubeconfig", "new", "--journals", "runs", "--no-progress"];
+    disaster.world.run(&[&["recover"][..], args, &place].concat()).await
+}
+
+/// Two applications of which one is in a bucket and a cluster that is empty.
+async fn disaster() -> Disaster {
+    let disaster = Disaster::new().await;
+    disaster.world.application("media", "data", FINDS_OR_MAKES).await;
+    disaster.world.backup(&[]).await.exits(0);
+    disaster
+}
+
+fn folder(disaster: &Disaster) -> std::path::PathBuf {
+    disaster.world.lab.path("")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_lost_comes_back_by_a_runbook() {
+    let disaster = disaster().await;
+    let book = runbook(&folder(&disaster), "objectives: {rto: 1h}\n", &[ALL, "id: resume\ngitops.resume: {}"]);
+    let ran = recover(&disaster, &[&book, "--plan"]).await.exits(0);
+    for part in ["fills media/data", "created", "then verifies ready"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    assert!(disaster.new.object("namespaces", "", "media").is_none(), "a plan changes nothing");
+    let ran = recover(&disaster, &[&book, "--yes"]).await.exits(0);
+    assert!(ran.out.contains("recovered by run"), "{}", ran.out);
+    assert_eq!(disaster.verdict("media", "data").await, "found");
+    assert!(disaster.new.object("leases.coordination.k8s.io", "default", "homelab-dr-recover").is_none());
+    // A second run finds everything as it should be.
+    recover(&disaster, &[&book, "--yes"]).await.exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_volume_comes_back_beside_and_in_place_and_a_second_try_does_it_once() {
+    let disaster = disaster().await;
+    let kubeconfig = disaster.world.lab.path("kubeconfig");
+    let place = ["--kubeconfig", kubeconfig.to_str().unwrap()];
+    let beside = "id: beside\nneeds: []\nrestore.volume: {source: pvc/media/data, into: media/copy, storage_class: local-path}\nverify: [ready: {objects: [media/persistentvolumeclaims/copy]}]";
+    let stop = "id: stop\nrun: {argv: [\"false\"]}";
+    let book = runbook(&folder(&disaster), "", &[beside, stop]);
+    let run = |args: Vec<String>| {
+        let all: Vec<String> = [
+            vec!["recover".to_owned()],
+            args,
+            place.map(str::to_owned).to_vec(),
+            vec!["--journals".to_owned(), "runs".to_owned()],
+        ]
+        .concat();
+        let world = &disaster.world;
+        async move { world.run(&all.iter().map(String::as_str).collect::<Vec<_>>()).await }
+    };
+    let ran = run(vec![book.clone(), "--yes".to_owned()]).await.exits(1);
+    assert!(ran.err.contains("[beside] done"), "{}", ran.err);
+    let copy = disaster.world.kube.object("persistentvolumeclaims", "media", "copy").unwrap();
+    assert!(
+        text(&copy["metadata"]["annotations"]["homelab-dr.io/restored-by"]).starts_with(&run_of(&ran.out)),
+        "{copy}"
+    );
+    assert!(disaster.world.folder("media", "copy").join("a/b/hello").exists());
+    // Another run must not take the claim for its own.
+    let ran = run(vec![book, "--yes".to_owned()]).await.exits(1);
+    assert!(ran.err.contains("its data is somebody's"), "{}", ran.err);
+    // In place: what is in it makes way, and is a snapshot of its own.
+    let copy = disaster.world.folder("media", "copy");
+    std::fs::write(copy.join("a/b/hello"), "somebody else's").unwrap();
+    std::fs::write(copy.join("newer"), "newer").unwrap();
+    let in_place = "id: in-place\nneeds: []\nrestore.volume: {source: pvc/media/data, into: media/copy, in_place: true}\nverify: [ready: {objects: [media/persistentvolumeclaims/copy]}]";
+    let book = runbook(&folder(&disaster), "", &[in_place]);
+    let ran = run(vec![book, "--yes".to_owned()]).await.exits(0);
+    assert!(ran.err.contains("what was in it before is snapshot"), "{}", ran.err);
+    assert_eq!(std::fs::read_to_string(copy.join("a/b/hello")).unwrap(), "hello\n");
+    assert!(!copy.join("newer").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_come_to_be_since_the_plan_is_neither_replaced_nor_taken_for_restored() {
+    let disaster = disaster().await;
+    let book = runbook(&folder(&disaster), "", &[ALL]);
+    recover(&disaster, &[&book, "--plan", "--out", "plan.json"]).await.exits(0);
+    disaster.new.make("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "media"}}));
+    disaster.new.make("media", crate::volumes_backup::claim_of("data", "local-path"));
+    let ran = recover(&disaster, &["--from", "plan.json", "--yes"]).await.exits(1);
+    assert!(ran.err.contains("media/data is there by now, and would NOT be filled"), "{}", ran.err);
+    assert!(disaster.new.object("pods", "media", "app-data").is_none(), "nothing was started on an empty volume");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_run_that_lives_keeps_its_cluster_and_a_dead_one_does_not() {
+    let disaster = disaster().await;
+    let book = runbook(&folder(&disaster), "", &["id: resume\nneeds: []\ngitops.resume: {}"]);
+    let lease = |renewed: &str| {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "homelab-dr-recover", "namespace": "default"},
+            "spec": {"holderIdentity": "run 00000000 on other", "leaseDurationSeconds": 2, "renewTime": renewed},
+        })
+    };
+    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z"));
+    // It says nothing for as long as it promised to: it is dead.
+    recover(&disaster, &[&book, "--yes"]).await.exits(0);
+    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z"));
+    let shared = disaster.new.shared.clone();
+    let alive = tokio::spawn(async move {
+        for second in 0_u32.. {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            shared.with(|state| {
+                let Some(lease) = state.object("leases.coordination.k8s.io", "default", "homelab-dr-recover") else {
+                    return;
+                };
+                state.edit(&lease, |lease| {
+                    lease["spec"]["renewTime"] = json!(format!("2026-01-01T00:00:{second:02}.000000Z"))
+                });
+            });
+        }
+    });
+    recover(&disaster, &[&book, "--yes"])
+        .await
+        .exits(7)
+        .says(&["being recovered by another run", "run 00000000 on other"]);
+    alive.abort();
+}

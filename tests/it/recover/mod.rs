@@ -1,0 +1,22 @@
+//! `recover`: runbooks carried out by the real program, on this machine and in a cluster, with people, faults and deaths.
+
+mod cluster;
+mod machine;
+
+use std::path::Path;
+
+/// A runbook of steps, each a heading, a sentence and its block.
+fn runbook(dir: &Path, front: &str, steps: &[&str]) -> String {
+    let mut text = format!("---\nid: t\ntitle: A test\n{front}---\nIntroduction.\n");
+    for (number, step) in steps.iter().enumerate() {
+        text += &format!("\n## {number}. A step\n\nWhat a person would do.\n\n```yaml step\n{step}\n```\n");
+    }
+    std::fs::write(dir.join("book.md"), text).unwrap();
+    "book.md".to_owned()
+}
+
+/// The id of the run that a text names.
+fn run_of(text: &str) -> String {
+    let (_, rest) = text.split_once("run ").expect("a run is named");
+    rest.chars().take_while(char::is_ascii_hexdigit).collect()
+}

@@ -1,0 +1,131 @@
+//! `ready`, `condition` and `exec`, against the test API server.
+
+use homelab_dr::runbook::{InPod, Object};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::hooks::{api, bare, claim, workload};
+use crate::support::kube::server::KubeServer;
+
+fn object(resource: &str, name: &str) -> Object {
+    let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+    Object {
+        namespace: Some("media".to_owned()),
+        resource: resource.to_owned(),
+        group: group.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+async fn of(server: &KubeServer) -> Surroundings {
+    let api = Arc::new(api(server).await);
+    Surroundings { cluster: Ok(api.clone()), exec: Ok(api), ..around() }
+}
+
+fn condition(resource: &str, name: &str, condition: &str, status: &str) -> Probe {
+    Probe::Condition { object: object(resource, name), condition: condition.to_owned(), status: status.to_owned() }
+}
+
+fn exec(resource: &str, name: &str, argv: &[&str], contains: Option<&str>) -> Probe {
+    let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+    let what = InPod { object: object(resource, name), container: None, argv };
+    Probe::Exec { what, contains: contains.map(str::to_owned) }
+}
+
+/// A Deployment whose pods run a program without a shell's help.
+fn deployment(name: &str, program: &[&str]) -> Value {
+    let mut made = workload("Deployment", name, None);
+    let container = json!({"name": "c", "image": "test:1", "command": program});
+    made["spec"]["template"]["spec"]["containers"] = json!([container]);
+    made
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ready_is_by_its_own_status_and_a_program_runs_in_it() {
+    let server = bare().await;
+    let around = of(&server).await;
+    let namespace = || Probe::NamespaceReady("media".to_owned());
+    not(look(&namespace(), &around).await, &["the namespace media has no workload and no claim"]);
+    server.make("media", deployment("web", &["sleep", "600"]));
+    server.make("media", claim("data"));
+    let ready = |names: &[&str]| Probe::Ready(names.iter().map(|name| object("deployments.apps", name)).collect());
+    let check = |probe: Probe| homelab_dr::runbook::Check {
+        probe,
+        retries: None,
+        deadline: Some(Duration::from_secs(60)),
+        every: Duration::from_millis(100),
+    };
+    let said = holds(homelab_dr::verify::hold(&check(ready(&["web"])), &around).await);
+    assert_eq!(said, "1 object is ready");
+    // The claim waits for its first pod, as it should.
+    assert_eq!(holds(look(&namespace(), &around).await), "2 objects are ready");
+    holds(look(&condition("deployments.apps", "web", "Available", "True"), &around).await);
+    not(
+        look(&condition("deployments.apps", "web", "Available", "False"), &around).await,
+        &["Available is True", "should be False"],
+    );
+    not(
+        look(&condition("deployments.apps", "web", "Alive", "True"), &around).await,
+        &["no condition Alive", "Available"],
+    );
+    not(look(&condition("configmaps", "kube-root-ca.crt", "Ready", "True"), &around).await, &["it has none at all"]);
+
+    holds(look(&exec("deployments.apps", "web", &["true"], None), &around).await);
+    holds(look(&exec("deployments.apps", "web", &["echo", "a  b"], Some("a  b")), &around).await);
+    not(
+        look(&exec("deployments.apps", "web", &["echo", "a"], Some("b")), &around).await,
+        &["ended well", "no \"b\"", "\"a\""],
+    );
+    not(
+        look(&exec("deployments.apps", "web", &["ls", "/no/such"], None), &around).await,
+        &["it ended with 2", "/no/such"],
+    );
+    not(look(&exec("deployments.apps", "web", &["/no/such/program"], None), &around).await, &[]);
+    let slow = Surroundings { limits: patient(Duration::from_secs(1)), ..around.clone() };
+    not(look(&exec("deployments.apps", "web", &["sleep", "60"], None), &slow).await, &["within 1 s"]);
+    let mut other = exec("deployments.apps", "web", &["true"], None);
+    if let Probe::Exec { what, .. } = &mut other {
+        what.container = Some("sidecar".to_owned());
+    }
+    not(look(&other, &around).await, &["no container sidecar, but c"]);
+
+    not(look(&ready(&["web", "gone"]), &around).await, &["1 of 2 objects", "media/deployments.apps/gone is not there"]);
+    not(look(&Probe::Ready(vec![object("widgets.example.org", "x")]), &around).await, &["no kind widgets"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ready_says_what_its_pods_say() {
+    let server = bare().await;
+    let around = of(&server).await;
+    server.make("media", deployment("web", &["/no/such/program"]));
+    server
+        .until("the pod is in trouble", |state| {
+            let waits = |pod: &Value| {
+                let reason = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
+                reason.as_str().is_some_and(|reason| reason != "ContainerCreating")
+            };
+            state.objects("pods").iter().any(|pod| waits(pod))
+        })
+        .await;
+    let why =
+        not(look(&Probe::Ready(vec![object("deployments.apps", "web")]), &around).await, &["not ready", "pod web-"]);
+    assert!(why.contains("container c"), "{why}");
+    not(
+        look(&Probe::NamespaceReady("media".to_owned()), &around).await,
+        &["1 of 1 object is not ready", "deployments/web"],
+    );
+    not(look(&exec("deployments.apps", "web", &["true"], None), &around).await, &["none of the 1 pods", "is ready"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_away_is_no_success() {
+    let alone = around();
+    for probe in [
+        Probe::NamespaceReady("media".to_owned()),
+        Probe::Ready(vec![object("pods", "x")]),
+        condition("pods", "x", "Ready", "True"),
+        exec("pods", "x", &["true"], None),
+    ] {
+        not(look(&probe, &alone).await, &["no cluster is there"]);
+    }
+}
