@@ -210,8 +210,7 @@ mod tests {
 
     #[test]
     fn the_planted_secret_is_in_the_homelab_in_clear() {
-        let planted =
-            |content: &[u8]| content.windows(PLANTED_SECRET.len()).any(|part| part == PLANTED_SECRET.as_bytes());
+        let planted = |content: &[u8]| memchr::memmem::find(content, PLANTED_SECRET.as_bytes()).is_some();
         assert!(FIRST_DAY.iter().any(|(_, content)| planted(content)));
     }
 }

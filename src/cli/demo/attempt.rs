@@ -54,7 +54,7 @@ pub(super) fn search(dir: &Path, secret: &[u8]) -> std::io::Result<(u64, u64)> {
             }
             files += 1;
             let bytes = std::fs::read(path)?;
-            found += u64::from(bytes.windows(secret.len()).any(|part| part == secret));
+            found += u64::from(memchr::memmem::find(&bytes, secret).is_some());
         }
     }
     Ok((files, found))

@@ -100,13 +100,13 @@ async fn a_prune_that_fails_anywhere_harms_nothing() {
         async || {
             let world = World::new().await;
             let mut ids = Vec::new();
-            for n in 0..16 {
+            for n in 0..10 {
                 ids.push(world.backup(&["shared", &format!("file-{n:02}")]).await);
             }
-            world.forget(&ids[..4]).await;
+            world.forget(&ids[..3]).await;
             world.pass(GRACE);
             world.prune().await;
-            world.forget(&ids[4..6]).await;
+            world.forget(&ids[3..5]).await;
             world.pass(GRACE);
             (world, ())
         },

@@ -9,8 +9,10 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use homelab_dr::store::s3::StaticCredentials;
@@ -89,9 +91,8 @@ impl S3Server {
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).expect("a file system"));
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
         let versions = tokio::sync::Mutex::new(Versions::new(dir.path().join(BUCKET), rules));
-        let filter =
-            Filter { inner: builder.build(), rules, dir, versions, troubles: Mutex::default(), seen: Mutex::default() };
-        let filter = Arc::new(filter);
+        let (troubles, seen, slow_ms) = Default::default();
+        let filter = Arc::new(Filter { inner: builder.build(), rules, dir, versions, troubles, seen, slow_ms });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let task = tokio::spawn(serve(listener, Arc::clone(&filter)));
@@ -131,6 +132,12 @@ impl S3Server {
     /// The next DELETE is refused, whatever else is asked before.
     pub(crate) fn make_delete_refused(&self, status: u16, code: &'static str) {
         self.make(Trouble::RefuseDelete(status, code));
+    }
+
+    /// From now on, what changes something is done at once and answered so much later.
+    pub(crate) fn answers_changes_after(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).expect("not for ever");
+        self.filter.slow_ms.store(ms, Ordering::Relaxed);
     }
 
     /// Method, path with query, and header names of every request so far.
@@ -174,10 +181,21 @@ struct Filter {
     versions: tokio::sync::Mutex<Versions>,
     troubles: Mutex<VecDeque<Trouble>>,
     seen: Mutex<Vec<String>>,
+    slow_ms: AtomicU64,
 }
 
 impl Filter {
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+        let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let answer = self.answer(request).await;
+        let slow_ms = self.slow_ms.load(Ordering::Relaxed);
+        if changes && slow_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(slow_ms)).await;
+        }
+        answer
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
         let (parts, body) = request.into_parts();
         // Read whole in any case: an answer before the end of the body would look like a broken connection.
         let Ok(body) = Body::from(body).store_all_limited(BODY_BYTES_MAX).await else {

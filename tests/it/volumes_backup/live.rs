@@ -115,7 +115,7 @@ async fn two_are_read_at_once_and_no_secret_is_anywhere() {
     let key = key.trim();
     assert!(!seen.environments.is_empty() && seen.objects.iter().any(|line| line.contains("\"say\":\"accepted\"")));
     for secret in [key, &key[20..60], SECRET] {
-        let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        let holds = |bytes: &[u8]| memchr::memmem::find(bytes, secret.as_bytes()).is_some();
         assert!(!seen.objects.iter().any(|object| holds(object.as_bytes())), "an object or a log holds it");
         assert!(!seen.environments.iter().any(|bytes| holds(bytes)), "a process shows it");
     }
