@@ -180,11 +180,18 @@ async fn keda(cluster: &dyn Cluster, kinds: &[Kind], namespace: &str, tops: &[To
     Ok(scaled.iter().filter(is_of).map(hold).collect())
 }
 
+/// What becomes of the claims of replicas that a set has no more.
+const WHEN_SCALED: [&str; 3] = ["spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"];
+
+/// Whether a set deletes the claims of replicas that go.
+pub(crate) fn deletes_claims_at_scale_down(set: &Value) -> bool {
+    text(set, &WHEN_SCALED) == "Delete"
+}
+
 fn at_zero(top: &Top) -> Hold {
     let replicas = Change::of(&top.object, &["spec", "replicas"], Some(json!(0)));
-    let policy = ["spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"];
-    let deletes = text(&top.object, &policy) == "Delete";
-    let retain = deletes.then(|| Change::of(&top.object, &policy, Some(json!("Retain")))).flatten();
+    let deletes = deletes_claims_at_scale_down(&top.object);
+    let retain = deletes.then(|| Change::of(&top.object, &WHEN_SCALED, Some(json!("Retain")))).flatten();
     Hold {
         target: Target::of(&top.kind, &top.object),
         early: replicas.into_iter().collect(),
@@ -194,7 +201,7 @@ fn at_zero(top: &Top) -> Hold {
 }
 
 /// Who would scale a workload up again because Git says so.
-fn kept_by(object: &Value) -> Option<&'static str> {
+pub(crate) fn kept_by(object: &Value) -> Option<&'static str> {
     const FLUX: [&str; 2] = ["kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"];
     if FLUX.iter().any(|name| !label(object, name).is_empty()) {
         return Some("Flux");

@@ -187,7 +187,7 @@ impl World<'_> {
             Action::RestoreVolume(volume) => self.restore_volume(step, volume, cancel).await,
             Action::RestoreDatastore { data_dir, .. } => self.restore_datastore(step, data_dir, cancel).await,
             Action::Gitops { pause, namespaces, names } => self.gitops(*pause, namespaces, names, cancel).await,
-            Action::Scale { object, replicas } => self.scale(object, *replicas).await,
+            Action::Scale { object, replicas } => self.scale(object, *replicas, cancel).await,
             Action::Quiesce { claims, how, .. } => self.quiesce(step, claims, how, cancel).await,
             Action::Pause(time) => tokio::select! {
                 () = tokio::time::sleep(*time) => Ok(Vec::new()),
