@@ -13,6 +13,7 @@ pub mod config;
 pub mod crypto;
 pub mod datastore;
 pub mod demo;
+pub mod drill;
 pub mod forget;
 pub mod format;
 pub mod gitops;
@@ -32,6 +33,7 @@ pub mod runs;
 #[cfg(test)]
 mod simulation;
 pub mod stats;
+pub mod status;
 pub mod store;
 pub mod tree;
 pub mod verified;

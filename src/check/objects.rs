@@ -11,6 +11,7 @@ use crate::check::snapshots::{of_error, with_causes};
 use crate::crypto::content::ContentError;
 use crate::crypto::hash::object_id;
 use crate::crypto::recipients::AGE_BYTES_MAX;
+use crate::drill::record;
 use crate::format::kind::RecordKind;
 use crate::format::record::SessionRecord;
 use crate::repo::error::RepoError;
@@ -96,6 +97,22 @@ pub(super) async fn look(
     }
     sessions(repository, index, inventory, findings).await;
     verified_records(repository, findings).await;
+    rehearsals(repository, findings).await;
+}
+
+/// Nothing needs what drills came to but who reads it.
+async fn rehearsals(repository: &Repository, findings: &mut Vec<Finding>) {
+    match record::load(repository).await {
+        Ok(found) => findings.extend(found.unreadable.iter().map(|(key, error)| {
+            let finding = of_error(key, error);
+            Finding { severity: Severity::Warning, hint: Hint::DrillAgain, ..finding }
+        })),
+        Err(error) => {
+            let what = with_causes(&error);
+            let key = layout::REHEARSALS;
+            findings.push(Finding::new(&key, Severity::Warning, Problem::Unreadable, what, Hint::ReadAgain));
+        }
+    }
 }
 
 /// Nothing needs what was verified but `forget`, so that a record which is damaged is no damage to the repository.

@@ -78,6 +78,8 @@ pub enum Hint {
     Prune,
     /// Read all data with an identity: what is good is recorded anew.
     VerifyAgain,
+    /// Hold another drill; this one is lost.
+    DrillAgain,
     /// Read again; if it stays, look at the disk or the provider.
     ReadAgain,
 }

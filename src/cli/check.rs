@@ -224,6 +224,7 @@ const fn advice(hint: Hint) -> Option<&'static str> {
         Hint::WriteAccess => "`homelab-dr keys add` with an identity writes a new access object",
         Hint::FindOutWho => "find out who removed it, and whether they should be able to",
         Hint::Prune => "`homelab-dr prune` takes it away in time",
+        Hint::DrillAgain => "what that drill came to is lost; `homelab-dr drill` holds another",
         Hint::VerifyAgain => "`homelab-dr check --read-data` with an identity records anew what is good",
         Hint::ReadAgain => "check again; if it stays, look at the disk or the provider",
     })

@@ -10,6 +10,7 @@ mod configuration;
 mod context;
 mod demo;
 mod diff;
+mod drill;
 mod entry_line;
 mod exit;
 mod failure;
@@ -45,6 +46,7 @@ mod runbook;
 mod select;
 mod snapshots;
 mod stats;
+mod status;
 mod tags;
 mod verified;
 
@@ -89,11 +91,14 @@ enum Command {
     Diff(diff::Args),
     Restore(Box<restore::Args>),
     Recover(Box<recover::Args>),
+    Drill(Box<drill::Args>),
+    Drills(drill::list::Args),
     #[command(subcommand)]
     Preflight(preflight::Command),
     Check(check::Args),
     Replicate(replicate::Args),
     Stats(stats::Args),
+    Status(status::Args),
     Forget(forget::Args),
     Prune(prune::Args),
     #[command(subcommand)]
@@ -134,6 +139,7 @@ impl Command {
             | Self::Backup(_)
             | Self::Restore(_)
             | Self::Recover(_)
+            | Self::Drill(_)
             | Self::Release(_)
             | Self::Demo(_)
             | Self::Preflight(_)
@@ -253,10 +259,13 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Diff(args) => diff::run(args, context).await,
         Command::Restore(args) => restore::run(*args, context).await,
         Command::Recover(args) => Box::pin(recover::run(*args, context)).await,
+        Command::Drill(args) => Box::pin(drill::run(*args, context)).await,
+        Command::Drills(args) => drill::list::run(args, context).await,
         Command::Preflight(command) => preflight::run(command, context).await,
         Command::Check(args) => check::run(args, context).await,
         Command::Replicate(args) => replicate::run(args, context).await,
         Command::Stats(args) => stats::run(args, context).await,
+        Command::Status(args) => status::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
         Command::Gitops(command) => gitops::run(command, context).await,

@@ -54,6 +54,15 @@ pub(crate) struct Args {
     /// Only look whether the repository is reached, and write nothing
     #[arg(long)]
     reach: bool,
+    /// Only try whether this address is reached
+    #[arg(long = "try", value_name = "HOST:PORT")]
+    tried: Option<String>,
+    /// With --try: so many seconds at most
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30)]
+    tried_for: u64,
+    /// With --try: until it is not reached any more
+    #[arg(long, requires = "tried")]
+    denied: bool,
 }
 
 /// Reads standard input in a thread of its own, which nobody waits for: a read of it may never end.
@@ -79,7 +88,39 @@ fn standard_input() -> mpsc::Receiver<Zeroizing<Vec<u8>>> {
     input
 }
 
+/// How long an attempt to reach an address may take, and how long is waited for the next.
+const TRY_TIME: Duration = Duration::from_secs(2);
+const TRY_AGAIN: Duration = Duration::from_millis(300);
+/// Attempts in a row that have to fail before an address counts as denied: some plugins need a moment for a new pod, and let nothing through before or everything.
+const TRIES_DENIED: u32 = 3;
+
+/// Whether an address is reached at last, and what came of the last attempt.
+async fn try_address(address: &str, limit: Duration, denied: bool) -> (bool, String) {
+    let (begun, mut failed) = (Instant::now(), 0);
+    loop {
+        let attempt = tokio::time::timeout(TRY_TIME, tokio::net::TcpStream::connect(address)).await;
+        let (reached, why) = match attempt {
+            Ok(Ok(_)) => (true, "connected".to_owned()),
+            Ok(Err(error)) => (false, error.to_string()),
+            Err(_) => (false, "no answer".to_owned()),
+        };
+        failed = if reached { 0 } else { failed + 1 };
+        let is_over = if denied { failed >= TRIES_DENIED } else { reached };
+        if is_over || begun.elapsed() >= limit {
+            // One that was denied once may be reached the next time.
+            return (reached || (denied && failed < TRIES_DENIED), why);
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+}
+
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    if let Some(address) = &args.tried {
+        let voice = Voice::new(&args.run, Box::new(std::io::stdout()));
+        let (reached, why) = try_address(address, Duration::from_secs(args.tried_for), args.denied).await;
+        voice.say(Said::Tried { reached, why });
+        return Ok(Exit::Done);
+    }
     // Asked to stop, it says how it ended.
     context.cancel.begin();
     let voice = Arc::new(Voice::new(&args.run, Box::new(std::io::stdout())));

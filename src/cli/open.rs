@@ -30,6 +30,8 @@ pub enum Access {
     Read,
     /// Adds a record of what was read back, and changes nothing else; a bug cannot either.
     Verify,
+    /// Adds a record of a drill, and changes nothing else; a bug cannot either.
+    Rehearse,
     /// Adds or removes objects.
     Write,
 }
@@ -63,6 +65,7 @@ pub fn wrapped(context: &Context, store: Arc<dyn Store>, access: Access) -> Arc<
     match access {
         Access::Read => Arc::new(ReadOnly::new(store)),
         Access::Verify => Arc::new(ReadOnly::but_adding(store, layout::VERIFIED)),
+        Access::Rehearse => Arc::new(ReadOnly::but_adding(store, layout::REHEARSALS)),
         Access::Write => store,
     }
 }

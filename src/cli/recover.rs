@@ -1,8 +1,11 @@
 //! `recover`: a runbook is planned, shown, and carried out; what was cut off is taken up.
 
-mod person;
-mod place;
+mod carry;
+pub(crate) mod person;
+pub(crate) mod place;
 mod show;
+
+pub(crate) use carry::{drive, end, take};
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use crate::cli::configuration::{self, JUDGES};
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::open::Access;
 use crate::cli::private_file;
 use crate::cli::prompt::confirm;
 use crate::cli::read_file;
@@ -20,12 +24,11 @@ use crate::cli::recover::person::Following;
 use crate::cli::recover::place::Opened;
 use crate::cli::report;
 use crate::cli::runbook::{self as runbooks, values};
-use crate::cluster::Cluster;
 use crate::runbook::{Runbook, Step};
 use crate::runs::drive::{Driver, Left};
 use crate::runs::event::{Event, Outcome, Question, Record};
-use crate::runs::journal::{Found, Journal};
-use crate::runs::lease::{self, Lease};
+use crate::runs::journal::{Found, Journal, JournalError};
+use crate::runs::lease;
 use crate::runs::machine::{Machine, State};
 use crate::runs::plan::{RunPlan, run_id};
 use crate::runs::prepare::{Needs, Notice};
@@ -112,7 +115,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     };
     let is_new = args.runbook.is_some();
     let needs = Needs::of(ready.steps.iter().filter(|step| !ready.plan.skipped.contains(&step.id)));
-    let opened = place::open(&args.place, &ready.steps, needs, context).await?;
+    let opened = place::open(&args.place, &ready.steps, needs, Access::Read, context).await?;
     let notices = if is_new {
         opened.prepare(&mut ready.plan, &ready.steps, ready.runbook.objectives, context).await?
     } else {
@@ -211,6 +214,9 @@ fn kept(file: &Path) -> Result<Ready, Failure> {
 
 fn resumed(run: &str, journals: &Path, confirmed: &[String]) -> Result<Ready, Failure> {
     let Found { plan, .. } = Journal::look(journals, run)?;
+    if plan.drill.is_some() {
+        return Err(JournalError::Drill { run: run.to_owned() }.into());
+    }
     let (runbook, steps) = plan.steps(&JUDGES)?;
     refuse_unknown(confirmed.iter(), &steps)?;
     Ok(Ready { plan, runbook, steps })
@@ -284,24 +290,7 @@ async fn carry_out(
         for id in &plan.skipped {
             driver.happened(&Event::Skipped { step: id.clone() })?;
         }
-        let kept = async {
-            match &cluster_lease {
-                Some(lease) => lease.keep(&*clock).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(kept);
-        let all = driver.run();
-        tokio::pin!(all);
-        tokio::select! {
-            left = &mut all => left,
-            never = world.keep() => match never {},
-            other = &mut kept => {
-                context.talk.warn(&format!("the cluster was taken over by {other}: this run stops"));
-                cancel.cancel();
-                all.await
-            }
-        }
+        drive(driver, (cluster_lease.as_ref(), &world), &*clock, (&context.talk, &cancel)).await
     };
     following.finish();
     end(cluster_lease, context).await;
@@ -310,26 +299,6 @@ async fn carry_out(
     let exit = tell(ready, &left, &events, context)?;
     report::point(&plan.run, journals, context)?;
     Ok(exit)
-}
-
-/// Has the cluster for this run; says so if it has to wait for that.
-async fn take<'a>(cluster: &'a dyn Cluster, plan: &RunPlan, context: &Context) -> Result<Lease<'a>, Failure> {
-    let talk = context.talk.clone();
-    let waits = |holder: &str| talk.put(&format!("waiting up to half a minute to see whether {holder} lives"));
-    let machine = host();
-    tokio::select! {
-        lease = Lease::take(cluster, (&plan.run, &machine), &*context.clock, &waits) => Ok(lease?),
-        () = context.cancel.cancelled() => Err(Failure::Interrupted),
-    }
-}
-
-/// Gives the cluster free.
-async fn end(lease: Option<Lease<'_>>, context: &Context) {
-    if let Some(lease) = lease
-        && let Err(why) = lease.end().await
-    {
-        context.talk.warn(&format!("the cluster is not given free, and will be in half a minute: {why}"));
-    }
 }
 
 /// Whether a step has failed, and nobody has let it pass yet.

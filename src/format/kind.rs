@@ -64,4 +64,6 @@ pub enum RecordKind {
     Drill = 24,
     /// Snapshots of which all content was read back.
     Verified = 25,
+    /// What a drill of a recovery came to.
+    Rehearsal = 26,
 }

@@ -363,6 +363,138 @@ pub struct VerifiedRecord {
     pub host: String,
 }
 
+/// `rehearsals/<id>`: what a drill of a recovery came to.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, serde::Serialize)]
+#[cbor(map)]
+pub struct RehearsalRecord {
+    /// The id of its run, 8 hex digits.
+    #[n(0)]
+    pub run: String,
+    /// When it was begun, by the clock of the machine that held it.
+    #[n(1)]
+    pub begun: Time,
+    /// When it was over.
+    #[n(2)]
+    pub ended: Time,
+    /// What it came to.
+    #[n(3)]
+    pub outcome: Rehearsed,
+    /// The runbook; none where sources alone were drilled.
+    #[n(4)]
+    pub runbook: Option<RehearsedBook>,
+    /// What it brought back, or tried to.
+    #[n(5)]
+    pub sources: Vec<RehearsedSource>,
+    /// Where to.
+    #[n(6)]
+    pub target: RehearsalTarget,
+    /// Milliseconds that the recovery took, without what the drill itself does before and after; none if it came to no end.
+    #[n(7)]
+    pub took: Option<u64>,
+    /// Seconds that it might have taken.
+    #[n(8)]
+    pub rto: Option<u64>,
+    /// Seconds that the data might have been old.
+    #[n(9)]
+    pub rpo: Option<u64>,
+    /// Checks of all steps.
+    #[n(10)]
+    pub checks: u64,
+    /// Checks that were seen to hold.
+    #[n(11)]
+    pub held: u64,
+    /// Steps, checks and kinds of objects that were not rehearsed.
+    #[n(12)]
+    pub left_out: u64,
+    /// What could not be verified on that machine, and what a snapshot lacked; at most [`REMARKS_MAX`].
+    #[n(13)]
+    pub remarks: Vec<String>,
+    /// Why it failed; empty if it did not.
+    #[n(14)]
+    pub why: String,
+    /// The recipient whose identity was used, where that can be told.
+    #[n(15)]
+    pub recipient: String,
+    /// The machine.
+    #[n(16)]
+    pub host: String,
+    /// Version of the program.
+    #[n(17)]
+    pub program: String,
+    /// What the drill made and could not take away; at most [`REMARKS_MAX`].
+    #[n(18)]
+    pub left_behind: Vec<String>,
+}
+
+/// How many remarks a rehearsal record spells out.
+pub const REMARKS_MAX: usize = 100;
+
+/// What a drill came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rehearsed {
+    /// All came back, and every check held; no objective was missed.
+    #[n(0)]
+    Passed,
+    /// The same, and an objective was missed.
+    #[n(1)]
+    Missed,
+    /// Something did not come back, a check did not hold, or nothing was there to bring back or to check.
+    #[n(2)]
+    Failed,
+    /// It was stopped.
+    #[n(3)]
+    Stopped,
+}
+
+/// Where a drill recovered into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RehearsalTarget {
+    /// A folder of the machine.
+    #[n(0)]
+    Folder,
+    /// Namespaces of a cluster.
+    #[n(1)]
+    Cluster,
+}
+
+/// The runbook of a drill.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, serde::Serialize)]
+#[cbor(map)]
+pub struct RehearsedBook {
+    /// Its id.
+    #[n(0)]
+    pub id: String,
+    /// BLAKE3 of its text, in hex.
+    #[n(1)]
+    pub digest: String,
+}
+
+/// A source in a drill.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, serde::Serialize)]
+#[cbor(map)]
+pub struct RehearsedSource {
+    /// Its name.
+    #[n(0)]
+    pub source: String,
+    /// The snapshot that was taken.
+    #[n(1)]
+    pub snapshot: ObjectId,
+    /// When that was begun.
+    #[n(2)]
+    pub started: Time,
+    /// How old it was when the drill was begun, in seconds.
+    #[n(3)]
+    pub age: u64,
+    /// Bytes in it.
+    #[n(4)]
+    pub bytes: u64,
+    /// Milliseconds until it was back and verified; none if it was not.
+    #[n(5)]
+    pub took: Option<u64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,5 +524,50 @@ mod tests {
         expected.extend_from_slice(b"\x02\x63nas");
         assert_eq!(raw.get(4..4 + expected.len()), Some(&expected[..]));
         assert_eq!(decode::<VerifiedRecord>(&raw).expect("what was written"), record);
+    }
+
+    /// The example of docs/format.md §8.8.
+    #[test]
+    fn a_rehearsal_has_the_documented_bytes() {
+        let source = RehearsedSource {
+            source: "photos".to_owned(),
+            snapshot: ObjectId::new([0xbb; 32]),
+            started: Time(0x0000_0193_2a4e_5c00),
+            age: 3600,
+            bytes: 5,
+            took: Some(7),
+        };
+        let record = RehearsalRecord {
+            run: "5f0c1d2e".to_owned(),
+            begun: Time(0x0000_0193_2a4e_5c00),
+            ended: Time(0x0000_0193_2a4e_5c00),
+            outcome: Rehearsed::Missed,
+            runbook: None,
+            sources: vec![source],
+            target: RehearsalTarget::Folder,
+            took: Some(9),
+            rto: Some(60),
+            rpo: None,
+            checks: 2,
+            held: 2,
+            left_out: 0,
+            remarks: Vec::new(),
+            why: String::new(),
+            recipient: "age1x".to_owned(),
+            host: "nas".to_owned(),
+            program: "0.1.0".to_owned(),
+            left_behind: Vec::new(),
+        };
+        let raw = encode(&record, 45);
+        assert_eq!(raw.len() + 45, 4096);
+        let mut expected = b"\xb1\x00\x685f0c1d2e\x01\x1b\x00\x00\x01\x93\x2a\x4e\x5c\x00".to_vec();
+        expected.extend_from_slice(b"\x02\x1b\x00\x00\x01\x93\x2a\x4e\x5c\x00\x03\x82\x01\x80");
+        expected.extend_from_slice(b"\x05\x81\xa6\x00\x66photos\x01\x58\x20");
+        expected.extend_from_slice(&[0xbb; 32]);
+        expected.extend_from_slice(b"\x02\x1b\x00\x00\x01\x93\x2a\x4e\x5c\x00\x03\x19\x0e\x10\x04\x05\x05\x07");
+        expected.extend_from_slice(b"\x06\x82\x00\x80\x07\x09\x08\x18\x3c\x0a\x02\x0b\x02\x0c\x00\x0d\x80\x0e\x60");
+        expected.extend_from_slice(b"\x0f\x65age1x\x10\x63nas\x11\x650.1.0\x12\x80");
+        assert_eq!(raw.get(4..4 + expected.len()), Some(&expected[..]));
+        assert_eq!(decode::<RehearsalRecord>(&raw).expect("what was written"), record);
     }
 }

@@ -25,12 +25,14 @@ pub const DOOMED: &str = "doomed/";
 pub const DRILLS: &str = "drills/";
 /// Snapshots of which all content was read back.
 pub const VERIFIED: &str = "verified/";
+/// What drills of recoveries came to.
+pub const REHEARSALS: &str = "rehearsals/";
 
 /// Advisory leases.
 pub const LEASES: &str = "leases/";
 
 /// Every prefix whose objects are named by the hash of their bytes.
-pub const HASH_NAMED: [&str; 8] = [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED];
+pub const HASH_NAMED: [&str; 9] = [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS];
 
 #[expect(clippy::expect_used, reason = "made of constants, digits and hex, which every Key may hold")]
 fn key(text: String) -> Key {
@@ -68,7 +70,7 @@ pub fn pack(id: &ObjectId) -> Key {
     key(format!("{PACKS}{}/{hex}", hex.get(..2).unwrap_or_default()))
 }
 
-/// `<prefix><id>` for index, snapshots, checkpoints, doomed, drills and verified.
+/// `<prefix><id>` for index, snapshots, checkpoints, doomed, drills, verified and rehearsals.
 #[must_use]
 pub fn named(prefix: &str, id: &ObjectId) -> Key {
     key(format!("{prefix}{id}"))
@@ -82,7 +84,9 @@ fn id_in(key: &Key) -> Option<ObjectId> {
 /// Every name that an object of this id can have.
 fn names_of(id: &ObjectId) -> impl Iterator<Item = Key> + '_ {
     [access(id), pack(id)].into_iter().chain(
-        [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, SESSIONS].into_iter().map(|prefix| named(prefix, id)),
+        [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, SESSIONS]
+            .into_iter()
+            .map(|prefix| named(prefix, id)),
     )
 }
 
@@ -128,7 +132,7 @@ pub fn belongs(key: &Key) -> bool {
         || is(PACKS, pack)
         || name.strip_prefix(EPOCHS).is_some_and(|rest| rest.parse::<u32>().is_ok())
         || name.starts_with(LEASES)
-        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED].into_iter().any(hex)
+        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS].into_iter().any(hex)
 }
 
 /// Whether a name promises the hash of the object's bytes, so that anyone can check it.

@@ -62,8 +62,45 @@ pub struct Document {
     pub snapshots: Vec<Snapshot>,
     /// The volumes that are filled beside objects.
     pub volumes: Vec<Volume>,
-    /// The steps, in the order of the runbook.
+    /// The steps, in the order of the runbook; of a drill those that were rehearsed.
     pub steps: Vec<Step>,
+    /// What makes it a drill, if it was one.
+    pub drill: Option<Drill>,
+}
+
+/// A recovery into a throw-away target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Drill {
+    /// What was made before the first step, and seen of it: that it was shut off from production.
+    pub prepared: Vec<String>,
+    /// What was not rehearsed.
+    pub left_out: Vec<LeftOut>,
+    /// What could not be verified.
+    pub not_verified: Vec<String>,
+    /// What became of what was made; none if nobody came to that.
+    pub cleared: Option<Cleared>,
+}
+
+/// Something that was not rehearsed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// At which step.
+    pub step: String,
+    /// What.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What became of what a drill made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cleared {
+    /// What was taken away, or kept.
+    pub said: Vec<String>,
+    /// What could not be taken away.
+    pub left: Vec<String>,
+    /// Whether it was kept on purpose.
+    pub kept: bool,
 }
 
 /// The runbook.
@@ -232,7 +269,7 @@ pub struct Snapshot {
     pub rpo: Option<Verdict>,
 }
 
-/// A volume that a step fills beside objects. How old its snapshot was is not in the plan.
+/// A volume that a step fills beside objects. Plans of before do not say how old its snapshot was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Volume {
     /// The step.
@@ -243,6 +280,12 @@ pub struct Volume {
     pub snapshot: String,
     /// Bytes in it.
     pub bytes: u64,
+    /// When it was begun, if the plan says it.
+    pub started: Option<Time>,
+    /// How old it was when the plan was made.
+    pub age_seconds: Option<u64>,
+    /// Whether it is young enough; `None` without an objective.
+    pub rpo: Option<Verdict>,
 }
 
 /// Where a step is.

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::document::{
-    Answer, Book, Check, Document, DocumentError, FORM, LetGo, Objectives, Objects, Rpo, Rto, Snapshot, State, Step,
-    TakenUp, Target, Timing, Totals, Try, Verdict, Volume,
+    Answer, Book, Check, Cleared, Document, DocumentError, Drill, FORM, LeftOut, LetGo, Objectives, Objects, Rpo, Rto,
+    Snapshot, State, Step, TakenUp, Target, Timing, Totals, Try, Verdict, Volume,
 };
 use super::idle::{idle, timing};
 use super::standing::{Stand, Standing};
 use crate::base::clock::Time;
 use crate::crypto::report_key::ReportPublic;
 use crate::crypto::secret::holds_secret;
+use crate::drill::databases::NOT_VERIFIED;
+use crate::drill::part::Part;
+use crate::drill::words;
 use crate::language::holds_password;
 use crate::runbook::{self, Runbook};
 use crate::runs::event::{Event, Record};
 use crate::runs::journal::Found;
-use crate::runs::plan::{Fates, RunPlan};
+use crate::runs::plan::{Fates, Fill, RunPlan};
 
 /// In place of a word or a line that looks like a secret.
 const NOT_SHOWN: &str = "(not shown: it looks like a secret)";
@@ -70,24 +73,29 @@ impl Document {
         if stand.standing != Standing::UnderWay {
             histories.values_mut().for_each(History::died);
         }
-        let planned = time(&plan.made)?;
+        let (planned, wanted) = (time(&plan.made)?, plan.objectives(runbook));
         let idle = idle(records)?;
-        let time = timing(taken_up.first().map(|first| first.at), last, &idle);
+        let time = match &plan.drill {
+            // What a drill makes and takes away is no part of a recovery.
+            Some(_) => {
+                timing(prepared(records)?.or(taken_up.first().map(|first| first.at)), over(records)?.or(last), &idle)
+            }
+            None => timing(taken_up.first().map(|first| first.at), last, &idle),
+        };
         let steps: Vec<Step> = steps
             .iter()
             .map(|step| {
                 let history = histories.remove(step.id.as_str()).unwrap_or_default();
-                history.into_step(step, runbook, plan.fates.get(&step.id), &stand)
+                history.into_step(step, (runbook, plan.drill.is_some()), plan.fates.get(&step.id), &stand)
             })
             .collect();
-        let snapshots = snapshots(plan, &steps, planned, &stand, runbook.objectives.rpo)?;
-        let volumes = volumes(plan);
+        let snapshots = snapshots(plan, &steps, planned, &stand, wanted.rpo)?;
+        let volumes = volumes(plan, &steps, planned, &stand, wanted.rpo);
         let objectives = Objectives {
-            rto: runbook.objectives.rto.map(|objective| rto(objective.as_secs(), &time, stand.standing)),
-            rpo: runbook.objectives.rpo.map(|objective| Rpo {
-                objective_seconds: objective.as_secs(),
-                verdict: rpo(&snapshots, !volumes.is_empty()),
-            }),
+            rto: wanted.rto.map(|objective| rto(objective.as_secs(), &time, stand.standing)),
+            rpo: wanted
+                .rpo
+                .map(|objective| Rpo { objective_seconds: objective.as_secs(), verdict: rpo(&snapshots, &volumes) }),
         };
         Ok(Self {
             homelab_dr_report: FORM,
@@ -115,6 +123,7 @@ impl Document {
             snapshots,
             volumes,
             steps,
+            drill: plan.drill.as_ref().map(|part| drill(part, records)),
         })
     }
 }
@@ -138,7 +147,12 @@ fn step_of(event: &Event) -> Option<&str> {
         | Event::LetGo { step, .. }
         | Event::CutOff { step }
         | Event::Skipped { step } => Some(step),
-        Event::TakenUp { .. } | Event::Paused { .. } | Event::Ended { .. } => None,
+        Event::TakenUp { .. }
+        | Event::Paused { .. }
+        | Event::Prepared { .. }
+        | Event::Refused { .. }
+        | Event::Cleared { .. }
+        | Event::Ended { .. } => None,
     }
 }
 
@@ -199,7 +213,12 @@ impl History {
                 self.let_go.push(LetGo { at, said: all_redacted(said), is_well: *is_well });
             }
             Event::Skipped { .. } => self.is_left_out = true,
-            Event::TakenUp { .. } | Event::Paused { .. } | Event::Ended { .. } => {}
+            Event::TakenUp { .. }
+            | Event::Paused { .. }
+            | Event::Prepared { .. }
+            | Event::Refused { .. }
+            | Event::Cleared { .. }
+            | Event::Ended { .. } => {}
         }
     }
 
@@ -216,7 +235,13 @@ impl History {
         }
     }
 
-    fn into_step(mut self, step: &runbook::Step, runbook: &Runbook, fates: Option<&Fates>, stand: &Stand) -> Step {
+    fn into_step(
+        mut self,
+        step: &runbook::Step,
+        (runbook, is_drill): (&Runbook, bool),
+        fates: Option<&Fates>,
+        stand: &Stand,
+    ) -> Step {
         let waits = stand.waits_for.as_ref().is_some_and(|waits| waits.step == step.id);
         let state = match self.tries.last() {
             _ if self.is_left_out => State::LeftOut,
@@ -226,12 +251,18 @@ impl History {
             _ if step.is_compensation => State::NotNeeded,
             _ => State::NotBegun,
         };
-        let checks = self.checks(runbook.checks_of(&step.id));
+        // The runbook speaks of what is in use.
+        let (does, asked) = if is_drill {
+            (words::does(step), words::checks(step))
+        } else {
+            (runbook.line_of(&step.id).0, runbook.checks_of(&step.id))
+        };
+        let checks = self.checks(asked);
         Step {
             id: step.id.clone(),
             title: step.title.clone(),
             kind: runbook.kind_of(&step.id).to_owned(),
-            does: redacted(&runbook.line_of(&step.id).0),
+            does: redacted(&does),
             needs: step.needs.clone(),
             is_destructive: step.is_destructive,
             is_compensation: step.is_compensation,
@@ -306,18 +337,72 @@ fn snapshots(
     plan.chosen.iter().map(|(id, chosen)| of(id, chosen)).collect()
 }
 
-fn volumes(plan: &RunPlan) -> Vec<Volume> {
+fn volumes(plan: &RunPlan, steps: &[Step], planned: Time, stand: &Stand, objective: Option<Duration>) -> Vec<Volume> {
     let of = |(step, fates): (&String, &Fates)| {
-        let step = step.clone();
-        let fill = fates.fill.clone();
-        fill.into_iter().map(move |fill| Volume {
-            step: step.clone(),
-            claim: fill.claim,
-            snapshot: fill.snapshot,
-            bytes: fill.bytes,
-        })
+        let is_done = is_done(steps, step);
+        let one = |fill: &Fill| {
+            let started = time(&fill.started).ok();
+            let age = started.map(|started| planned.since(started).as_secs());
+            let rpo = objective.map(|objective| match age {
+                None => Verdict::NotKnown,
+                Some(age) if age > objective.as_secs() => Verdict::Missed,
+                Some(_) if is_done => Verdict::Met,
+                Some(_) if stand.standing.is_over() => Verdict::NotReached,
+                Some(_) => Verdict::Open,
+            });
+            Volume {
+                step: step.clone(),
+                claim: fill.claim.clone(),
+                snapshot: fill.snapshot.clone(),
+                bytes: fill.bytes,
+                started,
+                age_seconds: age,
+                rpo,
+            }
+        };
+        fates.fill.iter().map(one).collect::<Vec<_>>()
     };
     plan.fates.iter().flat_map(of).collect()
+}
+
+/// When the target of a drill was there.
+fn prepared(records: &[Record]) -> Result<Option<Time>, DocumentError> {
+    let found = records.iter().find(|record| matches!(record.event, Event::Prepared { .. }));
+    found.map(|record| time(&record.at)).transpose()
+}
+
+/// When the run itself was over.
+fn over(records: &[Record]) -> Result<Option<Time>, DocumentError> {
+    let is_over = |record: &&Record| matches!(record.event, Event::Ended { .. } | Event::Paused { .. });
+    records.iter().rev().find(is_over).map(|record| time(&record.at)).transpose()
+}
+
+fn drill(part: &Part, records: &[Record]) -> Drill {
+    let mut drill = Drill {
+        prepared: Vec::new(),
+        left_out: part
+            .not_rehearsed
+            .iter()
+            .map(|one| LeftOut { step: one.step.clone(), what: redacted(&one.what), why: redacted(&one.why) })
+            .collect(),
+        not_verified: Vec::new(),
+        cleared: None,
+    };
+    for Record { event, .. } in records {
+        match event {
+            Event::Prepared { said } => drill.prepared = all_redacted(said),
+            Event::Refused { why, .. } => drill.prepared = vec![redacted(why)],
+            Event::Done { said, .. } | Event::Acted { said, .. } => {
+                let not = said.iter().filter_map(|line| line.strip_prefix(NOT_VERIFIED));
+                drill.not_verified.extend(not.map(redacted));
+            }
+            Event::Cleared { said, left, kept } => {
+                drill.cleared = Some(Cleared { said: all_redacted(said), left: all_redacted(left), kept: *kept });
+            }
+            _ => {}
+        }
+    }
+    drill
 }
 
 fn rto(objective_seconds: u64, time: &Timing, standing: Standing) -> Rto {
@@ -331,12 +416,13 @@ fn rto(objective_seconds: u64, time: &Timing, standing: Standing) -> Rto {
 }
 
 /// The worst of all. Volumes whose age the plan does not have leave it unknown whether all is young enough.
-fn rpo(snapshots: &[Snapshot], has_unknown: bool) -> Verdict {
-    let is = |verdict| snapshots.iter().any(|snapshot| snapshot.rpo == Some(verdict));
+fn rpo(snapshots: &[Snapshot], volumes: &[Volume]) -> Verdict {
+    let all = || snapshots.iter().map(|one| one.rpo).chain(volumes.iter().map(|one| one.rpo));
+    let is = |verdict| all().any(|one| one == Some(verdict));
     let bad = [Verdict::Missed, Verdict::NotReached, Verdict::Open].into_iter().find(|verdict| is(*verdict));
     match bad {
         Some(verdict) => verdict,
-        None if has_unknown || snapshots.is_empty() || is(Verdict::NotKnown) => Verdict::NotKnown,
+        None if snapshots.is_empty() || is(Verdict::NotKnown) => Verdict::NotKnown,
         None => Verdict::Met,
     }
 }

@@ -5,7 +5,7 @@ use super::envelope::{Signed, page_signature};
 use super::page::Page;
 use super::standing::Standing;
 use super::style::CSS;
-use super::tables::{facts, objects_in_words, origins, processes, remarks, title};
+use super::tables::{facts, left_out, objects_in_words, origins, processes, remarks, title};
 use super::timeline::{Scale, WHOLE, has_bars, percent};
 use super::words::{self, answer, came_to, ended, first, rows, sentence, span, standing_of, when};
 use crate::crypto::report_key::ReportKey;
@@ -24,6 +24,7 @@ pub fn html(document: &Document, signed: &Signed, key: &ReportKey) -> String {
     document.steps.iter().for_each(|step| article(&mut page, step));
     page.raw("</section>\n");
     snapshots(&mut page, document);
+    not_rehearsed(&mut page, document);
     carried_out(&mut page, document);
     proof(&mut page, document, signed);
     page.raw("</main>\n").data(signed).raw("\n</body>\n</html>\n");
@@ -268,6 +269,16 @@ fn snapshots(page: &mut Page, document: &Document) {
     }
     page.raw("<section><h2>What came from where</h2>\n");
     let (head, rows) = origins(document);
+    table(page, &head, &rows);
+    page.raw("</section>\n");
+}
+
+fn not_rehearsed(page: &mut Page, document: &Document) {
+    let (head, rows) = left_out(document);
+    if rows.is_empty() {
+        return;
+    }
+    page.raw("<section><h2>Not rehearsed</h2>\n");
     table(page, &head, &rows);
     page.raw("</section>\n");
 }

@@ -2,7 +2,7 @@
 
 use super::document::{Document, Step};
 use super::envelope::{Signed, page_signature};
-use super::tables::{facts, objects_in_words, origins, processes, remarks, title};
+use super::tables::{facts, left_out, objects_in_words, origins, processes, remarks, title};
 use super::words::{answer, came_to, ended, first, next, rows, sentence, standing_of, when};
 use crate::base::html::is_hidden;
 use crate::crypto::report_key::ReportKey;
@@ -32,6 +32,11 @@ pub fn markdown(document: &Document, signed: &Signed, key: &ReportKey) -> String
     if !document.snapshots.is_empty() || !document.volumes.is_empty() {
         out.extend(["## What came from where".to_owned(), String::new()]);
         let (head, rows) = origins(document);
+        table(&mut out, &head, &rows);
+    }
+    let (head, rows) = left_out(document);
+    if !rows.is_empty() {
+        out.extend(["## Not rehearsed".to_owned(), String::new()]);
         table(&mut out, &head, &rows);
     }
     out.extend(["## Who carried it out".to_owned(), String::new()]);

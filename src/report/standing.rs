@@ -86,7 +86,14 @@ impl Stand {
                         Outcome::Failed => Standing::Failed,
                     });
                 }
-                Event::Begun { .. }
+                // A drill whose target was refused never began.
+                Event::Refused { why: said, .. } => {
+                    why.clone_from(said);
+                    standing = Some(Standing::Failed);
+                }
+                Event::Prepared { .. }
+                | Event::Cleared { .. }
+                | Event::Begun { .. }
                 | Event::Acted { .. }
                 | Event::Done { .. }
                 | Event::Failed { .. }

@@ -13,7 +13,16 @@ pub(super) fn facts(document: &Document) -> Vec<(&'static str, String)> {
         Target::Cluster { uid, shown } => format!("{shown} (cluster {uid})"),
     };
     let mut facts = vec![("Runbook", format!("{} (BLAKE3 {}…)", document.runbook.id, short(&document.runbook.digest)))];
-    facts.push(("Recovered into", target));
+    let drill = document.drill.as_ref();
+    facts.push((if drill.is_some() { "Drilled in" } else { "Recovered into" }, target));
+    if let Some(drill) = drill {
+        facts.extend(drill.prepared.iter().map(|line| ("Throw-away target", line.clone())));
+        facts.push(("Not rehearsed", format!("{} things", drill.left_out.len())));
+        facts.extend(drill.not_verified.iter().map(|line| ("Not verified", line.clone())));
+        let cleared = drill.cleared.iter();
+        facts.extend(cleared.clone().flat_map(|cleared| &cleared.said).map(|line| ("Afterwards", line.clone())));
+        facts.extend(cleared.flat_map(|cleared| &cleared.left).map(|line| ("LEFT BEHIND", line.clone())));
+    }
     facts.extend(document.repository.clone().map(|repository| ("From the repository", repository)));
     if let Some((begun, last)) = time.begun.zip(time.last) {
         facts.push(("Begun", when(begun)));
@@ -70,11 +79,20 @@ pub(super) fn origins(document: &Document) -> ([&'static str; 5], Vec<Vec<String
             claim,
             one.step.clone(),
             short_id(&one.snapshot).to_owned(),
-            "not in the plan".to_owned(),
+            one.started.zip(one.age_seconds).map_or_else(
+                || "not in the plan".to_owned(),
+                |(started, age)| format!("{}, {} before the plan", when(started), span(age)),
+            ),
             size,
         ]);
     }
     (["Source", "Step", "Snapshot", "Begun", "Size"], rows)
+}
+
+/// What a drill did not rehearse, as a table.
+pub(super) fn left_out(document: &Document) -> ([&'static str; 3], Vec<Vec<String>>) {
+    let all = document.drill.iter().flat_map(|drill| &drill.left_out);
+    (["Step", "What", "Why"], all.map(|one| vec![one.step.clone(), one.what.clone(), one.why.clone()]).collect())
 }
 
 /// Each time that the run was taken up, as a table.

@@ -27,6 +27,9 @@ pub fn text(document: &Document) -> Vec<String> {
         };
         lines.push(format!("{}: {} {verdict}", shown(&row.what), shown(&row.came)));
     }
+    for one in document.drill.iter().flat_map(|drill| &drill.left_out) {
+        lines.push(format!("not rehearsed: [{}] {}: {}", shown(&one.step), shown(&one.what), shown(&one.why)));
+    }
     lines.push(String::new());
     let width = document.steps.iter().map(|step| step.id.len()).max().unwrap_or_default();
     for step in document.steps.iter().filter(|step| step.state != State::NotNeeded) {

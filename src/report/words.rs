@@ -91,6 +91,10 @@ fn is_undone(document: &Document) -> bool {
 
 /// How a run goes on that can.
 pub(super) fn next(document: &Document) -> Option<String> {
+    if document.drill.is_some() {
+        // What it has recovered is gone.
+        return None;
+    }
     let resume = format!("homelab-dr recover --resume {}", document.run);
     match document.stand.standing {
         Standing::Recovered | Standing::WithFailures | Standing::UnderWay => None,
@@ -180,16 +184,13 @@ pub(super) fn rows(document: &Document) -> Vec<Row> {
     let mut rows = vec![rto(document)];
     let wanted = wanted(document.objectives.rpo.as_ref().map(|rpo| rpo.objective_seconds));
     rows.extend(document.snapshots.iter().map(|snapshot| rpo(snapshot, &wanted)));
-    if !document.volumes.is_empty() {
-        let verdict = document.objectives.rpo.as_ref().map(|_| Verdict::NotKnown);
-        rows.push(Row {
-            what: format!("Age of the data of {} volumes beside objects", document.volumes.len()),
-            wanted,
-            came: "not in the plan".to_owned(),
-            verdict,
-            word: word(verdict),
-        });
-    }
+    rows.extend(document.volumes.iter().map(|volume| Row {
+        what: format!("Age of the data (RPO): volume {}", volume.claim),
+        wanted: wanted.clone(),
+        came: volume.age_seconds.map_or_else(|| "not in the plan".to_owned(), span),
+        verdict: volume.rpo,
+        word: word(volume.rpo),
+    }));
     rows
 }
 

@@ -201,6 +201,8 @@ pub struct RestoreResources {
     pub empty_volumes: bool,
     /// Also secrets that an operator would fetch again.
     pub with_derived_secrets: bool,
+    /// The run of the drill that the step belongs to: it takes over only what a drill may, into namespaces of its own.
+    pub drill: Option<String>,
 }
 
 /// Files into a directory.

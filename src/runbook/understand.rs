@@ -131,6 +131,7 @@ fn resources(node: &Node) -> Option<RestoreResources> {
         latest_volumes: text(node, "volumes_at")? == "latest",
         empty_volumes: truth(node, "empty_volumes")?,
         with_derived_secrets: truth(node, "with_derived_secrets")?,
+        drill: None,
     })
 }
 

@@ -126,6 +126,27 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A drill has made its target, before its first step.
+    Prepared {
+        /// What was made and seen, line by line.
+        said: Vec<String>,
+    },
+    /// A drill could not make its target: nothing was begun.
+    Refused {
+        /// Why.
+        why: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// A drill has taken away what it made, or kept it for a person.
+    Cleared {
+        /// What, line by line.
+        said: Vec<String>,
+        /// What could not be taken away, and why.
+        left: Vec<String>,
+        /// It was kept on purpose.
+        kept: bool,
+    },
     /// The run is over.
     Ended {
         /// What it came to.

@@ -39,6 +39,12 @@ pub enum JournalError {
         /// The run.
         run: String,
     },
+    /// It is of a drill, which is no run to go on with.
+    #[error("run {run} is a drill")]
+    Drill {
+        /// The run.
+        run: String,
+    },
     /// There is no run of this name here.
     #[error("there is no run {run} below {}", dir.display())]
     NoSuchRun {
@@ -208,7 +214,10 @@ fn understand(path: &Path, bytes: &[u8]) -> Result<Found, JournalError> {
     let wrong = |line: usize, why: String| JournalError::Line { path: path.to_owned(), line, why };
     let mut lines = text.lines().enumerate();
     let (_, first) = lines.next().ok_or_else(|| wrong(1, "it is empty".to_owned()))?;
-    let plan = serde_json::from_str(first).map_err(|error| wrong(1, error.to_string()))?;
+    let plan: RunPlan = serde_json::from_str(first).map_err(|error| wrong(1, error.to_string()))?;
+    if let Some(why) = plan.of_another_form() {
+        return Err(wrong(1, why));
+    }
     let record =
         |(at, line): (usize, &str)| serde_json::from_str(line).map_err(|error| wrong(at + 1, error.to_string()));
     Ok(Found { plan, records: lines.map(record).collect::<Result<_, _>>()? })

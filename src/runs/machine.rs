@@ -176,7 +176,11 @@ impl<'a> Machine<'a> {
                     (standing.let_go, standing.still_held) = (true, !is_well);
                 }
             }
-            Event::Asked { .. } | Event::Paused { .. } => {}
+            Event::Asked { .. }
+            | Event::Paused { .. }
+            | Event::Prepared { .. }
+            | Event::Refused { .. }
+            | Event::Cleared { .. } => {}
         }
     }
 

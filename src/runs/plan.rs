@@ -3,11 +3,14 @@
 //! The plan has the runbook's text in it and the values of its parameters, so it means the same wherever the runbook has gone since.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drill::part::Part;
+use crate::drill::transform::{Scene, TransformError, transform};
 use crate::language::{Finding, Judges};
-use crate::runbook::{self, Runbook, Step, Values};
+use crate::runbook::{self, Objectives, Runbook, Step, Values};
 
 /// The form of plans and journals that this program writes.
 const FORM: u32 = 1;
@@ -58,6 +61,12 @@ pub struct Fill {
     pub claim: String,
     /// The snapshot, in hex.
     pub snapshot: String,
+    /// Its source; empty in plans of before.
+    #[serde(default)]
+    pub source: String,
+    /// When it was begun, RFC 3339; empty in plans of before.
+    #[serde(default)]
+    pub started: String,
     /// Bytes in it.
     pub bytes: u64,
     /// Why that is perhaps not all that was in the claim.
@@ -95,8 +104,12 @@ impl Fates {
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunPlan {
-    /// The form of this document.
-    pub homelab_dr_plan: u32,
+    /// The form of this document; none in the plan of a drill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub homelab_dr_plan: Option<u32>,
+    /// The form of the plan of a drill. It has a field of its own, so that a program which knows nothing of drills finds no plan here: it would carry the runbook out on what is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub homelab_dr_drill_plan: Option<u32>,
     /// The id of the run.
     pub run: String,
     /// When it was made, RFC 3339.
@@ -121,6 +134,9 @@ pub struct RunPlan {
     pub in_the_way: Vec<String>,
     /// Steps that are left out.
     pub skipped: BTreeSet<String>,
+    /// Where a drill recovers into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Part>,
 }
 
 /// Why a plan that was kept cannot be carried out.
@@ -141,6 +157,9 @@ pub enum PlanError {
         /// What is wrong with it.
         findings: Vec<Finding>,
     },
+    /// Its runbook cannot be drilled.
+    #[error("this cannot be drilled")]
+    NoDrill(#[source] TransformError),
     /// No randomness for the id of a run.
     #[error("no randomness for the id of the run")]
     Randomness(#[source] getrandom::Error),
@@ -165,7 +184,8 @@ impl RunPlan {
     #[must_use]
     pub fn new(run: String, made: String, runbook: &Runbook, text: &str, values: BTreeMap<String, String>) -> Self {
         Self {
-            homelab_dr_plan: FORM,
+            homelab_dr_plan: Some(FORM),
+            homelab_dr_drill_plan: None,
             run,
             made,
             runbook: Book {
@@ -182,15 +202,36 @@ impl RunPlan {
             doubts: BTreeMap::new(),
             in_the_way: Vec::new(),
             skipped: BTreeSet::new(),
+            drill: None,
+        }
+    }
+
+    /// The same as the plan of a drill.
+    #[must_use]
+    pub fn drilling(self, part: Part) -> Self {
+        Self { homelab_dr_plan: None, homelab_dr_drill_plan: Some(FORM), drill: Some(part), ..self }
+    }
+
+    /// Why this program cannot carry it out; `None` if it can.
+    #[must_use]
+    pub fn of_another_form(&self) -> Option<String> {
+        match (self.homelab_dr_plan, self.homelab_dr_drill_plan, &self.drill) {
+            (Some(FORM), None, None) | (None, Some(FORM), Some(_)) => None,
+            (Some(form), None, _) | (None, Some(form), _) if form != FORM => {
+                Some(format!("it is of form {form}, and form {FORM} is known"))
+            }
+            _ => Some("it is neither the plan of a recovery nor that of a drill".to_owned()),
         }
     }
 
     /// Reads a plan that was kept.
     pub fn read(text: &str) -> Result<Self, PlanError> {
         let plan: Self = serde_json::from_str(text).map_err(|error| PlanError::NoPlan { why: error.to_string() })?;
-        if plan.homelab_dr_plan != FORM {
-            let why = format!("it is of form {}, and form {FORM} is known", plan.homelab_dr_plan);
+        if let Some(why) = plan.of_another_form() {
             return Err(PlanError::NoPlan { why });
+        }
+        if plan.drill.is_some() {
+            return Err(PlanError::NoPlan { why: "it is of a drill, which is over".to_owned() });
         }
         if !super::journal::is_run(&plan.run) {
             return Err(PlanError::NoPlan { why: format!("{:?} is no run", plan.run) });
@@ -198,7 +239,7 @@ impl RunPlan {
         Ok(plan)
     }
 
-    /// The runbook and the steps with this plan's values.
+    /// The runbook and the steps with this plan's values; of a drill those that are rehearsed.
     pub fn steps(&self, judges: &Judges<'_>) -> Result<(Runbook, Vec<Step>), PlanError> {
         if digest(&self.runbook.text) != self.runbook.digest {
             return Err(PlanError::Altered);
@@ -209,7 +250,19 @@ impl RunPlan {
         let values = Values::of(&runbook.parameters, &self.values, &self.run)
             .map_err(|missing| PlanError::NoPlan { why: format!("it lacks values of {}", missing.join(", ")) })?;
         let steps = runbook.steps(&values, judges).map_err(wrong)?;
-        Ok((runbook, steps))
+        let Some(part) = &self.drill else { return Ok((runbook, steps)) };
+        let rehearsed =
+            transform(&steps, &Scene { run: &self.run, part, skipped: &self.skipped }).map_err(PlanError::NoDrill)?;
+        Ok((runbook, rehearsed.steps))
+    }
+
+    /// What has to be reached: as the runbook says, or as a drill of sources was told.
+    #[must_use]
+    pub fn objectives(&self, runbook: &Runbook) -> Objectives {
+        match self.drill.as_ref().filter(|part| part.of_sources) {
+            Some(part) => Objectives { rto: part.rto.map(Duration::from_secs), rpo: part.rpo.map(Duration::from_secs) },
+            None => runbook.objectives,
+        }
     }
 
     /// Bytes that come back.

@@ -18,6 +18,9 @@ use crate::base::when::{Selector, select};
 use crate::cluster::error::told;
 use crate::cluster::object::uid_of;
 use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::drill::found::{Found, Wants, found};
+use crate::drill::part;
+use crate::drill::{cluster as place, storage};
 use crate::format::entry::TreePath;
 use crate::recover::cluster::claims::lacks_class;
 use crate::repo::snapshots::Snapshot;
@@ -150,6 +153,7 @@ impl Preparing<'_> {
                 ));
             }
         }
+        notices.extend(self.place_of_drill(plan, &carried_out).await);
         if let Some(rto) = objectives.rto {
             let (limits, way) = longest(steps);
             let guess = Duration::from_secs(plan.bytes() / BYTES_A_SECOND);
@@ -170,6 +174,42 @@ impl Preparing<'_> {
                 );
                 notices.push(warns(None, what, "shorten them, or raise rto"));
             }
+        }
+        notices
+    }
+
+    /// Of a drill in a cluster: whether its namespaces are free, and its claims get volumes that are made for them.
+    async fn place_of_drill(&self, plan: &mut RunPlan, steps: &[&Step]) -> Vec<Notice> {
+        let (Some(part), Some(cluster)) = (&mut plan.drill, self.target.cluster()) else { return Vec::new() };
+        if part.into != part::Into::Cluster {
+            return Vec::new();
+        }
+        for step in steps {
+            let Action::RestoreVolume(volume) = &step.action else { continue };
+            let bytes = plan.chosen.get(&step.id).map_or(0, |chosen| chosen.bytes);
+            part.namespaces.insert(volume.into.namespace.clone());
+            part.wants.push(Wants {
+                claim: format!("{}/{}", volume.into.namespace, volume.into.name),
+                class: volume.storage_class.clone(),
+                bytes: volume.size.unwrap_or_default().max(bytes),
+            });
+        }
+        let mut notices = Vec::new();
+        let unseen = |error: &ClusterError| {
+            blocks(
+                None,
+                format!("the cluster cannot be looked at: {}", told(error)),
+                "see the rights of the account (docs/drill.md)",
+            )
+        };
+        match storage::look(cluster, &part.wants).await {
+            Ok(troubles) => notices.extend(troubles.into_iter().map(|what| {
+                blocks(None, what, "a drill writes into volumes of its own: name a class that makes them with storage_class or storage_classes")
+            })),
+            Err(error) => notices.push(unseen(&error)),
+        }
+        if let Err(error) = place::refuse_taken(cluster, &part.namespaces).await {
+            notices.push(blocks(None, told(&error), error.mend()));
         }
         notices
     }
@@ -211,7 +251,10 @@ impl Preparing<'_> {
             .map(|lack| format!("snapshot {} of {} {lack}", snapshot.id.short(), record.source));
         let mut doubts: Vec<String> = lack.into_iter().collect();
         match self.fates(step, source, snapshot).await {
-            Ok(Some(fates)) => {
+            Ok(Some((fates, found))) => {
+                if let (Some(part), Some(found)) = (&mut plan.drill, found) {
+                    part.add(&step.id, found);
+                }
                 let of_volumes = fates
                     .fill
                     .iter()
@@ -227,14 +270,22 @@ impl Preparing<'_> {
             Ok(None) | Err(Undone::Stopped) => {}
         }
         if !doubts.is_empty() {
-            let help =
-                "the step asks before it takes it; name another snapshot if there is one (`homelab-dr snapshots`)";
+            let help = if plan.drill.is_some() {
+                "the drill takes it all the same, and says so in its record"
+            } else {
+                "the step asks before it takes it; name another snapshot if there is one (`homelab-dr snapshots`)"
+            };
             notices.push(warns(Some(step), doubts.join("; "), help));
             plan.doubts.insert(step.id.clone(), doubts);
         }
     }
 
-    async fn fates(&self, step: &Step, source: &Source, snapshot: &Snapshot) -> Result<Option<Fates>, Undone> {
+    async fn fates(
+        &self,
+        step: &Step,
+        source: &Source,
+        snapshot: &Snapshot,
+    ) -> Result<Option<(Fates, Option<Found>)>, Undone> {
         let Some(cluster) = self.target.cluster() else { return Ok(None) };
         let operation = Context {
             repository: source.repository.clone(),
@@ -253,7 +304,7 @@ impl Preparing<'_> {
                     let help = "say empty_volumes: true in the step if they may be".to_owned();
                     return Err(Undone::Failed { why: what, help });
                 }
-                Ok(Some(fates_of(&looked)))
+                Ok(Some((fates_of(&looked), resources.drill.is_some().then(|| found(&step.id, &looked)))))
             }
             Action::RestoreVolume(volume) if !volume.in_place && cluster.lives() && volume.storage_class.is_none() => {
                 let claim = serde_json::json!({"spec": {}});

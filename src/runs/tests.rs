@@ -454,7 +454,8 @@ mod journals {
 
     fn plan() -> RunPlan {
         RunPlan {
-            homelab_dr_plan: 1,
+            homelab_dr_plan: Some(1),
+            homelab_dr_drill_plan: None,
             run: "5f0c1d2e".into(),
             made: String::new(),
             runbook: Book { id: "t".into(), title: String::new(), digest: digest("text"), text: "text".into() },
@@ -466,6 +467,7 @@ mod journals {
             doubts: BTreeMap::new(),
             in_the_way: Vec::new(),
             skipped: BTreeSet::new(),
+            drill: None,
         }
     }
 

@@ -131,6 +131,16 @@ fn data_directory(folder: &Path) -> Result<PathBuf, String> {
     }
 }
 
+/// Whether this machine can start a server on a data directory.
+///
+/// # Errors
+/// Why not.
+pub fn has_server(data: &Path) -> Result<(), String> {
+    let version =
+        fs::read_to_string(data.join("PG_VERSION")).map_err(|error| format!("cannot read PG_VERSION: {error}"))?;
+    program(version.trim()).map(drop)
+}
+
 /// The server for a major version.
 fn program(version: &str) -> Result<PathBuf, String> {
     let own = version.chars().all(|c| c.is_ascii_digit() || c == '.') && !version.is_empty();

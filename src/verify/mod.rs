@@ -29,6 +29,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
+pub use datadir::has_server;
 pub use trust::Roots;
 pub use words::describe;
 

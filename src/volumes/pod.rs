@@ -37,6 +37,25 @@ fn reaching(mut manifest: Value) -> Value {
     manifest
 }
 
+/// The same as one that only tries whether an address is reached: it is told nothing over its standard input.
+fn trying(mut manifest: Value, name: &str, (address, time): (&str, Duration), denied: bool) -> Value {
+    use crate::cluster::object::{fields_mut, items_mut};
+    for container in items_mut(&mut manifest, &["spec", "containers"]) {
+        let seconds = time.as_secs().max(1).to_string();
+        let mut args = vec!["mover", "--run", name, "--path", MOUNT, "--try", address, "--for", &seconds];
+        if denied {
+            args.push("--denied");
+        }
+        if let Some(fields) = fields_mut(container, &[]) {
+            fields.insert("args".into(), json!(args));
+            for field in ["stdin", "stdinOnce"] {
+                fields.remove(field);
+            }
+        }
+    }
+    manifest
+}
+
 /// With whose rights it reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rights {
@@ -152,6 +171,12 @@ impl PodPlan {
             "securityContext": self.container_security(),
             "volumeMounts": mounts,
         })
+    }
+
+    /// The manifest of one that only tries, so long at most, whether an address is reached, or no longer is.
+    #[must_use]
+    pub fn trying(&self, address: &str, time: Duration, denied: bool) -> Value {
+        trying(self.manifest(), &self.name, (address, time), denied)
     }
 
     /// The manifest.

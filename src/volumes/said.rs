@@ -54,6 +54,13 @@ pub enum Said {
     Problem(ProblemLine),
     /// The store was reached, and the repository in it is the one of the writer key: all that was asked for.
     Reached,
+    /// Whether an address was reached that it was to try.
+    Tried {
+        /// It was, at last.
+        reached: bool,
+        /// What came of the last attempt.
+        why: String,
+    },
     /// All was read, and nothing is committed before somebody says that it held still until then.
     Read,
     /// There is a snapshot.

@@ -14,13 +14,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use homelab_dr::base::clock::{Clock, SystemClock};
+use homelab_dr::base::clock::{Clock, SystemClock, Time};
 use homelab_dr::base::id::ObjectId;
 use homelab_dr::crypto::meta::MetaKeys;
 use homelab_dr::crypto::recipients::{IdentitySource, generate_identity};
 use homelab_dr::crypto::writer_key::WriterKey;
+use homelab_dr::drill::record;
 use homelab_dr::format::kind::RecordKind;
-use homelab_dr::format::record::{ChainRecord, Checkpoint, DoomMark, FORMAT_VERSION, Tombstone};
+use homelab_dr::format::record::{
+    ChainRecord, Checkpoint, DoomMark, FORMAT_VERSION, RehearsalRecord, RehearsalTarget, Rehearsed, RehearsedBook,
+    RehearsedSource, Tombstone,
+};
 use homelab_dr::repo::create::create;
 use homelab_dr::repo::snapshots::{Chain, Snapshot};
 use homelab_dr::repo::{layout, sealed, snapshots};
@@ -281,6 +285,64 @@ fn every_version_of_the_format_has_a_frozen_repository() {
             serde_json::from_slice(&fs::read(fixture.join("repository/format.json")).unwrap()).unwrap();
         assert_eq!(format["version"], version, "{}", fixture.display());
     }
+}
+
+/// What a drill of a source came to.
+pub fn rehearsal(snapshot: ObjectId, source: &str, host: &str) -> RehearsalRecord {
+    let time = Time(1_732_000_000_000);
+    let source =
+        RehearsedSource { source: source.to_owned(), snapshot, started: time, age: 3600, bytes: 12, took: Some(2500) };
+    RehearsalRecord {
+        run: "5f0c1d2e".to_owned(),
+        begun: time,
+        ended: time.after(Duration::from_secs(3)),
+        outcome: Rehearsed::Missed,
+        runbook: Some(RehearsedBook { id: "total-loss".to_owned(), digest: "ab".repeat(32) }),
+        sources: vec![source],
+        target: RehearsalTarget::Cluster,
+        took: Some(2500),
+        rto: Some(2),
+        rpo: None,
+        checks: 3,
+        held: 3,
+        left_out: 1,
+        remarks: vec!["not verified: PostgreSQL pg".to_owned()],
+        why: String::new(),
+        recipient: "age1test".to_owned(),
+        host: host.to_owned(),
+        program: "0.1.0".to_owned(),
+        left_behind: vec!["volume pvc-1".to_owned()],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_frozen_rehearsal_says_what_was_recorded() {
+    let repository = open(&fixtures().join("v1-rehearsed")).await;
+    let writer = repository.writer().await;
+    let found = record::load(&writer).await.unwrap();
+    assert!(found.unreadable.is_empty(), "{found:?}");
+    let snapshot = repository.snapshots().await[0].id;
+    let all: Vec<_> = found.all.into_iter().map(|(_, record)| record).collect();
+    assert_eq!(all, [rehearsal(snapshot, "small", "test")]);
+}
+
+/// A snapshot and a drill of it. Run by hand: `cargo test --test it make_rehearsed_fixture -- --ignored`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "makes a fixture, by hand"]
+async fn make_rehearsed_fixture() {
+    let fixture = begin("rehearsed").await;
+    let repository = open(&fixture).await;
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "rehearsed").unwrap();
+    let entries = vec![capture(&source)];
+    let snapshot = repository.backup(&source, "small").await;
+    let owner = repository.owner().await;
+    record::store(&owner, &rehearsal(snapshot.snapshot.unwrap(), "small", "test"), repository.clock.now())
+        .await
+        .unwrap();
+    finish(&fixture, &repository, entries, Vec::new()).await;
 }
 
 /// Fills an empty directory with at least one of everything. It compresses well, for the repository is kept for ever.

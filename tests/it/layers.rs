@@ -24,9 +24,11 @@ const LAYERS: [(u8, &[&str]); 8] = [
             "check",
             "replicate",
             "stats",
+            "status",
             "keys",
             "verified",
             "demo",
+            "drill",
             "preflight",
             "runbook",
             "runs",
@@ -93,6 +95,7 @@ const FENCES: [Fence; 21] = [
             "simulation/",       // of a runtime whose time is simulated
             "tree/live/",        // how long a lock was waited for
             "verify/",           // how long a check was tried
+            "drill/cluster.rs",  // how long a cluster was waited for
             "runs/drive.rs",     // how long a step took
             "cli/",              // the rate of a progress bar
         ],

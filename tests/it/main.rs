@@ -16,6 +16,7 @@ mod configuration;
 mod datastore;
 mod demo;
 mod documents;
+mod drill;
 mod end_to_end;
 mod faults;
 mod folder;

@@ -32,6 +32,7 @@ from repository import (
     DOOM,
     DRILL,
     NO_ID,
+    REHEARSAL,
     SESSION,
     TABLE,
     TRAILER,
@@ -50,6 +51,7 @@ OTHERS = {
     "doomed": (DOOM, shapes.DOOM_MARK),
     "drills": (DRILL, shapes.DRILL),
     "verified": (VERIFIED, shapes.VERIFIED),
+    "rehearsals": (REHEARSAL, shapes.REHEARSAL),
 }
 
 

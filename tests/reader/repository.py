@@ -24,7 +24,8 @@ from shapes import Wrong, decode, ensure
 
 PLAIN_MAX, PACK_MAX, LEVEL_MAX = 8 << 20, 64 << 20, 8  # §11
 DATA, LEAF, NODE, LIST = 1, 2, 3, 4  # §4.1, kinds of blobs
-TABLE, TRAILER, INDEX, CHAIN, CHECKPOINT, DOOM, EPOCH, SESSION, DRILL, VERIFIED = range(16, 26)  # kinds of records
+# Kinds of records.
+TABLE, TRAILER, INDEX, CHAIN, CHECKPOINT, DOOM, EPOCH, SESSION, DRILL, VERIFIED, REHEARSAL = range(16, 27)
 NO_ID = bytes(32)
 
 Place = namedtuple("Place", "kind pack session offset length plain hash")

@@ -129,6 +129,40 @@ CHECKPOINT = map_of(packs=(0, list_of(ID)), created=(1, integer))
 DOOM_MARK = map_of(objects=(0, list_of(text)), created=(1, integer))
 DRILL = map_of(when=(0, integer), recipient=(1, text), host=(2, text), newest=(3, ID, None), heads=(4, list_of(ID)))
 VERIFIED = map_of(when=(0, integer), snapshots=(1, list_of(ID)), host=(2, text))
+NO_FIELDS = lambda value: plain(list)(value)  # noqa: E731
+REHEARSAL = map_of(
+    run=(0, text),
+    begun=(1, integer),
+    ended=(2, integer),
+    outcome=(3, choice_of(*[(name, NO_FIELDS) for name in ("passed", "missed", "failed", "stopped")])),
+    runbook=(4, map_of(id=(0, text), digest=(1, text)), None),
+    sources=(
+        5,
+        list_of(
+            map_of(
+                name=(0, text),
+                snapshot=(1, ID),
+                started=(2, integer),
+                age=(3, natural),
+                size=(4, natural),
+                took=(5, natural, None),
+            )
+        ),
+    ),
+    target=(6, choice_of(("folder", NO_FIELDS), ("cluster", NO_FIELDS))),
+    took=(7, natural, None),
+    rto=(8, natural, None),
+    rpo=(9, natural, None),
+    checks=(10, natural),
+    held=(11, natural),
+    left_out=(12, natural),
+    remarks=(13, list_of(text)),
+    why=(14, text),
+    recipient=(15, text),
+    host=(16, text),
+    program=(17, text),
+    left_behind=(18, list_of(text)),
+)
 
 
 # §7.2, §7.3: trees.

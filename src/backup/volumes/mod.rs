@@ -271,7 +271,7 @@ impl Movers<'_> {
 }
 
 /// A run's name: enough to tell runs apart.
-fn new_run() -> Result<RunId, NoRandomness> {
+pub(crate) fn new_run() -> Result<RunId, NoRandomness> {
     Ok(RunId::new(random()?))
 }
 

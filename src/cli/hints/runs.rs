@@ -2,6 +2,7 @@
 
 use super::{Advice, Advise};
 use crate::cli::exit::Exit;
+use crate::drill::folder::FolderError;
 use crate::runs::journal::JournalError;
 use crate::runs::lease::LeaseError;
 use crate::runs::plan::PlanError;
@@ -21,6 +22,10 @@ impl Advise for JournalError {
                 let help = format!("`homelab-dr recover --resume {run}` goes on with it; or make the plan anew");
                 return Some(Advice::new(Exit::Refused, help));
             }
+            Self::Drill { .. } => (
+                Exit::Usage,
+                "what a drill has recovered is thrown away with it: begin another one with `homelab-dr drill`",
+            ),
             Self::Busy { .. } => (Exit::Refused, "wait for it, or end it; this one changed nothing"),
             Self::Line { .. } => (
                 Exit::Error,
@@ -36,6 +41,9 @@ impl Advise for PlanError {
         let help = match self {
             Self::NoPlan { .. } => "make one with `homelab-dr recover RUNBOOK --plan --out FILE`",
             Self::Altered => "somebody changed the file; make the plan anew, and keep it where nobody else writes",
+            Self::NoDrill(_) => {
+                "give the step a check that looks at what it brings back (ready, exec, files), or leave the step out with --skip"
+            }
             Self::Wrong { .. } => "it was made by a program of another version; make the plan anew from the runbook",
             Self::Randomness(_) => "nothing was changed; the system lacks a working random number generator",
         };
@@ -56,6 +64,17 @@ impl Advise for LeaseError {
             ),
             Self::Randomness(_) => Advice::new(Exit::Error, "the system lacks a working random number generator"),
             Self::File { .. } => Advice::new(Exit::Usage, "see the folder's mode, or name another with --journals DIR"),
+        })
+    }
+}
+
+impl Advise for FolderError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::There { .. } => Advice::new(Exit::Refused, "nothing was changed; begin the drill again"),
+            Self::Io { .. } => {
+                Advice::new(Exit::Usage, "see the folder's mode and the disk, or name another with --into-folder DIR")
+            }
         })
     }
 }

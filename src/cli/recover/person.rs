@@ -17,14 +17,14 @@ use crate::runs::plan::RunPlan;
 const STOP: &str = "stop";
 
 /// How the system calls who runs this.
-pub(super) fn account() -> String {
+pub(crate) fn account() -> String {
     let named = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let uid = rustix::process::getuid().as_raw();
     named("SUDO_USER").or_else(|| named("USER")).or_else(|| named("LOGNAME")).unwrap_or_else(|| format!("uid {uid}"))
 }
 
 /// See the module.
-pub(super) struct Following<'a> {
+pub(crate) struct Following<'a> {
     runbook: &'a Runbook,
     plan: &'a RunPlan,
     context: &'a Context,
@@ -35,7 +35,7 @@ pub(super) struct Following<'a> {
 }
 
 impl<'a> Following<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         runbook: &'a Runbook,
         plan: &'a RunPlan,
         yes: bool,
@@ -48,7 +48,7 @@ impl<'a> Following<'a> {
     }
 
     /// Takes the display away.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.display = None;
     }
 
@@ -158,6 +158,23 @@ impl Person for Following<'_> {
             }
             Event::CutOff { step } => self.put(&format!("[{step}] stopped before its end")),
             Event::Skipped { step } => self.put(&format!("[{step}] left out, as asked")),
+            Event::Prepared { said } => {
+                for line in said {
+                    self.put(line);
+                }
+            }
+            Event::Refused { why, help } => {
+                self.put(&format!("NOTHING WAS BEGUN: {why}"));
+                self.put(&format!("    {help}"));
+            }
+            Event::Cleared { said, left, .. } => {
+                for line in said {
+                    self.put(line);
+                }
+                for line in left {
+                    self.put(&format!("LEFT BEHIND: {line}"));
+                }
+            }
             Event::TakenUp { .. }
             | Event::Asked { .. }
             | Event::Agreed { .. }

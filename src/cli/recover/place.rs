@@ -20,27 +20,27 @@ use crate::runs::hands::{Movers, Source, Target, World};
 use crate::runs::plan::RunPlan;
 use crate::runs::prepare::{Needs, Notice, Preparing, name_of_cluster};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Where to")]
-pub(super) struct PlaceArgs {
+pub(crate) struct PlaceArgs {
     /// The kubeconfig of the cluster [default: what KUBECONFIG names, ~/.kube/config, or the pod's account]
     #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Another context of the kubeconfig than its current one
     #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    pub(crate) context: Option<String>,
     /// Into a folder that stands for a cluster: manifests into DIR/manifests, volumes into DIR/volumes/NAMESPACE/CLAIM
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
-    into_folder: Option<PathBuf>,
+    pub(crate) into_folder: Option<PathBuf>,
     /// The image that movers run, which is this program [default: the configuration's]
     #[arg(long, value_name = "IMAGE")]
-    mover_image: Option<String>,
+    pub(crate) mover_image: Option<String>,
     /// How many volumes are filled at once [default: the configuration's, or 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
-    movers: Option<u8>,
+    pub(crate) movers: Option<u8>,
     /// Where journals of runs are kept [default: ~/.local/state/homelab-dr/runs]
     #[arg(long, value_name = "DIR", env = "HOMELAB_DR_RUNS", hide_env_values = true)]
-    journals: Option<PathBuf>,
+    pub(crate) journals: Option<PathBuf>,
 }
 
 impl PlaceArgs {
@@ -51,22 +51,23 @@ impl PlaceArgs {
 }
 
 /// What was opened.
-pub(super) struct Opened {
-    source: Option<Source>,
-    target: Target,
+pub(crate) struct Opened {
+    pub(crate) source: Option<Source>,
+    pub(crate) target: Target,
     spared: Vec<PathBuf>,
 }
 
 /// Opens what the steps need, and nothing else.
-pub(super) async fn open(
+pub(crate) async fn open(
     args: &PlaceArgs,
     steps: &[Step],
     needs: Needs,
+    access: Access,
     context: &mut Context,
 ) -> Result<Opened, Failure> {
     let (mut source, mut spared) = (None, Vec::new());
     if needs.repository {
-        let repository = open::with_identity(context, Access::Read).await?;
+        let repository = open::with_identity(context, access).await?;
         let chain = open::chain(context, &repository).await?;
         let reader = open::reader(context, &repository).await?;
         let in_use = InUse::of(context)?;
@@ -96,7 +97,7 @@ pub(super) async fn open(
 
 impl Opened {
     /// Fills a plan in by what is there, and says what stands in its way.
-    pub(super) async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         plan: &mut RunPlan,
         steps: &[Step],
@@ -152,7 +153,7 @@ impl Opened {
     }
 
     /// Everything that steps are carried out with.
-    pub(super) async fn world<'a>(
+    pub(crate) async fn world<'a>(
         self,
         plan: &'a RunPlan,
         steps: &[Step],

@@ -4,6 +4,7 @@
 //! (`ownerReferences`, whose uids are others in another cluster). `skip` decides what is not restored at all, and why.
 
 mod account;
+pub mod drill;
 mod metadata;
 pub mod namespaces;
 pub mod nodes;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::drill;
 use super::metadata::NAMESPACE_LABEL;
 use super::operators::{TRACKING, is_tracked_as};
 use crate::cluster::Kind;
@@ -13,31 +14,50 @@ use crate::cluster::object::{at_mut, change_text, items_mut, name_of, namespace_
 
 /// Which namespace becomes which.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Namespaces(BTreeMap<String, String>);
+pub struct Namespaces {
+    map: BTreeMap<String, String>,
+    /// The run of a drill, whose namespaces stand for all.
+    drill: Option<String>,
+}
 
 impl FromIterator<(String, String)> for Namespaces {
     fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
-        Self(pairs.into_iter().collect())
+        Self { map: pairs.into_iter().collect(), drill: None }
     }
 }
 
 impl Namespaces {
     /// The pairs, by the old name.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(from, to)| (from.as_str(), to.as_str()))
+        self.map.iter().map(|(from, to)| (from.as_str(), to.as_str()))
+    }
+
+    /// The same, and then each becomes one of a drill.
+    #[must_use]
+    pub fn of_drill(self, run: &str) -> Self {
+        Self { drill: Some(run.to_owned()), ..self }
+    }
+
+    /// What a namespace becomes; `None` if it stays what it is.
+    fn becomes(&self, name: &str) -> Option<String> {
+        let mapped = self.map.get(name);
+        match &self.drill {
+            Some(run) => Some(drill::namespace(run, mapped.map_or(name, String::as_str))),
+            None => mapped.cloned(),
+        }
     }
 
     fn change(&self, object: &mut Value, path: &[&str]) {
-        change_text(object, path, |name| self.0.get(name).cloned());
+        change_text(object, path, |name| self.becomes(name));
     }
 
     pub(super) fn apply(&self, kind: &Kind, object: &mut Value) {
-        if self.0.is_empty() {
+        if self.map.is_empty() && self.drill.is_none() {
             return;
         }
         let namespace = namespace_of(object).unwrap_or_default();
         // A copy elsewhere is another object, and not of the application that made the original.
-        let moved = self.0.contains_key(namespace) && is_tracked_as(object, namespace, name_of(object));
+        let moved = self.becomes(namespace).is_some() && is_tracked_as(object, namespace, name_of(object));
         self.change(object, &["metadata", "namespace"]);
         if moved {
             take_fields(object, &["metadata", "annotations"], |name| name == TRACKING);
@@ -78,10 +98,10 @@ impl Namespaces {
             match text(subject, &["kind"]) {
                 "User" => change_text(subject, &["name"], |name| {
                     let (namespace, account) = name.strip_prefix(USER)?.split_once(':')?;
-                    Some(format!("{USER}{}:{account}", self.0.get(namespace)?))
+                    Some(format!("{USER}{}:{account}", self.becomes(namespace)?))
                 }),
                 "Group" => change_text(subject, &["name"], |name| {
-                    Some(format!("{GROUP}{}", self.0.get(name.strip_prefix(GROUP)?)?))
+                    Some(format!("{GROUP}{}", self.becomes(name.strip_prefix(GROUP)?)?))
                 }),
                 _ => {}
             }

@@ -43,6 +43,8 @@ pub enum Skip {
     RecoveredByItsOperator,
     /// A secret that its maker fetches from a store outside the cluster: kind and name.
     Derived(String),
+    /// A drill does not take it over: why.
+    NotInADrill(String),
 }
 
 impl std::fmt::Display for Skip {
@@ -61,6 +63,7 @@ impl std::fmt::Display for Skip {
             Self::OfAStorageSystem => "a storage system's own record of data that is not in the backup",
             Self::CarriedOut => "it was carried out, and would be again",
             Self::RecoveredByItsOperator => "its operator recovers it, by a Cluster with bootstrap.recovery",
+            Self::NotInADrill(why) => return f.write_str(why),
             Self::Derived(maker) => {
                 return write!(f, "fetched anew by {maker} (--with-derived-secrets restores it)");
             }

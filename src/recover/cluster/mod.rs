@@ -98,6 +98,8 @@ pub struct Options {
     pub derived_secrets: bool,
     /// What claims are filled from, by namespace and name in the snapshot.
     pub data: data::Volumes,
+    /// The run of a drill: only what a drill takes over is restored, into namespaces of its own.
+    pub drill: Option<String>,
     /// Which storage class becomes which.
     pub storage_classes: std::collections::BTreeMap<String, String>,
 }

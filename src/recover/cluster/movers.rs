@@ -329,7 +329,7 @@ impl Volumes for ByMovers<'_> {
         let left = made.remove(&self.crew).await.iter().map(ToString::to_string).collect();
         let filled = match ending.and_then(|ending| ending.map_err(Not::Mover)) {
             Ok((mover::Result::Restored(restored), problems)) => Filled::with(filling, *restored, problems),
-            Ok((mover::Result::Done(_) | mover::Result::Reached, _)) => {
+            Ok((mover::Result::Done(_) | mover::Result::Reached | mover::Result::Tried { .. }, _)) => {
                 Filled::without(filling, Outcome::unknown("the mover says that it did something else", "run it again"))
             }
             Err(not) => Filled::without(filling, not.into()),

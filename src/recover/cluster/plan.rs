@@ -14,6 +14,7 @@ use super::strangers::introduce;
 use super::{Identity, Options, RecoverError, claims, nodes};
 use crate::cluster::object::{at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::order::{self, Stage};
+use crate::cluster::rewrite::drill::take_over;
 use crate::cluster::rewrite::namespaces::Namespaces;
 use crate::cluster::rewrite::operators::is_fetcher;
 use crate::cluster::rewrite::skip::{Facts, Skip, skip};
@@ -45,6 +46,9 @@ pub struct Step {
     pub notes: Vec<String>,
     /// Not chosen by itself: the namespace of something chosen.
     pub needed: bool,
+    /// What a drill makes different about it.
+    #[serde(skip)]
+    pub drilled: Vec<String>,
     /// What somebody chose, and the object will not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
@@ -58,6 +62,12 @@ pub struct Step {
 }
 
 impl Step {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
     /// The object as it will be written.
     #[must_use]
     pub fn manifest(&self) -> &Value {
@@ -140,6 +150,19 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
             skipped.push(Skipped { object, why });
             continue;
         }
+        let mut drilled = Vec::new();
+        if let Some(run) = &options.drill {
+            let from = namespace_of(&captured).unwrap_or_default();
+            match take_over(&kind, from, &mut rewritten.object, run) {
+                Ok(notes) => drilled = notes,
+                Err(why) => {
+                    skipped.push(Skipped { object, why: Skip::NotInADrill(why) });
+                    continue;
+                }
+            }
+            // Whoever owns it is in use, and would find it among its own.
+            rewritten.owners.clear();
+        }
         let before = Identity::of(&kind, &captured);
         if let Some(other) = becoming.insert(object.clone(), before.clone()) {
             let [one, other, becomes] = [other, before, object].map(Box::new);
@@ -152,15 +175,32 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         let never_bound = is_claim && fill.is_none() && data::never_bound(&captured);
         let empty = is_claim && cluster.lives() && fill.is_none() && !never_bound;
         let notes = if kind.is("", "PersistentVolume") { claims::place_of_volume(&captured) } else { None };
-        let (fate, lost, notes) = (Fate::Undecided, rewritten.lost.clone(), notes.into_iter().collect());
-        let step =
-            Step { object, stage, fate, empty, never_bound, fill, notes, needed, lost, kind, rewritten, live: None };
+        let notes = notes.into_iter().collect();
+        let (fate, lost) = (Fate::Undecided, rewritten.lost.clone());
+        let step = Step {
+            object,
+            stage,
+            fate,
+            empty,
+            never_bound,
+            fill,
+            notes,
+            needed,
+            drilled,
+            lost,
+            kind,
+            rewritten,
+            live: None,
+        };
         steps.push((rank, step));
     }
     steps.sort_by(|(a_rank, a), (b_rank, b)| (a.stage, a_rank, &a.object).cmp(&(b.stage, b_rank, &b.object)));
     let mut steps: Vec<Step> = steps.into_iter().map(|(_, step)| step).collect();
     claims::prepare(&mut steps);
-    let reach = Reach::look(cluster, &steps).await?;
+    let mut reach = Reach::look(cluster, &steps).await?;
+    if options.drill.is_some() {
+        reach.makes_namespaces(&steps);
+    }
     // A namespace that nobody asked for is there already.
     steps.retain(|step| !(step.needed && reach.has_namespace(&step.object.name)));
     let looking = Looking { cluster, reach: &reach, existing: options.existing };

@@ -155,6 +155,11 @@ impl Reach {
         }
     }
 
+    /// Whoever carries the plan out makes every namespace before.
+    pub(super) fn makes_namespaces(&mut self, steps: &[Step]) {
+        self.made.extend(steps.iter().filter_map(|step| step.object.namespace.clone()));
+    }
+
     /// Whether a namespace is there.
     pub(super) fn has_namespace(&self, name: &str) -> bool {
         self.namespaces.get(name).copied().flatten().is_some()

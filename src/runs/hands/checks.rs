@@ -7,13 +7,14 @@ use crate::base::cancel::Cancel;
 use crate::cluster::folder;
 use crate::format::entry::TreePath;
 use crate::recover::select::Selection;
-use crate::runbook::{Action, Check, Step};
+use crate::runbook::{Action, Check, Probe, Step};
 use crate::runs::drive::Undone;
+use crate::runs::plan::Fill;
 use crate::verify::{Restored, Seen, Surroundings, describe, hold};
 
 impl World<'_> {
     /// What a check of a step may look at.
-    pub(super) fn around(&self, step: &Step, cancel: &Arc<Cancel>) -> Surroundings {
+    pub(crate) fn around(&self, step: &Step, cancel: &Arc<Cancel>) -> Surroundings {
         let mut around = Surroundings::new(self.clock.clone(), cancel.clone());
         match &self.target {
             Target::Machine => {}
@@ -28,6 +29,28 @@ impl World<'_> {
         }
         around.restored = self.restored(step);
         around
+    }
+
+    /// Everything that a step restores into folders of this machine: of objects, each volume that it fills.
+    pub(crate) fn all_restored(&self, step: &Step) -> Vec<Restored> {
+        let (Action::RestoreResources(_), Target::Folder(_, root), Some(source)) =
+            (&step.action, &self.target, &self.source)
+        else {
+            return self.restored(step).into_iter().collect();
+        };
+        let fills = self.plan.fates.get(&step.id).map(|fates| fates.fill.as_slice()).unwrap_or_default();
+        let one = |fill: &Fill| {
+            let (namespace, name) = fill.claim.split_once('/')?;
+            let snapshot = source.chain.snapshots.iter().find(|one| one.id.hex() == fill.snapshot)?;
+            Some(Restored {
+                folder: folder::volume(root, namespace, name)?,
+                reader: source.reader.clone(),
+                root: snapshot.record.root,
+                within: TreePath::root(),
+                selection: Selection::default(),
+            })
+        };
+        fills.iter().filter_map(one).collect()
     }
 
     /// What a step restores into a folder of this machine.
@@ -51,7 +74,17 @@ impl World<'_> {
     /// One check, tried as often as it says.
     pub(super) async fn check(&self, step: &Step, check: &Check, cancel: &Arc<Cancel>) -> Result<String, Undone> {
         let what = describe(&check.probe);
-        match hold(check, &self.around(step, cancel)).await {
+        let mut around = self.around(step, cancel);
+        // One volume after another; the first that is not as it should be is what is told.
+        let mut all = if matches!(check.probe, Probe::Files(_)) { self.all_restored(step) } else { Vec::new() };
+        around.restored = all.pop().or(around.restored);
+        for one in all {
+            let around = Surroundings { restored: Some(one), ..around.clone() };
+            if let Seen::Not(why) = hold(check, &around).await {
+                return Err(failed(format!("does NOT hold: {what}: {why}"), "see why, mend it, and take the run up"));
+            }
+        }
+        match hold(check, &around).await {
             Seen::Holds(said) => Ok(format!("holds: {what}: {said}")),
             Seen::Not(_) if cancel.is_cancelled() => Err(Undone::Stopped),
             Seen::Not(why) => {

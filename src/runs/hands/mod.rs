@@ -230,7 +230,7 @@ fn short(hex: &str) -> &str {
 }
 
 /// Work that shares its wish to stop with threads, as long as `cancel` does not ask for it.
-async fn stoppable<T>(cancel: &Cancel, own: &Cancel, work: impl Future<Output = T>) -> T {
+pub(crate) async fn stoppable<T>(cancel: &Cancel, own: &Cancel, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     tokio::select! {
         result = &mut work => return result,

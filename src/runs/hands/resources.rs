@@ -9,6 +9,7 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Time;
 use crate::base::units;
 use crate::cluster::Cluster;
+use crate::cluster::rewrite::namespaces::Namespaces;
 use crate::format::entry::TreePath;
 use crate::recover::cluster::data::{At, Data, choose, claim_of_source};
 use crate::recover::cluster::fate::Fate;
@@ -32,7 +33,11 @@ fn options(resources: &RestoreResources, source: &Source, snapshot: &Snapshot) -
     let at = if resources.latest_volumes { At::Latest } else { At::Objects };
     Ok(Options {
         selection: selection.map_err(|error| because(&error, "see the patterns in the runbook"))?,
-        namespaces: resources.namespaces.clone().into_iter().collect(),
+        namespaces: match &resources.drill {
+            Some(run) => resources.namespaces.clone().into_iter().collect::<Namespaces>().of_drill(run),
+            None => resources.namespaces.clone().into_iter().collect(),
+        },
+        drill: resources.drill.clone(),
         nodes: resources.nodes.clone().into_iter().collect(),
         existing: if resources.update { Existing::Update } else { Existing::Skip },
         derived_secrets: resources.with_derived_secrets,
@@ -85,6 +90,8 @@ pub fn fates_of(plan: &ClusterPlan) -> Fates {
         .map(|(step, data)| Fill {
             claim: format!("{}/{}", step.object.namespace.as_deref().unwrap_or_default(), step.object.name),
             snapshot: data.snapshot.hex(),
+            source: data.source.clone(),
+            started: data.started.to_string(),
             bytes: data.bytes,
             doubt: data.doubt(),
         })

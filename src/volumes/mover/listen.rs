@@ -77,6 +77,9 @@ impl Ear<'_> {
                 return Some(Ok((Result::Restored(restored), std::mem::take(&mut self.problems))));
             }
             Said::Read => self.heard.all_read(),
+            Said::Tried { reached, why } => {
+                return Some(Ok((Result::Tried { reached, why }, std::mem::take(&mut self.problems))));
+            }
             Said::Reached => return Some(Ok((Result::Reached, std::mem::take(&mut self.problems)))),
             Said::Failed(failed) => return Some(Err(MoverError::Failed(failed))),
         }

@@ -178,6 +178,13 @@ pub enum Result {
     Restored(Box<Restored>),
     /// The store is reached from there, and the repository opened; nothing more was asked.
     Reached,
+    /// Whether an address was reached.
+    Tried {
+        /// It was.
+        reached: bool,
+        /// What came of it.
+        why: String,
+    },
 }
 
 /// The result, with what is wrong with single files, up to a bound.
@@ -234,6 +241,30 @@ impl Crew<'_> {
         made: &mut Made,
     ) -> Ending {
         self.attend_held(plan, reach, task, copy, std::future::pending(), made).await
+    }
+
+    /// Starts a pod that tries an address and nothing else, and hears what came of it: whether it is reached, or, if it is to be denied, whether it still is. It gets no policy of
+    /// its own and no credentials.
+    pub async fn tries(
+        &self,
+        plan: &PodPlan,
+        (address, time): (&str, Duration),
+        denied: bool,
+        made: &mut Made,
+    ) -> std::result::Result<(bool, String), MoverError> {
+        let uid = made.create(self.cluster, "pod", pods(), &plan.trying(address, time, denied)).await?;
+        let pod = Pod { namespace: &plan.namespace, name: &plan.name, uid: &uid };
+        started(self, pod).await?;
+        let (mut share, heard, limit) =
+            (Share::default(), talk::Heard::of_nothing_said(), time + self.limits.log_silence);
+        let ending = tokio::select! {
+            ending = listen::listen(self, pod, heard, &mut share) => ending,
+            () = sleep(limit) => Err(MoverError::TimedOut { limit }),
+        };
+        match ending? {
+            (Result::Tried { reached, why }, _) => Ok((reached, why)),
+            _ => Err(MoverError::Ended { why: "it did something else than to try an address".to_owned() }),
+        }
     }
 
     /// The same of a mover whose job says that what it reads is held still: when all was read it asks, and commits nothing before `still` says that it held until then.

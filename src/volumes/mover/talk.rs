@@ -46,6 +46,14 @@ struct State {
 }
 
 impl Heard {
+    /// Of a mover that is told nothing.
+    pub(super) fn of_nothing_said() -> Arc<Self> {
+        let now = Instant::now();
+        let state = State { accepted: true, rejected: false, commit: false, heartbeats: 0, grown: now, line: now };
+        let (rings, read) = (Notify::new(), Notify::new());
+        Arc::new(Self { state: Mutex::new(state), rings, read, receipt: String::new() })
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

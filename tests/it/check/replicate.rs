@@ -46,7 +46,7 @@ async fn a_replica_is_whole_and_the_plan_said_so_and_nothing_is_copied_twice() {
     let fixture = Fixture::in_folder().await;
     let source = &*fixture.repository.store;
     let target = empty();
-    for stray in ["doomed/00", "checkpoints/00", "verified/00", "leases/prune/00", "notes.txt"] {
+    for stray in ["doomed/00", "checkpoints/00", "verified/00", "rehearsals/00", "leases/prune/00", "notes.txt"] {
         let stray = Key::new(stray).unwrap();
         source.put_new(&stray, "x".into(), None).await.unwrap();
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use homelab_dr::backup::run_backup;
-use homelab_dr::base::clock::SystemClock;
+use homelab_dr::base::clock::{Clock as _, SystemClock};
 use homelab_dr::crypto::content::ContentKey;
 use homelab_dr::crypto::secret::Secret;
 use homelab_dr::format::kind::{Kind, RecordKind};
@@ -105,6 +105,8 @@ async fn a_planted_secret_is_in_no_stored_byte_and_in_no_name() {
     homelab_dr::keys::drill(&test.owner().await, host, &SystemClock).await.unwrap();
     let snapshot = report.snapshot.unwrap();
     homelab_dr::verified::record(&*test.owner().await, &[snapshot], host, &SystemClock).await.unwrap().unwrap();
+    let rehearsal = crate::frozen::rehearsal(snapshot, label, host);
+    homelab_dr::drill::record::store(&*test.owner().await, &rehearsal, SystemClock.now()).await.unwrap();
 
     let all = files(&stored);
     assert!(all.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > noise.len(), "it was stored");

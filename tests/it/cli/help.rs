@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 47] = [
     "config",
     "config check",
     "config show",
@@ -24,9 +24,12 @@ const COMMANDS: [&str; 44] = [
     "diff",
     "restore",
     "recover",
+    "drill",
+    "drills",
     "check",
     "replicate",
     "stats",
+    "status",
     "forget",
     "prune",
     "demo",

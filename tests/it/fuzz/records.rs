@@ -4,8 +4,9 @@ use homelab_dr::base::clock::Time;
 use homelab_dr::base::id::{ObjectId, RepositoryId};
 use homelab_dr::format::pack::{self, IndexSegment, PACK_BYTES_MAX, PackClass, PackTable};
 use homelab_dr::format::record::{
-    self, AccessRecord, ChainRecord, Checkpoint, DoomMark, EpochKeys, EpochRecord, FormatFile, KeyDrill, SessionRecord,
-    SignedEpoch, Tombstone, VerifiedRecord,
+    self, AccessRecord, ChainRecord, Checkpoint, DoomMark, EpochKeys, EpochRecord, FormatFile, KeyDrill,
+    RehearsalRecord, RehearsalTarget, Rehearsed, RehearsedBook, RehearsedSource, SessionRecord, SignedEpoch, Tombstone,
+    VerifiedRecord,
 };
 use homelab_dr::repo::index::IndexBuilder;
 use homelab_dr::repo::snapshots::{Chain, Snapshot};
@@ -184,6 +185,36 @@ fn checkpoint_doom_mark_drill_and_verified() {
     record_type("key_drill", &[drill], drop);
     let verified = |count| VerifiedRecord { at: Time(-7), snapshots: samples::objects(count), host: "nas".to_owned() };
     record_type("verified", &[verified(1), verified(200)], drop);
+    let source = |id| RehearsedSource {
+        source: "pvc/media/data".to_owned(),
+        snapshot: id,
+        started: Time(3),
+        age: 60,
+        bytes: 7,
+        took: Some(5),
+    };
+    let rehearsal = |outcome, count| RehearsalRecord {
+        run: "5f0c1d2e".to_owned(),
+        begun: Time(-7),
+        ended: Time(9),
+        outcome,
+        runbook: (count > 1).then(|| RehearsedBook { id: "total-loss".to_owned(), digest: "ab".repeat(32) }),
+        sources: samples::objects(count).into_iter().map(source).collect(),
+        target: if count > 1 { RehearsalTarget::Cluster } else { RehearsalTarget::Folder },
+        took: None,
+        rto: Some(3600),
+        rpo: None,
+        checks: 4,
+        held: 3,
+        left_out: 2,
+        remarks: vec!["not verified: PostgreSQL pg".to_owned()],
+        why: "step one: it failed".to_owned(),
+        recipient: String::new(),
+        host: "nas".to_owned(),
+        program: "0.1.0".to_owned(),
+        left_behind: Vec::new(),
+    };
+    record_type("rehearsal", &[rehearsal(Rehearsed::Failed, 1), rehearsal(Rehearsed::Stopped, 40)], drop);
 }
 
 #[test]

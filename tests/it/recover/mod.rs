@@ -6,7 +6,7 @@ mod machine;
 use std::path::Path;
 
 /// A runbook of steps, each a heading, a sentence and its block.
-fn runbook(dir: &Path, front: &str, steps: &[&str]) -> String {
+pub(crate) fn runbook(dir: &Path, front: &str, steps: &[&str]) -> String {
     let mut text = format!("---\nid: t\ntitle: A test\n{front}---\nIntroduction.\n");
     for (number, step) in steps.iter().enumerate() {
         text += &format!("\n## {number}. A step\n\nWhat a person would do.\n\n```yaml step\n{step}\n```\n");
@@ -16,7 +16,7 @@ fn runbook(dir: &Path, front: &str, steps: &[&str]) -> String {
 }
 
 /// The id of the run that a text names.
-fn run_of(text: &str) -> String {
+pub(crate) fn run_of(text: &str) -> String {
     let (_, rest) = text.split_once("run ").expect("a run is named");
     rest.chars().take_while(char::is_ascii_hexdigit).collect()
 }

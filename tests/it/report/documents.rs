@@ -13,10 +13,15 @@ fn schema() -> jsonschema::Validator {
     jsonschema::draft202012::new(&schema).expect("the schema is one")
 }
 
+/// Insists that a report is as its published schema says.
+pub fn is_by_the_schema(file: &Value) {
+    let errors: Vec<String> = schema().iter_errors(file).map(|error| error.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new());
+}
+
 fn report(place: &Place, run: &str) -> Value {
     let file: Value = serde_json::from_str(&place.shown(run, "json")).expect("JSON");
-    let errors: Vec<String> = schema().iter_errors(&file).map(|error| error.to_string()).collect();
-    assert_eq!(errors, Vec::<String>::new());
+    is_by_the_schema(&file);
     file["report"].clone()
 }
 

@@ -6,6 +6,8 @@ mod documents;
 mod hostile;
 mod machine;
 
+pub use documents::is_by_the_schema;
+
 use std::path::{Path, PathBuf};
 
 use homelab_dr::crypto::report_key::ReportKey;

@@ -54,6 +54,7 @@ impl PlanArgs {
             existing: WhatIsThere::meant(self.existing),
             derived_secrets: self.with_derived_secrets,
             data: Volumes::new(),
+            drill: None,
             storage_classes: classes(&self.storage_class)?,
         };
         Ok((options, volumes_at(self.volumes_at.as_deref(), context)?))

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::kube::node::network::Network;
 use crate::support::kube::status::Status;
 
 /// A webhook that answers; all others cannot be reached.
@@ -51,6 +52,8 @@ pub(crate) struct Faults {
     off: BTreeSet<String>,
     uploads: bool,
     expired: bool,
+    /// What the network plugin does about policies.
+    pub(crate) network: Network,
 }
 
 impl Faults {

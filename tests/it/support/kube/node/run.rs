@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::support::kube::controllers::is_dying;
 use crate::support::kube::node::process::Container;
 use crate::support::kube::node::status::{Seen, View, status};
-use crate::support::kube::node::{PodRun, mounts};
+use crate::support::kube::node::{PodRun, mounts, network};
 use crate::support::kube::server::Shared;
 use crate::support::kube::state::text;
 use crate::support::kube::store::Store;
@@ -156,7 +156,8 @@ fn start(
     spec: &Value,
     folders: &BTreeMap<String, PathBuf>,
 ) -> Result<Arc<Container>, String> {
-    let program = life.shared.with(|state| mounts::program(state, &life.shared.node, pod, spec, folders, None));
+    let mut program = life.shared.with(|state| mounts::program(state, &life.shared.node, pod, spec, folders, None));
+    network::route(&life.shared, pod, &mut program.argv);
     let name = text(&spec["name"]);
     let image = text(&spec["image"]);
     life.event(

@@ -155,6 +155,11 @@ fn charge(resource: &Resource, what: &str, object: &Value) -> Option<Option<i128
     if what == counted || (resource.group.is_empty() && what == resource.plural) {
         return Some(Some(ONE));
     }
+    if resource.table() == "services" && matches!(what, "services.loadbalancers" | "services.nodeports") {
+        let kind = text(&object["spec"]["type"]);
+        let counts = kind == "LoadBalancer" || (what == "services.nodeports" && kind == "NodePort");
+        return Some(Some(if counts { ONE } else { 0 }));
+    }
     if resource.table() == "persistentvolumeclaims" && what == "requests.storage" {
         return Some(quantity::parse(text(&object["spec"]["resources"]["requests"]["storage"])));
     }

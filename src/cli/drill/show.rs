@@ -1,0 +1,207 @@
+//! What a drill would do, and what it came to, for people and for programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::id::ObjectId;
+use crate::base::units;
+use crate::cli::context::{Context, local};
+use crate::cli::drill::ready::Ready;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::output::count;
+use crate::drill::part::{Into, LeftOut};
+use crate::drill::words::{checks, does};
+use crate::format::entry::escape;
+use crate::format::record::{RehearsalRecord, Rehearsed, RehearsedSource};
+use crate::runbook::{Step, waves};
+use crate::runs::plan::RunPlan;
+use crate::runs::prepare::Notice;
+
+/// Things left out that are named one by one.
+const LEFT_OUT_MAX: usize = 40;
+
+#[derive(Serialize)]
+struct PlanDocument<'a> {
+    plan: &'a RunPlan,
+    steps: Vec<StepDocument>,
+    left_out: &'a [LeftOut],
+    notices: &'a [Notice],
+}
+
+#[derive(Serialize)]
+struct StepDocument {
+    id: String,
+    does: String,
+    checks: Vec<String>,
+}
+
+fn short(hex: &str) -> &str {
+    hex.get(..8).unwrap_or(hex)
+}
+
+fn shown(text: &str) -> String {
+    escape(text.as_bytes())
+}
+
+/// What would be rehearsed.
+pub(super) fn plan(ready: &Ready, notices: &[Notice]) -> Vec<String> {
+    let plan = &ready.plan;
+    let mut lines = vec![format!("Drill of {} ({}), run {}", shown(&ready.runbook.title), ready.runbook.id, plan.run)];
+    let part = ready.part();
+    lines.push(match (part.into, &plan.cluster) {
+        (Into::Cluster, Some(cluster)) => {
+            format!("into namespaces of its own in the cluster {}", shown(&cluster.shown))
+        }
+        (Into::Cluster, None) => "into namespaces of its own in the cluster".to_owned(),
+        (Into::Machine | Into::Folder, _) => format!("into the folder {}", shown(&part.folder.to_string_lossy())),
+    });
+    lines.extend(plan.values.iter().map(|(name, value)| format!("with {name} = {}", shown(value))));
+    let objectives = ready.plan.objectives(&ready.runbook);
+    let time = |name: &str, time: Option<Duration>| time.map(|time| format!("{name} {}", units::duration(time)));
+    let wanted: Vec<String> =
+        [time("rto", objectives.rto), time("rpo", objectives.rpo)].into_iter().flatten().collect();
+    let wanted = if wanted.is_empty() { String::new() } else { format!("; wanted: {}", wanted.join(", ")) };
+    lines.push(format!("{} to bring back{wanted}; all of it is removed at the end", units::bytes(plan.bytes())));
+    lines.push(String::new());
+    for (number, wave) in waves(&ready.steps).iter().enumerate() {
+        for step in wave.iter().filter_map(|index| ready.steps.get(*index)) {
+            one(&mut lines, number + 1, plan, step);
+        }
+    }
+    if !ready.left_out.is_empty() {
+        lines.push(String::new());
+        lines.push("Not rehearsed:".to_owned());
+        let line = |one: &LeftOut| format!("  [{}] {}: {}", one.step, shown(&one.what), shown(&one.why));
+        lines.extend(ready.left_out.iter().take(LEFT_OUT_MAX).map(line));
+        if ready.left_out.len() > LEFT_OUT_MAX {
+            lines.push(format!("  and {} more, which --json has", ready.left_out.len() - LEFT_OUT_MAX));
+        }
+    }
+    if !notices.is_empty() {
+        lines.push(String::new());
+    }
+    for notice in notices {
+        let word = if notice.blocks { "IN THE WAY" } else { "look at" };
+        let step = notice.step.as_ref().map(|step| format!(" [{step}]")).unwrap_or_default();
+        lines.push(format!("{word}{step}: {}", shown(&notice.what)));
+        if !notice.help.is_empty() {
+            lines.push(format!("    {}", shown(&notice.help)));
+        }
+    }
+    lines
+}
+
+fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, step: &Step) {
+    lines.push(format!("{wave:>3}. [{}] {}", step.id, shown(&does(step))));
+    if let Some(chosen) = plan.chosen.get(&step.id) {
+        lines.push(format!(
+            "       snapshot {} of {}, {} old, {} ({})",
+            short(&chosen.snapshot),
+            shown(&chosen.source),
+            units::duration(Duration::from_secs(chosen.age)),
+            count(chosen.files, "file"),
+            units::bytes(chosen.bytes)
+        ));
+    }
+    if let Some(fates) = plan.fates.get(&step.id) {
+        let created = count(fates.create.len() as u64, "object");
+        lines.push(format!("       {created} created, {} left out", fates.skipped));
+        lines.extend(fates.conflict.iter().map(|what| format!("         CANNOT RESTORE {}", shown(what))));
+        lines.extend(fates.fill.iter().map(|fill| {
+            format!(
+                "         fills {} from {} ({})",
+                shown(&fill.claim),
+                short(&fill.snapshot),
+                units::bytes(fill.bytes)
+            )
+        }));
+    }
+    lines.extend(checks(step).iter().map(|check| format!("       verifies {}", shown(check))));
+}
+
+/// `--plan`.
+pub(super) fn planned(ready: &Ready, notices: &[Notice], context: &mut Context) -> Result<Exit, Failure> {
+    if context.out.json {
+        let step = |step: &Step| StepDocument { id: step.id.clone(), does: does(step), checks: checks(step) };
+        context.out.document(&PlanDocument {
+            plan: &ready.plan,
+            steps: ready.steps.iter().map(step).collect(),
+            left_out: &ready.left_out,
+            notices,
+        })?;
+    } else {
+        for line in plan(ready, notices) {
+            context.out.line(&line)?;
+        }
+    }
+    Ok(if notices.iter().any(|notice| notice.blocks) { Exit::Refused } else { Exit::Done })
+}
+
+/// A drill that was held, as JSON.
+#[derive(Serialize)]
+pub(super) struct Held<'a> {
+    /// The id of its record; none if it was not recorded.
+    pub(super) id: Option<ObjectId>,
+    #[serde(flatten)]
+    pub(super) record: &'a RehearsalRecord,
+}
+
+/// In few words.
+pub(crate) const fn came_to(outcome: Rehearsed) -> &'static str {
+    match outcome {
+        Rehearsed::Passed => "passed",
+        Rehearsed::Missed => "passed, OBJECTIVE MISSED",
+        Rehearsed::Failed => "FAILED",
+        Rehearsed::Stopped => "stopped",
+    }
+}
+
+/// Milliseconds, for people.
+fn span(took: u64) -> String {
+    units::duration(Duration::from_secs(took.div_ceil(1000)))
+}
+
+fn wanted(objective: Option<u64>, is_met: bool) -> String {
+    objective.map_or_else(
+        || "no objective".to_owned(),
+        |seconds| {
+            let word = if is_met { "met" } else { "MISSED" };
+            format!("wanted {}: {word}", units::duration(Duration::from_secs(seconds)))
+        },
+    )
+}
+
+/// What a drill came to.
+pub(super) fn result(record: &RehearsalRecord) -> Vec<String> {
+    let mut lines = Vec::new();
+    let age = |source: &RehearsedSource| {
+        let back = source.took.map_or_else(|| "NOT back".to_owned(), |took| format!("back after {}", span(took)));
+        let rpo = wanted(record.rpo, record.rpo.is_none_or(|rpo| source.age <= rpo));
+        format!(
+            "{}: snapshot {} of {}, {back}, {} old ({rpo})",
+            shown(&source.source),
+            source.snapshot.short(),
+            local(source.started),
+            units::duration(Duration::from_secs(source.age)),
+        )
+    };
+    lines.extend(record.sources.iter().map(age));
+    if let Some(took) = record.took {
+        let is_met = record.rto.is_none_or(|rto| took <= rto.saturating_mul(1000));
+        lines.push(format!("time to recover: {} ({})", span(took), wanted(record.rto, is_met)));
+    }
+    lines.push(format!(
+        "checks: {} of {} held; {} not rehearsed",
+        record.held,
+        record.checks,
+        count(record.left_out, "thing") + if record.left_out == 1 { " was" } else { " were" }
+    ));
+    lines.extend(record.remarks.iter().map(|remark| format!("look at: {}", shown(remark))));
+    lines.extend(record.left_behind.iter().map(|left| format!("LEFT BEHIND: {}", shown(left))));
+    if !record.why.is_empty() {
+        lines.push(format!("why: {}", shown(&record.why)));
+    }
+    lines
+}

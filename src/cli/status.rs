@@ -1,0 +1,142 @@
+//! `status`: could this be recovered right now, by what the repository says?
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::units::{self, parse_duration};
+use crate::cli::context::{Context, local};
+use crate::cli::drill::came_to;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::open::{self, Access};
+use crate::cli::output::{count, table};
+use crate::config::SourceKind;
+use crate::drill::record;
+use crate::format::entry::escape;
+use crate::keys::list_drills;
+use crate::status::{Facts, Limits, SourceStatus, Status, judge};
+use crate::verified;
+
+const EXAMPLES: &str = "\
+Examples:
+  homelab-dr status
+  homelab-dr status --rpo 26h
+  homelab-dr status --json | jq .sources
+
+Not well is: no complete snapshot younger than --rpo (else the rpo of the last drill of the source,
+else 8d); no drill of the source within --drill-every (35d), or the last one failed; no key drill
+within 190d. It reads the repository alone and asks no cluster. Exit code 3 if something is not well.";
+
+/// Say whether everything could be recovered: how fresh each source is, and when it was last rehearsed
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// How old the newest complete snapshot of a source may be, such as 26h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    rpo: Option<Duration>,
+    /// How long ago the last drill of a source may be [default: 35d]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    drill_every: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    is_well: bool,
+    #[serde(flatten)]
+    status: &'a Status,
+    unreadable: Vec<String>,
+}
+
+/// Sources that have snapshots of their own name; which claims a source of volumes takes is known to the cluster.
+fn named(context: &Context) -> Vec<String> {
+    let sources = context.configuration.iter().flat_map(|loaded| &loaded.config.sources);
+    let is_one = |kind: &SourceKind| !matches!(kind, SourceKind::Volumes(_) | SourceKind::FolderVolumes(_));
+    sources.filter(|source| is_one(&source.kind)).map(|source| source.name.clone()).collect()
+}
+
+fn age(seconds: u64) -> String {
+    let unit = match seconds {
+        0..3600 => 60,
+        3600..172_800 => 3600,
+        _ => 86_400,
+    };
+    units::duration(Duration::from_secs(if seconds < 60 { seconds } else { seconds - seconds % unit }))
+}
+
+fn row(source: &SourceStatus) -> Vec<String> {
+    let none = || "never".to_owned();
+    let newest = source.complete.as_ref();
+    let drill = source.drill.as_ref();
+    vec![
+        escape(source.source.as_bytes()),
+        newest.map_or_else(none, |newest| format!("{} ({} old)", local(newest.started), age(newest.age))),
+        drill.map_or_else(none, |drill| format!("{} ago: {}", age(drill.age), came_to(drill.outcome))),
+        source.read_back.map_or_else(none, local),
+        if source.problems.is_empty() { "well".to_owned() } else { "NOT WELL".to_owned() },
+    ]
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let repository = open::repository(context, Access::Read).await?;
+    let chain = open::chain(context, &repository).await?;
+    let rehearsals = record::load(&repository).await?;
+    let verified = verified::load(&repository).await?;
+    let (keys, unreadable_keys) = list_drills(&repository).await?;
+    let usual = Limits::default();
+    let limits = Limits {
+        data: args.rpo.unwrap_or(usual.data),
+        data_is_asked: args.rpo.is_some(),
+        drill: args.drill_every.unwrap_or(usual.drill),
+        ..usual
+    };
+    let facts = Facts {
+        now: context.clock.now(),
+        chain: &chain,
+        named: &named(context),
+        rehearsals: &rehearsals.all,
+        verified: &verified,
+        keys: &keys,
+    };
+    let status = judge(&facts, &limits);
+    let broken = rehearsals.unreadable.iter().chain(&verified.unreadable);
+    let mut unreadable: Vec<String> = broken.map(|(key, error)| format!("{key}: {}", in_one_line(error))).collect();
+    unreadable.extend(unreadable_keys);
+    let gaps = chain.gaps().len() + chain.unreadable.len();
+    let is_well = status.is_well() && unreadable.is_empty() && gaps == 0;
+    let exit = if is_well { Exit::Done } else { Exit::Problems };
+    if context.out.json {
+        context.out.document(&Document { is_well, status: &status, unreadable })?;
+        return Ok(exit);
+    }
+    let rows: Vec<Vec<String>> = status.sources.iter().map(row).collect();
+    if !rows.is_empty() {
+        let head = ["SOURCE", "NEWEST COMPLETE", "LAST DRILL", "READ BACK", ""];
+        for line in table(&head, &rows, &[]) {
+            context.out.line(&line)?;
+        }
+    }
+    if let Some((at, recipient)) = &status.key_drill {
+        context.out.line(&format!("identity tried {} ({})", local(*at), escape(recipient.as_bytes())))?;
+    }
+    for source in &status.sources {
+        for problem in &source.problems {
+            context.out.line(&format!("{}: {}", escape(source.source.as_bytes()), escape(problem.as_bytes())))?;
+        }
+    }
+    for problem in status.problems.iter().chain(&unreadable) {
+        context.out.line(&escape(problem.as_bytes()))?;
+    }
+    let wrong = status.sources.iter().filter(|source| !source.problems.is_empty()).count() as u64;
+    let line = if is_well {
+        format!("all is well with {}", count(status.sources.len() as u64, "source"))
+    } else {
+        format!("NOT WELL: {} of {}", wrong, count(status.sources.len() as u64, "source"))
+    };
+    context.summary(!is_well, &line)?;
+    Ok(exit)
+}
