@@ -156,6 +156,12 @@ const RESOURCES: Shape = Record(&[
         &List(Scalar::Namespace, 0),
         "Namespaces that are left out, with everything in them.",
     ),
+    field(
+        "volumes-elsewhere",
+        Default("false"),
+        &One(Scalar::Bool),
+        "Something else backs up the data of this cluster's volumes: without a source of the kind `volumes` they are left out on purpose. Any claim is named otherwise (exit code 3).",
+    ),
 ]);
 
 const VOLUMES: Shape = Record(&[
@@ -221,6 +227,12 @@ const VOLUMES: Shape = Record(&[
         "How applications hold still for it, the first that means a claim (hooks.md). Needs `namespace`.",
     ),
     field("cnpg", Default("[]"), &Each(CNPG), "Which dumps stand for the volumes of CloudNativePG clusters."),
+    field(
+        "resources-elsewhere",
+        Default("false"),
+        &One(Scalar::Bool),
+        "Something else keeps the objects of this cluster: without a source of the kind `resources` its namespaces are left out on purpose. Any is named otherwise (exit code 3).",
+    ),
 ]);
 
 const DATASTORE: Shape =

@@ -165,6 +165,8 @@ pub struct ResourcesSource {
     pub exclude: Vec<String>,
     /// Namespaces that are left out with everything in them.
     pub exclude_namespaces: Vec<String>,
+    /// The volumes of this cluster are no concern of this configuration.
+    pub volumes_elsewhere: bool,
 }
 
 /// Where a cluster is.
@@ -207,6 +209,8 @@ pub struct FolderVolumesSource {
     pub choice: ClaimsChoice,
 }
 
+    /// Its objects are no concern of this configuration.
+    pub resources_elsewhere: bool,
 /// The data of a cluster's claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumesSource {
@@ -234,6 +238,8 @@ pub struct VolumesSource {
     pub hooks: Vec<Hook>,
 }
 
+    /// The objects of this cluster are no concern of this configuration.
+    pub resources_elsewhere: bool,
 /// How the applications of some claims hold still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {

@@ -84,6 +84,7 @@ fn resources(node: &Node) -> Option<ResourcesSource> {
         exclude: texts(node, "exclude")?,
         exclude_namespaces: texts(node, "exclude-namespaces")?,
     })
+        volumes_elsewhere: truth(node, "volumes-elsewhere")?,
 }
 
 fn claims(node: &Node) -> Option<ClaimsChoice> {
@@ -100,7 +101,8 @@ fn claims(node: &Node) -> Option<ClaimsChoice> {
 fn volumes(node: &Node) -> Option<SourceKind> {
     match text(node, "folder") {
         Some(folder) => {
-            let source = FolderVolumesSource { folder: folder.into(), choice: claims(node)? };
+            let resources_elsewhere = truth(node, "resources-elsewhere")?;
+            let source = FolderVolumesSource { folder: folder.into(), choice: claims(node)?, resources_elsewhere };
             Some(SourceKind::FolderVolumes(source))
         }
         None => volumes_of_movers(node).map(SourceKind::Volumes),
@@ -125,6 +127,7 @@ fn volumes_of_movers(node: &Node) -> Option<VolumesSource> {
         hooks: node.field("hooks")?.elements().iter().map(hook).collect::<Option<_>>()?,
     })
 }
+        resources_elsewhere: truth(node, "resources-elsewhere")?,
 
 fn hook(node: &Node) -> Option<Hook> {
     let way = match (node.field("scale"), node.field("command"), node.field("handshake")) {

@@ -78,7 +78,7 @@ pub async fn plan(
 
 /// Every claim of the manifests and every directory of a volume, by namespace and name, and what a source makes of each.
 async fn look(cluster: &dyn Cluster, source: &FolderVolumesSource) -> Result<Vec<Claim<Direct>>, ways::VolumesError> {
-    let FolderVolumesSource { folder: root, choice } = source;
+    let FolderVolumesSource { folder: root, choice, .. } = source;
     let (spaces, nothing) = (claims::spaces(cluster).await?, Namespace::default());
     let of = |claim: &Value, fate: &dyn Fn(&Value, &Namespace) -> Fate<Direct>| {
         let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));

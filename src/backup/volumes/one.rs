@@ -10,6 +10,7 @@ use super::{Handed, MoverError, Movers};
 use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::config::VolumesSource;
 use crate::volumes::choose::Way;
+use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{self, Crew, Made};
 use crate::volumes::pod::PodPlan;
 use crate::volumes::protocol::{Job, Task};
@@ -30,7 +31,16 @@ struct Mounted<'a> {
     sure: &'a AtomicBool,
 }
 
-/// Backs up one claim. Also what could not be taken away afterwards.
+/// What became of a claim.
+pub(super) struct Ended {
+    pub(super) result: Result,
+    /// What could not be taken away afterwards.
+    pub(super) left: Vec<Left>,
+    /// Of a mover that came to no result.
+    pub(super) evidence: Evidence,
+}
+
+/// Backs up one claim.
 pub(super) async fn capture(
     movers: &Movers<'_>,
     run: &RunId,
@@ -39,7 +49,7 @@ pub(super) async fn capture(
     claim: &Claim,
     read: &Read,
     member: &Member<'_>,
-) -> (Result, Vec<Left>) {
+) -> Ended {
     let cut = Cut::default();
     let (copy, still) = tokio::join!(
         async {
@@ -52,7 +62,7 @@ pub(super) async fn capture(
     );
     let copy = match copy {
         Ok(copy) => copy,
-        Err((error, left)) => return (Err(error), left),
+        Err((error, left)) => return Ended { result: Err(error), left, evidence: Evidence::default() },
     };
     let sure = &AtomicBool::new(false);
     let mounted = match &copy {
@@ -84,12 +94,13 @@ pub(super) async fn capture(
         (Way::Live { .. }, Ok(done)) if !sure.load(Ordering::SeqCst) => member.look().await.map(|()| done),
         (_, result) => result,
     };
+    let evidence = made.take_evidence();
     let mut left = made.remove(&movers.crew()).await;
     // After its pod: what is mounted stays.
     if let Some(copy) = copy {
         left.extend(copy.release(movers.cluster, &movers.limits.ways).await.err());
     }
-    (result, left)
+    Ended { result, left, evidence }
 }
 
 /// Whether the clone is made only when its mover's pod needs it.

@@ -58,6 +58,7 @@ fn source() -> VolumesSource {
         timeout: std::time::Duration::from_secs(1),
         start_timeout: std::time::Duration::from_secs(1),
         hooks: Vec::new(),
+        resources_elsewhere: true,
     }
 }
 
