@@ -228,6 +228,12 @@ const VOLUMES: Shape = Record(&[
     ),
     field("cnpg", Default("[]"), &Each(CNPG), "Which dumps stand for the volumes of CloudNativePG clusters."),
     field(
+        "postgres-dump",
+        Default("[]"),
+        &Each(POSTGRES_DUMP),
+        "Which dumps stand for the data of PostgreSQL servers in volumes that are read where they are: that is left out, which is no problem.",
+    ),
+    field(
         "resources-elsewhere",
         Default("false"),
         &One(Scalar::Bool),
@@ -290,6 +296,16 @@ const CNPG: &[Field] = &[
         Required,
         &One(Scalar::SourceName),
         "The command source, above this one, that dumps them: their volumes are covered if it succeeds in the same run.",
+    ),
+];
+
+const POSTGRES_DUMP: &[Field] = &[
+    field("claims", Required, &List(Scalar::ClaimPattern, 1), "The claims with the data of those servers."),
+    field(
+        "covered-by",
+        Required,
+        &One(Scalar::SourceName),
+        "The command source, above this one, that dumps them: it has to succeed in the same run.",
     ),
 ];
 

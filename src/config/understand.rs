@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::{
     ClaimsChoice, ClusterPlace, Cnpg, CommandSource, Config, DatastoreSource, FolderVolumesSource, Hook, HookWay,
-    MoverMode, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target, VolumesSource,
+    MoverMode, PathSource, PostgresDump, Repository, ResourcesSource, Retention, Source, SourceKind, Target,
+    VolumesSource,
 };
 use crate::base::units::{parse_percent, parse_rate};
 use crate::language::take::{named_texts, optional, text, texts, time, truth};
@@ -83,8 +84,8 @@ fn resources(node: &Node) -> Option<ResourcesSource> {
         },
         exclude: texts(node, "exclude")?,
         exclude_namespaces: texts(node, "exclude-namespaces")?,
-    })
         volumes_elsewhere: truth(node, "volumes-elsewhere")?,
+    })
 }
 
 fn claims(node: &Node) -> Option<ClaimsChoice> {
@@ -95,6 +96,7 @@ fn claims(node: &Node) -> Option<ClaimsChoice> {
         storage_classes: texts(node, "storage-classes")?,
         exclude: texts(node, "exclude")?,
         cnpg: node.field("cnpg")?.elements().iter().map(cnpg).collect::<Option<_>>()?,
+        postgres_dumps: node.field("postgres-dump")?.elements().iter().map(postgres_dump).collect::<Option<_>>()?,
     })
 }
 
@@ -125,9 +127,9 @@ fn volumes_of_movers(node: &Node) -> Option<VolumesSource> {
         timeout: time(node, "timeout").ok()??,
         start_timeout: time(node, "start-timeout").ok()??,
         hooks: node.field("hooks")?.elements().iter().map(hook).collect::<Option<_>>()?,
+        resources_elsewhere: truth(node, "resources-elsewhere")?,
     })
 }
-        resources_elsewhere: truth(node, "resources-elsewhere")?,
 
 fn hook(node: &Node) -> Option<Hook> {
     let way = match (node.field("scale"), node.field("command"), node.field("handshake")) {
@@ -150,6 +152,10 @@ fn hook(node: &Node) -> Option<Hook> {
 
 fn cnpg(node: &Node) -> Option<Cnpg> {
     Some(Cnpg { clusters: texts(node, "clusters")?, covered_by: text(node, "covered-by")? })
+}
+
+fn postgres_dump(node: &Node) -> Option<PostgresDump> {
+    Some(PostgresDump { claims: texts(node, "claims")?, covered_by: text(node, "covered-by")? })
 }
 
 fn source(name: &str, node: &Node) -> Option<Source> {

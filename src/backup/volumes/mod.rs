@@ -89,6 +89,8 @@ impl Handed {
             limit_download: self.limit_download,
             still: false,
             held: false,
+            dumped: None,
+            apart: false,
         })
     }
 }
@@ -190,10 +192,10 @@ pub struct Row {
     pub took: Duration,
     /// What should have been taken away and could not be.
     pub left: Vec<Left>,
-}
-
     /// Of a mover that came to no result: the end of its log, and the events of its pod.
     pub evidence: Evidence,
+}
+
 impl Row {
     /// Of a claim for which nothing was held, and in no time.
     const fn new(source: String, choice: Option<Choice>, outcome: Outcome) -> Self {

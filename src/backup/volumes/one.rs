@@ -1,5 +1,6 @@
 //! One claim, from the copy that is read in its place, if the way makes one, to the end of its mover. Whatever happens in between, pod, policy and copy are taken away.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::volumes::choose::Way;
 use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{self, Crew, Made};
 use crate::volumes::pod::PodPlan;
-use crate::volumes::protocol::{Job, Task};
+use crate::volumes::protocol::{Dump, Job, Task};
 use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{Context, Cut, Left, Prepared, Run, RunId, VolumesError, clone, snapshot};
 
@@ -239,6 +240,11 @@ pub(crate) fn pod_of(
     }
 }
 
+/// What a mover is told of a dump.
+pub(super) fn dump(source: &str, succeeded: &BTreeSet<String>) -> Dump {
+    Dump { source: source.to_owned(), succeeded: succeeded.contains(source) }
+}
+
 fn job(
     movers: &Movers<'_>,
     name: &str,
@@ -256,6 +262,8 @@ fn job(
         still: !matches!(read.choice.way, Way::Live { .. }) || member.is_still(),
         // A copy is of the moment at which that was looked at.
         held: matches!(read.choice.way, Way::Live { .. }) && member.is_held(),
+        dumped: read.dumped_by.as_ref().map(|source| dump(source, movers.succeeded)),
+        apart: read.is_apart(),
         ..movers.handed.job(name)?
     })
 }

@@ -2,6 +2,7 @@
 
 mod cilium;
 mod csi;
+mod databases;
 mod direct;
 pub(crate) mod faults;
 pub(crate) mod hooks;
