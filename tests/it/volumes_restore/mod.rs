@@ -7,6 +7,8 @@ mod in_place;
 mod in_place_killed;
 mod in_place_trouble;
 mod keys;
+mod memory;
+mod outcome;
 mod patched;
 mod preflight;
 mod trouble;
