@@ -11,6 +11,7 @@ mod memory;
 mod outcome;
 mod patched;
 mod preflight;
+mod storms;
 mod trouble;
 mod users;
 
