@@ -2,7 +2,7 @@
 
 mod postgres;
 mod sqlite;
-mod trouble;
+pub mod trouble;
 pub mod writers;
 
 use std::path::{Path, PathBuf};

@@ -14,9 +14,9 @@ async fn resources_come_back_in_another_namespace() {
         let (from, to) = (real.namespace("from").await, format!("{}-to", real.name));
         let maps = |namespace: &str| Api::<ConfigMap>::namespaced(real.client.clone(), namespace);
         let secrets = |namespace: &str| Api::<Secret>::namespaced(real.client.clone(), namespace);
-        let map = typed(json!({"metadata": {"name": "app"}, "data": {"on": "yes", "text": "a: 1\n\ttab\n"}}));
+        let map = typed(json!({"metadata": {"name": "app", "labels": real.labels()}, "data": {"on": "yes", "text": "a: 1\n\ttab\n"}}));
         maps(&from).create(&PostParams::default(), &map).await.unwrap();
-        let secret = typed(json!({"metadata": {"name": "login"}, "stringData": {"password": "hunter2"}}));
+        let secret = typed(json!({"metadata": {"name": "login", "labels": real.labels()}, "stringData": {"password": "hunter2"}}));
         secrets(&from).create(&PostParams::default(), &secret).await.unwrap();
         real.configure("  cluster: {resources: {kubeconfig: 'KUBECONFIG', volumes-elsewhere: true}}\n");
         // 3: of a living cluster something may not answer, which is no fault of ours.
