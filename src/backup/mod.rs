@@ -11,6 +11,7 @@
 pub mod assemble;
 pub mod cluster;
 pub mod command;
+pub mod coverage;
 pub mod file;
 pub mod mover;
 mod pipeline;

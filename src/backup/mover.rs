@@ -8,17 +8,35 @@ use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
 use crate::tree::problem::{Problem, Severity};
 use crate::volumes::mover::within::Voice;
+use crate::volumes::protocol::Dump;
 use crate::volumes::said::{PROBLEMS_TOLD_MAX, ProblemLine, Said, Summary};
 
 /// What every volume has that is no data: the place of what `fsck` finds, which only root may read.
 pub const ALWAYS_LEFT_OUT: &str = "/lost+found/";
 
-/// How a volume is read: its databases are captured, and data of a `PostgreSQL` server that nobody shut down is left out as a problem; but not where it is `still`,
-/// where all is as if the node had lost its power. Tags and the rest are the caller's.
+/// What is known of whoever uses a volume that is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Nobody writes to it: all is as if the node had lost its power.
+    pub still: bool,
+    /// Whoever writes may have locks that are not seen here.
+    pub apart: bool,
+    /// The source whose dump stands for data of `PostgreSQL`.
+    pub dumped: Option<Dump>,
+}
+
+/// How a volume is read: its databases are captured, and data of a `PostgreSQL` server that nobody shut down is left out, as a problem where no dump stands for it; but not where the volume is still.
+/// Tags and the rest are the caller's.
 #[must_use]
-pub fn options(source: &str, volume: PathBuf, scratch: Option<PathBuf>, still: bool) -> BackupOptions {
-    let postgres = if still { Postgres::CrashConsistent } else { Postgres::Refuse };
-    let live = Some(LiveOptions { scratch, postgres, ..LiveOptions::default() });
+pub fn options(source: &str, volume: PathBuf, scratch: Option<PathBuf>, in_use: InUse) -> BackupOptions {
+    let InUse { still, apart, dumped } = in_use;
+    let postgres = match dumped {
+        _ if still => Postgres::CrashConsistent,
+        Some(Dump { source, succeeded: true }) => Postgres::Dumped(source),
+        Some(Dump { source, succeeded: false }) => Postgres::NotDumped(source),
+        None => Postgres::Refuse,
+    };
+    let live = Some(LiveOptions { scratch, postgres, apart: apart && !still, ..LiveOptions::default() });
     BackupOptions { paths: vec![volume], live, ..BackupOptions::of(source) }
 }
 

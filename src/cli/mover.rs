@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::backup::mover::{self, tell_report};
+use crate::backup::mover::{self, InUse, tell_report};
 use crate::backup::{BackupOptions, BackupReport, run_backup_if};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -257,13 +257,14 @@ async fn back_up(
     context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
     let repository = repository((&job.address, &job.credentials, &job.writer_key), context, Access::Write).await?;
     let walk = WalkOptions { exclude: Excludes::new(&job.exclude)?, ..WalkOptions::default() };
+    let in_use = InUse { still: job.still, apart: job.apart, dumped: job.dumped.clone() };
     let options = BackupOptions {
         walk,
         tags: job.tags.clone(),
         host: job.host.clone(),
         reread: job.reread,
         // Beside the application, which goes on writing, or at what would be there if the node had lost its power.
-        ..mover::options(&job.source, args.path.clone(), args.scratch.clone(), job.still)
+        ..mover::options(&job.source, args.path.clone(), args.scratch.clone(), in_use)
     };
     // Whoever holds the application still sees whether it did; without that word there is no snapshot, whatever became of whoever should say it.
     let sure = async { !job.held || ears.may_commit(voice, Duration::from_secs(args.silence.max(1))).await };

@@ -256,6 +256,36 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> Vec
     lines
 }
 
+/// The same within the columns of a terminal: the columns of `may_go` are left out, one after another, until it fits or none is left. Elsewhere it has all.
+pub(crate) fn table_within(
+    width: Option<usize>,
+    head: &[&str],
+    rows: &[Vec<String>],
+    right: &[usize],
+    may_go: &[usize],
+) -> Vec<String> {
+    let mut gone: Vec<usize> = Vec::new();
+    loop {
+        let kept: Vec<usize> = (0..head.len()).filter(|column| !gone.contains(column)).collect();
+        let pick = |row: &Vec<String>| -> Vec<String> { kept.iter().filter_map(|at| row.get(*at).cloned()).collect() };
+        let heads: Vec<&str> = kept.iter().filter_map(|at| head.get(*at).copied()).collect();
+        let rows: Vec<Vec<String>> = rows.iter().map(pick).collect();
+        let to_right = kept.iter().enumerate().filter(|(_, at)| right.contains(at)).map(|(place, _)| place);
+        let lines = table(&heads, &rows, &to_right.collect::<Vec<_>>());
+        let widest = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
+        match may_go.get(gone.len()) {
+            Some(next) if width.is_some_and(|width| widest > width) => gone.push(*next),
+            _ => return lines,
+        }
+    }
+}
+
+/// The columns of the terminal that standard output is; `None` if it is none.
+pub(crate) fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +313,16 @@ mod tests {
             ("2 keys".into(), "copy".into(), "copies".into())
         );
         assert_eq!([was(0), was(1), was(2)], ["were", "was", "were"]);
+    }
+
+    #[test]
+    fn columns_go_in_order_until_the_rest_fits() {
+        let rows = [vec!["a".to_owned(), "12345".to_owned(), "x".to_owned()]];
+        let within = |width| table_within(width, &["NAME", "BYTES", "DONE"], &rows, &[1], &[1, 2]);
+        assert_eq!(within(None), ["NAME  BYTES  DONE", "a     12345  x"]);
+        assert_eq!(within(Some(17)), within(None));
+        assert_eq!(within(Some(16)), ["NAME  DONE", "a     x"]);
+        assert_eq!(within(Some(3)), ["NAME", "a"], "what has to be told is told, however narrow");
     }
 
     #[test]

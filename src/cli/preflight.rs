@@ -223,6 +223,7 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
             volumes: volumes.iter().map(|(source, of)| (*of, others(source, of, context))).collect(),
             resources: resources.collect(),
             reach: &reach,
+            whole: args.source.is_empty(),
         };
         context.progress.begin("looking at the cluster", "");
         let display = progress::show(context);

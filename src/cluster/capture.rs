@@ -1,5 +1,6 @@
 //! All objects of a cluster as manifests, kind by kind, in bounded memory. What could not be read is told, and everything else goes on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::DateTime;
@@ -71,6 +72,10 @@ pub struct Captured {
     pub missing: Vec<Missing>,
     /// Kinds that were left out, as noise or by the user.
     pub left_out: Vec<String>,
+    /// Namespaces that were left out, and by whom.
+    pub left_out_namespaces: BTreeMap<String, String>,
+    /// Namespaces of which something was given.
+    pub namespaces: BTreeSet<String>,
 }
 
 impl Captured {
@@ -92,6 +97,7 @@ impl Captured {
             "kubernetes": version,
             "kinds": self.rows.iter().map(kind).collect::<Vec<_>>(),
             "leftOut": self.left_out,
+            "leftOutNamespaces": self.left_out_namespaces,
             "missing": self.missing.iter().map(missing).collect::<Vec<_>>(),
         })
     }
@@ -129,17 +135,40 @@ pub async fn capture(
     }
     let (taken, left_out): (Vec<Kind>, Vec<Kind>) = found.kinds.into_iter().partition(|kind| choice.takes(kind));
     captured.left_out = left_out.iter().map(ToString::to_string).collect();
+    captured.left_out_namespaces.clone_from(&choice.exclude_namespaces);
     let reads = taken.iter().map(|kind| Reading { cluster, choice, kind, items, cancel }.read());
     let mut reads = stream::iter(reads).buffered(LISTED_AT_ONCE);
     while let Some(read) = reads.next().await {
-        let (row, missing) = read?;
+        let Of { row, missing, namespaces } = read?;
         captured.missing.extend(missing);
+        captured.namespaces.extend(namespaces);
         captured.rows.push(row);
     }
     let path = TreePath::new(ABOUT).unwrap_or_else(|_| TreePath::root());
     let text = manifest::write(&captured.about(version));
     items.send(Item::Document { path, text, created: 0, version: None }).await.map_err(|_| CaptureError::Unwanted)?;
     Ok(captured)
+}
+
+/// What was read of one kind.
+struct Of {
+    row: Row,
+    missing: Vec<Missing>,
+    namespaces: BTreeSet<String>,
+}
+
+impl Of {
+    const fn nothing(kind: Kind) -> Self {
+        Self { row: Row { kind, objects: 0, bytes: 0 }, missing: Vec::new(), namespaces: BTreeSet::new() }
+    }
+
+    fn add(&mut self, space: Option<&str>, text: &str) {
+        self.row.objects += 1;
+        self.row.bytes += text.len() as u64;
+        if let Some(space) = space.filter(|space| !self.namespaces.contains(*space)) {
+            self.namespaces.insert(space.to_owned());
+        }
+    }
 }
 
 /// One kind being read.
@@ -152,19 +181,18 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    async fn read(self) -> Result<(Row, Vec<Missing>), CaptureError> {
-        let empty = Row { kind: self.kind.clone(), objects: 0, bytes: 0 };
+    async fn read(self) -> Result<Of, CaptureError> {
+        let empty = || Of::nothing(self.kind.clone());
         let Ok(folder) = self.kind.folder() else {
             let why = format!("{} has a group or kind that can name no directory", self.kind);
             let missing = Missing { path: TreePath::root(), operation: "listing", why };
-            return Ok((empty, vec![missing]));
+            return Ok(Of { missing: vec![missing], ..empty() });
         };
         let mut tries = 0;
         loop {
-            let mut row = empty.clone();
-            let mut missing = Vec::new();
-            match self.pages(&mut row, &mut missing).await {
-                Ok(()) => return Ok((row, missing)),
+            let mut of = empty();
+            match self.pages(&mut of).await {
+                Ok(()) => return Ok(of),
                 Err(CaptureError::Cluster(error)) if error.is_expired() && tries < ANEW_MAX => {
                     tries += 1;
                     self.give(Item::Again(folder.clone())).await?;
@@ -178,15 +206,15 @@ impl Reading<'_> {
                         return Err(CaptureError::Cluster(gone));
                     }
                     // Half a list is no list: what there is of it is kept, and the kind is told as missing.
-                    missing.push(Missing { path: folder, operation: "listing", why: told(&error) });
-                    return Ok((row, missing));
+                    of.missing.push(Missing { path: folder, operation: "listing", why: told(&error) });
+                    return Ok(of);
                 }
                 Err(unwanted) => return Err(unwanted),
             }
         }
     }
 
-    async fn pages(&self, row: &mut Row, missing: &mut Vec<Missing>) -> Result<(), CaptureError> {
+    async fn pages(&self, of: &mut Of) -> Result<(), CaptureError> {
         let mut next = None;
         loop {
             if self.cancel.is_cancelled() {
@@ -198,12 +226,11 @@ impl Reading<'_> {
                     Ok(None) => {}
                     Ok(Some(path)) => {
                         let text = manifest::write(&object);
-                        row.objects += 1;
-                        row.bytes += text.len() as u64;
+                        of.add(self.space_of(&object), &text);
                         self.give(Item::Document { path, text, created: created(&object), version: version(&object) })
                             .await?;
                     }
-                    Err(problem) => missing.push(problem),
+                    Err(problem) => of.missing.push(problem),
                 }
             }
             drop(held);
@@ -214,6 +241,12 @@ impl Reading<'_> {
         }
     }
 
+    /// Which namespace an object is in, or is.
+    fn space_of<'a>(&self, object: &'a Value) -> Option<&'a str> {
+        let is_namespace = self.kind.group.is_empty() && self.kind.resource == "namespaces";
+        if is_namespace { Some(name_of(object)) } else { namespace_of(object) }
+    }
+
     /// Where an object's manifest lies; `None` for what is left out.
     fn document(&self, object: &Value) -> Result<Option<TreePath>, Missing> {
         let folder = || self.kind.folder().unwrap_or_else(|_| TreePath::root());
@@ -222,8 +255,7 @@ impl Reading<'_> {
             let why = "an object in the list has no name".to_owned();
             return Err(Missing { path: folder(), operation: "listing", why });
         }
-        let is_namespace = self.kind.group.is_empty() && self.kind.resource == "namespaces";
-        if namespace.or(is_namespace.then_some(name)).is_some_and(|namespace| !self.choice.takes_namespace(namespace)) {
+        if self.space_of(object).is_some_and(|namespace| !self.choice.takes_namespace(namespace)) {
             return Ok(None);
         }
         if !self.choice.takes_object(self.kind, object) {

@@ -1,5 +1,7 @@
 //! Which kinds are backed up: all, but for what a cluster makes again by itself and what the user leaves out.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::Kind;
@@ -58,8 +60,8 @@ pub fn is_generated_slice(kind: &Kind, object: &Value) -> bool {
 pub struct Choice {
     /// Kinds that the user leaves out, as patterns.
     pub exclude: Vec<String>,
-    /// Namespaces that the user leaves out, by their names.
-    pub exclude_namespaces: Vec<String>,
+    /// Namespaces that are left out with everything in them, and by whom.
+    pub exclude_namespaces: BTreeMap<String, String>,
 }
 
 impl Choice {
@@ -88,7 +90,7 @@ impl Choice {
     /// Whether objects in this namespace are backed up.
     #[must_use]
     pub fn takes_namespace(&self, namespace: &str) -> bool {
-        self.exclude_namespaces.iter().all(|excluded| excluded != namespace)
+        !self.exclude_namespaces.contains_key(namespace)
     }
 }
 

@@ -145,9 +145,11 @@ impl Judging<'_> {
                 }
             }
         }
-        for cnpg in volumes.field("cnpg").map(Node::elements).unwrap_or_default() {
-            if let Some(dump) = cnpg.field("covered-by") {
-                self.is_command_above(&format!("{at}.cnpg.covered-by"), dump, source, sources);
+        for field in ["cnpg", "postgres-dump"] {
+            for covered in volumes.field(field).map(Node::elements).unwrap_or_default() {
+                if let Some(dump) = covered.field("covered-by") {
+                    self.is_command_above(&format!("{at}.{field}.covered-by"), dump, source, sources);
+                }
             }
         }
     }

@@ -156,6 +156,12 @@ const RESOURCES: Shape = Record(&[
         &List(Scalar::Namespace, 0),
         "Namespaces that are left out, with everything in them.",
     ),
+    field(
+        "volumes-elsewhere",
+        Default("false"),
+        &One(Scalar::Bool),
+        "Something else backs up the data of this cluster's volumes: without a source of the kind `volumes` they are left out on purpose. Any claim is named otherwise (exit code 3).",
+    ),
 ]);
 
 const VOLUMES: Shape = Record(&[
@@ -221,6 +227,18 @@ const VOLUMES: Shape = Record(&[
         "How applications hold still for it, the first that means a claim (hooks.md). Needs `namespace`.",
     ),
     field("cnpg", Default("[]"), &Each(CNPG), "Which dumps stand for the volumes of CloudNativePG clusters."),
+    field(
+        "postgres-dump",
+        Default("[]"),
+        &Each(POSTGRES_DUMP),
+        "Which dumps stand for the data of PostgreSQL servers in volumes that are read where they are: that is left out, which is no problem.",
+    ),
+    field(
+        "resources-elsewhere",
+        Default("false"),
+        &One(Scalar::Bool),
+        "Something else keeps the objects of this cluster: without a source of the kind `resources` its namespaces are left out on purpose. Any is named otherwise (exit code 3).",
+    ),
 ]);
 
 const DATASTORE: Shape =
@@ -278,6 +296,16 @@ const CNPG: &[Field] = &[
         Required,
         &One(Scalar::SourceName),
         "The command source, above this one, that dumps them: their volumes are covered if it succeeds in the same run.",
+    ),
+];
+
+const POSTGRES_DUMP: &[Field] = &[
+    field("claims", Required, &List(Scalar::ClaimPattern, 1), "The claims with the data of those servers."),
+    field(
+        "covered-by",
+        Required,
+        &One(Scalar::SourceName),
+        "The command source, above this one, that dumps them: it has to succeed in the same run.",
     ),
 ];
 

@@ -165,6 +165,8 @@ pub struct ResourcesSource {
     pub exclude: Vec<String>,
     /// Namespaces that are left out with everything in them.
     pub exclude_namespaces: Vec<String>,
+    /// The volumes of this cluster are no concern of this configuration.
+    pub volumes_elsewhere: bool,
 }
 
 /// Where a cluster is.
@@ -196,6 +198,8 @@ pub struct ClaimsChoice {
     pub exclude: Vec<String>,
     /// Which dumps stand for which volumes.
     pub cnpg: Vec<Cnpg>,
+    /// Which dumps stand for data of `PostgreSQL` in which volumes.
+    pub postgres_dumps: Vec<PostgresDump>,
 }
 
 /// The data of claims in a folder that stands for a cluster: `volumes/NAMESPACE/CLAIM`, read where they lie.
@@ -205,6 +209,8 @@ pub struct FolderVolumesSource {
     pub folder: PathBuf,
     /// Which claims.
     pub choice: ClaimsChoice,
+    /// Its objects are no concern of this configuration.
+    pub resources_elsewhere: bool,
 }
 
 /// The data of a cluster's claims.
@@ -232,6 +238,8 @@ pub struct VolumesSource {
     pub start_timeout: Duration,
     /// How applications hold still; the first that means a claim counts.
     pub hooks: Vec<Hook>,
+    /// The objects of this cluster are no concern of this configuration.
+    pub resources_elsewhere: bool,
 }
 
 /// How the applications of some claims hold still.
@@ -275,6 +283,15 @@ pub enum HookWay {
 pub struct Cnpg {
     /// The clusters, as `NAMESPACE/NAME` with `*`; at least one.
     pub clusters: Vec<String>,
+    /// The command source that dumps them.
+    pub covered_by: String,
+}
+
+/// A dump that stands for the data of `PostgreSQL` servers in volumes that are read where they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresDump {
+    /// The claims, as `NAMESPACE/CLAIM` with `*`; at least one.
+    pub claims: Vec<String>,
     /// The command source that dumps them.
     pub covered_by: String,
 }

@@ -244,6 +244,9 @@ fn a_hook_that_is_wrong_is_found_in_its_place() {
     let cnpg = "cnpg: [{clusters: [a/b], covered-by: dump}]";
     let found = super::tests::wrong(&format!("sources: {{a: {{volumes: {{image: x, {cnpg}}}}}}}\n"));
     assert!(found[0].contains("cnpg.covered-by: no command source above this one is called \"dump\""), "{found:?}");
+    let dumps = "postgres-dump: [{claims: [a/b], covered-by: dump}]";
+    let found = super::tests::wrong(&format!("sources: {{a: {{volumes: {{image: x, {dumps}}}}}}}\n"));
+    assert!(found[0].contains("postgres-dump.covered-by: no command source above"), "{found:?}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::{
     ClaimsChoice, ClusterPlace, Cnpg, CommandSource, Config, DatastoreSource, FolderVolumesSource, Hook, HookWay,
-    MoverMode, PathSource, Repository, ResourcesSource, Retention, Source, SourceKind, Target, VolumesSource,
+    MoverMode, PathSource, PostgresDump, Repository, ResourcesSource, Retention, Source, SourceKind, Target,
+    VolumesSource,
 };
 use crate::base::units::{parse_percent, parse_rate};
 use crate::language::take::{named_texts, optional, text, texts, time, truth};
@@ -83,6 +84,7 @@ fn resources(node: &Node) -> Option<ResourcesSource> {
         },
         exclude: texts(node, "exclude")?,
         exclude_namespaces: texts(node, "exclude-namespaces")?,
+        volumes_elsewhere: truth(node, "volumes-elsewhere")?,
     })
 }
 
@@ -94,13 +96,15 @@ fn claims(node: &Node) -> Option<ClaimsChoice> {
         storage_classes: texts(node, "storage-classes")?,
         exclude: texts(node, "exclude")?,
         cnpg: node.field("cnpg")?.elements().iter().map(cnpg).collect::<Option<_>>()?,
+        postgres_dumps: node.field("postgres-dump")?.elements().iter().map(postgres_dump).collect::<Option<_>>()?,
     })
 }
 
 fn volumes(node: &Node) -> Option<SourceKind> {
     match text(node, "folder") {
         Some(folder) => {
-            let source = FolderVolumesSource { folder: folder.into(), choice: claims(node)? };
+            let resources_elsewhere = truth(node, "resources-elsewhere")?;
+            let source = FolderVolumesSource { folder: folder.into(), choice: claims(node)?, resources_elsewhere };
             Some(SourceKind::FolderVolumes(source))
         }
         None => volumes_of_movers(node).map(SourceKind::Volumes),
@@ -123,6 +127,7 @@ fn volumes_of_movers(node: &Node) -> Option<VolumesSource> {
         timeout: time(node, "timeout").ok()??,
         start_timeout: time(node, "start-timeout").ok()??,
         hooks: node.field("hooks")?.elements().iter().map(hook).collect::<Option<_>>()?,
+        resources_elsewhere: truth(node, "resources-elsewhere")?,
     })
 }
 
@@ -147,6 +152,10 @@ fn hook(node: &Node) -> Option<Hook> {
 
 fn cnpg(node: &Node) -> Option<Cnpg> {
     Some(Cnpg { clusters: texts(node, "clusters")?, covered_by: text(node, "covered-by")? })
+}
+
+fn postgres_dump(node: &Node) -> Option<PostgresDump> {
+    Some(PostgresDump { claims: texts(node, "claims")?, covered_by: text(node, "covered-by")? })
 }
 
 fn source(name: &str, node: &Node) -> Option<Source> {

@@ -10,6 +10,7 @@ use super::webhooks::Write;
 use super::{
     Check, Direction, Finding, Findings, PreflightError, Severity, claims, hooks, network, nodes, trial, webhooks,
 };
+use crate::backup::coverage::{self, Said, Taken};
 use crate::backup::volumes::claims::{Claim, Fate};
 use crate::backup::volumes::{VolumesError, find, hold};
 use crate::cluster::choice::Choice;
@@ -29,6 +30,8 @@ pub struct Wanted<'a> {
     pub resources: Vec<&'a ResourcesSource>,
     /// Where the store is, for policies.
     pub reach: &'a Reach,
+    /// Whether these are all sources of the cluster: what none of them takes is not covered.
+    pub whole: bool,
 }
 
 /// The claims of each source, as its backup would see them.
@@ -41,9 +44,11 @@ pub async fn look<'a>(
     findings: &mut Findings,
 ) -> Result<Planned<'a>, PreflightError> {
     let mut planned = Planned::new();
-    let choice = wanted.resources.first().map(|source| choice(source));
+    let mut choices = Vec::new();
     for source in &wanted.resources {
-        listing(cluster, findings, source).await?;
+        let choice = coverage::choice(cluster, source).await;
+        listing(cluster, findings, &choice).await?;
+        choices.push(choice);
     }
     let labels = labels(cluster, findings).await?;
     let mut writes = BTreeSet::new();
@@ -51,16 +56,15 @@ pub async fn look<'a>(
         planned = volumes(cluster, wanted, findings, &labels, &mut writes).await?;
     }
     let writes: Vec<Write> = writes.into_iter().collect();
-    webhooks::look(cluster, findings, &writes, &labels, choice.as_ref()).await?;
+    webhooks::look(cluster, findings, &writes, &labels, choices.first()).await?;
     // Objects are read wherever nodes are.
     if !wanted.volumes.is_empty() {
         nodes::look(cluster, findings).await?;
     }
+    if wanted.whole {
+        covered(cluster, wanted, &choices, &planned, findings).await?;
+    }
     Ok(planned)
-}
-
-fn choice(source: &ResourcesSource) -> Choice {
-    Choice { exclude: source.exclude.clone(), exclude_namespaces: source.exclude_namespaces.clone() }
 }
 
 /// The labels of all namespaces, by name.
@@ -74,7 +78,7 @@ pub(super) async fn labels(
 }
 
 /// Whether everything that is captured may be listed.
-async fn listing(cluster: &dyn Cluster, findings: &mut Findings, source: &ResourcesSource) -> Result<(), ClusterError> {
+async fn listing(cluster: &dyn Cluster, findings: &mut Findings, choice: &Choice) -> Result<(), ClusterError> {
     let need = |group: &str, resource: &str| Need {
         right: Right { verb: "list".to_owned(), group: group.to_owned(), resource: resource.to_owned() },
         namespace: None,
@@ -84,7 +88,6 @@ async fn listing(cluster: &dyn Cluster, findings: &mut Findings, source: &Resour
         findings.fine(Check::Rights, "the account", "may list all kinds");
         return Ok(());
     }
-    let choice = choice(source);
     let found = cluster.kinds().await?;
     let kinds = found.kinds.iter().filter(|kind| choice.takes(kind));
     let needs: Vec<Need> = kinds.map(|kind| need(&kind.group, &kind.resource)).collect();
@@ -153,6 +156,45 @@ async fn volumes<'a>(
         }
     }
     Ok(planned)
+}
+
+/// Which claims and namespaces no source takes, and nobody leaves out; and which namespaces are left out. Claims that a source looks at are told there.
+async fn covered(
+    cluster: &dyn Cluster,
+    wanted: &Wanted<'_>,
+    choices: &[Choice],
+    planned: &Planned<'_>,
+    findings: &mut Findings,
+) -> Result<(), PreflightError> {
+    let seen = match coverage::look(cluster).await {
+        Ok(seen) => seen,
+        // What may not be listed is told as a right that is missing.
+        Err(error) if error.is_denied() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let (mut said, mut taken) = (Said::default(), Taken::default());
+    for source in &wanted.resources {
+        said.add_resources(source);
+    }
+    for (source, _) in &wanted.volumes {
+        said.add_volumes(source);
+    }
+    let claims = planned.iter().flat_map(|(_, claims)| claims);
+    taken.claims = claims.map(|claim| (claim.namespace.clone(), claim.name.clone())).collect();
+    taken.namespaces = seen.taken_by(choices);
+    for (what, fate) in coverage::judge(&seen, &said, &taken) {
+        match fate {
+            coverage::Fate::Taken => {}
+            coverage::Fate::LeftOut { by, .. } => {
+                findings.fine(Check::Coverage, what.name(), format!("left out by {by}"));
+            }
+            coverage::Fate::Not { why, mend } => {
+                let finding = Finding::new(Severity::Blocks, Check::Coverage, what.name(), "is in no snapshot");
+                findings.add(finding.because(why).mended_by(mend));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Where movers run and copies are made.

@@ -51,6 +51,8 @@ pub enum Check {
     Namespace,
     /// Which way each claim is captured.
     Claims,
+    /// Claims and namespaces that no source takes.
+    Coverage,
     /// What makes applications hold still.
     Hooks,
     /// CSI snapshots.

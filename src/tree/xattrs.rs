@@ -98,3 +98,28 @@ fn collect(names: &[u8], value: &mut [u8], get: impl Fn(&[u8], &mut [u8]) -> Res
     found.sort_unstable();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_kept;
+
+    /// Labels of SELinux come from whoever mounts a volume; capabilities and what programs note are the file's own.
+    #[test]
+    fn what_describes_the_machine_is_left_out_and_what_describes_the_file_is_kept() {
+        for (name, kept) in [
+            ("security.selinux", false),
+            ("security.ima", false),
+            ("security.evm", false),
+            ("trusted.overlay.opaque", false),
+            ("btrfs.compression", false),
+            ("system.nfs4_acl", false),
+            ("system.posix_acl_access", true),
+            ("system.posix_acl_default", true),
+            ("security.capability", true),
+            ("trusted.glusterfs.gfid", true),
+            ("user.comment", true),
+        ] {
+            assert_eq!(is_kept(name.as_bytes()), kept, "{name}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::content::HandedKey;
 
-pub use job::{Credential, Job, SecretText};
+pub use job::{Credential, Dump, Job, SecretText};
 pub use restore::{Keys, RestoreJob};
 
 /// How a message begins.

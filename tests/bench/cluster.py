@@ -43,7 +43,7 @@ class Cluster:
         self.tool = tools.HomelabDr(program, work)
         self.config = os.path.join(work, "homelab-dr.yaml")
         with open(self.config, "w", encoding="utf-8") as f:
-            f.write(f"sources:\n  cluster: {{resources: {{kubeconfig: '{self.kubeconfig}'}}}}\n")
+            f.write(f"sources:\n  cluster: {{resources: {{kubeconfig: '{self.kubeconfig}', volumes-elsewhere: true}}}}\n")
         self.log = os.path.join(work, "log")
 
     def __enter__(self):

@@ -64,6 +64,34 @@ fn the_example_is_right_by_the_program_and_by_the_schema() {
     assert!(read(example().as_bytes()).findings.is_empty());
 }
 
+/// Every block of YAML in the pages that is a configuration, as whoever copies it has it.
+#[test]
+fn every_example_of_the_pages_is_right_by_the_program_and_by_the_schema() {
+    let mut seen = Vec::new();
+    for page in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap() {
+        let (name, path) = page.map(|page| (page.file_name().into_string().unwrap(), page.path())).unwrap();
+        if path.extension().is_none_or(|end| end != "md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        for block in text.split("\n```yaml").skip(1) {
+            let block = block.split_once('\n').and_then(|(_, rest)| rest.split_once("\n```")).expect("closed").0;
+            if !block.lines().any(|line| line.starts_with("sources:")) {
+                continue;
+            }
+            seen.push(name.clone());
+            good(block);
+            let value: serde_json::Value = serde_saphyr::from_str(block).unwrap();
+            let errors: Vec<String> = validator().iter_errors(&value).map(|error| error.to_string()).collect();
+            assert_eq!(errors, Vec::<String>::new(), "{name}: {block}");
+        }
+    }
+    seen.sort();
+    seen.dedup();
+    let pages = ["cluster", "configuration", "datastore", "hooks", "live-databases", "operations", "volumes"];
+    assert_eq!(seen, pages.map(|page| format!("{page}.md")), "pages with examples");
+}
+
 #[test]
 fn the_schema_refuses_what_the_program_refuses() {
     // JSON is YAML, so both can read the same text.

@@ -4,7 +4,7 @@
 #
 # A kubectl on the PATH is taken as it is, if it speaks WebSocket to exec and
 # attach (since 1.31). Otherwise Debian's is unpacked into a folder that is
-# thrown away; it is older, and the test leaves exec out and says so.
+# thrown away; it is older, and the test of exec is left out, and counted as ignored.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/lanes/lib.sh
@@ -45,12 +45,18 @@ finish() {
 trap finish EXIT
 trap 'exit 143' INT TERM
 
+left_out=()
 if command -v kubectl >/dev/null && is_new_enough; then
     HOMELAB_DR_KUBECTL=$(command -v kubectl)
 else
     debian_kubectl "$work"
     HOMELAB_DR_KUBECTL=$work/usr/bin/kubectl
+    left_out=(--skip lane_kube_exec)
 fi
 export HOMELAB_DR_KUBECTL
 say "$("$HOMELAB_DR_KUBECTL" version --client 2>&1 | head -n 1)"
-run_tests cargo test --locked --test it -- --ignored lane_kube
+run_tests cargo test --locked --test it -- --ignored lane_kube "${left_out[@]}"
+# What is left out is no success: the lane's line says so.
+if ((${#left_out[@]})) && [[ -n ${HOMELAB_DR_LANE_COUNTS:-} ]]; then
+    echo "0 0 1" >>"$HOMELAB_DR_LANE_COUNTS"
+fi

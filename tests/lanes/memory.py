@@ -16,6 +16,10 @@ import tools  # noqa: E402
 
 # docs: what a person with a small machine is promised for every operation.
 PEAK_MIB_MAX = 150
+# docs: 10 s for 10,000 objects by the release build, which `tests/bench/cluster --strict` holds; 4.6 s were
+# measured. This is the debug build, which takes 54 s on two cores with much else to do: the bound is there for
+# what would take ten times as long, and says nothing about the release build.
+CPU_SECONDS_DEBUG_MAX = 120
 
 
 def backup_of_cluster(program, work):
@@ -24,8 +28,10 @@ def backup_of_cluster(program, work):
     os.makedirs(folder)
     try:
         with cluster.Cluster(program, folder, 10_000, 50) as server:
-            mib = server.backup()["peak_kib"] / 1024
-        fine, said = mib <= PEAK_MIB_MAX, f"{mib:.0f} MiB, the limit is {PEAK_MIB_MAX}"
+            took = server.backup()
+        mib, cpu = took["peak_kib"] / 1024, took["cpu_s"]
+        fine = mib <= PEAK_MIB_MAX and cpu <= CPU_SECONDS_DEBUG_MAX
+        said = f"{mib:.0f} MiB, the limit is {PEAK_MIB_MAX}; {cpu:.0f} s of CPU, the limit of this build {CPU_SECONDS_DEBUG_MAX}"
     except measure.CommandFailed as error:
         fine, said = False, str(error)
     print(f"test memory::backup_of_a_cluster ... {'ok' if fine else 'FAILED'} ({said})", flush=True)

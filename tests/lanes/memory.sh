@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Lane memory: the peak memory of backup, restore, check and prune on some 300 MiB of
-# mixed files, and of a backup of 10,000 objects of a cluster, with the build that the other lanes use. Usage: tests/lanes/memory.sh [install].
+# mixed files, of a backup of 10,000 objects of a cluster (and its processor time), and of whoever starts movers for a large
+# volume; with the build that the other lanes use. Usage: tests/lanes/memory.sh [install].
 # Leaves nothing behind but the build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -18,3 +19,4 @@ trap 'exit 143' INT TERM
 cargo test --locked --test it --no-run
 python3 tests/bench/corpus.py make mixed "$work/corpus" --scale 0.15
 run_tests python3 tests/lanes/memory.py "$work"
+run_tests cargo test --locked --test it -- --ignored lane_memory --nocapture

@@ -1,9 +1,10 @@
 //! Which claims there are, and what is to become of each: read, by a way that `volumes::choose` decides and with rights that are decided here; left out on purpose;
 //! or refused with a reason. Plain data; nothing is changed in the cluster.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::hold::Foreseen;
 use super::hooks::{Unclear, Wanted, wanted};
@@ -11,8 +12,8 @@ use crate::cluster::Cluster;
 use crate::cluster::list::whole;
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, namespace_of, text};
 use crate::cluster::ours::is_ours;
-use crate::config::{ClaimsChoice, Cnpg, HookWay, MoverMode, VolumesSource};
-use crate::volumes::choose::live::WRITTEN;
+use crate::config::{ClaimsChoice, Cnpg, HookWay, MoverMode, PostgresDump, VolumesSource};
+use crate::volumes::choose::live::{APART, WRITTEN};
 use crate::volumes::choose::policy::{Policy, means};
 use crate::volumes::choose::{Choice, Way, choose};
 use crate::volumes::facts::{Wishes, wishes};
@@ -104,6 +105,8 @@ pub struct Read {
     pub hook: Option<Wanted>,
     /// What that would hold; `None` if there is nobody to hold, or it was not looked at yet.
     pub held: Option<Foreseen>,
+    /// The source whose dump stands for data of `PostgreSQL` in it.
+    pub dumped_by: Option<String>,
     /// With whose rights.
     pub rights: Rights,
     /// The application's.
@@ -113,6 +116,12 @@ pub struct Read {
 }
 
 impl Read {
+    /// Whether whoever uses it may have locks that a mover does not see.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.choice.cautions.iter().any(|caution| caution == APART)
+    }
+
     /// On which node; `None` if any will do that can mount the volume. A copy is nobody's neighbour.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
@@ -184,6 +193,8 @@ pub(crate) struct Namespace {
     /// Whether it enforces Pod Security `restricted`.
     pub(crate) restricted: bool,
     privileged_movers: bool,
+    /// What it says about the rights of movers, for claims that do not say it themselves: annotations, by name.
+    of_movers: Vec<(&'static str, String)>,
 }
 
 impl Namespace {
@@ -193,7 +204,28 @@ impl Namespace {
             wishes: wishes(object),
             restricted: label(object, ENFORCE) == "restricted",
             privileged_movers: annotation(object, PRIVILEGED_MOVERS) == "true",
+            of_movers: [MOVER_MODE, MOVER_USER]
+                .map(|name| (name, annotation(object, name).to_owned()))
+                .into_iter()
+                .filter(|(_, said)| !said.is_empty())
+                .collect(),
         }
+    }
+
+    /// A claim in it, with what the namespace says about the rights of its mover where it says nothing itself.
+    pub(crate) fn speaks_for<'a>(&self, claim: &'a Value) -> Cow<'a, Value> {
+        let mut claim = Cow::Borrowed(claim);
+        for (name, said) in &self.of_movers {
+            if annotation(&claim, name).is_empty()
+                && let Some(metadata) = claim.to_mut().get_mut("metadata").and_then(Value::as_object_mut)
+            {
+                let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+                if let Some(annotations) = annotations.as_object_mut() {
+                    annotations.insert((*name).to_owned(), said.clone().into());
+                }
+            }
+        }
+        claim
     }
 }
 
@@ -307,6 +339,7 @@ impl Facts {
             Way::Snapshot { .. } => source.namespace.as_deref().unwrap_or_default(),
             Way::Clone { .. } | Way::Live { .. } => namespace,
         };
+        let claim = &*self.namespaces.get(namespace).unwrap_or(&nothing).speaks_for(claim);
         let mode = match annotation(claim, MOVER_MODE) {
             "" => Some(source.mode),
             text => MoverMode::parse(text),
@@ -327,10 +360,15 @@ impl Facts {
             // Whoever answers says that it does not write.
             choice.cautions.retain(|caution| caution != WRITTEN);
         }
+        if hook.is_some() {
+            // It stands still: locks that are not seen are not held.
+            choice.cautions.retain(|caution| caution != APART);
+        }
         Fate::Read(Box::new(Read {
             choice,
             hook,
             held: None,
+            dumped_by: postgres_dump_of(&source.choice, claim).map(str::to_owned),
             rights,
             tolerations: used.map(|used| used.tolerations.clone()).unwrap_or_default(),
             pull_secrets: pull_secrets.unwrap_or_default(),
@@ -346,6 +384,13 @@ pub(super) fn dump_of<'a>(choice: &'a ClaimsChoice, claim: &Value) -> Option<&'a
     let (namespace, cluster) = (namespace_of(claim)?, label(claim, CNPG));
     let is_of = |cnpg: &&Cnpg| !cluster.is_empty() && means(&cnpg.clusters, namespace, cluster);
     choice.cnpg.iter().find(is_of).filter(|_| !is_dying(claim)).map(|cnpg| cnpg.covered_by.as_str())
+}
+
+/// The source whose dump stands for data of `PostgreSQL` in a claim that is read where it is.
+pub(super) fn postgres_dump_of<'a>(choice: &'a ClaimsChoice, claim: &Value) -> Option<&'a str> {
+    let namespace = namespace_of(claim)?;
+    let is_of = |dump: &&PostgresDump| means(&dump.claims, namespace, name_of(claim));
+    choice.postgres_dumps.iter().find(is_of).map(|dump| dump.covered_by.as_str())
 }
 
 /// Why the data of a claim cannot be read, wherever it is, and what to do about it.

@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::claims::{self, Claim, Fate, LEAVE_OUT, Namespace};
-use super::{Capture, MoverError, Outcome, Report, Row, VolumesError, Wanted, Warn};
+use super::{Capture, MoverError, Outcome, Report, Row, VolumesError, Wanted, Warn, one};
+use crate::backup::mover::InUse;
 use crate::backup::{BackupOptions, Context, mover, run_backup};
 use crate::cluster::Cluster;
 use crate::cluster::folder::{self, VOLUMES};
@@ -30,6 +31,7 @@ use crate::volumes::choose::wish::{Wish, wish};
 use crate::volumes::choose::{Choice, No, Way};
 use crate::volumes::facts::wishes;
 use crate::volumes::kinds;
+use crate::volumes::protocol::Dump;
 
 /// What is not as good about it as one would wish.
 const AS_IT_LIES: &str = "read where it lies: if somebody writes to it meanwhile, its files are not of one moment";
@@ -41,6 +43,8 @@ pub struct Direct {
     pub choice: Choice,
     /// The directory of its data.
     pub directory: PathBuf,
+    /// The source whose dump stands for data of `PostgreSQL` in it.
+    pub dumped_by: Option<String>,
 }
 
 /// Everything that a run is given.
@@ -78,7 +82,7 @@ pub async fn plan(
 
 /// Every claim of the manifests and every directory of a volume, by namespace and name, and what a source makes of each.
 async fn look(cluster: &dyn Cluster, source: &FolderVolumesSource) -> Result<Vec<Claim<Direct>>, ways::VolumesError> {
-    let FolderVolumesSource { folder: root, choice } = source;
+    let FolderVolumesSource { folder: root, choice, .. } = source;
     let (spaces, nothing) = (claims::spaces(cluster).await?, Namespace::default());
     let of = |claim: &Value, fate: &dyn Fn(&Value, &Namespace) -> Fate<Direct>| {
         let (namespace, name) = (namespace_of(claim).unwrap_or_default(), name_of(claim));
@@ -143,6 +147,7 @@ fn fate(root: &Path, choice: &ClaimsChoice, claim: &Value, space: &Namespace) ->
         let why = format!("a restore began to fill {} and did not come to its end", directory.display());
         return Fate::refused(why, "run that restore again");
     }
+    let dumped_by = claims::postgres_dump_of(choice, claim).map(str::to_owned);
     let choice = Choice {
         namespace: namespace.to_owned(),
         claim: name.to_owned(),
@@ -151,7 +156,7 @@ fn fate(root: &Path, choice: &ClaimsChoice, claim: &Value, space: &Namespace) ->
         reason: format!("its data lies in the folder {}", root.display()),
         cautions: vec![AS_IT_LIES.to_owned()],
     };
-    Fate::Read(Box::new(Direct { choice, directory }))
+    Fate::Read(Box::new(Direct { choice, directory, dumped_by }))
 }
 
 /// Of a directory for which there is no claim. Labels and class are unknown: a source that asks for some does not take it.
@@ -190,12 +195,13 @@ impl Reading<'_> {
     }
 
     async fn read(&self, source: String, read: Direct) -> Row {
-        let Direct { choice, directory } = read;
+        let Direct { choice, directory, dumped_by } = read;
+        let dumped = dumped_by.map(|source| one::dump(&source, self.succeeded));
         let begun = self.context.clock.now();
         let outcome = if self.context.cancel.is_cancelled() {
             Outcome::Failed(MoverError::Cancelled)
         } else {
-            match run_backup(self.context, &self.options(&source, directory)).await {
+            match run_backup(self.context, &self.options(&source, directory, dumped)).await {
                 Ok(report) => {
                     let (summary, problems) = mover::summary(&report, self.context.clock.now().since(begun));
                     Outcome::Captured { summary, problems }
@@ -206,13 +212,13 @@ impl Reading<'_> {
         Row { took: self.context.clock.now().since(begun), ..Row::new(source, Some(choice), outcome) }
     }
 
-    fn options(&self, source: &str, directory: PathBuf) -> BackupOptions {
+    fn options(&self, source: &str, directory: PathBuf, dumped: Option<Dump>) -> BackupOptions {
         BackupOptions {
             walk: self.walk.clone(),
             tags: self.wanted.tags.clone(),
             host: self.wanted.host.clone(),
             reread: self.wanted.reread,
-            ..mover::options(source, directory, None, false)
+            ..mover::options(source, directory, None, InUse { dumped, ..InUse::default() })
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::config::VolumesSource;
 use crate::crypto::secret::{NoRandomness, random};
 use crate::hooks::HookError;
 use crate::volumes::choose::Choice;
+use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{Crew, sweep};
 use crate::volumes::pod::PodPlan;
 use crate::volumes::policy::Reach;
@@ -88,6 +89,8 @@ impl Handed {
             limit_download: self.limit_download,
             still: false,
             held: false,
+            dumped: None,
+            apart: false,
         })
     }
 }
@@ -189,13 +192,24 @@ pub struct Row {
     pub took: Duration,
     /// What should have been taken away and could not be.
     pub left: Vec<Left>,
+    /// Of a mover that came to no result: the end of its log, and the events of its pod.
+    pub evidence: Evidence,
 }
 
 impl Row {
     /// Of a claim for which nothing was held, and in no time.
     const fn new(source: String, choice: Option<Choice>, outcome: Outcome) -> Self {
-        let (held, took) = (None, Duration::ZERO);
-        Self { source, choice, outcome, held, still_held: Vec::new(), except: Vec::new(), took, left: Vec::new() }
+        Self {
+            source,
+            choice,
+            outcome,
+            held: None,
+            still_held: Vec::new(),
+            except: Vec::new(),
+            took: Duration::ZERO,
+            left: Vec::new(),
+            evidence: Evidence { log: Vec::new(), events: Vec::new() },
+        }
     }
 }
 

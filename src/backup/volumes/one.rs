@@ -1,5 +1,6 @@
 //! One claim, from the copy that is read in its place, if the way makes one, to the end of its mover. Whatever happens in between, pod, policy and copy are taken away.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use super::{Handed, MoverError, Movers};
 use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::config::VolumesSource;
 use crate::volumes::choose::Way;
+use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{self, Crew, Made};
 use crate::volumes::pod::PodPlan;
-use crate::volumes::protocol::{Job, Task};
+use crate::volumes::protocol::{Dump, Job, Task};
 use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{Context, Cut, Left, Prepared, Run, RunId, VolumesError, clone, snapshot};
 
@@ -30,7 +32,16 @@ struct Mounted<'a> {
     sure: &'a AtomicBool,
 }
 
-/// Backs up one claim. Also what could not be taken away afterwards.
+/// What became of a claim.
+pub(super) struct Ended {
+    pub(super) result: Result,
+    /// What could not be taken away afterwards.
+    pub(super) left: Vec<Left>,
+    /// Of a mover that came to no result.
+    pub(super) evidence: Evidence,
+}
+
+/// Backs up one claim.
 pub(super) async fn capture(
     movers: &Movers<'_>,
     run: &RunId,
@@ -39,7 +50,7 @@ pub(super) async fn capture(
     claim: &Claim,
     read: &Read,
     member: &Member<'_>,
-) -> (Result, Vec<Left>) {
+) -> Ended {
     let cut = Cut::default();
     let (copy, still) = tokio::join!(
         async {
@@ -52,7 +63,7 @@ pub(super) async fn capture(
     );
     let copy = match copy {
         Ok(copy) => copy,
-        Err((error, left)) => return (Err(error), left),
+        Err((error, left)) => return Ended { result: Err(error), left, evidence: Evidence::default() },
     };
     let sure = &AtomicBool::new(false);
     let mounted = match &copy {
@@ -84,12 +95,13 @@ pub(super) async fn capture(
         (Way::Live { .. }, Ok(done)) if !sure.load(Ordering::SeqCst) => member.look().await.map(|()| done),
         (_, result) => result,
     };
+    let evidence = made.take_evidence();
     let mut left = made.remove(&movers.crew()).await;
     // After its pod: what is mounted stays.
     if let Some(copy) = copy {
         left.extend(copy.release(movers.cluster, &movers.limits.ways).await.err());
     }
-    (result, left)
+    Ended { result, left, evidence }
 }
 
 /// Whether the clone is made only when its mover's pod needs it.
@@ -228,6 +240,11 @@ pub(crate) fn pod_of(
     }
 }
 
+/// What a mover is told of a dump.
+pub(super) fn dump(source: &str, succeeded: &BTreeSet<String>) -> Dump {
+    Dump { source: source.to_owned(), succeeded: succeeded.contains(source) }
+}
+
 fn job(
     movers: &Movers<'_>,
     name: &str,
@@ -245,6 +262,8 @@ fn job(
         still: !matches!(read.choice.way, Way::Live { .. }) || member.is_still(),
         // A copy is of the moment at which that was looked at.
         held: matches!(read.choice.way, Way::Live { .. }) && member.is_held(),
+        dumped: read.dumped_by.as_ref().map(|source| dump(source, movers.succeeded)),
+        apart: read.is_apart(),
         ..movers.handed.job(name)?
     })
 }

@@ -10,6 +10,7 @@ use super::{MoverError, Movers, Outcome, Row, one};
 use crate::hooks::HookError;
 use crate::volumes::RunId;
 use crate::volumes::choose::Way;
+use crate::volumes::mover::evidence::Evidence;
 
 /// How many movers run at once.
 pub(super) struct Slots(Semaphore);
@@ -138,19 +139,20 @@ impl Row {
 
 async fn row(movers: &Movers<'_>, run: &RunId, slots: &Slots, number: usize, claim: Claim, member: &Member<'_>) -> Row {
     let begun = movers.clock.now();
-    let (outcome, left) = match (&claim.fate, Outcome::of(&claim.fate, movers.succeeded)) {
-        (_, Some(outcome)) => (outcome, Vec::new()),
+    let (outcome, left, evidence) = match (&claim.fate, Outcome::of(&claim.fate, movers.succeeded)) {
+        (_, Some(outcome)) => (outcome, Vec::new(), Evidence::default()),
         (Fate::Read(read), None) if !movers.cancel.is_cancelled() => {
-            let (result, left) = one::capture(movers, run, slots, number, &claim, read, member).await;
+            let one::Ended { result, left, evidence } =
+                one::capture(movers, run, slots, number, &claim, read, member).await;
             let outcome = match result {
                 Ok((summary, problems)) => Outcome::Captured { summary, problems },
                 Err(error) => Outcome::Failed(error),
             };
-            (outcome, left)
+            (outcome, left, evidence)
         }
-        (_, None) => (Outcome::Failed(MoverError::Cancelled), Vec::new()),
+        (_, None) => (Outcome::Failed(MoverError::Cancelled), Vec::new(), Evidence::default()),
     };
     // Whatever became of it: nobody waits for it any more.
     member.done().await;
-    Row { took: movers.clock.now().since(begun), left, ..Row::of(claim, outcome) }
+    Row { took: movers.clock.now().since(begun), left, evidence, ..Row::of(claim, outcome) }
 }

@@ -1,9 +1,12 @@
 //! `backup` without paths: what the configuration says, one snapshot for each source. One that fails does not stop the others, unless no other could
 //! succeed either.
 
+mod coverage;
+mod groups;
 pub(in crate::cli) mod volumes;
 
 use std::borrow::Cow;
+use std::iter;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +18,7 @@ use super::{
 };
 use crate::backup::cluster::run_cluster;
 use crate::backup::command::{CommandError, run_command};
+use crate::backup::coverage::choice;
 use crate::backup::plan::plan_backup;
 use crate::backup::{self, BackupError, BackupOptions, BackupReport, run_backup};
 use crate::base::units;
@@ -23,13 +27,10 @@ use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Told};
 use crate::cli::open::{self, Access};
-use crate::cli::output::{ErrorDocument, count, table};
+use crate::cli::output::{ErrorDocument, columns, count, table_within};
 use crate::cli::progress;
-use crate::cluster::Cluster;
-use crate::cluster::api::Api;
 use crate::cluster::capture::Captured;
-use crate::cluster::choice::Choice;
-use crate::config::{ClusterPlace, PathSource, ResourcesSource, Source, SourceKind};
+use crate::config::{PathSource, ResourcesSource, Source, SourceKind};
 use crate::datastore::find_k3s;
 use crate::format::entry::escape;
 use crate::format::record::Statistics;
@@ -37,9 +38,14 @@ use crate::tree::exclude::Excludes;
 use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
 use crate::volumes::Left;
+use crate::volumes::mover::evidence::Evidence;
+use coverage::{LeftOut, Watch};
 
 /// Lines of what a program said that are repeated; the end tells why it failed.
 const SAID_LINES_MAX: usize = 20;
+
+/// Columns that a narrow terminal does without, the first at first: new, time, stored.
+const MAY_GO: [usize; 3] = [4, 6, 5];
 
 /// What became of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -55,6 +61,8 @@ enum Outcome {
     LeftOut,
     /// No snapshot: a dump stands for it, which is in one.
     Covered,
+    /// Nobody takes it, and nobody leaves it out.
+    NotCovered,
     /// Not begun.
     NotRun,
 }
@@ -68,6 +76,7 @@ impl Outcome {
             Self::Failed => "FAILED",
             Self::LeftOut => "left out",
             Self::Covered => "covered",
+            Self::NotCovered => "NOT COVERED",
             Self::NotRun => "not run",
         }
     }
@@ -86,6 +95,9 @@ struct Row {
     emptied: bool,
     problems: Vec<ProblemDocument>,
     databases: Vec<DatabaseDocument>,
+    /// Of objects of a cluster: each API group.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<groups::Group>,
     broken_packs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorDocument>,
@@ -110,6 +122,9 @@ struct Row {
     /// What was made in the cluster and is still there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left: Vec<Left>,
+    /// What there was to see of a mover that came to no result.
+    #[serde(skip_serializing_if = "Evidence::is_empty")]
+    mover: Evidence,
 }
 
 /// How an application was held while its claim was captured.
@@ -131,6 +146,9 @@ struct HeldDocument {
 struct Document {
     dry_run: bool,
     sources: Vec<Row>,
+    /// What is left out by one word of the configuration, and is in no row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
     exit: u8,
 }
 
@@ -170,6 +188,8 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
     let operation = context.operation(repository);
     let (mut rows, mut exit, mut hopeless) = (Vec::new(), Exit::Done, false);
+    // Of a part nobody expects that it is all.
+    let mut watch = if args.source.is_none() { Watch::begin(&sources).await } else { Watch::default() };
     for source in &sources {
         if hopeless || context.cancel.is_cancelled() {
             rows.push(Row::new(source, Outcome::NotRun));
@@ -187,6 +207,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         if let Some(result) = of_volumes {
             match result {
                 Ok((of_volumes, graver)) => {
+                    watch.volumes(source, &of_volumes);
                     rows.extend(of_volumes);
                     exit = exit.graver(graver);
                 }
@@ -201,10 +222,19 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
             continue;
         }
         let begun = context.clock.now();
+        if args.dry_run {
+            watch.would(source).await;
+        }
         let result = one(source, args, context, &operation, &rows).await;
         let took = context.clock.now().since(begun);
         let row = match result {
-            Ok(report) => Row::of(source, report.as_ref(), took, context),
+            Ok(Made { report, captured }) => {
+                let groups = captured.as_ref().map(groups::of).unwrap_or_default();
+                if let Some(captured) = captured {
+                    watch.objects(source, captured.namespaces);
+                }
+                Row { groups, ..Row::of(source, report.as_ref(), took, context) }
+            }
             Err(Failure::Told(told)) => {
                 context.talk.error(&*told.error, &told.help);
                 exit = exit.graver(told.exit);
@@ -220,20 +250,38 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         }
         rows.push(row);
     }
+    let mut left_out = Vec::new();
+    if !context.cancel.is_cancelled() {
+        let uncovered;
+        (uncovered, left_out) = watch.end(context).await?;
+        if uncovered.iter().any(|row| row.result == Outcome::NotCovered) {
+            exit = exit.graver(Exit::Problems);
+        }
+        rows.extend(uncovered);
+    }
     if context.cancel.is_cancelled() {
         exit = Exit::Interrupted;
     }
-    tell(rows, exit, args.dry_run, context)
+    tell(Document { dry_run: args.dry_run, sources: rows, left_out, exit: exit.code() }, exit, context)
 }
 
-/// Backs up one source; `None` in a dry run for what is not looked at then: a command, a cluster.
+/// What came of a source.
+#[derive(Default)]
+struct Made {
+    /// `None` in a dry run for what is not looked at then: a command, a cluster.
+    report: Option<BackupReport>,
+    /// Of the objects of a cluster.
+    captured: Option<Captured>,
+}
+
+/// Backs up one source.
 async fn one(
     source: &Source,
     args: &Args,
     context: &mut Context,
     operation: &backup::Context,
     done: &[Row],
-) -> Result<Option<BackupReport>, Failure> {
+) -> Result<Made, Failure> {
     let (tags, reread) = (source.tags.clone(), args.reread);
     let mut options = BackupOptions { tags, reread, host: host(), ..BackupOptions::of(&source.name) };
     options.tags.extend(args.tag.iter().cloned());
@@ -259,15 +307,15 @@ async fn one(
             options.live = found.live.then(LiveOptions::default);
             files(operation, &options, args, context).await?
         }
-        SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(None),
-        SourceKind::Volumes(_) | SourceKind::FolderVolumes(_) => return Ok(None),
+        SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(Made::default()),
+        SourceKind::Volumes(_) | SourceKind::FolderVolumes(_) => return Ok(Made::default()),
         SourceKind::Resources(resources) => {
             let display = progress::show(context);
             let result = objects(operation, &options, resources).await;
             display.finish();
             let (report, captured) = result?;
             context.say(&told(&captured))?;
-            report
+            return Ok(Made { report: Some(report), captured: Some(captured) });
         }
         SourceKind::Command(command) => {
             let name = file_name(&command.file)?;
@@ -280,7 +328,7 @@ async fn one(
             report?
         }
     };
-    Ok(Some(report))
+    Ok(Made { report: Some(report), captured: None })
 }
 
 /// Files of this machine.
@@ -318,13 +366,8 @@ pub(in crate::cli) async fn objects(
     options: &BackupOptions,
     source: &ResourcesSource,
 ) -> Result<(BackupReport, Captured), Failure> {
-    let cluster: Box<dyn Cluster> = match &source.of {
-        ClusterPlace::Api { kubeconfig, context } => {
-            Box::new(Api::open(kubeconfig.as_deref(), context.as_deref()).await?)
-        }
-        ClusterPlace::Folder(folder) => Box::new(volumes::open_folder(folder)?),
-    };
-    let choice = Choice { exclude: source.exclude.clone(), exclude_namespaces: source.exclude_namespaces.clone() };
+    let cluster = coverage::open(&source.of).await?;
+    let choice = choice(&*cluster, source).await;
     Ok(run_cluster(operation, options, &*cluster, &choice).await?)
 }
 
@@ -363,9 +406,14 @@ impl HeldDocument {
 
 impl Row {
     fn new(source: &Source, result: Outcome) -> Self {
+        Self { kind: source.kind.name().into(), ..Self::bare(source.name.clone(), result) }
+    }
+
+    /// Of what is no source itself.
+    const fn bare(source: String, result: Outcome) -> Self {
         Self {
-            source: source.name.clone(),
-            kind: source.kind.name().into(),
+            source,
+            kind: Cow::Borrowed(""),
             result,
             snapshot: None,
             seconds: 0.0,
@@ -373,6 +421,7 @@ impl Row {
             emptied: false,
             problems: Vec::new(),
             databases: Vec::new(),
+            groups: Vec::new(),
             broken_packs: Vec::new(),
             error: None,
             left_out_by: None,
@@ -382,6 +431,7 @@ impl Row {
             reason: None,
             cautions: Vec::new(),
             left: Vec::new(),
+            mover: Evidence { log: Vec::new(), events: Vec::new() },
         }
     }
 
@@ -410,7 +460,9 @@ impl Row {
 
     fn cells(&self, dry_run: bool) -> Vec<String> {
         let number = |of: &dyn Fn(Statistics) -> String| self.statistics.map_or_else(|| "–".to_owned(), of);
-        let time = if matches!(self.result, Outcome::NotRun | Outcome::LeftOut | Outcome::Covered) || dry_run {
+        let time = if matches!(self.result, Outcome::NotRun | Outcome::NotCovered | Outcome::LeftOut | Outcome::Covered)
+            || dry_run
+        {
             "–".to_owned()
         } else {
             progress::left(Duration::from_secs_f64(self.seconds))
@@ -429,11 +481,12 @@ impl Row {
     }
 }
 
-fn tell(rows: Vec<Row>, exit: Exit, dry_run: bool, context: &mut Context) -> Result<Exit, Failure> {
+fn tell(document: Document, exit: Exit, context: &mut Context) -> Result<Exit, Failure> {
     if context.out.json {
-        context.out.document(&Document { dry_run, sources: rows, exit: exit.code() })?;
+        context.out.document(&document)?;
         return Ok(exit);
     }
+    let Document { sources: rows, dry_run, .. } = document;
     for row in &rows {
         if let Some(reason) = &row.reason {
             let held = row.held.as_ref().map(HeldDocument::told).unwrap_or_default();
@@ -443,8 +496,11 @@ fn tell(rows: Vec<Row>, exit: Exit, dry_run: bool, context: &mut Context) -> Res
         }
     }
     let head = ["SOURCE", "KIND", "FILES", "SIZE", "NEW", "STORED", "TIME", "PROBLEMS", "RESULT"];
-    let cells: Vec<Vec<String>> = rows.iter().map(|row| row.cells(dry_run)).collect();
-    for line in table(&head, &cells, &[2, 3, 4, 5, 6, 7]) {
+    let with_groups = |row: &Row| {
+        iter::once(row.cells(dry_run)).chain(row.groups.iter().map(groups::Group::cells)).collect::<Vec<_>>()
+    };
+    let cells: Vec<Vec<String>> = rows.iter().flat_map(with_groups).collect();
+    for line in table_within(columns(), &head, &cells, &[2, 3, 4, 5, 6, 7], &MAY_GO) {
         context.summary(exit != Exit::Done || dry_run, &line)?;
     }
     let missing = rows.iter().filter(|row| matches!(row.result, Outcome::Failed | Outcome::NotRun)).count();

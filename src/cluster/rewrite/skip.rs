@@ -260,6 +260,8 @@ mod tests {
     fn kind(group: &str, name: &str) -> Kind {
         let plural = if name.ends_with('s') {
             format!("{}es", name.to_lowercase())
+        } else if let Some(stem) = name.to_lowercase().strip_suffix('y') {
+            format!("{stem}ies")
         } else {
             format!("{}s", name.to_lowercase())
         };
@@ -287,7 +289,18 @@ mod tests {
             ("metrics.k8s.io", "PodMetrics"),
             ("cert-manager.io", "CertificateRequest"),
             ("acme.cert-manager.io", "Order"),
+            ("acme.cert-manager.io", "Challenge"),
             ("wgpolicyk8s.io", "PolicyReport"),
+            ("reports.kyverno.io", "EphemeralReport"),
+            ("aquasecurity.github.io", "VulnerabilityReport"),
+            ("storage.k8s.io", "CSIStorageCapacity"),
+            ("certificates.k8s.io", "CertificateSigningRequest"),
+            ("", "ComponentStatus"),
+            // Questions that an API server answers and does not keep: one that lists them all the same.
+            ("authentication.k8s.io", "TokenReview"),
+            ("authentication.k8s.io", "SelfSubjectReview"),
+            ("authorization.k8s.io", "SubjectAccessReview"),
+            ("", "Binding"),
         ] {
             assert_eq!(
                 why(group, name, &json!({"metadata": {"name": "x"}})),

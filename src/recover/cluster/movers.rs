@@ -140,7 +140,8 @@ impl From<Not> for Outcome {
 /// With whose rights a claim is filled: root where Pod Security lets it in, since only root gives files their owners; the application's where it does not, or where
 /// the claim asks for that. An error is why not, and what to do about it.
 pub(crate) fn rights_of(filling: &Filling, space: &Namespace) -> Result<Rights, (String, &'static str)> {
-    let said = annotation(&filling.object, MOVER_MODE);
+    let claim = space.speaks_for(&filling.object);
+    let said = annotation(&claim, MOVER_MODE);
     let mode = match MoverMode::parse(said) {
         Some(mode) => mode,
         None if said.is_empty() && !space.restricted => MoverMode::Root,
@@ -151,7 +152,7 @@ pub(crate) fn rights_of(filling: &Filling, space: &Namespace) -> Result<Rights, 
         }
     };
     let home = filling.claim.namespace.as_deref().unwrap_or_default();
-    rights(&filling.object, mode, filling.used().as_ref(), (home, space))
+    rights(&claim, mode, filling.used().as_ref(), (home, space))
 }
 
 /// The pod of the mover that fills a claim, by its own name, its run, and when it is nobody's; `limits`: when the kubelet ends it, and how long it works on unheard.
@@ -256,6 +257,8 @@ impl ByMovers<'_> {
                 limit_download: handed.limit_download,
                 still: true,
                 held: false,
+                dumped: None,
+                apart: false,
             };
             let task = Task::backup(&plan.name, &job).map_err(MoverError::from)?;
             evict(&self.crew, &namespace, claim).await.map_err(MoverError::Unreachable)?;

@@ -60,11 +60,13 @@ pub struct LiveOptions {
     pub postgres: Postgres,
     /// How long a locked database is waited for.
     pub locked_time_max: Duration,
+    /// Whoever writes may run in a machine or a kernel of its own, whose locks and shared memory are not seen here: no database is captured.
+    pub apart: bool,
 }
 
 impl Default for LiveOptions {
     fn default() -> Self {
-        Self { scratch: None, postgres: Postgres::default(), locked_time_max: LOCKED_TIME_MAX }
+        Self { scratch: None, postgres: Postgres::default(), locked_time_max: LOCKED_TIME_MAX, apart: false }
     }
 }
 
@@ -73,6 +75,7 @@ pub struct Live {
     source: Source,
     scratch: Arc<Scratch>,
     locked_time_max: Duration,
+    apart: bool,
     clock: Arc<dyn Clock>,
     cancel: Arc<Cancel>,
     in_hand: Arc<InHand>,
@@ -152,8 +155,8 @@ impl Live {
     /// For the files of a source. What killed runs left in the scratch directory is removed.
     pub fn new(source: Source, options: &LiveOptions, clock: Arc<dyn Clock>, cancel: Arc<Cancel>) -> Self {
         let scratch = Scratch::new(options.scratch.clone().unwrap_or_else(scratch::usual));
-        let locked_time_max = options.locked_time_max;
-        Self { source, scratch, locked_time_max, clock, cancel, in_hand: Arc::default() }
+        let LiveOptions { locked_time_max, apart, .. } = *options;
+        Self { source, scratch, locked_time_max, apart, clock, cancel, in_hand: Arc::default() }
     }
 
     /// Waits until nobody else has the file in hand.
@@ -228,6 +231,9 @@ impl Live {
     }
 
     fn capture(&self, found: &Found) -> Result<(FileReader, Way, Room), Miss> {
+        if self.apart {
+            return Err(Trouble::Apart.into());
+        }
         let place = self.place(found)?;
         let (began, mut copies, mut is_second) = (Instant::now(), 0, false);
         loop {

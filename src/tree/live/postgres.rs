@@ -30,7 +30,7 @@ pub enum PostgresTrouble {
     /// No dump, and no proof that nobody writes to it.
     #[error(
         "it is the data of a PostgreSQL server that was not shut down ({0}), and what is in it was left out: a copy would be torn. Stop the server \
-         for it (a volume of a cluster: a hook that scales it to zero), dump it before (a command source, named by postgres-dump where the source is a path), or back \
+         for it (a volume of a cluster: a hook that scales it to zero), dump it before (a command source, named by postgres-dump), or back \
          up a snapshot of the volume (of a path: postgres: crash-consistent)"
     )]
     InUse(&'static str),

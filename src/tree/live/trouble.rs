@@ -10,6 +10,12 @@ pub enum Trouble {
         "it is in use in WAL mode on {0}, where its shared memory cannot be trusted: stop the application first, or back up a snapshot of the volume"
     )]
     FileSystem(&'static str),
+    /// Nobody here sees its locks.
+    #[error(
+        "its application may run in a sandbox (a RuntimeClass such as those of Kata and gVisor), whose locks are not seen from outside: it looks idle and may not be. \
+         Have the application held still for it (homelab-dr.io/hook), or use storage with snapshots; if the sandbox shares the node's kernel, homelab-dr.io/mode: live on the claim says so"
+    )]
+    Apart,
     /// Somebody else has it for himself.
     #[error(
         "it was locked for {seconds} s: stop what holds it, or have the application use `PRAGMA locking_mode = NORMAL`"

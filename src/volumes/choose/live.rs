@@ -9,6 +9,11 @@ use crate::volumes::placement::fits;
 
 /// The caution about a claim that is in use.
 pub const WRITTEN: &str = "read while its application writes: the files are not of one moment";
+/// The caution about a claim whose pod may have locks that nobody else sees.
+pub const APART: &str = "its pod has a runtime class of which nobody knows whether its locks are seen from outside: SQLite databases are not captured";
+
+/// Handlers of `RuntimeClass`es, by how their names begin, that run containers on the node's own kernel. Of any other nobody knows.
+const SHARED_KERNEL: [&str; 6] = ["nvidia", "runc", "crun", "youki", "sysbox", "amd"];
 
 impl<'a> Choosing<'a> {
     /// `asked`: somebody asked for just this, and so takes what is doubtful about it.
@@ -64,11 +69,16 @@ impl<'a> Choosing<'a> {
         } else if !self.is_stopped() {
             cautions.push(WRITTEN.to_owned());
         }
-        if let Some(class) = pod.runtime_class.as_ref().filter(|_| !self.is_stopped()) {
+        let is_apart = |class: &&String| !SHARED_KERNEL.iter().any(|shared| class.starts_with(shared));
+        let mut classes = placed.iter().filter_map(|pod| Some((pod, pod.runtime_class.as_ref().filter(is_apart)?)));
+        if let Some((pod, class)) = classes.next().filter(|_| !self.is_stopped()) {
             cautions.push(format!(
                 "pod {} has the runtime class {class}: locks of its databases may not be seen from outside",
                 pod.name
             ));
+            if !asked {
+                cautions.push(APART.to_owned());
+            }
         }
         let is_directory = matches!(volume.source, Source::HostPath(_));
         if is_directory && volume.nodes.is_none() && nodes.len() > 1 {

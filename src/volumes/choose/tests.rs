@@ -618,6 +618,16 @@ fn a_live_read_says_that_it_is_not_of_one_moment_and_a_snapshot_does_not() {
     facts.pods.iter_mut().for_each(|pod| pod.runtime_class = Some("gvisor".into()));
     let choice = chosen(&facts, &Policy::default());
     assert!(choice.cautions.iter().any(|caution| caution.contains("runtime class gvisor")), "{choice:?}");
+    let apart = |choice: &Choice| choice.cautions.iter().any(|caution| caution == live::APART);
+    assert!(apart(&choice), "{choice:?}");
+    let mut asked = facts.clone();
+    claim(&mut asked).wishes.mode = Some("live".into());
+    let choice = chosen(&asked, &Policy::default());
+    assert!(!apart(&choice) && choice.cautions.iter().any(|caution| caution.contains("gvisor")), "{choice:?}");
+    // A class for a graphics card changes nothing about the kernel.
+    facts.pods.iter_mut().for_each(|pod| pod.runtime_class = Some("nvidia-cdi".into()));
+    let choice = chosen(&facts, &Policy::default());
+    assert!(!apart(&choice) && !choice.cautions.iter().any(|caution| caution.contains("nvidia")), "{choice:?}");
     facts.pods.clear();
     assert_eq!(chosen(&facts, &Policy::default()).cautions, Vec::<String>::new(), "nobody writes");
 }

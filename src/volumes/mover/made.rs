@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::evidence::Evidence;
 use super::{Crew, MoverError, away};
 use crate::cluster::error::told;
 use crate::cluster::list::whole_of;
@@ -12,9 +13,12 @@ use crate::cluster::{Cluster, ClusterError, Created, Deleted, How, Kind, Which};
 use crate::volumes::Left;
 use crate::volumes::kinds::pods;
 
-/// What was made, or may have been.
+/// What was made, or may have been; and what was seen of it, if it came to no result.
 #[derive(Default)]
-pub struct Made(Vec<Thing>);
+pub struct Made {
+    things: Vec<Thing>,
+    pub(super) evidence: Evidence,
+}
 
 struct Thing {
     kind: Kind,
@@ -35,12 +39,12 @@ impl Made {
         let namespace = namespace_of(object).unwrap_or_default().to_owned();
         // Before it is made: whoever is stopped in between has made it perhaps.
         let name = name_of(object).to_owned();
-        self.0.push(Thing { kind: kind.clone(), namespace, name, uid: String::new() });
+        self.things.push(Thing { kind: kind.clone(), namespace, name, uid: String::new() });
         // Its name is random: one that is there is ours, made by a request whose answer got lost.
         match cluster.create(&kind, object, How::Really).await {
             Ok(Created::New(made) | Created::Found(made)) => {
                 let uid = uid_of(&made).to_owned();
-                if let Some(thing) = self.0.last_mut() {
+                if let Some(thing) = self.things.last_mut() {
                     thing.uid.clone_from(&uid);
                 }
                 Ok(uid)
@@ -49,10 +53,15 @@ impl Made {
         }
     }
 
+    /// What was seen of a mover that came to no result.
+    pub fn take_evidence(&mut self) -> Evidence {
+        std::mem::take(&mut self.evidence)
+    }
+
     /// The pod first, and its policy when it is gone, since a pod that is told to end stores what it has read. What stays is named.
-    pub async fn remove(self, crew: &Crew<'_>) -> Vec<Left> {
+    pub async fn remove(&mut self, crew: &Crew<'_>) -> Vec<Left> {
         let mut left = Vec::new();
-        for thing in self.0.iter().rev() {
+        for thing in self.things.iter().rev() {
             left.extend(remove(crew, thing).await.err());
         }
         left

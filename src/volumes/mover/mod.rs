@@ -8,6 +8,7 @@
 //! No data passes through here. What is held of a volume is its numbers and its problems, of which there is a bound.
 
 mod away;
+pub mod evidence;
 mod listen;
 mod made;
 mod start;
@@ -284,6 +285,23 @@ impl Crew<'_> {
         }
         let uid = made.create(self.cluster, "pod", pods(), &plan.manifest()).await?;
         let pod = Pod { namespace, name, uid: &uid };
+        let ending = self.hear(pod, task, copy, still).await;
+        if let Err(error) = &ending
+            && !matches!(error, MoverError::Vanished | MoverError::Unreachable(_) | MoverError::Cancelled)
+        {
+            made.evidence = evidence::gather(self, pod).await;
+        }
+        ending
+    }
+
+    /// From the start of its pod to its end.
+    async fn hear(
+        &self,
+        pod: Pod<'_>,
+        task: impl Future<Output = std::result::Result<Task, MoverError>>,
+        copy: Option<&Prepared>,
+        still: impl Future<Output = std::result::Result<(), MoverError>>,
+    ) -> Ending {
         started(self, pod).await?;
         let task = task.await?;
         let speaker = talk::Talk::new(self, pod, &task, copy);

@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{Crew, MoverError, away};
-use crate::cluster::list::whole_of;
+use super::{Crew, MoverError, away, evidence};
 use crate::cluster::object::{at, items, namespace_of, text, uid_of};
-use crate::cluster::{Cluster, ClusterError, Which};
-use crate::volumes::kinds::{events, pods};
+use crate::cluster::{Cluster, ClusterError};
+use crate::volumes::kinds::pods;
 
 /// From when on a start is told to take long: most images are pulled by then. As often, what keeps it is looked at again.
 const LONG: Duration = Duration::from_secs(20);
@@ -128,14 +127,7 @@ async fn obstacles(cluster: &dyn Cluster, pod: &Value) -> String {
         let waiting = at(status, &["state", "waiting"]);
         told.extend(said(text(waiting, &["reason"]), text(waiting, &["message"])));
     }
-    let uid = uid_of(pod);
-    let of_pod = |event: &Value| {
-        let about = text(event, &["involvedObject", "uid"]) == uid;
-        about.then(|| said(text(event, &["reason"]), text(event, &["message"])))?
-    };
-    // Rights to events may be missing: what else is known is told all the same.
-    let here = Which::of(namespace_of(pod));
-    let events = whole_of(cluster, &events(), here, |event| of_pod(&event)).await.unwrap_or_default();
+    let events = evidence::of_pod(cluster, namespace_of(pod).unwrap_or_default(), uid_of(pod)).await;
     told.extend(events.into_iter().rev().take(EVENTS_TOLD));
     let mut seen = Vec::new();
     told.retain(|text| {

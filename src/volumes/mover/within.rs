@@ -274,6 +274,8 @@ mod tests {
             limit_download: None,
             still: false,
             held: false,
+            dumped: None,
+            apart: false,
         };
         protocol::job(RUN, &job).expect("short")
     }

@@ -103,6 +103,26 @@ pub struct Job {
     #[n(13)]
     #[cbor(default)]
     pub held: bool,
+    /// The source whose dump stands for data of PostgreSQL in it, and whether that has a snapshot.
+    #[n(14)]
+    #[cbor(default)]
+    pub dumped: Option<Dump>,
+    /// Whoever writes to it may have locks that are not seen here.
+    #[n(15)]
+    #[cbor(default)]
+    pub apart: bool,
+}
+
+/// A dump that stands for the data of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Dump {
+    /// The source.
+    #[n(0)]
+    pub source: String,
+    /// Whether it made a snapshot in this run.
+    #[n(1)]
+    pub succeeded: bool,
 }
 
 pub(super) fn encode<T: Encode<()>>(message: &T) -> Zeroizing<Vec<u8>> {
@@ -149,6 +169,8 @@ pub(super) fn example(run: &str) -> Job {
         limit_download: None,
         still: false,
         held: false,
+        dumped: None,
+        apart: false,
     }
 }
 
@@ -166,6 +188,9 @@ mod tests {
             (job.address.as_str(), "homelab-dr-writer-1-abc")
         );
         assert_eq!((back.receipt(), back.limit_upload, back.tags), (job.receipt(), Some(1 << 20), job.tags));
+        let dumped = Some(Dump { source: "pg/app".into(), succeeded: true });
+        let back: Job = decode(&encode(&Job { dumped: dumped.clone(), ..example("r") })).expect("its own bytes");
+        assert_eq!(back.dumped, dumped);
         for cut in 0..bytes.len() {
             assert!(decode::<Job>(&bytes[..cut]).is_none(), "cut at {cut}");
         }
@@ -174,11 +199,11 @@ mod tests {
     /// A program of before, which says nothing of it, is not waited for.
     #[test]
     fn a_job_that_does_not_say_that_it_is_held_is_not() {
-        let mut bytes = encode(&Job { held: true, ..example("r") });
-        assert!(decode::<Job>(&bytes).is_some_and(|job| job.held));
-        // A map of few entries has their number in its first byte; the last entry is the key 13 and a boolean.
-        assert_eq!(bytes.split_last_chunk().map(|(_, last)| *last), Some([13, 0xf5]));
-        bytes[0] -= 1;
-        assert!(decode::<Job>(&bytes[..bytes.len() - 2]).is_some_and(|job| !job.held && job.run == "r"));
+        let mut bytes = encode(&Job { held: true, apart: true, ..example("r") });
+        assert!(decode::<Job>(&bytes).is_some_and(|job| job.held && job.apart));
+        // A map of few entries has their number in its first byte; the last entries are the keys 13 and 15 with a boolean each.
+        assert_eq!(bytes.split_last_chunk().map(|(_, last)| *last), Some([13, 0xf5, 15, 0xf5]));
+        bytes[0] -= 2;
+        assert!(decode::<Job>(&bytes[..bytes.len() - 4]).is_some_and(|job| !job.held && !job.apart && job.run == "r"));
     }
 }

@@ -55,7 +55,11 @@ async fn every_object_is_there_as_the_server_has_it() {
     let server = cluster().await;
     let home = home(&server, "");
     let ran = run(&home, &["backup"]).await.exits(0);
-    assert!(ran.out.contains("cluster  resources") && ran.out.trim_end().ends_with("done"), "{}", ran.out);
+    let mut lines = ran.out.lines().skip_while(|line| !line.starts_with("cluster "));
+    assert!(lines.next().is_some_and(|line| line.contains(" resources ") && line.ends_with(" done")), "{}", ran.out);
+    let words: Vec<Vec<&str>> = lines.map(|line| line.split_whitespace().collect()).collect();
+    let acme = words.iter().find(|words| words[0] == "acme.example").expect("a line of its group");
+    assert_eq!(acme[1..4], ["1", "kind", "1"], "{}", ran.out);
     assert!(ran.err.contains(" objects of "), "{}", ran.err);
 
     let listed = run(&home, &["ls", "-R", "latest:cluster"]).await.exits(0).out;
@@ -92,6 +96,11 @@ async fn every_object_is_there_as_the_server_has_it() {
     // Nothing happened: nothing of it is stored but the record.
     let again = run(&home, &["backup", "--json"]).await.exits(0).json();
     assert_eq!(again["sources"][0]["statistics"]["bytes_new"], 0, "{again}");
+    let groups = again["sources"][0]["groups"].as_array().unwrap();
+    let sum = |field: &str| groups.iter().map(|group| group[field].as_u64().unwrap()).sum::<u64>();
+    // All files but cluster.yaml.
+    assert_eq!(json!(sum("objects") + 1), again["sources"][0]["statistics"]["files"], "{again}");
+    assert!(groups.iter().any(|group| group["group"] == "core" && group["bytes"].as_u64() > Some(1000)), "{again}");
 
     // Another day: what changed is what is new.
     server.make("media", map("app2", &json!({})));
@@ -217,7 +226,9 @@ async fn a_kind_that_may_not_be_read_is_told_and_the_rest_is_there() {
         "{}",
         ran.err
     );
-    assert!(ran.out.contains("PROBLEMS"), "{}", ran.out);
+    let core = ran.out.lines().find_map(|line| line.strip_prefix("  core")).expect("a line of its group");
+    let problems = core.split_whitespace().last().and_then(|last| last.parse::<u32>().ok());
+    assert!(problems.is_some_and(|problems| problems > 5), "{}", ran.out);
     let listed = run(&home, &["ls", "-R", "latest:cluster"]).await.exits(0).out;
     assert!(listed.contains("ConfigMap/media/app.yaml") && listed.contains("Anvil/_cluster/big.yaml"), "{listed}");
     let missing = manifest(&home, "cluster.yaml").await["missing"].to_string();

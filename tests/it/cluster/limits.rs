@@ -59,6 +59,8 @@ fn answer(path: &str) -> String {
         "/api/v1" => {
             r#"{"resources":[{"name":"configmaps","kind":"ConfigMap","namespaced":true,"verbs":["get","list"]}]}"#
         }
+        // Whether all is covered is asked of these.
+        other if !other.starts_with("/api/v1/configmaps") => r#"{"metadata":{},"items":[]}"#,
         _ => "",
     };
     if !fixed.is_empty() {

@@ -1,6 +1,7 @@
 //! The cluster part: what is captured of a cluster, against the test API server.
 
 pub(crate) mod capture;
+mod coverage;
 pub(crate) mod delete;
 mod faults;
 mod homelabs;
@@ -14,9 +15,11 @@ use crate::cli::config::configured;
 use crate::cli::{Home, Ran, program};
 use crate::support::kube::server::KubeServer;
 
-/// A home whose configuration has the cluster as its source `cluster`; `rest` is added to its fields.
+/// A home whose configuration has the objects of the cluster as its source `cluster`, and leaves its volumes out; `rest` is added to its fields.
 fn home(server: &KubeServer, rest: &str) -> Home {
-    let home = configured(&format!("sources:\n  cluster: {{resources: {{kubeconfig: DIR/kubeconfig{rest}}}}}\n"));
+    let home = configured(&format!(
+        "sources:\n  cluster: {{resources: {{kubeconfig: DIR/kubeconfig, volumes-elsewhere: true{rest}}}}}\n"
+    ));
     std::fs::write(home.path("kubeconfig"), server.kubeconfig()).unwrap();
     home
 }

@@ -102,6 +102,32 @@ fn two_sources_of_one_folder_cover_it_together_and_a_dump_stands_for_a_database(
     assert!(row(&ran.json(), "pvc/home/data")["error"].to_string().contains("no source of the configuration takes it"));
 }
 
+/// Also a namespace that nothing but its claims names.
+#[test]
+fn what_no_source_of_the_folder_takes_is_named() {
+    let folder = Folder::new("");
+    folder.claim("media", "data", "");
+    folder.configure("");
+    let document = folder.backup(&["--json"]).exits(3).json();
+    let of_claim = row(&document, "pvc/media/data");
+    assert_eq!((&of_claim["result"], &row(&document, "cluster")["result"]), (&"not_covered".into(), &"done".into()));
+    let volumes = |more: &str| {
+        let dir = folder.home.dir().display();
+        let text = format!("sources:\n  volumes: {{volumes: {{folder: {dir}/cluster{more}}}}}\n");
+        std::fs::write(folder.path("homelab-dr.yaml"), text).unwrap();
+    };
+    volumes("");
+    let ran = folder.backup(&["--json"]).exits(3);
+    assert_eq!(row(&ran.json(), "namespace/media")["result"], "not_covered");
+    assert!(
+        ran.err.contains("NOT COVERED: namespace/media: no source of the configuration takes the objects"),
+        "{}",
+        ran.err
+    );
+    volumes(", resources-elsewhere: true");
+    folder.backup(&[]).exits(0);
+}
+
 #[test]
 fn a_folder_that_is_away_is_no_empty_cluster() {
     let folder = Folder::new("");

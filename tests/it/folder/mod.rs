@@ -74,7 +74,7 @@ impl Folder {
 
 /// The row of a source in the document of a backup.
 #[track_caller]
-fn row(document: &Value, source: &str) -> Value {
+pub(crate) fn row(document: &Value, source: &str) -> Value {
     let rows = document["sources"].as_array().unwrap_or_else(|| panic!("{document:#}"));
     rows.iter().find(|row| row["source"] == source).unwrap_or_else(|| panic!("no {source}: {document:#}")).clone()
 }

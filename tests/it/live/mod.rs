@@ -2,7 +2,7 @@
 
 mod postgres;
 mod sqlite;
-mod trouble;
+pub mod trouble;
 pub mod writers;
 
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ fn told(report: &BackupReport) -> Vec<String> {
 }
 
 /// A database with two tables whose sum is [`SUM`].
-fn create(path: &Path, mode: &str) -> Connection {
+pub fn create(path: &Path, mode: &str) -> Connection {
     create_with(path, mode, 0)
 }
 
@@ -103,7 +103,7 @@ fn create_with(path: &Path, mode: &str, pages_between: u32) -> Connection {
 }
 
 /// One transaction that touches both tables in many places, and leaves the sum.
-fn transfer(db: &Connection, round: i64) {
+pub fn transfer(db: &Connection, round: i64) {
     db.execute_batch(&format!(
         "BEGIN IMMEDIATE;
          UPDATE a SET v = v - 1, pad = randomblob(300) WHERE id % 7 = {0};

@@ -172,10 +172,10 @@ async fn lane_root_a_full_scratch_disk_is_told_and_the_next_run_goes_on() {
 }
 
 /// A mount that is taken away with the value.
-struct ReadOnly(tempfile::TempDir);
+struct Mounted(tempfile::TempDir);
 
-impl ReadOnly {
-    fn of(dir: &std::path::Path) -> Self {
+impl Mounted {
+    fn read_only(dir: &std::path::Path) -> Self {
         let at = Self(tempfile::tempdir().unwrap());
         for arguments in [&["--bind"][..], &["-o", "remount,bind,ro"]] {
             let mut mount = Command::new("mount");
@@ -186,7 +186,7 @@ impl ReadOnly {
     }
 }
 
-impl Drop for ReadOnly {
+impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
@@ -199,7 +199,7 @@ fn lane_root_a_read_only_mount_of_a_database_in_use_is_captured() {
     for (name, mode) in [("app.db", "wal"), ("old.db", "delete")] {
         transfer(&create(&source.path().join(name), mode), 3);
     }
-    let mount = ReadOnly::of(source.path());
+    let mount = Mounted::read_only(source.path());
     let (path, copies) = (mount.0.path().to_str().unwrap(), copies.path().to_str().unwrap());
     let args = ["backup", path, "--source", "s", "--live", "--scratch", copies, "--json"];
     // Closed, open, and open with a writer.
@@ -228,6 +228,36 @@ fn lane_root_a_read_only_mount_of_a_database_in_use_is_captured() {
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     writer.unwrap().join().unwrap();
+}
+
+/// A log that is in use, on a file system whose processes do not all share memory: not even SQLite could read along. `on` is what it is called.
+#[track_caller]
+pub fn is_refused_on(folder: &std::path::Path, on: &str) {
+    let (home, copies) = (crate::cli::Home::new(), tempfile::tempdir().unwrap());
+    let (db, old) = (create(&folder.join("app.db"), "wal"), create(&folder.join("old.db"), "delete"));
+    transfer(&db, 3);
+    transfer(&old, 3);
+    let args = ["backup", folder.to_str().unwrap(), "--source", "s", "--live", "--scratch"];
+    let report =
+        home.write(&[&args[..], &[copies.path().to_str().unwrap(), "--json"]].concat()).exits(3).json().to_string();
+    assert!(report.contains("\"sqlite-as-found\"") && report.contains("\"sqlite-backup\""), "{report}");
+    assert!(report.contains("capturing the database app.db") && report.contains(on), "{report}");
+    assert!(!report.contains("capturing the database old.db"), "locks are enough for that: {report}");
+}
+
+#[test]
+#[ignore = "needs root, to mount: lane root"]
+fn lane_root_a_log_in_use_is_refused_on_an_overlay() {
+    let (disk, at) = (SmallDisk::mount(16), Mounted(tempfile::tempdir().unwrap()));
+    for part in ["lower", "upper", "work"] {
+        fs::create_dir(disk.path(part)).unwrap();
+    }
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|part| disk.path(part).display().to_string());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "overlay", "overlay", "-o", &options]).arg(at.0.path());
+    assert!(mount.status().unwrap().success(), "cannot mount: run this as root");
+    is_refused_on(at.0.path(), "overlayfs");
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! The program against a real cluster, named by `HOMELAB_DR_TEST_KUBECONFIG`; without it these tests say that they are skipped. docs/operations.md says how
 //! to run them. Here a test starts them anew, as a process of its own, with the test API server as that cluster: so they are known to run.
 //!
-//! They make namespaces `homelab-dr-test-…` with the label `homelab-dr.io/test`, and remove those and nothing else, also after a failure. All else in
+//! They make namespaces `homelab-dr-test-…`, which have the label `homelab-dr.io/test` as everything in them has, and remove those and nothing else, also after a failure. All else in
 //! the cluster is only read.
 
 mod suite;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -25,6 +26,8 @@ use crate::support::s3::{self, Rules, S3Server};
 const KUBECONFIG: &str = "HOMELAB_DR_TEST_KUBECONFIG";
 const IMAGE: &str = "HOMELAB_DR_TEST_IMAGE";
 const REPO: &str = "HOMELAB_DR_TEST_REPO";
+/// The label of all that the tests make.
+const TEST: &str = "homelab-dr.io/test";
 /// What a real cluster may take to pull an image, make a volume, or remove a namespace.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -76,6 +79,11 @@ impl Real {
         Some(real)
     }
 
+    /// What every object of ours has.
+    fn labels(&self) -> Value {
+        json!({TEST: self.name})
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -106,7 +114,7 @@ impl Real {
     /// Makes `NAME-PART` with our label, and waits until it takes pods.
     async fn namespace(&self, part: &str) -> String {
         let name = format!("{}-{part}", self.name);
-        let labels = json!({"homelab-dr.io/test": self.name, "pod-security.kubernetes.io/enforce": "restricted"});
+        let labels = json!({TEST: self.name, "pod-security.kubernetes.io/enforce": "restricted"});
         let made = typed(json!({"metadata": {"name": name, "labels": labels}}));
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &made).await.unwrap();
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(self.client.clone(), &name);
@@ -138,7 +146,7 @@ impl Real {
         let spaces: Api<Namespace> = Api::all(self.client.clone());
         let ours = |space: &Namespace| {
             let name = space.metadata.name.as_deref().unwrap_or_default();
-            let label = space.metadata.labels.as_ref().and_then(|labels| labels.get("homelab-dr.io/test"));
+            let label = space.metadata.labels.as_ref().and_then(|labels| labels.get(TEST));
             (name.starts_with(&self.name) && label == Some(&self.name)).then(|| name.to_owned())
         };
         let found = spaces.list(&Default::default()).await.unwrap();
@@ -167,7 +175,7 @@ impl Real {
         let class = variable("HOMELAB_DR_TEST_STORAGE_CLASS");
         let mut claim = json!({
             "metadata": {
-                "name": "data",
+                "name": "data", "labels": self.labels(),
                 // No pod will say whose its files are, and it is the only claim of the cluster that is meant.
                 "annotations": {"homelab-dr.io/mover-user": "1000:1000", "homelab-dr.io/backup": "true"},
             },
@@ -178,7 +186,7 @@ impl Real {
         }
         self.claims(namespace).create(&PostParams::default(), &typed(claim)).await.unwrap();
         let pod = json!({
-            "metadata": {"name": "fill"},
+            "metadata": {"name": "fill", "labels": self.labels()},
             "spec": {
                 "restartPolicy": "Never", "automountServiceAccountToken": false,
                 "securityContext": {
@@ -207,6 +215,32 @@ impl Real {
     }
 }
 
+/// Notes all objects in the suite's namespaces that have neither the label of the tests nor, as movers have, one of ours, but for those that every namespace gets.
+fn watch(server: &KubeServer, unlabelled: &Arc<Mutex<BTreeSet<String>>>) {
+    let (shared, into) = (Arc::clone(&server.shared), Arc::clone(unlabelled));
+    tokio::spawn(async move {
+        let mut changed = shared.changed.subscribe();
+        while Arc::strong_count(&into) > 1 {
+            shared.with(|state| {
+                for table in
+                    ["configmaps", "secrets", "pods", "persistentvolumeclaims", "networkpolicies.networking.k8s.io"]
+                {
+                    for object in state.objects(table) {
+                        let (metadata, labels) = (&object["metadata"], &object["metadata"]["labels"]);
+                        let is_ours =
+                            metadata["namespace"].as_str().is_some_and(|name| name.starts_with("homelab-dr-test-"));
+                        let has_label = labels[TEST].is_string() || labels["homelab-dr.io/run"].is_string();
+                        if is_ours && !has_label && metadata["name"] != "kube-root-ca.crt" {
+                            into.lock().unwrap().insert(format!("{table} {}", metadata["name"]));
+                        }
+                    }
+                }
+            });
+            let _ = tokio::time::timeout(Duration::from_millis(100), changed.changed()).await;
+        }
+    });
+}
+
 /// The suite itself, with the test API server as the real cluster: nothing is skipped, and nothing of it stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suite_runs_against_a_cluster_that_the_environment_names() {
@@ -218,6 +252,8 @@ async fn the_suite_runs_against_a_cluster_that_the_environment_names() {
     std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
     // Nothing of it may be touched.
     server.make("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "theirs", "labels": {"homelab-dr.io/test": "theirs"}}}));
+    let unlabelled = Arc::new(Mutex::new(BTreeSet::new()));
+    watch(&server, &unlabelled);
     let mut suite = Command::new(std::env::current_exe().unwrap());
     suite.args(["real::suite::", "--nocapture", "--test-threads", "1"]);
     suite.env(KUBECONFIG, &kubeconfig).env(IMAGE, "homelab-dr:real").env(REPO, store.address("home"));
@@ -228,6 +264,7 @@ async fn the_suite_runs_against_a_cluster_that_the_environment_names() {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && !said.contains("skipped:"), "{said}");
     assert!(said.contains("test result: ok. 3 passed"), "{said}");
+    assert_eq!(*unlabelled.lock().unwrap(), BTreeSet::new(), "everything that it made has a label");
     let names: Vec<String> = server.shared.with(|state| {
         let all = state.objects("namespaces");
         all.iter().map(|space| space["metadata"]["name"].as_str().unwrap().to_owned()).collect()

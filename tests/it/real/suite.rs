@@ -14,11 +14,11 @@ async fn resources_come_back_in_another_namespace() {
         let (from, to) = (real.namespace("from").await, format!("{}-to", real.name));
         let maps = |namespace: &str| Api::<ConfigMap>::namespaced(real.client.clone(), namespace);
         let secrets = |namespace: &str| Api::<Secret>::namespaced(real.client.clone(), namespace);
-        let map = typed(json!({"metadata": {"name": "app"}, "data": {"on": "yes", "text": "a: 1\n\ttab\n"}}));
+        let map = typed(json!({"metadata": {"name": "app", "labels": real.labels()}, "data": {"on": "yes", "text": "a: 1\n\ttab\n"}}));
         maps(&from).create(&PostParams::default(), &map).await.unwrap();
-        let secret = typed(json!({"metadata": {"name": "login"}, "stringData": {"password": "hunter2"}}));
+        let secret = typed(json!({"metadata": {"name": "login", "labels": real.labels()}, "stringData": {"password": "hunter2"}}));
         secrets(&from).create(&PostParams::default(), &secret).await.unwrap();
-        real.configure("  cluster: {resources: {kubeconfig: 'KUBECONFIG'}}\n");
+        real.configure("  cluster: {resources: {kubeconfig: 'KUBECONFIG', volumes-elsewhere: true}}\n");
         // 3: of a living cluster something may not answer, which is no fault of ours.
         let ran = real.run(&["backup"]).await;
         assert!([0, 3].contains(&ran.code), "{}{}", ran.out, ran.err);
@@ -66,7 +66,7 @@ async fn a_volume_comes_back_as_files() {
         let recipient = real.fill(&namespace, &["keys", "new", "--out", "/data/identity", "--quiet"]).await;
         let image = variable(IMAGE).unwrap();
         real.configure(&format!(
-            "  all: {{volumes: {{kubeconfig: 'KUBECONFIG', image: '{image}', exclude: ['*/*']}}}}\n"
+            "  all: {{volumes: {{kubeconfig: 'KUBECONFIG', image: '{image}', exclude: ['*/*'], resources-elsewhere: true}}}}\n"
         ));
         let ran = real.run(&["backup", "--json"]).await.exits(0);
         let source = format!("pvc/{namespace}/data");

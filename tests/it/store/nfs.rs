@@ -40,6 +40,15 @@ async fn lane_nfs_conforms() {
 
 #[test]
 #[ignore = "needs an NFS mount in HOMELAB_DR_TEST_NFS_DIR"]
+fn lane_nfs_a_log_in_use_is_refused() {
+    let folder = mount().join(fresh_name());
+    std::fs::create_dir(&folder).unwrap();
+    crate::live::trouble::is_refused_on(&folder, "NFS");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+#[ignore = "needs an NFS mount in HOMELAB_DR_TEST_NFS_DIR"]
 fn lane_nfs_program() {
     let repo = mount().join(fresh_name());
     let lab = Lab::new(|_| repo.to_str().unwrap().to_owned(), Some(repo.clone()));

@@ -80,6 +80,8 @@ fn job(home: &Home, key: &str) -> Job {
         limit_download: None,
         still: false,
         held: false,
+        dumped: None,
+        apart: false,
     }
 }
 

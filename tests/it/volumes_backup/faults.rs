@@ -167,7 +167,7 @@ async fn a_mover_that_is_evicted_is_told_in_the_nodes_words() {
 }
 
 /// Limits as they are, in small.
-fn small() -> Limits {
+pub(crate) fn small() -> Limits {
     let second = Duration::from_secs(1);
     let mut limits = Limits {
         poll: second / 10,

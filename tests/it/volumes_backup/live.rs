@@ -172,8 +172,16 @@ async fn what_is_neither_backed_up_nor_left_out_on_purpose_fails_the_run_by_name
     assert!(left["error"]["error"].to_string().contains("no source of the configuration takes it"), "{left}");
     let text = std::fs::read_to_string(world.lab.path("homelab-dr.yaml")).unwrap();
     let second = text.lines().last().unwrap().replace("  all:", "  media:").replace("[tmp]", "[media]");
-    std::fs::write(world.lab.path("homelab-dr.yaml"), format!("{text}{second}\n")).unwrap();
-    world.backup(&["--json"]).await.exits(0);
+    let both = format!("{text}{second}\n");
+    std::fs::write(world.lab.path("homelab-dr.yaml"), &both).unwrap();
+    let told = world.backup(&["--json"]).await.exits(0).json();
+    assert!(told["left_out"][0]["names"].to_string().contains("namespace/media"), "{told}");
+    // Its objects are in no snapshot, which nobody has said to be meant.
+    std::fs::write(world.lab.path("homelab-dr.yaml"), both.replace(", resources-elsewhere: true", "")).unwrap();
+    let ran = world.backup(&["--json", "--dry-run"]).await.exits(3);
+    let (media, tmp) = (super::row_of(&ran.json(), "namespace/media"), super::row_of(&ran.json(), "namespace/tmp"));
+    assert_eq!((&media["result"], &tmp["result"]), (&json!("not_covered"), &json!("left_out")));
+    assert!(ran.err.contains("namespace/media") && ran.err.contains("resources-elsewhere: true"), "{}", ran.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

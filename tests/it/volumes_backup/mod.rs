@@ -2,8 +2,9 @@
 
 mod cilium;
 mod csi;
+mod databases;
 mod direct;
-mod faults;
+pub(crate) mod faults;
 pub(crate) mod hooks;
 mod hooks_earlier;
 mod hooks_torn;
@@ -59,10 +60,12 @@ impl World {
         world
     }
 
-    /// Writes the configuration; `more` is added to the fields of the source.
+    /// Writes the configuration, which leaves the objects out; `more` is added to the fields of the source.
     pub(crate) fn configure(&self, more: &str) {
         let image = if more.contains("image:") { String::new() } else { format!(", image: '{IMAGE}'") };
-        let text = format!("sources:\n  all: {{volumes: {{kubeconfig: DIR/kubeconfig{image}{more}}}}}\n");
+        let text = format!(
+            "sources:\n  all: {{volumes: {{kubeconfig: DIR/kubeconfig, resources-elsewhere: true{image}{more}}}}}\n"
+        );
         let folder = self.lab.path("");
         let folder = folder.to_str().unwrap().trim_end_matches('/');
         std::fs::write(self.lab.path("homelab-dr.yaml"), text.replace("DIR", folder)).unwrap();
@@ -238,7 +241,12 @@ pub(crate) fn application(claim: &str, script: &str) -> Value {
 /// The row of a claim.
 #[track_caller]
 fn row(document: &Value, claim: &str) -> Value {
-    let source = format!("pvc/{claim}");
+    row_of(document, &format!("pvc/{claim}"))
+}
+
+/// The row of that name.
+#[track_caller]
+fn row_of(document: &Value, source: &str) -> Value {
     let rows = document["sources"].as_array().unwrap_or_else(|| panic!("{document}"));
-    rows.iter().find(|row| row["source"] == source.as_str()).unwrap_or_else(|| panic!("no {claim}: {document}")).clone()
+    rows.iter().find(|row| row["source"] == source).unwrap_or_else(|| panic!("no {source}: {document}")).clone()
 }

@@ -343,7 +343,8 @@ pub(super) async fn looking(world: &World, more: &str) -> impl AsyncFn() -> Vec<
     let SourceKind::Volumes(source) = config.sources[0].kind.clone() else { panic!("it is volumes") };
     async move || {
         let reach = Reach::of("192.0.2.9", 9000);
-        let wanted = Wanted { volumes: vec![(&source, Vec::new())], resources: Vec::new(), reach: &reach };
+        let wanted =
+            Wanted { volumes: vec![(&source, Vec::new())], resources: Vec::new(), reach: &reach, whole: false };
         let mut findings = Findings::default();
         backup::look(&api, &wanted, &mut findings).await.expect("it answers");
         told(&serde_json::to_value(&findings).unwrap())

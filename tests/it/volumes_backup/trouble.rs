@@ -44,9 +44,15 @@ async fn a_mover_that_is_killed_is_told_and_the_next_run_goes_on() {
     let told = error(&ran.json());
     assert!(told.contains("ended without a result") && told.contains("exit code 137"), "{told}");
     assert!(ran.err.contains("NOT COVERED") && ran.err.contains("pvc/media/data"), "{}", ran.err);
+    // What goes with its pod is in the document: the end of its log, each line with its time, and its events.
+    let seen = &row(&ran.json(), "media/data")["mover"];
+    let log: Vec<&str> = seen["log"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert!(log.iter().any(|line| line.starts_with("20") && line.contains("\"say\":\"accepted\"")), "{seen:#}");
+    assert!(log.len() <= 40 && seen["events"].to_string().contains("Started"), "{seen:#}");
     world.is_clean().await;
     assert_eq!(world.snapshots().await, Vec::<String>::new());
-    world.backup(&[]).await.exits(0);
+    let again = world.backup(&["--json"]).await.exits(0).json();
+    assert!(row(&again, "media/data")["mover"].is_null(), "of one that did its work nothing is kept: {again:#}");
     assert!(world.restored("media/data").await == picture(&world.folder("media", "data")));
 }
 
@@ -105,6 +111,8 @@ async fn a_pod_that_never_starts_is_explained_and_taken_away() {
     for part in ["did not start within 2s", "ImagePullBackOff", "absent:1", "start-timeout"] {
         assert!(told.contains(part), "{part}: {told}");
     }
+    let seen = &row(&ran.json(), "media/data")["mover"];
+    assert!(seen["events"].to_string().contains("absent:1") && seen["log"] == json!([]), "{seen:#}");
     world.is_clean().await;
 
     // A node that takes no pods: the scheduler's word.

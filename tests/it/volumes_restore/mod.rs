@@ -7,8 +7,11 @@ mod in_place;
 mod in_place_killed;
 mod in_place_trouble;
 mod keys;
+mod memory;
+mod outcome;
 mod patched;
 mod preflight;
+mod storms;
 mod trouble;
 mod users;
 

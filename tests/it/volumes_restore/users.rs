@@ -25,26 +25,32 @@ async fn owners_that_cannot_be_set_are_listed_and_the_application_finds_its_data
     let disaster = Disaster::into(Node { images, users: true, ..Node::default() }).await;
     let world = &disaster.world;
     world.application("media", "data", FINDS_OR_MAKES).await;
-    let source = world.folder("media", "data");
-    std::fs::write(source.join("a/mine"), "mine").unwrap();
-    std::os::unix::fs::chown(source.join("a/mine"), Some(1000), Some(2000)).unwrap();
-    std::fs::write(source.join("a/theirs"), "theirs").unwrap();
-    std::os::unix::fs::chown(source.join("a/theirs"), Some(1234), Some(1234)).unwrap();
+    world.application_of("csi-hostpath-sc", "media", "library", FINDS_OR_MAKES).await;
+    for claim in ["data", "library"] {
+        let source = world.folder("media", claim);
+        std::fs::write(source.join("a/mine"), "mine").unwrap();
+        std::os::unix::fs::chown(source.join("a/mine"), Some(1000), Some(2000)).unwrap();
+        std::fs::write(source.join("a/theirs"), "theirs").unwrap();
+        std::os::unix::fs::chown(source.join("a/theirs"), Some(1234), Some(1234)).unwrap();
+    }
     world.backup(&[]).await.exits(0);
 
     let document = disaster.restore(&["--namespace", "media=copy", "--json"]).await.exits(3).json();
-    let of_volume = volume(&document, "copy", "data");
-    assert_eq!(of_volume["outcome"], "restored", "{of_volume:#}");
-    let problems = of_volume["problems"].to_string();
-    assert!(problems.contains("theirs") && problems.contains("owner"), "{problems}");
-    assert!(!problems.contains("a/mine"), "its owner is the mover's: {problems}");
-    assert_ne!(outcome(&document, "copy/pods/app-data"), "held");
-    assert_eq!(disaster.verdict("copy", "data").await, "found");
-    let target = disaster.folder("copy", "data");
-    for name in ["a/mine", "a/theirs", "a/b/hello", "noise"] {
-        assert!(std::fs::read(target.join(name)).unwrap() == std::fs::read(source.join(name)).unwrap(), "{name}");
-        let found = std::fs::metadata(target.join(name)).unwrap();
-        assert_eq!((found.uid(), found.gid()), (1000, 2000), "{name} is the application's");
+    // A kubelet gives what a CSI driver made to the `fsGroup` of pods, and leaves what is of the node alone: there the group is the mover's own.
+    for (claim, group) in [("data", 0), ("library", 2000)] {
+        let of_volume = volume(&document, "copy", claim);
+        assert_eq!(of_volume["outcome"], "restored", "{of_volume:#}");
+        let problems = of_volume["problems"].to_string();
+        assert!(problems.contains("theirs") && problems.contains("owner"), "{problems}");
+        assert!(!problems.contains("a/mine"), "its owner is the mover's: {problems}");
+        assert_ne!(outcome(&document, &format!("copy/pods/app-{claim}")), "held");
+        assert_eq!(disaster.verdict("copy", claim).await, "found");
+        let (source, target) = (world.folder("media", claim), disaster.folder("copy", claim));
+        for (name, group) in [("a/mine", 2000), ("a/theirs", group), ("a/b/hello", group), ("noise", group)] {
+            assert!(std::fs::read(target.join(name)).unwrap() == std::fs::read(source.join(name)).unwrap(), "{name}");
+            let found = std::fs::metadata(target.join(name)).unwrap();
+            assert_eq!((found.uid(), found.gid()), (1000, group), "{claim}: {name} is the application's");
+        }
     }
     assert!(disaster.new.object("namespaces", "", "media").is_none());
     disaster.is_clean().await;

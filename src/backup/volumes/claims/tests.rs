@@ -58,6 +58,7 @@ fn source() -> VolumesSource {
         timeout: std::time::Duration::from_secs(1),
         start_timeout: std::time::Duration::from_secs(1),
         hooks: Vec::new(),
+        resources_elsewhere: true,
     }
 }
 
@@ -182,6 +183,15 @@ async fn the_rights_are_the_least_that_read_everything() {
     }
     let root = live(|claim, _, _| claim["metadata"]["annotations"][MOVER_MODE] = "root".into()).await;
     assert_eq!(root.rights, Rights::Root);
+    // A namespace speaks for the claims that say nothing themselves.
+    let says = |claim: &'static str| {
+        live(move |object, _, namespace| {
+            namespace["metadata"]["annotations"] = json!({MOVER_USER: "44:45"});
+            object["metadata"]["annotations"] = if claim.is_empty() { Value::Null } else { json!({MOVER_USER: claim}) };
+        })
+    };
+    assert!(matches!(says("").await.rights, Rights::Application { user: 44, group: Some(45), .. }));
+    assert!(matches!(says("33").await.rights, Rights::Application { user: 33, .. }));
     // Privilege takes two: who asks, and who owns the namespace.
     let ask = |claim: &mut Value| claim["metadata"]["annotations"][MOVER_MODE] = "privileged".into();
     assert!(matches!(fate(&source(), |claim, _, _| ask(claim)).await, Fate::Refused { .. }));

@@ -306,7 +306,7 @@ fn failed(source: &Source, name: String, kind: &'static str, failure: Failure, c
 }
 
 fn done(source: &Source, kubectl: &str, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
-    let volumes::Row { source: name, choice, outcome, held, still_held, except, took, left } = of_claim;
+    let volumes::Row { source: name, choice, outcome, held, still_held, except, took, left, evidence } = of_claim;
     let mut of_hooks = Exit::Done;
     for held in &still_held {
         context.talk.warn(&format!(
@@ -347,7 +347,7 @@ fn done(source: &Source, kubectl: &str, of_claim: volumes::Row, context: &Contex
         idle: false,
         seconds: Some(held.took.as_secs_f64()),
     });
-    let row = Row { seconds: took.as_secs_f64(), still_held, ..of_claim };
+    let row = Row { seconds: took.as_secs_f64(), still_held, mover: evidence, ..of_claim };
     let mut row = because(choice.as_ref(), held, row);
     let exit = exit.graver(of_hooks);
     if left.is_empty() {

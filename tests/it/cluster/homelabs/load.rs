@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::kube::node::Node;
 use crate::support::kube::server::{KubeServer, Options};
 use crate::support::kube::state::{Caller, How, Pace, State};
 
@@ -188,7 +189,15 @@ pub(super) async fn old(lab: &str) -> KubeServer {
 
 /// An empty cluster of the same kind.
 pub(super) async fn fresh(lab: &str) -> KubeServer {
-    let server = server().await;
+    fresh_in(server().await, lab).await
+}
+
+/// The same, with nodes that run pods by these images.
+pub(super) async fn fresh_that_runs(lab: &str, node: Node) -> KubeServer {
+    fresh_in(KubeServer::start(Options { node, ..Options::default() }).await, lab).await
+}
+
+async fn fresh_in(server: KubeServer, lab: &str) -> KubeServer {
     let objects = objects(lab, "fresh");
     load(&server, [definitions(&groups_of(&objects)), objects].concat(), false).await;
     server

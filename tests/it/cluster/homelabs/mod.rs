@@ -2,6 +2,7 @@
 //! does not come back, is in a table for each, with the reason. `HOMELAB_DR_BLESS=1` writes the tables; review them.
 
 mod compare;
+mod data;
 mod lab;
 mod load;
 mod order;

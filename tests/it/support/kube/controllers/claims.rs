@@ -1,5 +1,6 @@
 //! Claims: bound to a volume that is there, or to one that is made for them, at once or when a pod is scheduled.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -190,6 +191,10 @@ fn provision(state: &mut State, claim: &Value, class: &Value) {
             again(state, claim, "Warning", "ProvisioningFailed", &text);
             return;
         }
+    }
+    if !csi {
+        // As local-path's own script does: nobody gives the folder to anybody.
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).expect("it is ours");
     }
     let node = claim["metadata"]["annotations"][SELECTED_NODE].as_str().unwrap_or("lab-node").to_owned();
     let affinity = |key: &str| json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "In", "values": [node]}]}]}});

@@ -110,9 +110,13 @@ impl State {
     }
 
     pub(crate) fn claim_folder(&self, namespace: &str, name: &str) -> Option<PathBuf> {
+        self.volume_folder(&self.claim_volume(namespace, name)?)
+    }
+
+    /// The volume that a claim is bound to.
+    pub(crate) fn claim_volume(&self, namespace: &str, name: &str) -> Option<Value> {
         let claim = self.object("persistentvolumeclaims", namespace, name)?;
-        let volume = self.object("persistentvolumes", "", claim["spec"]["volumeName"].as_str()?)?;
-        self.volume_folder(&volume)
+        Some((*self.object("persistentvolumes", "", claim["spec"]["volumeName"].as_str()?)?).clone())
     }
 
     /// What a new volume begins with: nothing, or a folder. Err(None) to wait, or why it cannot be.

@@ -6,7 +6,7 @@
 //!   mount path to folder.
 //! - **Images.** An image is a program of this machine, by [`Node::images`]; it is what runs when there is no `command`, before `args`.
 //!   Without an entry only `command` runs. Images in [`Node::absent`] cannot be pulled.
-//! - **Users** have no effect but with [`Node::users`]: then a process has the user, group and supplemental groups of its pod, and a claim's volume belongs to its `fsGroup`. It takes root.
+//! - **Users** have no effect but with [`Node::users`]: then a process has the user, group and supplemental groups of its pod, and a claim's volume belongs to its `fsGroup`, unless it is hostPath or NFS, which a kubelet leaves alone. It takes root.
 //! - **Limits, read-only mounts and capabilities** are accepted and have no effect. Pods share the machine's network; only the way to the API's Service obeys policies ([`network`]).
 //! - **Environment.** Only what the pod says, `PATH`, and with a service account token `KUBECONFIG`, for there is no well-known path.
 

@@ -24,7 +24,7 @@ pub(crate) fn volumes(state: &mut State, node: &Node, pod: &Value) -> Result<BTr
                 return Err(format!("persistentvolumeclaim \"{claim}\" is not bound"));
             }
             let folder = state.claim_folder(&namespace, claim).ok_or_else(|| format!("claim {claim} has no folder"))?;
-            if node.users {
+            if node.users && state.claim_volume(&namespace, claim).is_some_and(|volume| users::is_given(&volume)) {
                 users::give(pod, &folder);
             }
             folder

@@ -26,6 +26,11 @@ pub(super) fn before(pod: &Value, container: &Value) -> Vec<String> {
     words
 }
 
+/// Whether the kubelet gives such a volume to anybody: what is of the node or of NFS stays as it is.
+pub(super) fn is_given(volume: &Value) -> bool {
+    !volume["spec"]["hostPath"].is_object() && !volume["spec"]["nfs"].is_object()
+}
+
 /// Gives a volume to the pod's `fsGroup`, as `SetVolumeOwnership` of the kubelet does: everything belongs to the group, which may read and write, and directories hand it on.
 pub(super) fn give(pod: &Value, volume: &Path) {
     let Some(group) = pod["spec"]["securityContext"]["fsGroup"].as_u64().and_then(|group| u32::try_from(group).ok())
