@@ -41,6 +41,7 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
+use crate::base::when::Listed as _;
 use crate::cluster::ClusterError;
 use crate::format::entry::TreePath;
 use crate::format::live::How;
@@ -49,7 +50,7 @@ use crate::repo::checkpoint::{Checkpointer, Checkpoints};
 use crate::repo::commit::{self, Committed};
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
-use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::snapshots::{BEFORE_RESTORE, Chain, Snapshot};
 use crate::repo::write::Writer;
 use crate::repo::{RepoError, Repository};
 use crate::tree::live::{Live, LiveOptions};
@@ -278,14 +279,18 @@ async fn give_up(writer: Writer, mut failures: Vec<RepoError>) -> RepoError {
     root_cause(failures).unwrap_or(RepoError::Cancelled)
 }
 
-/// The newest snapshot of the same source; and what the newest that held anything held.
+/// The newest snapshot of the same source; and what the newest of its backups that held anything held. A safety copy is none of them: it says nothing of what its source
+/// should hold, and an empty one is a copy of something empty.
 async fn previous_snapshot(
     repository: &Repository,
     options: &BackupOptions,
 ) -> Result<(Option<Snapshot>, Option<Statistics>), RepoError> {
     let chain = Chain::load(repository).await?;
     let previous = chain.newest_of(&options.source).cloned();
-    let of_source = chain.snapshots.iter().rev().filter(|snapshot| snapshot.record.source == options.source);
+    let is_aside = options.tags.contains_key(BEFORE_RESTORE);
+    let is_backup =
+        |snapshot: &&Snapshot| snapshot.record.source == options.source && !snapshot.is_aside() && !is_aside;
+    let of_source = chain.snapshots.iter().rev().filter(is_backup);
     let before = of_source.map(|snapshot| snapshot.record.statistics).find(|held| held.files > 0 && held.bytes > 0);
     Ok((previous, before))
 }

@@ -22,6 +22,12 @@ impl Time {
         }
     }
 
+    /// RFC 3339, as clusters and documents write it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_millis()))
+    }
+
     /// This time and a duration later.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

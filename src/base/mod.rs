@@ -7,5 +7,6 @@ pub mod id;
 pub mod pool;
 pub mod progress;
 pub mod random;
+pub mod shell;
 pub mod units;
 pub mod when;

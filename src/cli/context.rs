@@ -8,6 +8,7 @@ use crate::backup;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, SystemClock, Time};
 use crate::base::progress::Progress;
+use crate::cli::again::Again;
 use crate::cli::configuration::Loaded;
 use crate::cli::failure::Failure;
 use crate::cli::globals::Globals;
@@ -34,10 +35,10 @@ pub struct Context {
 
 impl Context {
     /// A context of the process's own streams.
-    pub fn new(globals: Globals) -> Self {
+    pub(crate) fn new(globals: Globals, again: Again) -> Self {
         Self {
             out: Out::new(globals.json),
-            talk: Arc::new(Talk::new(globals.quiet, globals.color)),
+            talk: Arc::new(Talk::new(globals.quiet, globals.color, again)),
             cancel: Arc::new(Cancel::default()),
             progress: Arc::new(Progress::default()),
             configuration: None,
@@ -67,7 +68,13 @@ impl Context {
     /// A line that sums up what was done, on standard output; not with `--quiet`, unless it has to be known all the same: what a dry run would
     /// do, or that there is damage.
     pub fn summary(&mut self, always: bool, text: &str) -> Result<(), Failure> {
-        if self.globals.quiet && !always { Ok(()) } else { self.out.line(text) }
+        if self.globals.quiet && !always { Ok(()) } else { self.line(text) }
+    }
+
+    /// A line of the result that names commands to run next.
+    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+        let told = self.talk.again().told(text);
+        self.out.line(&told)
     }
 
     /// The offset of this machine's time zone now; times without an offset are meant in it.

@@ -5,16 +5,19 @@ mod text;
 use serde::Serialize;
 
 use crate::base::units;
+use crate::base::when::Selector;
 use crate::chunker::SMALL_BYTES;
 use crate::cli::context::Context;
 use crate::cli::entry_line::{self, EntryDocument, kind_name};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
+use crate::cli::output::quoted;
 use crate::cli::select;
 use crate::format::entry::{Content as Stored, Entry, Kind, Piece, escape};
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
+use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::tree_diff::{Change, Diff};
 use crate::repo::tree_read::whole;
 
@@ -22,8 +25,8 @@ use text::{Difference, TEXT_BYTES_MAX};
 
 const EXAMPLES: &str = "\
 Examples:
-  homelab-dr diff 2026-11-01 latest
-  homelab-dr diff 2026-11-01 latest --text --identity ~/homelab-dr.key
+  homelab-dr diff 2026-11-01 latest --source cluster
+  homelab-dr diff 2026-11-01 latest --source cluster --text --identity ~/homelab-dr.key
   homelab-dr diff 3f9a2c41 77b0e1d2 --json | jq -r 'select(.change==\"removed\").path'
 
 + is new in TO, - is only in FROM, M is another content, m only another mode, owner, time or
@@ -43,6 +46,9 @@ pub(crate) struct Args {
     /// The snapshot to compare it with, named in the same ways
     #[arg(value_name = "TO")]
     to: String,
+    /// Only snapshots of this source: what `latest` and times mean then
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
     /// Show what changed in text files, line by line (needs an identity)
     #[arg(long)]
     text: bool,
@@ -84,9 +90,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     } else {
         open::with_identity(context, Access::Read).await?
     };
-    let chain = open::chain(context, &repository).await?;
-    let from = select::snapshot(context, &chain, &args.from)?.record.root;
-    let to = select::snapshot(context, &chain, &args.to)?.record.root;
+    let mut chain = open::chain(context, &repository).await?;
+    if let Some(source) = &args.source {
+        only(source, &mut chain)?;
+    }
+    let (from, to) = (select::snapshot(context, &chain, &args.from)?, select::snapshot(context, &chain, &args.to)?);
+    refuse_two_sources((&args.from, from), (&args.to, to), context)?;
+    let (from, to) = (from.record.root, to.record.root);
     let reader = open::reader(context, &repository).await?;
     let mut summary = Summary::default();
     let mut diff = Diff::open(&reader, from, to).await?;
@@ -115,6 +125,36 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         summary.added, summary.removed, summary.changed, summary.metadata
     ))?;
     Ok(Exit::Done)
+}
+
+fn only(source: &str, chain: &mut Chain) -> Result<(), Failure> {
+    chain.snapshots.retain(|snapshot| snapshot.record.source == source);
+    if chain.snapshots.is_empty() {
+        let what = format!("there is no snapshot of {}", escape(source.as_bytes()));
+        return Err(Failure::usage(what, "`homelab-dr snapshots` shows the sources that there are"));
+    }
+    Ok(())
+}
+
+/// `latest` and times mean the newest of all sources: two of them can be of two, of which everything would be told as removed and everything as added. Who names a
+/// snapshot or a source means it.
+fn refuse_two_sources(
+    (from_text, from): (&str, &Snapshot),
+    (to_text, to): (&str, &Snapshot),
+    context: &Context,
+) -> Result<(), Failure> {
+    let (from, to) = (&from.record.source, &to.record.source);
+    let names_it = |text: &str| {
+        let parsed = Selector::parse(text, context.zone());
+        matches!(parsed, Ok(Selector::Id(_) | Selector::Latest { source: Some(_) }))
+    };
+    if from == to || (names_it(from_text) && names_it(to_text)) {
+        return Ok(());
+    }
+    let [from, to] = [from, to].map(|source| escape(source.as_bytes()));
+    let what = format!("{from_text} means a snapshot of {from}, and {to_text} of {to}: two sources are not compared");
+    let help = format!("say which source is meant: --source {}, or --source {}", quoted(&from), quoted(&to));
+    Err(Failure::usage(what, help))
 }
 
 fn metadata_is_same(a: &Entry, b: &Entry) -> bool {

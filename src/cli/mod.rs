@@ -2,6 +2,7 @@
 //!
 //! Standard output is the result, standard error is talk. One file a command; the doc comment of its `Args` is its help.
 
+mod again;
 mod backup;
 mod cat;
 mod check;
@@ -53,10 +54,11 @@ mod verified;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use exit::Exit;
 
+use again::Again;
 use context::Context;
 use failure::Failure;
 use globals::Globals;
@@ -152,8 +154,12 @@ impl Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let exit = match Cli::try_parse() {
-        Ok(cli) => run(cli),
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let again = Again::of(&matches);
+        Cli::from_arg_matches(&matches).map(|cli| (cli, again))
+    });
+    let exit = match parsed {
+        Ok((cli, again)) => run(cli, again),
         Err(error) => refuse_usage(&error),
     };
     ExitCode::from(exit.code())
@@ -197,7 +203,11 @@ fn refuse_usage(error: &clap::Error) -> Exit {
             rendered.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
         };
         let failure = Failure::usage(what, "`homelab-dr COMMAND --help` shows how it is written");
-        output::tell(&failure, &mut output::Out::new(json), &output::Talk::new(false, output::Color::Auto));
+        output::tell(
+            &failure,
+            &mut output::Out::new(json),
+            &output::Talk::new(false, output::Color::Auto, Again::default()),
+        );
         return Exit::Usage;
     }
     let text = if std::io::stderr().is_terminal() { rendered.ansi().to_string() } else { rendered.to_string() };
@@ -205,9 +215,9 @@ fn refuse_usage(error: &clap::Error) -> Exit {
     Exit::Usage
 }
 
-fn run(cli: Cli) -> Exit {
+fn run(cli: Cli, again: Again) -> Exit {
     let Cli { globals, command } = cli;
-    let mut context = Context::new(globals);
+    let mut context = Context::new(globals, again);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {

@@ -20,14 +20,16 @@ use crate::crypto::content::HandedKey;
 use crate::crypto::writer_key::WriterKey;
 use crate::format::entry::TreePath;
 use crate::recover::fill::{fill, in_place};
+use crate::recover::select::Selection;
 use crate::recover::{self, RestorePlan, RestoreReport};
 use crate::repo::snapshots::read_one;
 use crate::repo::{Repository, salvage};
 use crate::store::url::StoreUrl;
 use crate::tree::exclude::Excludes;
 use crate::tree::walk::WalkOptions;
+use crate::verify::{self, Origin, Seen};
 use crate::volumes::mover::within::{Ears, Voice, Wanted};
-use crate::volumes::protocol::{Credential, Job, RestoreJob, SecretText};
+use crate::volumes::protocol::{Credential, Job, RestoreJob, SecretText, VerifyJob};
 use crate::volumes::said::{Failed, Said};
 
 /// Pieces of input that wait; each is wiped when it was taken.
@@ -36,7 +38,7 @@ const PIECE_BYTES: usize = 4096;
 /// How long a backup that was told to stop may take to store what it has read; a read in a dead mount never ends.
 const STOP_TIME_MAX: Duration = Duration::from_secs(45);
 
-/// Back up or fill a volume from within the cluster; started by `backup` and `restore`, not by hand
+/// Back up, fill or look at a volume from within the cluster; started by `backup` and `restore`, not by hand
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The run that it belongs to
@@ -148,6 +150,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             recover::mover::tell_report(&voice, &report, begun.elapsed());
             return Ok(Exit::Done);
         }
+        Ok(Worked::Verified(seen)) => {
+            voice.say(Said::verified(seen.holds(), seen.said()));
+            return Ok(Exit::Done);
+        }
         Err(failure) => failure,
     };
     let exit = if ears.were_silent() { Exit::Error } else { failure.exit() };
@@ -172,6 +178,7 @@ enum Worked {
     Reached,
     BackedUp(Box<BackupReport>),
     Restored(Box<RestoreReport>),
+    Verified(Seen),
 }
 
 async fn work(
@@ -200,6 +207,7 @@ async fn work(
             Wanted::Backup(job) => {
                 back_up(args, &job, context, heard).await.map(|report| Worked::BackedUp(Box::new(report)))
             }
+            Wanted::Verify(job, keys) => look_inside(args, &job, keys, context).await.map(Worked::Verified),
             Wanted::Restore(job, keys) => {
                 bring_back(args, &job, keys, context).await.map(|report| Worked::Restored(Box::new(report)))
             }
@@ -245,6 +253,30 @@ async fn bring_back(
         return Ok(in_place(&operation, &reader, plan).await?);
     }
     Ok(fill(&operation, &reader, &job.snapshot, plan).await?)
+}
+
+/// Looks at what is in the volume, and writes nothing there. The same keys as for a restore, where it is compared with a snapshot.
+async fn look_inside(
+    args: &Args,
+    job: &VerifyJob,
+    keys: Vec<HandedKey>,
+    context: &mut Context,
+) -> Result<Seen, Failure> {
+    let from = match &job.against {
+        None => None,
+        Some(job) => {
+            context.globals.limit_download = job.limit_download.and_then(NonZeroU64::new);
+            let place = (job.address.as_str(), &*job.credentials, &job.writer_key);
+            let repository = repository(place, context, Access::Read).await?;
+            let reader = salvage::reader_with_keys(&repository, keys, |_| ()).await?;
+            let root = read_one(&repository, job.snapshot).await?.root;
+            let within = TreePath::new(job.within.as_slice()).map_err(|_| Failure::Interrupted)?;
+            Some(Origin { reader, root, within, selection: Selection::default() })
+        }
+    };
+    let around = (context.clock.clone(), context.cancel.clone());
+    let seen = verify::mover::answer(job, (&args.path, args.scratch.as_deref()), from, around).await;
+    if context.cancel.is_cancelled() { Err(Failure::Interrupted) } else { Ok(seen) }
 }
 
 async fn back_up(

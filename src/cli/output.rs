@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+pub(crate) use crate::base::shell::quoted;
+use crate::cli::again::Again;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Told, causes};
 use crate::format::entry::escape;
@@ -21,16 +23,6 @@ pub enum Color {
     Always,
     /// Never.
     Never,
-}
-
-/// For a shell: in single quotes unless it is plain.
-pub(crate) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }
 
 /// Standard output: the result.
@@ -82,17 +74,23 @@ pub struct Talk {
     quiet: bool,
     color: bool,
     bar: Mutex<Option<ProgressBar>>,
+    again: Again,
 }
 
 impl Talk {
     /// The process's standard error.
-    pub fn new(quiet: bool, color: Color) -> Self {
+    pub(crate) fn new(quiet: bool, color: Color, again: Again) -> Self {
         let color = match color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
         };
-        Self { quiet, color, bar: Mutex::new(None) }
+        Self { quiet, color, bar: Mutex::new(None), again }
+    }
+
+    /// The places that commands to run next are for.
+    pub(crate) const fn again(&self) -> &Again {
+        &self.again
     }
 
     /// Something worth knowing; not with `--quiet`.
@@ -104,21 +102,21 @@ impl Talk {
 
     /// Something that has to be known.
     pub fn warn(&self, text: &str) {
-        self.write(&format!("{} {}", self.painted("33;1", "warning:"), tame(text)));
+        self.write(&format!("{} {}", self.painted("33;1", "warning:"), tame(&self.again.told(text))));
     }
 
     /// An error, its causes and what to do.
     pub fn error(&self, error: &(dyn std::error::Error + 'static), help: &str) {
-        let mut text = format!("{} {}", self.painted("31;1", "error:"), tame(&error.to_string()));
+        let mut text = format!("{} {}", self.painted("31;1", "error:"), tame(&self.again.told(&error.to_string())));
         for cause in causes(error) {
             text.push_str("\n  because: ");
-            text.push_str(&tame(&cause));
+            text.push_str(&tame(&self.again.told(&cause)));
         }
         if !help.is_empty() {
             text.push('\n');
             text.push_str(&self.painted("36;1", "help:"));
             text.push(' ');
-            text.push_str(&tame(help));
+            text.push_str(&tame(&self.again.told(help)));
         }
         self.write(&text);
     }
@@ -130,7 +128,7 @@ impl Talk {
 
     /// Says it in any case.
     pub(crate) fn put(&self, text: &str) {
-        self.write(&tame(text));
+        self.write(&tame(&self.again.told(text)));
     }
 
     /// Writes even if a bar is shown. A standard error that is closed is nobody's loss.
@@ -169,11 +167,11 @@ pub(crate) struct ErrorDocument {
 
 impl ErrorDocument {
     /// Of an error that is told.
-    pub(crate) fn of(told: &Told) -> Self {
+    pub(crate) fn of(told: &Told, again: &Again) -> Self {
         Self {
-            error: told.error.to_string(),
-            causes: causes(&*told.error),
-            help: told.help.clone(),
+            error: again.told(&told.error.to_string()),
+            causes: causes(&*told.error).iter().map(|cause| again.told(cause)).collect(),
+            help: again.told(&told.help),
             exit: told.exit.code(),
         }
     }
@@ -196,7 +194,7 @@ pub(crate) fn tell(failure: &Failure, out: &mut Out, talk: &Talk) {
             talk.put("interrupted: what was stored is kept, and the next run goes on from there");
         }
         Failure::Told(told) if out.json => {
-            let _ = out.document(&ErrorDocument::of(told));
+            let _ = out.document(&ErrorDocument::of(told, talk.again()));
         }
         Failure::Told(told) => talk.error(&*told.error, &told.help),
     }
@@ -289,14 +287,6 @@ pub(crate) fn columns() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_shell_would_change_is_quoted() {
-        assert_eq!(quoted("/srv/demo-1"), "/srv/demo-1");
-        assert_eq!(quoted("/srv/my demo"), "'/srv/my demo'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 
     #[test]
     fn no_sign_means_anything_to_a_terminal() {

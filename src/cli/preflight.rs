@@ -9,6 +9,7 @@ use super::backup::configured::volumes::{handed, others};
 use super::restore::cluster::plan_args::PlanArgs;
 use super::restore::cluster::{WITHOUT_A_BUCKET, look};
 use crate::backup::volumes::Handed;
+use crate::cli::again::Again;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
@@ -116,6 +117,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
         Command::Backup(args) => of_backup(&args, context, &mut findings).await?,
         Command::Restore(args) => of_restore(&args, context, &mut findings).await?,
     }
+    complete(&mut findings, 0, context.talk.again());
     let [blocks, doubtful, fine] = [Severity::Blocks, Severity::Doubtful, Severity::Fine].map(|it| findings.count(it));
     if context.out.json {
         context.out.document(&Document { findings: &findings, blocks, doubtful, fine })?;
@@ -128,6 +130,13 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
         return Err(Failure::Interrupted);
     }
     Ok(if findings.blocks() { Exit::Refused } else { Exit::Done })
+}
+
+/// Completes the commands in what to do about findings, from a number on.
+fn complete(findings: &mut Findings, from: usize, at: &Again) {
+    for finding in findings.findings.iter_mut().skip(from) {
+        finding.mend = at.told(&finding.mend);
+    }
 }
 
 /// Lines of a text, each safe for a terminal.
@@ -213,6 +222,7 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
     let mut probed = false;
     for of_cluster in &clusters {
         let api = Api::open(of_cluster.kubeconfig, of_cluster.context).await.map_err(PreflightError::from)?;
+        let (at, before) = (Again::cluster(of_cluster.kubeconfig, of_cluster.context), findings.findings.len());
         let volumes = volumes_of(&of_cluster.sources);
         let reach = if volumes.is_empty() { Reach::Nowhere } else { reach(context, findings, TO_A_BUCKET).await };
         let resources = of_cluster.sources.iter().filter_map(|source| match &source.kind {
@@ -239,6 +249,7 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
         } else {
             planned?;
         }
+        complete(findings, before, &at);
     }
     match args.probe.as_deref() {
         Some(namespace) if !namespace.is_empty() && !probed => Err(nowhere(namespace)),

@@ -3,38 +3,36 @@
 mod carry;
 pub(crate) mod person;
 pub(crate) mod place;
+mod ready;
 mod show;
 
 pub(crate) use carry::{drive, end, take};
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::cli::configuration::{self, JUDGES};
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::Access;
+use crate::cli::output::quoted;
 use crate::cli::private_file;
 use crate::cli::prompt::confirm;
-use crate::cli::read_file;
 use crate::cli::recover::person::Following;
 use crate::cli::recover::place::Opened;
+use crate::cli::recover::ready::{Ready, fresh, kept, resumed};
 use crate::cli::report;
-use crate::cli::runbook::{self as runbooks, values};
-use crate::runbook::{Runbook, Step};
+use crate::cli::runbook::values;
+use crate::runbook::Step;
 use crate::runs::drive::{Driver, Left};
 use crate::runs::event::{Event, Outcome, Question, Record};
-use crate::runs::journal::{Found, Journal, JournalError};
+use crate::runs::hands::outlived;
+use crate::runs::journal::Journal;
 use crate::runs::lease;
 use crate::runs::machine::{Machine, State};
-use crate::runs::plan::{RunPlan, run_id};
+use crate::runs::plan::RunPlan;
 use crate::runs::prepare::{Needs, Notice};
-
-/// Longest file of a plan: the runbook in it, and a line for each object.
-const PLAN_BYTES_MAX: u64 = 64 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,13 +96,6 @@ struct Document<'a> {
     events: &'a [Record],
 }
 
-/// A plan, and what it is made of.
-struct Ready {
-    plan: RunPlan,
-    runbook: Runbook,
-    steps: Vec<Step>,
-}
-
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let journals = args.place.journals()?;
     let mut ready = match (&args.runbook, &args.from, &args.resume) {
@@ -131,6 +122,16 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         }
     }
     if notices.iter().any(|notice| notice.blocks) {
+        if context.out.json {
+            // An error alone would not say what stands in its way.
+            context.out.document(&Document {
+                plan: &ready.plan,
+                notices: &notices,
+                outcome: Some("not-begun"),
+                events: &[],
+            })?;
+            return Ok(Exit::Refused);
+        }
         return Err(Failure::new(
             Exit::Refused,
             "the run is not begun: something stands in its way",
@@ -156,70 +157,15 @@ fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context
             context.out.line(&line)?;
         }
         if let Some(file) = &args.out {
-            let next = format!("kept in {0}; `homelab-dr recover --from {0}` carries it out", file.display());
-            context.out.line(&next)?;
+            let next = format!(
+                "kept in {}; `homelab-dr recover --from {}` carries it out",
+                file.display(),
+                quoted(&file.to_string_lossy())
+            );
+            context.line(&next)?;
         }
     }
     Ok(if notices.iter().any(|notice| notice.blocks) { Exit::Refused } else { Exit::Done })
-}
-
-/// A plan of a runbook, in which nothing is chosen yet.
-fn fresh(file: &Path, args: &Args, context: &Context) -> Result<Ready, Failure> {
-    let (runbook, text) = runbooks::load_with_text(file)?;
-    let given = values::given(&runbook, &args.settings)?;
-    let run = run_id()?;
-    let values = values::values(&runbook, &given, &run)?;
-    let steps = runbook.steps(&values, &JUDGES).map_err(|findings| {
-        let what = format!("with these values the runbook {} is wrong", file.display());
-        let shown = configuration::Findings(configuration::shown(&findings, file));
-        Failure::because(Exit::Usage, what, shown, "give other values with --set")
-    })?;
-    let mut plan = RunPlan::new(run, context.clock.now().to_string(), &runbook, &text, given);
-    plan.skipped = skipped(args, &steps)?;
-    Ok(Ready { plan, runbook, steps })
-}
-
-/// Refuses names of steps that there are not.
-fn refuse_unknown<'a>(ids: impl Iterator<Item = &'a String>, steps: &[Step]) -> Result<(), Failure> {
-    let known: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
-    for id in ids {
-        if !known.contains(&id.as_str()) {
-            let what = format!("the runbook has no step {id:?}");
-            return Err(Failure::usage(what, crate::language::suggest(id, &known, "it has")));
-        }
-    }
-    Ok(())
-}
-
-fn skipped(args: &Args, steps: &[Step]) -> Result<BTreeSet<String>, Failure> {
-    refuse_unknown(args.only.iter().chain(&args.skip).chain(&args.confirm), steps)?;
-    let left_out = |step: &&Step| {
-        let not_chosen = !args.only.is_empty() && !args.only.contains(&step.id) && !step.is_compensation;
-        not_chosen || args.skip.contains(&step.id)
-    };
-    Ok(steps.iter().filter(left_out).map(|step| step.id.clone()).collect())
-}
-
-fn kept(file: &Path) -> Result<Ready, Failure> {
-    let bytes = read_file::bytes(file, PLAN_BYTES_MAX, "the plan")?;
-    let text = String::from_utf8_lossy(&bytes);
-    let plan = RunPlan::read(&text)?;
-    let (runbook, steps) = plan.steps(&JUDGES)?;
-    if let Some(first) = plan.in_the_way.first() {
-        let what = format!("when the plan was made something stood in its way: {first}");
-        return Err(Failure::new(Exit::Refused, what, "nothing was changed; mend it, and make the plan anew"));
-    }
-    Ok(Ready { plan, runbook, steps })
-}
-
-fn resumed(run: &str, journals: &Path, confirmed: &[String]) -> Result<Ready, Failure> {
-    let Found { plan, .. } = Journal::look(journals, run)?;
-    if plan.drill.is_some() {
-        return Err(JournalError::Drill { run: run.to_owned() }.into());
-    }
-    let (runbook, steps) = plan.steps(&JUDGES)?;
-    refuse_unknown(confirmed.iter(), &steps)?;
-    Ok(Ready { plan, runbook, steps })
 }
 
 async fn carry_out(
@@ -233,6 +179,9 @@ async fn carry_out(
     let mut world = opened.world(plan, steps, &args.place, context).await?;
     if args.resume.is_some() {
         let earlier = Journal::look(journals, &plan.run)?.records;
+        if let Some(program) = outlived::all(&world.folder).first() {
+            return Err(Failure::new(Exit::Refused, program.told(), program.mend()));
+        }
         world.begun_before = earlier
             .into_iter()
             .filter_map(|record| match record.event {

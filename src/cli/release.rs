@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::base::clock::Time;
+use crate::cli::again::Again;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -74,12 +75,15 @@ struct Left {
 struct Document {
     dry_run: bool,
     runs: Vec<Left>,
+    /// Runs that said a moment ago that they are alive: left alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alive: Vec<Left>,
     unreadable: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     released: Option<Vec<Report>>,
 }
 
-fn left(journal: &Journal, now: Time) -> Left {
+fn left(journal: &Journal, now: Time, at: &Again) -> Left {
     Left {
         run: journal.run.clone(),
         host: journal.host.clone(),
@@ -87,7 +91,7 @@ fn left(journal: &Journal, now: Time) -> Left {
         renewed: journal.renewed(),
         may_be_alive: may_live(journal, now),
         holds: journal.entries.iter().rev().map(name).collect(),
-        unfinished: journal.unfinished.as_ref().map(|unfinished| unfinished.told(&journal.run)),
+        unfinished: journal.unfinished.as_ref().map(|unfinished| at.told(&unfinished.told(&journal.run))),
     }
 }
 
@@ -99,17 +103,17 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         () = context.cancel.cancelled() => return Err(Failure::Interrupted),
     };
     let now = context.clock.now();
-    let (mut chosen, mut unreadable, mut alive) = (Vec::new(), Vec::new(), 0);
+    let (mut chosen, mut unreadable, mut alive) = (Vec::new(), Vec::new(), Vec::new());
     for journal in found {
         match journal {
             Err(error) => unreadable.push(error.to_string()),
             Ok(journal) if args.run.contains(&journal.run) => chosen.push(journal),
             Ok(_) if !args.run.is_empty() => {}
             Ok(journal) if may_live(&journal, now) => {
-                alive += 1;
                 let told =
                     format!("run {} of {} may be alive: left alone", journal.run, escape(journal.host.as_bytes()));
                 context.talk.warn(&format!("{told} (--run {} releases it all the same)", journal.run));
+                alive.push(left(&journal, now, context.talk.again()));
             }
             Ok(journal) => chosen.push(journal),
         }
@@ -124,13 +128,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
     let mut document = Document {
         dry_run: args.plan,
-        runs: chosen.iter().map(|journal| left(journal, now)).collect(),
+        runs: chosen.iter().map(|journal| left(journal, now, context.talk.again())).collect(),
+        alive,
         unreadable,
         released: None,
     };
     let shown = !context.out.json && (args.plan || !args.yes);
     if shown {
-        show(&document.runs, alive, args.plan, context)?;
+        show(&document.runs, document.alive.len(), args.plan, context)?;
     }
     if !args.plan && !chosen.is_empty() {
         context.out.flush()?;
@@ -197,7 +202,7 @@ fn show(runs: &[Left], alive: usize, result: bool, context: &mut Context) -> Res
     }
     for line in lines {
         if result || runs.is_empty() {
-            context.out.line(&line)?;
+            context.line(&line)?;
         } else {
             context.talk.put(&line);
         }
@@ -209,7 +214,7 @@ fn tell(reports: &[Report], context: &mut Context) -> Result<(), Failure> {
     for report in reports {
         for row in &report.rows {
             if let Some(told) = row.outcome.told() {
-                context.out.line(&format!("{}: {told}", escape(row.what.as_bytes())))?;
+                context.line(&format!("{}: {told}", escape(row.what.as_bytes())))?;
             }
         }
         if let Some(why) = &report.journal {

@@ -164,7 +164,7 @@ async fn several(places: &[Place], args: &Args, source: &dyn Store, context: &mu
             Err(Failure::Told(told)) => {
                 context.talk.error(&*told.error, &told.help);
                 exit = exit.graver(told.exit);
-                row.error = Some(ErrorDocument::of(&told));
+                row.error = Some(ErrorDocument::of(&told, context.talk.again()));
             }
             Err(other) => return Err(other),
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Kind;
 use super::object::{controller_of, label};
+use super::ours::is_of_a_run;
 
 /// Kinds that say what happens at the moment and not what a person or a program wants: a cluster makes them again, or they would be wrong in another.
 /// They change every few seconds, too. As `resource.group`, `*.group` for a whole group.
@@ -81,10 +82,10 @@ impl Choice {
         !self.left_out().any(|pattern| pattern.strip_prefix("*.") == Some(group))
     }
 
-    /// Whether this object is: of endpoint slices only those that a person wrote, all others change with every pod.
+    /// Whether this object is: of endpoint slices only those that a person wrote, all others change with every pod; and nothing that our own runs make for themselves.
     #[must_use]
     pub fn takes_object(&self, kind: &Kind, object: &Value) -> bool {
-        !is_generated_slice(kind, object)
+        !is_generated_slice(kind, object) && !is_of_a_run(kind, object)
     }
 
     /// Whether objects in this namespace are backed up.

@@ -13,6 +13,7 @@ pub mod choice;
 pub mod compare;
 pub mod edit;
 pub mod error;
+pub(crate) mod event;
 pub mod exec;
 pub mod folder;
 pub mod kind;

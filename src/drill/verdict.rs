@@ -13,7 +13,6 @@ use crate::format::record::{REMARKS_MAX, RehearsalRecord, RehearsalTarget, Rehea
 use crate::runbook::{Objectives, Step};
 use crate::runs::event::{Event, Outcome, Record};
 use crate::runs::plan::RunPlan;
-use crate::volumes::run::parse_time;
 
 /// Who held it, and with what.
 #[derive(Debug, Clone)]
@@ -44,7 +43,7 @@ impl<'a> Heard<'a> {
     fn of(records: &'a [Record]) -> Self {
         let mut heard = Self::default();
         for Record { at, event } in records {
-            let Some(now) = parse_time(at) else { continue };
+            let Some(now) = Time::parse(at) else { continue };
             heard.last = Some(now);
             match event {
                 Event::TakenUp { .. } => heard.begun = heard.begun.or(Some(now)),
@@ -96,7 +95,7 @@ pub fn verdict(
     holder: Holder,
 ) -> RehearsalRecord {
     let heard = Heard::of(records);
-    let made = parse_time(&plan.made).unwrap_or_default();
+    let made = Time::parse(&plan.made).unwrap_or_default();
     let begun = heard.begun.unwrap_or(made);
     let from = heard.ready.unwrap_or(begun);
     let since = |at: Time| u64::try_from(at.since(from).as_millis()).unwrap_or(u64::MAX);
@@ -163,7 +162,7 @@ fn brought_something(plan: &RunPlan, step: &str) -> bool {
 /// What each step took, and the volumes beside objects.
 fn sources(plan: &RunPlan, begun: Time, took: impl Fn(&str) -> Option<u64>) -> Vec<RehearsedSource> {
     let one = |step: &str, (source, snapshot, started): (&str, &str, &str), bytes: u64| {
-        let started = parse_time(started)?;
+        let started = Time::parse(started)?;
         Some(RehearsedSource {
             source: source.to_owned(),
             snapshot: snapshot.parse::<ObjectId>().ok()?,

@@ -5,7 +5,6 @@
 //! ```
 //! It is written by the same patch that sets the fields, so an object is never paused by us without it, nor has it one without being paused.
 
-use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -92,7 +91,7 @@ impl Note {
         if note.version != VERSION {
             return Err(format!("it is of version {}, and this program knows version {VERSION}", note.version));
         }
-        DateTime::parse_from_rfc3339(&note.time).map_err(|_| format!("{:?} is no time", note.time))?;
+        Time::parse(&note.time).ok_or_else(|| format!("{:?} is no time", note.time))?;
         // Only what this program pauses by is ever taken back: an annotation is no way to have it write anything else.
         if let Some(foreign) = note.fields.iter().find(|change| !is_ours(change)) {
             return Err(format!("it names the field {}, by which nothing is paused", foreign.field()));
@@ -101,7 +100,7 @@ impl Note {
     }
 
     fn since(&self) -> Time {
-        DateTime::parse_from_rfc3339(&self.time).map_or(Time(0), |time| Time(time.timestamp_millis()))
+        Time::parse(&self.time).unwrap_or(Time(0))
     }
 }
 

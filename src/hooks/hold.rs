@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::held::{HELD, Held};
 use super::{HookError, RUN};
 use crate::cluster::change::Change;
 use crate::cluster::edit::{Edited, Place, disown, edit};
@@ -10,7 +11,7 @@ use crate::cluster::object::{annotation, is_dying, name_of, namespace_of, uid_of
 use crate::cluster::{Cluster, Kind};
 
 /// Follows the id of a run in the annotation when what comes first is back: it is not put back a second time.
-const LATE: &str = "/late";
+pub(super) const LATE: &str = "/late";
 
 /// Which object, for a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,12 +116,17 @@ impl Released {
     }
 }
 
-fn note(run: &str, object: &Value) -> Option<Change> {
-    Change::of(object, &["metadata", "annotations", RUN], Some(Value::String(run.to_owned())))
+/// Notes on an object who holds it, and what it takes to make it what it was: whoever has only the object, such as a backup that was made meanwhile, needs no journal.
+fn note(run: &str, held: &Held, object: &mut Value) {
+    for (name, text) in [(RUN, run.to_owned()), (HELD, held.text())] {
+        if let Some(change) = Change::of(object, &["metadata", "annotations", name], Some(Value::String(text))) {
+            change.make(object);
+        }
+    }
 }
 
-fn unnote(object: &mut Value) {
-    crate::cluster::object::take_fields(object, &["metadata", "annotations"], |name| name == RUN);
+pub(super) fn unnote(object: &mut Value) {
+    crate::cluster::object::take_fields(object, &["metadata", "annotations"], |name| [RUN, HELD].contains(&name));
 }
 
 impl Hold {
@@ -149,8 +155,8 @@ impl Hold {
             if refused.is_some() || annotation(object, RUN) == self.holder(run) {
                 return;
             }
-            let note = note(&self.holder(run), object);
-            self.early.iter().chain(&self.late).chain(&note).for_each(|change| change.make(object));
+            self.early.iter().chain(&self.late).for_each(|change| change.make(object));
+            note(&self.holder(run), &Held::new(&self.early, &self.late), object);
         };
         let edited = edit(cluster, self.place(&kind), decide).await;
         match edited.map_err(|error| HookError::of(format!("hold {}", what()), error))? {
@@ -203,9 +209,7 @@ impl Hold {
             }
             held = true;
             kept = undo(&self.early, object);
-            if let Some(note) = note(&late, object) {
-                note.make(object);
-            }
+            note(&late, &Held::new(&[], &self.late), object);
         });
         let edited = edited.await;
         told(edited, held, kept)
@@ -253,7 +257,8 @@ impl Hold {
     }
 }
 
-fn undo(changes: &[Change], object: &mut Value) -> Vec<String> {
+/// Puts fields back, the last first; gives those that somebody else has set meanwhile, which stay.
+pub(super) fn undo(changes: &[Change], object: &mut Value) -> Vec<String> {
     let mut kept = Vec::new();
     for change in changes.iter().rev() {
         if !change.undo(object) {

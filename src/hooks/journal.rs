@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -17,16 +16,12 @@ use crate::cluster::edit::{Edited, Place, edit};
 use crate::cluster::kinds::config_maps;
 use crate::cluster::list::whole_of;
 use crate::cluster::object::{name_of, namespace_of, text, uid_of};
+use crate::cluster::ours::{HOOKS, HOOKS_PREFIX, KIND};
 use crate::cluster::{Cluster, Created, How, Which};
 
 const VERSION: u32 = 1;
 /// How often a run that lives says so: well within the time after which a sweep takes it for dead ([`super::release::ALIVE`]).
 pub const RENEW: Duration = Duration::from_mins(2);
-/// Beginning of the names of journals.
-const PREFIX: &str = "homelab-dr-hooks-";
-/// The label that tells journals from everything else that a run has made.
-const KIND: &str = "homelab-dr.io/kind";
-const HOOKS: &str = "hooks";
 
 /// One thing to undo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,13 +78,13 @@ impl Journal {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{PREFIX}{}", self.run)
+        format!("{HOOKS_PREFIX}{}", self.run)
     }
 
     /// When its run said last that it is alive, by the clock of its machine.
     #[must_use]
     pub fn renewed(&self) -> Time {
-        DateTime::parse_from_rfc3339(&self.renewed).map_or(Time(0), |time| Time(time.timestamp_millis()))
+        Time::parse(&self.renewed).unwrap_or(Time(0))
     }
 
     /// Writes more entries down. What they undo may be done only after this.
@@ -208,6 +203,6 @@ pub async fn journals(cluster: &dyn Cluster, namespace: Option<&str>) -> Result<
     let which = Which { namespace, labels: &[(KIND, HOOKS)] };
     let found = whole_of(cluster, &config_maps(), which, Some).await;
     let found = found.map_err(|error| HookError::of("look for journals of runs", error))?;
-    let is_one = |object: &&Value| name_of(object).starts_with(PREFIX);
+    let is_one = |object: &&Value| name_of(object).starts_with(HOOKS_PREFIX);
     Ok(found.iter().filter(is_one).map(Journal::read).collect())
 }

@@ -9,6 +9,7 @@
 
 pub mod command;
 pub mod handshake;
+pub mod held;
 pub mod hold;
 pub mod journal;
 pub mod owner;

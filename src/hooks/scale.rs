@@ -21,7 +21,12 @@ use crate::cluster::{Cluster, Kind};
 
 const KEDA: &str = "keda.sh";
 /// KEDA leaves what it scales as it is while this is `"true"`.
-const KEDA_PAUSED: &str = "autoscaling.keda.sh/paused";
+pub(super) const KEDA_PAUSED: &str = "autoscaling.keda.sh/paused";
+
+/// The fields that are held, besides KEDA's annotation.
+pub(super) const REPLICAS: [&str; 2] = ["spec", "replicas"];
+pub(super) const WHEN_SCALED: [&str; 3] = ["spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"];
+pub(super) const RECLAIM: [&str; 2] = ["spec", "persistentVolumeReclaimPolicy"];
 
 /// What is held so that claims are nobody's.
 #[derive(Debug, Clone, Serialize)]
@@ -146,7 +151,7 @@ async fn volumes_of(cluster: &dyn Cluster, namespace: &str, claims: &BTreeSet<St
         let volume = cluster.get(&volume_kind, None, volume_name).await;
         let volume = volume.map_err(|error| HookError::of(format!("read volume {volume_name}"), error))?;
         let Some(volume) = volume else { continue };
-        let policy = Change::of(&volume, &["spec", "persistentVolumeReclaimPolicy"], Some(json!("Retain")));
+        let policy = Change::of(&volume, &RECLAIM, Some(json!("Retain")));
         holds.push(Hold {
             target: Target::of(&volume_kind, &volume),
             early: Vec::new(),
@@ -180,16 +185,13 @@ async fn keda(cluster: &dyn Cluster, kinds: &[Kind], namespace: &str, tops: &[To
     Ok(scaled.iter().filter(is_of).map(hold).collect())
 }
 
-/// What becomes of the claims of replicas that a set has no more.
-const WHEN_SCALED: [&str; 3] = ["spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"];
-
 /// Whether a set deletes the claims of replicas that go.
 pub(crate) fn deletes_claims_at_scale_down(set: &Value) -> bool {
     text(set, &WHEN_SCALED) == "Delete"
 }
 
 fn at_zero(top: &Top) -> Hold {
-    let replicas = Change::of(&top.object, &["spec", "replicas"], Some(json!(0)));
+    let replicas = Change::of(&top.object, &REPLICAS, Some(json!(0)));
     let deletes = deletes_claims_at_scale_down(&top.object);
     let retain = deletes.then(|| Change::of(&top.object, &WHEN_SCALED, Some(json!("Retain")))).flatten();
     Hold {

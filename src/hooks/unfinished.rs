@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::Journal;
 use super::{Acting, HookError};
+use crate::base::shell::quoted;
 use crate::cluster::change::Change;
 use crate::cluster::edit::{Edited, Place, disown, edit};
 use crate::cluster::kinds::claims;
@@ -33,10 +34,11 @@ impl Unfinished {
         let Self { namespace, claim, snapshot, safety_copy } = self;
         let back = safety_copy
             .as_ref()
-            .map(|copy| format!(", or {copy} in the place of the snapshot to go back to what was there"));
+            .map(|copy| format!(", or {} in the place of the snapshot to go back to what was there", quoted(copy)));
         format!(
-            "a restore of {namespace}/{claim} in place has not ended, and what is in the volume is half of something: `homelab-dr restore {snapshot} --into-claim \
+            "a restore of {namespace}/{claim} in place has not ended, and what is in the volume is half of something: `homelab-dr restore {} --into-claim \
              {namespace}/{claim} --in-place` goes on with it{}; `homelab-dr release --run {run} --unfinished` starts what uses it all the same",
+            quoted(snapshot),
             back.unwrap_or_default()
         )
     }

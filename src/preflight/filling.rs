@@ -104,7 +104,8 @@ pub(super) async fn look(
     let levels: BTreeMap<&str, &str> =
         spaces.iter().map(|(name, space)| (name.as_str(), label(&space.object, ENFORCE))).collect();
     security(findings, &later, &levels);
-    owners(findings, there.iter().chain(&later));
+    owners(findings, &there, true);
+    owners(findings, &later, false);
     let all: Vec<PodOf> = there.iter().chain(&later).cloned().collect();
     limits::look(findings, &plan.steps, &all);
     if has_cilium {
@@ -192,7 +193,7 @@ fn security(findings: &mut Findings, pods: &[PodOf], levels: &BTreeMap<&str, &st
             Some(false) => {
                 let what = format!("comes with the restore, and its Pod Security refuses the mover for {claim}");
                 let why = format!("its label {ENFORCE} is {level}, and the claim asks for more by its annotation");
-                let mend = trial::of_security(&pod.namespace, &pod.rights, Direction::Restore);
+                let mend = trial::of_security((&pod.namespace, false), &pod.rights, Direction::Restore);
                 findings.add(Finding::new(Severity::Blocks, Check::Trial, on, what).because(why).mended_by(mend));
             }
             None => {
@@ -208,16 +209,13 @@ fn security(findings: &mut Findings, pods: &[PodOf], levels: &BTreeMap<&str, &st
     }
 }
 
-/// Who is not root cannot give files to others.
-fn owners<'a>(findings: &mut Findings, pods: impl Iterator<Item = &'a PodOf>) {
+/// Who is not root cannot give files to others. `is_there`: their namespaces are.
+fn owners(findings: &mut Findings, pods: &[PodOf], is_there: bool) {
     for (pod, claim) in pods {
         if let Rights::Application { user, .. } = &pod.rights {
             let what = format!("is filled as user {user}: other owners of files cannot be set, and will be listed");
             let finding = Finding::new(Severity::Doubtful, Check::Plan, claim.clone(), what);
-            let mend = format!(
-                "if it matters: let root in for the restore, kubectl label namespace {} {ENFORCE}=baseline --overwrite",
-                pod.namespace
-            );
+            let mend = format!("if it matters: {}", trial::let_in((&pod.namespace, is_there), "baseline"));
             findings.add(finding.because("Pod Security restricted, or the claim's annotation").mended_by(mend));
         }
     }

@@ -85,7 +85,11 @@ pub(super) fn look(findings: &mut Findings, claims: &[Claim]) {
         findings.fine(Check::Hooks, claim.source(), format!("will be held: {} ({who})", held.how));
         for note in &held.notes {
             let finding = Finding::new(Severity::Doubtful, Check::Hooks, claim.source(), "may not stay as it is held");
-            findings.add(finding.because(note).mended_by("homelab-dr gitops pause, and resume after the backup"));
+            findings.add(
+                finding
+                    .because(note)
+                    .mended_by("`homelab-dr gitops pause`, and `homelab-dr gitops resume` after the backup"),
+            );
         }
     }
 }

@@ -101,7 +101,9 @@ fn said(findings: &mut Findings, plan: &ClusterPlan) {
         let finding =
             Finding::new(Severity::Blocks, Check::Plan, unreadable.path.clone(), "cannot be read from the snapshot");
         findings.add(
-            finding.because(&unreadable.why).mended_by("homelab-dr check --read-data; an earlier snapshot may have it"),
+            finding
+                .because(&unreadable.why)
+                .mended_by("`homelab-dr check --read-data`; an earlier snapshot may have it"),
         );
     }
     for step in plan.steps.iter().filter(|step| step.fate.creates()) {
@@ -116,7 +118,7 @@ fn said(findings: &mut Findings, plan: &ClusterPlan) {
             let what = "is perhaps not filled with all that it held";
             let finding = Finding::new(Severity::Doubtful, Check::Plan, step.object.to_string(), what);
             findings.add(
-                finding.because(doubt).mended_by("--volumes-at TIME takes another; homelab-dr snapshots lists them"),
+                finding.because(doubt).mended_by("--volumes-at TIME takes another; `homelab-dr snapshots` lists them"),
             );
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Check, Direction, Finding, Findings, Severity, is_final};
-use crate::backup::volumes::claims::{Claim, Fate, Read};
+use crate::backup::volumes::claims::{Claim, ENFORCE, Fate, Read};
 use crate::backup::volumes::pod_of;
 use crate::cluster::error::told;
 use crate::cluster::{Cluster, ClusterError, How};
@@ -43,7 +43,7 @@ fn pod(source: &VolumesSource, claim: &Claim, read: &Read) -> PodPlan {
 fn mend(words: &str, pod: &PodPlan, direction: Direction) -> String {
     let namespace = &pod.namespace;
     if words.contains("violates PodSecurity") {
-        return of_security(namespace, &pod.rights, direction);
+        return of_security((namespace, true), &pod.rights, direction);
     }
     if words.contains("quota") {
         return format!(
@@ -61,9 +61,8 @@ fn mend(words: &str, pod: &PodPlan, direction: Direction) -> String {
 }
 
 /// The same where Pod Security refuses it.
-pub(super) fn of_security(namespace: &str, rights: &Rights, direction: Direction) -> String {
+pub(super) fn of_security(namespace: (&str, bool), rights: &Rights, direction: Direction) -> String {
     let level = if *rights == Rights::Privileged { "privileged" } else { "baseline" };
-    let label = format!("kubectl label namespace {namespace} pod-security.kubernetes.io/enforce={level} --overwrite");
     let user = match direction {
         Direction::Backup => {
             "let the mover run as the application does: mode: app in the source, and on the claim the annotation homelab-dr.io/mover-user: \"UID:GID\""
@@ -72,7 +71,19 @@ pub(super) fn of_security(namespace: &str, rights: &Rights, direction: Direction
             "let the mover run as the application does: the annotation homelab-dr.io/mover-mode: app on the claim"
         }
     };
-    format!("{user}; or {label}")
+    format!("{user}; or {}", let_in(namespace, level))
+}
+
+/// How pods of a level of Pod Security are let into a namespace, which is there, or comes with the restore as its manifest has it.
+pub(super) fn let_in((namespace, is_there): (&str, bool), level: &str) -> String {
+    let label = format!("kubectl label namespace {namespace} {ENFORCE}={level}");
+    if is_there {
+        return format!("let root in, {label} --overwrite");
+    }
+    format!(
+        "the restore makes the namespace by its manifest, and keeps one that is there: make it before, with root let in, \
+         kubectl create namespace {namespace} && {label}"
+    )
 }
 
 /// What a dry run came to.
@@ -164,8 +175,8 @@ pub(super) async fn look(
                 Tried::Unclear(words) => {
                     let what = format!("cannot be tried without being done, {about}");
                     let command = match direction {
-                        Direction::Backup => "try it: homelab-dr preflight backup --probe",
-                        Direction::Restore => "try it: homelab-dr preflight restore … --probe",
+                        Direction::Backup => "try it: `homelab-dr preflight backup --probe`",
+                        Direction::Restore => "try it: `homelab-dr preflight restore … --probe`",
                     };
                     let finding = Finding::new(Severity::Doubtful, Check::Trial, on, what);
                     findings.add(finding.because(words).mended_by(command));

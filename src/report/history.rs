@@ -26,8 +26,7 @@ const NOT_SHOWN: &str = "(not shown: it looks like a secret)";
 
 /// A time of a journal.
 pub(super) fn time(text: &str) -> Result<Time, DocumentError> {
-    let parsed = chrono::DateTime::parse_from_rfc3339(text);
-    parsed.map(|time| Time(time.timestamp_millis())).map_err(|_| DocumentError::Time { text: text.to_owned() })
+    Time::parse(text).ok_or_else(|| DocumentError::Time { text: text.to_owned() })
 }
 
 /// A text without what looks like a secret: a journal stays on its machine, and a report is handed on.

@@ -61,18 +61,18 @@ pub enum LeaseError {
 
 /// This machine as a target; free again when it is dropped.
 #[derive(Debug)]
-pub struct Machine {
+pub struct ThisMachine {
     _file: File,
 }
 
 /// Has this machine for one run. `dir` is the folder of journals.
-pub fn machine(dir: &Path) -> Result<Machine, LeaseError> {
+pub fn machine(dir: &Path) -> Result<ThisMachine, LeaseError> {
     let path = dir.join(FILE);
     let fail = |source| LeaseError::File { path: path.clone(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(fail)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Machine { _file: file }),
+        Ok(()) => Ok(ThisMachine { _file: file }),
         Err(_) => Err(LeaseError::Taken {
             target: "this machine".to_owned(),
             holder: format!("a process that has {} locked", path.display()),

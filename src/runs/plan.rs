@@ -152,7 +152,7 @@ pub enum PlanError {
     #[error("the runbook in the plan is not the one that it was made of")]
     Altered,
     /// Its runbook is wrong for this program.
-    #[error("the runbook in the plan is wrong")]
+    #[error("the runbook in the plan is wrong:\n{}", shown(findings))]
     Wrong {
         /// What is wrong with it.
         findings: Vec<Finding>,
@@ -163,6 +163,11 @@ pub enum PlanError {
     /// No randomness for the id of a run.
     #[error("no randomness for the id of the run")]
     Randomness(#[source] getrandom::Error),
+}
+
+/// Findings in the runbook of a plan, a paragraph each.
+fn shown(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| finding.shown("runbook")).collect::<Vec<_>>().join("\n")
 }
 
 /// BLAKE3 of a text, in hex.

@@ -16,12 +16,13 @@ use crate::base::progress::Progress;
 use crate::base::units;
 use crate::base::when::{Selector, select};
 use crate::cluster::error::told;
-use crate::cluster::object::uid_of;
+use crate::cluster::object::{at, uid_of};
 use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::drill::found::{Found, Wants, found};
 use crate::drill::part;
 use crate::drill::{cluster as place, storage};
 use crate::format::entry::TreePath;
+use crate::recover::cluster::beside;
 use crate::recover::cluster::claims::lacks_class;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::tree_read::lookup;
@@ -307,7 +308,9 @@ impl Preparing<'_> {
                 Ok(Some((fates_of(&looked), resources.drill.is_some().then(|| found(&step.id, &looked)))))
             }
             Action::RestoreVolume(volume) if !volume.in_place && cluster.lives() && volume.storage_class.is_none() => {
-                let claim = serde_json::json!({"spec": {}});
+                let like = beside::original(cluster, &volume.from.source).await.unwrap_or_default();
+                let class = at(&like, &["spec", "storageClassName"]);
+                let claim = serde_json::json!({"spec": {"storageClassName": class}});
                 let lacks = lacks_class(cluster, &claim).await;
                 let lacks = lacks.map_err(|error| Undone::Failed { why: told(&error), help: String::new() })?;
                 let taken = cluster.get(&kinds::claims(), Some(&volume.into.namespace), &volume.into.name).await;
@@ -390,12 +393,8 @@ fn not_possible(step: &Step, target: &Target) -> Option<String> {
         }
         _ => {}
     }
-    let files_of_claim = |probe: &&Probe| match probe {
-        Probe::Files(_) | Probe::NoEmpty(_) => true,
-        Probe::Sqlite { file, .. } => file.is_relative(),
-        Probe::Postgres(query) => query.address.is_none(),
-        _ => false,
-    };
-    let named = step.verify.iter().map(|check| &check.probe).find(files_of_claim);
-    named.filter(|_| in_a_claim).map(|_| "what is in a volume of a cluster cannot be verified from here yet: files, no-empty, sqlite and postgres with datadir look into folders of this machine".to_owned())
+    let starts_a_server = |check: &Check| matches!(&check.probe, Probe::Postgres(query) if query.address.is_none());
+    let why = "postgres with datadir starts a server on a copy of what was restored, and what looks into volumes of a cluster has none: restore the volume into a folder \
+               (--into-folder) for that, or ask the database in the cluster (postgres with an address, or exec)";
+    step.verify.iter().any(starts_a_server).then(|| why.to_owned()).filter(|_| in_a_claim)
 }

@@ -471,6 +471,15 @@ mod journals {
         }
     }
 
+    #[test]
+    fn a_plan_whose_runbook_is_wrong_for_this_program_says_what_is() {
+        let text = "---\nid: t\ntitle: T\n---\nText.\n\n## 1. A step\n\nText.\n\n```yaml step\nid: a\nsing: {}\n```\n";
+        let judges = crate::language::Judges { url: &|_| Ok(()), pattern: &|_| Ok(()) };
+        let book = Book { digest: digest(text), text: text.into(), ..plan().runbook };
+        let told = RunPlan { runbook: book, ..plan() }.steps(&judges).err().map(|error| error.to_string());
+        assert!(told.as_ref().is_some_and(|told| told.contains("sing") && told.contains("runbook:1")), "{told:?}");
+    }
+
     fn file(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("5f0c1d2e/journal.jsonl")
     }

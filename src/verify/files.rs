@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Look, Restored, Surroundings};
+use super::{Look, Origin, Surroundings};
 use crate::base::random::mix;
 use crate::base::units;
 use crate::cluster::error::told;
@@ -21,7 +21,7 @@ const TOLD_MAX: usize = 5;
 
 /// What was found so far.
 struct Comparing<'a> {
-    restored: &'a Restored,
+    from: &'a Origin,
     target: Target,
     base: usize,
     /// Percent of the content, and what decides which.
@@ -36,15 +36,16 @@ struct Comparing<'a> {
 
 pub(super) async fn compare(share: u8, around: &Surroundings) -> Look {
     let folder = around.folder()?;
-    let Some(restored) = &around.restored else { return Err("nothing was restored".to_owned()) };
+    let from = around.restored.as_ref().and_then(|restored| restored.from.as_ref());
+    let Some(from) = from else { return Err("nobody says what it was restored from".to_owned()) };
     if !folder.is_dir() {
         return Err(format!("{} is not there", folder.display()));
     }
     let failed = |error: RestoreError| format!("it cannot be compared: {}", told(&error));
     let target = Target::create_or_open(folder, RestoreOptions { delete: false, sparse: false, owner: false });
-    let base = base_of(&restored.reader, restored.root, &restored.within, false).await.map_err(failed)?;
+    let base = base_of(&from.reader, from.root, &from.within, false).await.map_err(failed)?;
     let mut comparing = Comparing {
-        restored,
+        from,
         target: target.map_err(|error| failed(error.into()))?,
         base,
         share: u64::from(share),
@@ -73,7 +74,7 @@ pub(super) async fn compare(share: u8, around: &Surroundings) -> Look {
 
 impl Comparing<'_> {
     async fn run(&mut self) -> Result<(), RestoreError> {
-        let Restored { reader, root, within, selection, .. } = self.restored;
+        let Origin { reader, root, within, selection } = self.from;
         let mut tree = TreeReader::open(reader.clone(), *root, within.clone())?;
         let mut chosen = Chosen::new(selection.clone());
         while let Some(entries) = tree.next().await? {
@@ -100,7 +101,7 @@ impl Comparing<'_> {
     async fn entry(&mut self, mut entry: Entry) -> Result<(), RestoreError> {
         self.entries += 1;
         if let Kind::HardLink { target } = entry.kind.clone() {
-            let Restored { reader, root, within, selection, .. } = self.restored;
+            let Origin { reader, root, within, selection } = self.from;
             if target.is_within(within) && selection.takes(&target, false) {
                 entry.kind = Kind::HardLink { target: self.relative(&target) };
             } else if let Some(file) = tree_read::lookup(reader, *root, &target).await? {
@@ -138,7 +139,7 @@ impl Comparing<'_> {
             return Ok(());
         }
         let share = if comparison == Comparison::ContentMayDiffer { 100 } else { self.share };
-        let mut pieces = placed(tree_read::pieces(&self.restored.reader, content, *size).await?);
+        let mut pieces = placed(tree_read::pieces(&self.from.reader, content, *size).await?);
         pieces.retain(|(_, piece)| match piece {
             Piece::Hole { .. } => true,
             Piece::Data { blob, .. } => {
@@ -148,9 +149,9 @@ impl Comparing<'_> {
         });
         let length = |piece: &Piece| if let Piece::Data { length, .. } = piece { u64::from(*length) } else { 0 };
         self.read += pieces.iter().map(|(_, piece)| length(piece)).sum::<u64>();
-        let compared = differing(self.restored.reader.clone(), file, pieces).await?;
+        let compared = differing(self.from.reader.clone(), file, pieces).await?;
         let Compared { file: Some(file), differing } = compared else { return Ok(()) };
-        let differing = really_differing(&self.restored.reader, &file, differing).await?;
+        let differing = really_differing(&self.from.reader, &file, differing).await?;
         if let Some((offset, _)) = differing.first() {
             self.differs(&entry.path, &format!("other content from byte {offset} on"));
         }

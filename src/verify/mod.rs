@@ -12,6 +12,7 @@ mod datadir;
 mod dns;
 mod files;
 mod http;
+pub(crate) mod mover;
 mod mysql;
 pub(crate) mod objects;
 mod postgres;
@@ -19,6 +20,7 @@ mod sqlite;
 mod tcp;
 mod tls;
 mod trust;
+pub mod volume;
 pub(crate) mod words;
 
 use std::future::Future;
@@ -98,7 +100,14 @@ impl Default for Limits {
 pub struct Restored {
     /// Where it lies now.
     pub folder: PathBuf,
-    /// Where it came from; it reads content.
+    /// Where it came from; without it nothing can be compared.
+    pub from: Option<Origin>,
+}
+
+/// Where something that was restored came from.
+#[derive(Clone)]
+pub struct Origin {
+    /// It reads content.
     pub reader: Arc<Reader>,
     /// The tree.
     pub root: TreeRoot,

@@ -6,12 +6,13 @@ use super::words::name_of as shown;
 use super::{Look, Surroundings};
 use crate::cluster::error::told;
 use crate::cluster::exec::{Room, Said};
+use crate::cluster::kinds::pods;
 use crate::cluster::list::whole;
 use crate::cluster::object::{controller_of, items, name_of, namespace_of, text};
 use crate::cluster::ready::{Readiness, obstacles, readiness};
 use crate::cluster::{Cluster, Kind};
 use crate::hooks::command::container;
-use crate::recover::cluster::ready::{is_of, is_unused, pods};
+use crate::recover::cluster::ready::{is_of, is_unused};
 use crate::runbook::{InPod, Object};
 
 /// Objects that are not ready and told of.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::labels::{MANAGED_BY, MANAGER};
-use super::run::{RunId, parse_time};
+use super::run::RunId;
 use super::wait::named;
 use super::{VolumesError, kinds};
 use crate::base::clock::Time;
@@ -15,7 +15,7 @@ use crate::cluster::object::at;
 use crate::cluster::{Cluster, ClusterError, Created, How};
 
 /// The `ConfigMap`.
-pub const JOURNAL: &str = "homelab-dr-volumes";
+pub use crate::cluster::ours::VOLUMES_JOURNAL as JOURNAL;
 
 /// What is made for a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl Entry {
     /// When the run is over for certain; `None` if that cannot be read.
     #[must_use]
     pub fn expires(&self) -> Option<Time> {
-        parse_time(&self.expires)
+        Time::parse(&self.expires)
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod job;
 mod restore;
+mod verify;
 
 use zeroize::Zeroizing;
 
@@ -18,6 +19,7 @@ use crate::crypto::content::HandedKey;
 
 pub use job::{Credential, Dump, Job, SecretText};
 pub use restore::{Keys, RestoreJob};
+pub use verify::{Expected, Question, VerifyJob, milliseconds};
 
 /// How a message begins.
 const MAGIC: &[u8; 4] = b"hdrM";
@@ -34,6 +36,8 @@ const KIND_HEARTBEAT: u8 = 2;
 const KIND_RESTORE: u8 = 3;
 const KIND_KEYS: u8 = 4;
 const KIND_COMMIT: u8 = 5;
+/// A kind of its own, and no field of a restore: a program of before would not look, but write.
+const KIND_VERIFY: u8 = 6;
 
 /// Keys in a message; each has some 45 bytes, so that a message is well below the longest.
 const KEYS_PER_MESSAGE: usize = 512;
@@ -46,6 +50,8 @@ pub enum Message {
     Job(Box<Job>),
     /// What to bring back, and with which credentials; keys follow.
     Restore(Box<RestoreJob>),
+    /// What to look at; keys may follow.
+    Verify(Box<VerifyJob>),
     /// Some of the keys.
     Keys(Keys),
     /// Somebody still waits for the result.
@@ -96,19 +102,19 @@ impl Task {
 
     /// To bring back. The job is given the number of its messages with keys.
     pub fn restore(run: &str, mut job: RestoreJob, keys: Vec<HandedKey>) -> Result<Self, ProtocolError> {
-        let number = keys.len();
-        let parts = number.div_ceil(KEYS_PER_MESSAGE);
-        if parts > KEY_MESSAGES_MAX {
-            return Err(ProtocolError::TooManyKeys(number));
+        job.parts = parts_of(&keys)?;
+        let first = message(run, KIND_RESTORE, &job::encode(&job))?;
+        Ok(Self { messages: with_keys(run, first, (job.salt, job.parts), keys)?, receipt: job.receipt() })
+    }
+
+    /// To look. What it is compared with is given the number of its messages with keys; without that there are none.
+    pub fn verify(run: &str, mut job: VerifyJob, keys: Vec<HandedKey>) -> Result<Self, ProtocolError> {
+        let parts = parts_of(&keys)?;
+        if let Some(against) = &mut job.against {
+            against.parts = parts;
         }
-        job.parts = u32::try_from(parts).unwrap_or(u32::MAX);
-        let mut messages = vec![message(run, KIND_RESTORE, &job::encode(&job))?];
-        let mut keys = keys.into_iter();
-        for number in 0..job.parts {
-            let part = Keys { salt: job.salt, number, keys: keys.by_ref().take(KEYS_PER_MESSAGE).collect() };
-            messages.push(message(run, KIND_KEYS, &job::encode(&part))?);
-        }
-        Ok(Self { messages, receipt: job.receipt() })
+        let first = message(run, KIND_VERIFY, &job::encode(&job))?;
+        Ok(Self { messages: with_keys(run, first, (job.salt, job.parts()), keys)?, receipt: job.receipt() })
     }
 
     /// The bytes of all messages, one after another.
@@ -118,6 +124,30 @@ impl Task {
         self.messages.iter().for_each(|message| all.extend_from_slice(message));
         all
     }
+}
+
+/// How many messages keys take.
+fn parts_of(keys: &[HandedKey]) -> Result<u32, ProtocolError> {
+    let parts = keys.len().div_ceil(KEYS_PER_MESSAGE);
+    if parts > KEY_MESSAGES_MAX {
+        return Err(ProtocolError::TooManyKeys(keys.len()));
+    }
+    Ok(u32::try_from(parts).unwrap_or(u32::MAX))
+}
+
+/// The message of a job, and those with its keys.
+fn with_keys(
+    run: &str,
+    job: Zeroizing<Vec<u8>>,
+    (salt, parts): ([u8; 16], u32),
+    keys: Vec<HandedKey>,
+) -> Result<Vec<Zeroizing<Vec<u8>>>, ProtocolError> {
+    let (mut messages, mut keys) = (vec![job], keys.into_iter());
+    for number in 0..parts {
+        let part = Keys { salt, number, keys: keys.by_ref().take(KEYS_PER_MESSAGE).collect() };
+        messages.push(message(run, KIND_KEYS, &job::encode(&part))?);
+    }
+    Ok(messages)
 }
 
 fn check(run: &str, kind: u8, payload: &[u8]) -> [u8; CHECK_BYTES] {
@@ -227,6 +257,10 @@ impl Decoder {
                 let job: Option<RestoreJob> = job::decode(payload);
                 job.map(|job| Message::Restore(Box::new(job))).ok_or(ProtocolError::Job)
             }
+            KIND_VERIFY => {
+                let job: Option<VerifyJob> = job::decode(payload);
+                job.map(|job| Message::Verify(Box::new(job))).ok_or(ProtocolError::Job)
+            }
             KIND_KEYS => job::decode(payload).map(Message::Keys).ok_or(ProtocolError::Job),
             KIND_HEARTBEAT => Ok(Message::Heartbeat),
             KIND_COMMIT => Ok(Message::Commit),
@@ -267,6 +301,7 @@ mod tests {
             Ok(Message::Heartbeat) => "H".to_owned(),
             Ok(Message::Commit) => "C".to_owned(),
             Ok(Message::Restore(job)) => format!("R {}", job.snapshot),
+            Ok(Message::Verify(job)) => format!("V {:?}", job.question),
             Ok(Message::Keys(keys)) => format!("K {} {}", keys.number, keys.keys.len()),
             Err(error) => format!("{error:?}"),
         };
@@ -335,6 +370,32 @@ mod tests {
         let empty = message(RUN, KIND_JOB, b"\xff").expect("short");
         assert_eq!(told(Decoder::new(RUN).push(&empty)), ["Job"]);
         assert!(message(RUN, KIND_JOB, &vec![0; PAYLOAD_BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn a_question_goes_both_ways_and_what_is_cut_off_does_not() {
+        let sqlite = || Question::Sqlite {
+            file: "a/app.db".into(),
+            query: Some("select 1".into()),
+            answer: Expected::Equals("1".into()),
+        };
+        for question in [Question::Files(5), Question::NoEmpty(3), sqlite()] {
+            let (salt, run) = ([3; 16], RUN.to_owned());
+            let job = || VerifyJob {
+                salt,
+                run: run.clone(),
+                question: question.clone(),
+                retries: None,
+                deadline: Some(1),
+                every: 5000,
+                against: None,
+            };
+            let task = Task::verify(RUN, job(), Vec::new()).expect("short");
+            assert_eq!(told(Decoder::new(RUN).push(&task.bytes())), [format!("V {question:?}")]);
+            assert_eq!(task.receipt, job().receipt());
+            let bytes = job::encode(&job());
+            assert!((0..bytes.len()).all(|cut| job::decode::<VerifyJob>(&bytes[..cut]).is_none()), "{question:?}");
+        }
     }
 
     #[test]

@@ -112,12 +112,7 @@ pub fn run_of(object: &Value) -> Option<RunId> {
 /// When the run of an object is over for certain.
 #[must_use]
 pub fn expires_of(object: &Value) -> Option<Time> {
-    parse_time(annotation(object, EXPIRES))
-}
-
-/// RFC 3339, to the second.
-pub(crate) fn parse_time(text: &str) -> Option<Time> {
-    chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| Time(time.timestamp_millis()))
+    Time::parse(annotation(object, EXPIRES))
 }
 
 /// The name of what a run makes for a claim: `homelab-dr-<run>-<digits>`. The same at every try, so that a request whose answer was lost is recognised.

@@ -67,8 +67,23 @@ pub enum Said {
     Done(Box<Summary>),
     /// The volume is filled, as far as this says.
     Restored(Box<Restored>),
+    /// What was to be looked at was.
+    Verified {
+        /// Whether it is as it should be.
+        holds: bool,
+        /// What was seen.
+        seen: String,
+    },
     /// It came to nothing.
     Failed(Failed),
+}
+
+impl Said {
+    /// What was seen, cut so that it fits.
+    #[must_use]
+    pub fn verified(holds: bool, seen: &str) -> Self {
+        Self::Verified { holds, seen: cut(seen) }
+    }
 }
 
 /// How far a backup is.
@@ -225,6 +240,7 @@ mod tests {
             Said::Progress(Progress { phase: "backing up".into(), files: 1, bytes: 2, stored: 3, heard: 4 }),
             Said::Problem(ProblemLine::new("a\n\"b", "denied", true)),
             Said::Read,
+            Said::verified(true, &long),
             Said::Done(Box::new(summary)),
             Said::Failed(Failed::new(&long.replace('\u{1}', "é"), &["x".into()], "", 5)),
         ]

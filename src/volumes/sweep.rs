@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::clear::{Traces, clear};
 use super::journal::{self, Entry};
 use super::left::{self, Left};
-use super::run::{RunId, expires_of, parse_name, parse_time, run_of};
+use super::run::{RunId, expires_of, parse_name, run_of};
 use super::wait::Limits;
 use super::{VolumesError, kinds};
 use crate::base::clock::Time;
@@ -115,7 +115,7 @@ impl Trace {
             other: None,
             claim: None,
             expires: expires_of(object),
-            created: parse_time(text(object, &["metadata", "creationTimestamp"])),
+            created: Time::parse(text(object, &["metadata", "creationTimestamp"])),
         })
     }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{VolumesError, kinds};
 use crate::base::cancel::Cancel;
+use crate::cluster::event::Event;
 use crate::cluster::object::{is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::{Cluster, Kind};
 
@@ -110,17 +111,10 @@ pub(super) fn error_of(object: &Value) -> Option<&str> {
 /// The last event about an object, as `reason: message`.
 pub(super) async fn last_event(cluster: &dyn Cluster, object: &Value) -> Option<String> {
     let uid = uid_of(object);
-    let about = |event: &Value| {
-        (text(event, &["involvedObject", "uid"]) == uid).then(|| {
-            let time = ["lastTimestamp", "eventTime", "firstTimestamp"].map(|field| text(event, &[field]));
-            let time = time.into_iter().find(|time| !time.is_empty()).unwrap_or_default().to_owned();
-            let version = text(event, &["metadata", "resourceVersion"]).parse::<u64>().unwrap_or(0);
-            (time, version, format!("{}: {}", text(event, &["reason"]), text(event, &["message"])))
-        })
-    };
+    let about = |event: &Value| Some(Event::of(event)).filter(|event| event.about == uid);
     // Only for an error's text: without events it is shorter.
     let events = kinds::list(cluster, &kinds::events(), about).await.ok()?;
-    events.into_iter().max().map(|(_, _, text)| text)
+    events.into_iter().max().map(|event| event.words)
 }
 
 /// What was last heard of an object that did not become what it should.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use homelab_dr::backup::run_backup;
 use homelab_dr::format::entry::{Content, Entry};
 use homelab_dr::tree::source::Source;
 use homelab_dr::tree::walk::WalkOptions;
 
 use crate::support::every_kind::{self, Kinds};
-use crate::support::repository::TestRepository;
+use crate::support::files::scratch;
+use crate::support::repository::{TestRepository, options};
 
 /// Everything the walk sees of a tree but what a copy cannot keep, with the files' bytes.
 fn capture(path: &Path) -> BTreeMap<String, (Entry, Vec<u8>)> {
@@ -167,4 +169,23 @@ async fn a_tree_that_was_copied_whole_is_not_read_again_but_for_what_changed() {
     put_aged(&name(7), b"another size");
     let report = repository.backup(dir.path(), "s").await;
     assert_eq!(report.record.statistics.files_read, 1);
+}
+
+/// What a restore in place keeps aside says nothing of what its source should hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_safety_copy_is_no_backup_that_held_something() {
+    let (repository, full, empty) = (TestRepository::in_memory().await, scratch(), scratch());
+    std::fs::write(full.path().join("file"), "something").unwrap();
+    let aside = |path: &Path| {
+        let mut options = options(path, "s");
+        options.tags.insert("before-restore".to_owned(), "0123".to_owned());
+        options
+    };
+    let context = repository.context(repository.writer().await);
+    run_backup(&context, &aside(full.path())).await.unwrap();
+    assert!(repository.backup(empty.path(), "s").await.emptied().is_none(), "only a safety copy held something");
+    assert!(repository.backup(full.path(), "s").await.emptied().is_none());
+    let copy = run_backup(&context, &aside(empty.path())).await.unwrap();
+    assert!(copy.emptied().is_none(), "an empty copy is one of something empty");
+    assert!(repository.backup(empty.path(), "s").await.emptied().is_some(), "a backup before it held something");
 }

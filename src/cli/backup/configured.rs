@@ -22,6 +22,7 @@ use crate::backup::coverage::choice;
 use crate::backup::plan::plan_backup;
 use crate::backup::{self, BackupError, BackupOptions, BackupReport, run_backup};
 use crate::base::units;
+use crate::cli::again::Again;
 use crate::cli::configuration;
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
@@ -214,7 +215,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
                 Err(Failure::Told(told)) => {
                     context.talk.error(&*told.error, &told.help);
                     exit = exit.graver(told.exit);
-                    rows.push(Row::failed(source, &told, Duration::ZERO));
+                    rows.push(Row::failed(source, &told, Duration::ZERO, context.talk.again()));
                 }
                 Err(Failure::Interrupted) => rows.push(Row::new(source, Outcome::NotRun)),
                 Err(closed @ Failure::OutputClosed) => return Err(closed),
@@ -240,7 +241,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
                 exit = exit.graver(told.exit);
                 // The store or the key: what failed for one would fail for all, after as long a wait.
                 hopeless = matches!(told.exit, Exit::Unreachable | Exit::Key);
-                Row::failed(source, &told, took)
+                Row::failed(source, &told, took, context.talk.again())
             }
             Err(Failure::Interrupted) => Row::new(source, Outcome::NotRun),
             Err(closed @ Failure::OutputClosed) => return Err(closed),
@@ -453,8 +454,8 @@ impl Row {
         row
     }
 
-    fn failed(source: &Source, told: &Told, took: Duration) -> Self {
-        let error = Some(ErrorDocument::of(told));
+    fn failed(source: &Source, told: &Told, took: Duration, again: &Again) -> Self {
+        let error = Some(ErrorDocument::of(told, again));
         Self { seconds: took.as_secs_f64(), error, ..Self::new(source, Outcome::Failed) }
     }
 

@@ -182,6 +182,7 @@ impl Opened {
             clock: context.clock.clone(),
             progress: context.progress.clone(),
             journals: configuration::journal_namespace(context),
+            folder: args.journals()?.join(&plan.run),
             host: host(),
             begun_before: BTreeSet::new(),
             held: tokio::sync::Mutex::default(),

@@ -12,8 +12,8 @@ use crate::cli::prompt::confirm;
 use crate::cli::restore::cluster::exit_of_volume;
 use crate::cli::restore::cluster::show::{origin, volume as volume_line};
 use crate::cli::{movers, progress, select};
-use crate::cluster::How;
 use crate::cluster::api::Api;
+use crate::cluster::{Cluster as _, How};
 use crate::format::entry::escape;
 use crate::recover::cluster::beside::{self, BesideError, Made, Wanted};
 use crate::recover::cluster::data::Data;
@@ -74,8 +74,10 @@ pub(super) async fn run(
     let handed = movers::handed(context, &repository.writer_key(), super::cluster::WITHOUT_A_BUCKET).await?;
     let running = movers::running(context, args.cluster.plan.mover_image.as_deref(), args.cluster.movers)?;
     let api = args.cluster.plan.target().await?;
-    let wanted = Wanted { namespace, name, class, bytes: args.cluster.size.unwrap_or(0), data: &data, by: None };
+    let (bytes, like) = (args.cluster.size.unwrap_or(0), beside::original(&api, &data.source).await);
+    let wanted = Wanted { namespace, name, class, bytes, like: like.as_ref(), data: &data, by: None };
     let shown = format!("{namespace}/{name}");
+    let whole = escape(format!("{shown} of {}", api.name()).as_bytes());
     beside::refuse(&api, &wanted).await?;
     if args.dry_run {
         let claim = made(&api, &wanted, How::Trial).await?;
@@ -88,7 +90,7 @@ pub(super) async fn run(
                 volume: None,
             })?;
         } else {
-            context.summary(true, &format!("would fill the claim {shown} from {}", origin(&data)))?;
+            context.summary(true, &format!("would fill the claim {whole} from {}", origin(&data)))?;
             if let Some(doubt) = data.doubt() {
                 context.talk.warn(&doubt);
             }
@@ -96,7 +98,7 @@ pub(super) async fn run(
         return Ok(if data.is_doubtful() { Exit::Problems } else { Exit::Done });
     }
     if !args.yes {
-        context.talk.put(&format!("fill the claim {shown} from {}", origin(&data)));
+        context.talk.put(&format!("fill the claim {whole} from {}", origin(&data)));
         if let Some(doubt) = data.doubt() {
             context.talk.warn(&doubt);
         }

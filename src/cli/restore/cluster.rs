@@ -1,5 +1,6 @@
 //! `restore --cluster`: the objects of a cluster, into a cluster or a folder: a plan, a question, a run, and what it came to.
 
+mod by_kind;
 pub(in crate::cli) mod plan_args;
 pub(super) mod show;
 
@@ -68,7 +69,7 @@ pub(super) struct ClusterArgs {
     /// With --in-place: do not back up what is in the volume before it is replaced
     #[arg(long, requires = "in_place")]
     pub(super) no_safety_copy: bool,
-    /// At least this size for the claim of --into-claim [default: what its data needs]
+    /// At least this size for the claim of --into-claim [default: that of the claim that the snapshot is of, or what its data needs]
     #[arg(long, value_name = "SIZE", requires = "into_claim", value_parser = crate::base::units::parse_size)]
     pub(super) size: Option<u64>,
     /// Write into a folder and not into a cluster: manifests into DIR/manifests, the data of volumes into DIR/volumes/NAMESPACE/CLAIM;
@@ -353,9 +354,10 @@ fn exit_of_plan(plan: &ClusterPlan) -> Exit {
     let conflicts =
         plan.steps.iter().any(|step| matches!(step.fate, crate::recover::cluster::fate::Fate::Conflict { .. }));
     let is_doubtful = plan.steps.iter().filter_map(|step| step.fill.as_ref()).any(Data::is_doubtful);
+    let is_unknown = plan.steps.iter().any(|step| step.doubt().is_some());
     if plan.unreadable.iter().any(|unreadable| unreadable.damaged) {
         Exit::Damaged
-    } else if conflicts || is_doubtful || !plan.unreadable.is_empty() {
+    } else if conflicts || is_doubtful || is_unknown || !plan.unreadable.is_empty() {
         Exit::Problems
     } else {
         Exit::Done

@@ -103,8 +103,8 @@ pub(super) async fn run(
 /// What would be done, for people.
 fn lines(plan: &InPlacePlan, safety_copy: bool) -> Vec<String> {
     let shown = |text: &str| escape(text.as_bytes());
-    let mut lines =
-        vec![format!("restore the claim {} in place from {}", shown(&plan.claim.to_string()), origin(&plan.data))];
+    let (claim, cluster) = (shown(&plan.claim.to_string()), shown(&plan.cluster));
+    let mut lines = vec![format!("restore the claim {claim} of {cluster} in place from {}", origin(&plan.data))];
     lines.extend(plan.data.doubt().map(|doubt| format!("  {doubt}")));
     if let Some(run) = &plan.goes_on {
         lines.push(format!("  go on where run {run} was cut off; what it holds stays held until all is written"));
@@ -169,7 +169,7 @@ fn tell(plan: &InPlacePlan, report: &Report, context: &mut Context) -> Result<()
     if let Some(copy) = &report.safety_copy {
         let (namespace, name) = (plan.claim.namespace.as_deref().unwrap_or_default(), &plan.claim.name);
         let copy = copy.get(..16).unwrap_or(copy);
-        context.out.line(&format!(
+        context.line(&format!(
             "what was in it before: snapshot {copy}; `homelab-dr restore {copy} --into-claim {namespace}/{name} --in-place` goes back to it"
         ))?;
     }

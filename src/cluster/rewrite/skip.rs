@@ -10,6 +10,7 @@ use super::operators;
 use crate::cluster::Kind;
 use crate::cluster::choice::is_generated_slice;
 use crate::cluster::object::{annotation, at, controller_of, is_dying, items, label, name_of, namespace_of, text};
+use crate::cluster::ours::is_of_a_run;
 
 /// Why an object is not restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,6 +46,8 @@ pub enum Skip {
     Derived(String),
     /// A drill does not take it over: why.
     NotInADrill(String),
+    /// What a run of ours made for itself, such as a mover, or its journal.
+    OfARun,
 }
 
 impl std::fmt::Display for Skip {
@@ -67,6 +70,7 @@ impl std::fmt::Display for Skip {
             Self::Derived(maker) => {
                 return write!(f, "fetched anew by {maker} (--with-derived-secrets restores it)");
             }
+            Self::OfARun => "homelab-dr made it for a run",
         })
     }
 }
@@ -159,6 +163,9 @@ pub fn skip(kind: &Kind, object: &Value, facts: &Facts) -> Option<Skip> {
     }
     if is_dying(object) {
         return Some(Skip::BeingDeleted);
+    }
+    if is_of_a_run(kind, object) {
+        return Some(Skip::OfARun);
     }
     if is_the_clusters(kind, object) {
         return Some(Skip::MadeByTheCluster);

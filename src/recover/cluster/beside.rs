@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::Identity;
 use super::claims::lacks_class;
-use super::data::Data;
+use super::data::{Data, claim_of_source};
 use super::filling::unmark;
 use super::volumes::{Filled, Filling, Volumes};
-use crate::cluster::object::{annotation, is_dying};
+use crate::cluster::object::{annotation, at, is_dying, text};
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster, ClusterError, Created, How};
-use crate::volumes::kinds;
 use crate::volumes::labels::RESTORED_BY;
+use crate::volumes::{kinds, quantity};
 
 /// Which claim, and what comes into it.
 #[derive(Debug, Clone, Copy)]
@@ -20,10 +20,12 @@ pub struct Wanted<'a> {
     pub namespace: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// Its storage class; `None` for the cluster's own choice.
+    /// Its storage class; `None` for that of `like`, or the cluster's own choice.
     pub class: Option<&'a str>,
-    /// The least size, in bytes; more if the data needs it.
+    /// The least size, in bytes, more if the data needs it; 0 for that of `like`.
     pub bytes: u64,
+    /// The claim that the data is of, if it is there.
+    pub like: Option<&'a Value>,
     /// What it is filled from.
     pub data: &'a Data,
     /// Who fills it, for whoever tries the same again; `None` where nobody will.
@@ -83,20 +85,34 @@ impl Wanted<'_> {
     }
 
     fn manifest(&self) -> Value {
-        let mebibytes = self.bytes.max(self.data.needs()).div_ceil(1 << 20).max(1);
+        let like = self.like.unwrap_or(&Value::Null);
+        let asked = quantity::bytes(text(like, &["spec", "resources", "requests", "storage"])).unwrap_or(0);
+        let bytes = if self.bytes == 0 { asked } else { self.bytes };
+        let mebibytes = bytes.max(self.data.needs()).div_ceil(1 << 20).max(1);
+        // What one class can do another perhaps cannot.
+        let modes =
+            at(like, &["spec", "accessModes"]).as_array().filter(|modes| self.class.is_none() && !modes.is_empty());
+        let of_like = Some(text(like, &["spec", "storageClassName"])).filter(|class| !class.is_empty());
+        let class = self.class.or(of_like);
         let mut claim = json!({
             "apiVersion": "v1", "kind": "PersistentVolumeClaim",
             "metadata": {"name": self.name, "namespace": self.namespace, "annotations": {FILLING: self.data.snapshot.hex()}},
             "spec": {
-                "accessModes": ["ReadWriteOnce"],
+                "accessModes": modes.cloned().unwrap_or_else(|| vec!["ReadWriteOnce".into()]),
                 "resources": {"requests": {"storage": format!("{mebibytes}Mi")}},
             },
         });
-        if let (Some(class), Some(spec)) = (self.class, claim.get_mut("spec").and_then(Value::as_object_mut)) {
+        if let (Some(class), Some(spec)) = (class, claim.get_mut("spec").and_then(Value::as_object_mut)) {
             spec.insert("storageClassName".to_owned(), class.into());
         }
         claim
     }
+}
+
+/// The claim that data is of, as it is now in the cluster that is restored into. Only what the new one is made like: that it cannot be seen is no fault.
+pub async fn original(cluster: &dyn Cluster, source: &str) -> Option<Value> {
+    let (namespace, name) = claim_of_source(source)?;
+    cluster.get(&kinds::claims(), Some(&namespace), &name).await.ok().flatten().filter(|claim| !is_dying(claim))
 }
 
 /// Refuses a claim that would wait for a volume for ever.

@@ -8,6 +8,7 @@ use super::data::{make_room, names_claims};
 use super::fate::Fate;
 use super::plan::Step;
 use super::{Existing, Options, RecoverError};
+use crate::base::shell::quoted;
 use crate::cluster::list::whole;
 use crate::cluster::object::{annotation, at, items, items_mut, name_of, namespace_of, text};
 use crate::cluster::ours::is_ours;
@@ -91,7 +92,8 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
             if !unfinished.is_empty() {
                 let name = format!("{}/{}", step.object.namespace.clone().unwrap_or_default(), step.object.name);
                 let why = format!(
-                    "a restore in place from snapshot {unfinished} has not ended; `homelab-dr restore {unfinished} --into-claim {name} --in-place` goes on with it"
+                    "a restore in place from snapshot {unfinished} has not ended; `homelab-dr restore {} --into-claim {name} --in-place` goes on with it",
+                    quoted(unfinished)
                 );
                 step.fate = Fate::Conflict { why };
                 continue;

@@ -146,11 +146,12 @@ impl Data {
         self.bytes.saturating_add(self.bytes / 16).saturating_add(ROOM_BYTES)
     }
 
-    /// For people: how far it is from the objects.
+    /// For people: how far it is from the objects; `None` where it is restored without any, or is of their time.
     #[must_use]
-    pub fn distance(&self) -> String {
+    pub fn distance(&self) -> Option<String> {
         let side = if self.earlier { "before" } else { "after" };
-        format!("{} {side} the objects", units::duration(Duration::from_secs(self.apart.as_secs())))
+        let apart = Duration::from_secs(self.apart.as_secs());
+        (!apart.is_zero()).then(|| format!("{} {side} the objects", units::duration(apart)))
     }
 }
 
@@ -273,7 +274,7 @@ mod tests {
             let chosen = choose(&chain(), Time(objects * 60_000), at);
             assert_eq!(chosen.len(), 2, "only claims");
             let data = &chosen[&("media".to_owned(), "data".to_owned())];
-            (data.snapshot.as_bytes()[0], data.distance())
+            (data.snapshot.as_bytes()[0], data.distance().unwrap_or_default())
         };
         assert_eq!(id(61, At::Objects), (2, "1m before the objects".to_owned()));
         assert_eq!(id(95, At::Objects).0, 3);

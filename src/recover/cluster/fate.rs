@@ -12,6 +12,7 @@ use crate::cluster::error::told;
 use crate::cluster::object::{at, is_dying, items, text};
 use crate::cluster::rewrite::{is_untouched_account, replacement};
 use crate::cluster::{Cluster, ClusterError, How};
+use crate::hooks::held::holder;
 
 /// What the server said to a creation that was not meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -142,6 +143,11 @@ impl Looking<'_> {
         }
         if self.existing == Existing::Skip {
             return Ok(Fate::Keep { differs });
+        }
+        if let Some(run) = holder(live) {
+            // It would go on in the middle of what that run does, which is told of that by nobody.
+            let why = format!("run {run} holds it: wait for its end, or let it go (`homelab-dr release --run {run}`)");
+            return Ok(Fate::Conflict { why });
         }
         let object = replacement(&step.kind, &step.rewritten.object, live);
         Ok(match self.cluster.replace(&step.kind, &object, How::Trial).await {

@@ -9,6 +9,7 @@
 //! of which nobody knows what is in it is not created.
 
 mod act;
+mod before;
 pub mod beside;
 pub mod claims;
 pub mod data;
@@ -16,6 +17,7 @@ pub mod fate;
 pub mod filling;
 pub mod in_place;
 mod link;
+mod looking;
 mod lost;
 pub mod manifests;
 pub mod movers;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::data::SOURCE;
 use super::volumes::{Filled, Filling, Outcome, Volumes};
@@ -20,6 +21,7 @@ use crate::format::entry::TreePath;
 use crate::hooks::HookError;
 use crate::hooks::scale::consumers;
 use crate::recover::sessions;
+use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::volumes::facts::{self, Facts};
 use crate::volumes::labels::MOVER_MODE;
@@ -81,8 +83,8 @@ impl<'a> ByMovers<'a> {
     }
 }
 
-/// Why a volume is not filled.
-enum Not {
+/// Why a volume is not filled, or not looked at.
+pub(super) enum Not {
     Mover(MoverError),
     /// A pod, by its name, uses the claim.
     Used(String),
@@ -94,6 +96,22 @@ enum Not {
     },
 }
 
+impl Not {
+    pub(super) fn other(why: impl Into<String>, mend: &'static str) -> Self {
+        Self::Other { why: why.into(), mend, damaged: false, exit: None }
+    }
+
+    /// The keys of its snapshot cannot be found.
+    pub(super) fn unreadable(error: &RepoError) -> Self {
+        Self::Other {
+            why: format!("its snapshot cannot be read: {}", told(error)),
+            mend: "see the repository: `homelab-dr check --read-data`",
+            damaged: !matches!(error, RepoError::Store(_) | RepoError::Cancelled),
+            exit: None,
+        }
+    }
+}
+
 impl From<MoverError> for Not {
     fn from(error: MoverError) -> Self {
         Self::Mover(error)
@@ -101,7 +119,7 @@ impl From<MoverError> for Not {
 }
 
 /// What to do about a mover that came to nothing.
-fn mend_of(error: &MoverError) -> String {
+pub(super) fn mend_of(error: &MoverError) -> String {
     let mend = match error {
         MoverError::Failed(failed) => return failed.help.clone(),
         MoverError::Create { .. } => {
@@ -110,6 +128,9 @@ fn mend_of(error: &MoverError) -> String {
         }
         MoverError::NeverStarted { .. } => {
             "mend what the cluster says, such as an image that cannot be pulled, or a node without room, and run it again"
+        }
+        MoverError::Stirred(_) => {
+            "see who started what uses it (another person, GitOps, an operator), and run it again"
         }
         MoverError::TimedOut { .. } => "run it again: what is there is not written again",
         MoverError::Stopped { why } if why.contains("Evicted") => {
@@ -187,12 +208,7 @@ impl ByMovers<'_> {
         let (namespace, claim) = (filling.claim.namespace.clone().unwrap_or_default(), &filling.claim.name);
         let plan = self.pod(filling, name_for(&self.run, &namespace, claim), true).await?;
         let keys = sessions::keys(&self.reader, filling.data.root, &self.within, self.crew.cancel).await;
-        let keys = keys.map_err(|error| Not::Other {
-            why: format!("its snapshot cannot be read: {}", told(&error)),
-            mend: "see the repository: `homelab-dr check --read-data`",
-            damaged: !matches!(error, crate::repo::RepoError::Store(_) | crate::repo::RepoError::Cancelled),
-            exit: None,
-        })?;
+        let keys = keys.map_err(|error| Not::unreadable(&error))?;
         let task = Task::restore(&plan.name, self.job(&plan.name, filling)?, keys).map_err(MoverError::from)?;
         // One that an earlier run left may still be writing.
         evict(&self.crew, &namespace, claim).await.map_err(MoverError::Unreachable)?;
@@ -200,10 +216,14 @@ impl ByMovers<'_> {
         Ok(self.crew.attend(&plan, &self.handed.reach, async { Ok(task) }, None, made).await)
     }
 
-    async fn user(&self, filling: &Filling) -> Result<Option<String>, HookError> {
+    /// The pods that use the claim now.
+    pub(super) async fn users(&self, filling: &Filling) -> Result<Vec<Value>, HookError> {
         let (namespace, claims) = (filling.claim.namespace.as_deref(), BTreeSet::from([filling.claim.name.clone()]));
-        let pods = consumers(self.crew.cluster, namespace.unwrap_or_default(), &claims).await?;
-        Ok(pods.first().map(|pod| name_of(pod).to_owned()))
+        consumers(self.crew.cluster, namespace.unwrap_or_default(), &claims).await
+    }
+
+    async fn user(&self, filling: &Filling) -> Result<Option<String>, HookError> {
+        Ok(self.users(filling).await?.first().map(|pod| name_of(pod).to_owned()))
     }
 
     /// No pod but movers refers to the claim. What cannot be seen is not taken for granted.
@@ -211,12 +231,10 @@ impl ByMovers<'_> {
         match self.user(filling).await {
             Ok(None) => Ok(()),
             Ok(Some(pod)) => Err(Not::Used(pod)),
-            Err(error) => Err(Not::Other {
-                why: format!("whether a pod uses it cannot be seen: {}", told(&error)),
-                mend: "see the cluster, and run it again: what is there is not written again",
-                damaged: false,
-                exit: None,
-            }),
+            Err(error) => Err(Not::other(
+                format!("whether a pod uses it cannot be seen: {}", told(&error)),
+                "see the cluster, and run it again: what is there is not written again",
+            )),
         }
     }
 
@@ -230,12 +248,14 @@ impl ByMovers<'_> {
         }
     }
 
-    /// Backs up what is in a volume that nobody uses. Also what could not be taken away afterwards.
+    /// Backs up what is in a volume that nobody uses; it becomes a snapshot only when `still` says that nobody did until all was read. Also what could not be taken
+    /// away afterwards.
     pub(super) async fn back_up(
         &self,
         filling: &Filling,
         tags: BTreeMap<String, String>,
         host: &str,
+        still: impl Future<Output = Result<(), MoverError>>,
     ) -> (Result<(Summary, Vec<ProblemLine>), Outcome>, Vec<String>) {
         let mut made = Made::default();
         let attempt = async {
@@ -256,13 +276,13 @@ impl ByMovers<'_> {
                 limit_upload: handed.limit_upload,
                 limit_download: handed.limit_download,
                 still: true,
-                held: false,
+                held: true,
                 dumped: None,
                 apart: false,
             };
             let task = Task::backup(&plan.name, &job).map_err(MoverError::from)?;
             evict(&self.crew, &namespace, claim).await.map_err(MoverError::Unreachable)?;
-            match self.crew.attend(&plan, &handed.reach, async { Ok(task) }, None, &mut made).await? {
+            match self.crew.attend_held(&plan, &handed.reach, async { Ok(task) }, None, still, &mut made).await? {
                 (mover::Result::Done(summary), problems) => Ok((*summary, problems)),
                 _ => Err(Not::Mover(MoverError::Ended { why: "it did something else than a backup".to_owned() })),
             }
@@ -275,7 +295,7 @@ impl ByMovers<'_> {
         (ending.map_err(Outcome::from), left)
     }
 
-    async fn pod(&self, filling: &Filling, name: String, fills: bool) -> Result<PodPlan, Not> {
+    pub(super) async fn pod(&self, filling: &Filling, name: String, fills: bool) -> Result<PodPlan, Not> {
         let namespace = filling.claim.namespace.clone().unwrap_or_default();
         let rights = self.rights(filling, &namespace).await?;
         let names = (name.as_str(), self.run.as_str(), self.crew.expires());
@@ -291,10 +311,10 @@ impl ByMovers<'_> {
     async fn rights(&self, filling: &Filling, namespace: &str) -> Result<Rights, Not> {
         let found = self.crew.cluster.get(&kinds::namespaces(), None, namespace).await;
         let space = found.map_err(MoverError::Unreachable)?.map(|object| Namespace::of(&object)).unwrap_or_default();
-        rights_of(filling, &space).map_err(|(why, mend)| Not::Other { why, mend, damaged: false, exit: None })
+        rights_of(filling, &space).map_err(|(why, mend)| Not::other(why, mend))
     }
 
-    fn job(&self, name: &str, filling: &Filling) -> Result<RestoreJob, MoverError> {
+    pub(super) fn job(&self, name: &str, filling: &Filling) -> Result<RestoreJob, MoverError> {
         let handed = self.handed;
         Ok(RestoreJob {
             salt: random()?,
@@ -332,7 +352,13 @@ impl Volumes for ByMovers<'_> {
         let left = made.remove(&self.crew).await.iter().map(ToString::to_string).collect();
         let filled = match ending.and_then(|ending| ending.map_err(Not::Mover)) {
             Ok((mover::Result::Restored(restored), problems)) => Filled::with(filling, *restored, problems),
-            Ok((mover::Result::Done(_) | mover::Result::Reached | mover::Result::Tried { .. }, _)) => {
+            Ok((
+                mover::Result::Done(_)
+                | mover::Result::Verified(..)
+                | mover::Result::Reached
+                | mover::Result::Tried { .. },
+                _,
+            )) => {
                 Filled::without(filling, Outcome::unknown("the mover says that it did something else", "run it again"))
             }
             Err(not) => Filled::without(filling, not.into()),

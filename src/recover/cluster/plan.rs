@@ -6,6 +6,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::before::{Brought, bring_back};
 use super::data::{self, Data};
 use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
@@ -49,6 +50,9 @@ pub struct Step {
     /// What a drill makes different about it.
     #[serde(skip)]
     pub drilled: Vec<String>,
+    /// It was held or paused by a run of ours when it was captured, and nobody knows what it was before: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_before: Option<String>,
     /// What somebody chose, and the object will not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
@@ -66,6 +70,12 @@ impl Step {
     #[must_use]
     pub const fn kind(&self) -> &Kind {
         &self.kind
+    }
+
+    /// Why nobody knows what it was before a run held it, if it is written all the same.
+    #[must_use]
+    pub fn doubt(&self) -> Option<&str> {
+        self.unknown_before.as_deref().filter(|_| self.fate.acts())
     }
 
     /// The object as it will be written.
@@ -98,6 +108,9 @@ pub struct ClusterPlan {
     pub unreadable: Vec<Unreadable>,
     /// What the capture could not read.
     pub missing: Vec<String>,
+    /// Patterns of what to include that mean nothing of the snapshot.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmatched: Vec<String>,
     /// Claims that would be created without data, and stateful sets that would make such claims.
     pub empty_volumes: Vec<String>,
     /// In a folder: the claims of which it gets the manifest only, since there is no data.
@@ -120,13 +133,26 @@ impl ClusterPlan {
 struct Draft {
     kind: Kind,
     captured: Value,
+    brought: Brought,
     needed: bool,
+}
+
+impl Draft {
+    fn new(kind: Kind, mut captured: Value, needed: bool) -> Self {
+        let brought = bring_back(&mut captured);
+        Self { kind, captured, brought, needed }
+    }
 }
 
 /// Decides. Asks the target about every object, and changes nothing.
 pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, RecoverError> {
     let Manifests { mut objects, strangers, unreadable, missing, .. } = manifests;
     objects.extend(introduce(strangers, cluster).await?);
+    let mut unmatched = options.selection.unmatched();
+    for Captured { kind, object } in &objects {
+        unmatched.see(kind, namespace_of(object), name_of(object));
+    }
+    let unmatched = unmatched.patterns();
     let (drafts, facts) = choose(objects, options, cluster.lives());
     refuse_mappings(&options.namespaces, &drafts)?;
     let mut skipped = Vec::new();
@@ -141,7 +167,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         })
         .collect();
     let is_converted = |kind: &Kind| converted.contains(&(kind.group.clone(), kind.name.clone()));
-    for Draft { kind, captured, needed } in drafts {
+    for Draft { kind, captured, brought, needed } in drafts {
         let mut rewritten = rewrite(&kind, &captured, &options.namespaces);
         claims::map_classes(&mut rewritten.object, &options.storage_classes);
         options.nodes.apply(&kind, &mut rewritten.object);
@@ -174,9 +200,9 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         let fill = if is_claim { options.data.get(&place()).cloned() } else { None };
         let never_bound = is_claim && fill.is_none() && data::never_bound(&captured);
         let empty = is_claim && cluster.lives() && fill.is_none() && !never_bound;
-        let notes = if kind.is("", "PersistentVolume") { claims::place_of_volume(&captured) } else { None };
-        let notes = notes.into_iter().collect();
-        let (fate, lost) = (Fate::Undecided, rewritten.lost.clone());
+        let Brought { mut notes, unknown: unknown_before } = brought;
+        notes.extend(if kind.is("", "PersistentVolume") { claims::place_of_volume(&captured) } else { None });
+        let (fate, lost, live) = (Fate::Undecided, rewritten.lost.clone(), None);
         let step = Step {
             object,
             stage,
@@ -187,10 +213,11 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
             notes,
             needed,
             drilled,
+            unknown_before,
             lost,
             kind,
             rewritten,
-            live: None,
+            live,
         };
         steps.push((rank, step));
     }
@@ -214,7 +241,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     let without = |step: &&Step| step.kind.is("", "PersistentVolumeClaim") && step.fill.is_none() && !step.never_bound;
     let claims = steps.iter().filter(|step| !lives && without(step));
     let claims_only = claims.map(|step| step.object.to_string()).collect();
-    Ok(ClusterPlan { target, steps, skipped, unreadable, missing, empty_volumes, claims_only, lives })
+    Ok(ClusterPlan { target, steps, skipped, unreadable, missing, unmatched, empty_volumes, claims_only, lives })
 }
 
 /// A mapping that maps nothing is a slip of the pen, and its objects would go where nobody wants them; two namespaces in one would be told apart no more.
@@ -255,7 +282,7 @@ fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>
             if is_fetcher(&kind) && !is_dying(&object) {
                 facts.fetchers.insert(uid_of(&object).to_owned());
             }
-            drafts.push(Draft { kind, captured: object, needed: false });
+            drafts.push(Draft::new(kind, object, false));
         } else if kind.is("", "Namespace") && !options.selection.excludes(&kind, namespace, &name) {
             spare.insert(name, (kind, object));
         }
@@ -267,7 +294,7 @@ fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>
         .collect();
     for name in needed {
         if let Some((kind, captured)) = spare.remove(&name) {
-            drafts.push(Draft { kind, captured, needed: true });
+            drafts.push(Draft::new(kind, captured, true));
         }
     }
     (drafts, facts)

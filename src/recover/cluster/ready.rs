@@ -15,10 +15,11 @@ use super::plan::{ClusterPlan, Step};
 use super::report::{Outcome, Report};
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
+use crate::cluster::event::Event;
 use crate::cluster::list::{collect, whole};
 use crate::cluster::object::{at, items, label, name_of, namespace_of, text, uid_of};
 use crate::cluster::ready::{Readiness, obstacles, readiness};
-use crate::cluster::{Cluster, ClusterError, Kind, selector};
+use crate::cluster::{Cluster, ClusterError, Kind, kinds, selector};
 
 /// Between two looks at everything that is not ready yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -166,14 +167,10 @@ pub(crate) async fn is_unused(cluster: &dyn Cluster, claim: &Value) -> bool {
         return false;
     }
     let uses = |pod: Value| (namespace_of(&pod) == namespace_of(claim) && mounts(&pod, name_of(claim))).then_some(());
-    collect(cluster, &pods(), 0, uses).await.is_ok_and(|users| users.is_empty())
+    collect(cluster, &kinds::pods(), 0, uses).await.is_ok_and(|users| users.is_empty())
 }
 
 /// The kind of pods.
-pub(crate) fn pods() -> Kind {
-    Kind::known("", "v1", "pods", "Pod", true)
-}
-
 fn mounts(pod: &Value, claim: &str) -> bool {
     items(pod, &["spec", "volumes"]).iter().any(|volume| text(volume, &["persistentVolumeClaim", "claimName"]) == claim)
 }
@@ -205,30 +202,15 @@ pub(crate) fn is_of(pod: &Value, kind: &Kind, live: &Value) -> bool {
         || label(pod, "app.kubernetes.io/instance") == name_of(live) && !kind.is_built_in()
 }
 
-/// An event: whom it is about, when, and its words.
-struct Event {
-    about: String,
-    time: String,
-    words: String,
-}
-
-fn event(event: &Value) -> Event {
-    let time = ["lastTimestamp", "eventTime", "firstTimestamp"].map(|field| text(event, &[field]));
-    let time = time.into_iter().find(|time| !time.is_empty()).unwrap_or_default().to_owned();
-    let words = format!("{}: {}", text(event, &["reason"]), text(event, &["message"]));
-    Event { about: text(event, &["involvedObject", "uid"]).to_owned(), time, words }
-}
-
 /// Why each is not ready, in the words of its pods and of the last events. What may not be read is left out.
 async fn explain(cluster: &dyn Cluster, pending: Vec<Pending<'_>>) -> Result<Vec<NotReady>, ClusterError> {
     let namespaces: BTreeSet<Option<String>> = pending.iter().map(|one| one.step.object.namespace.clone()).collect();
     let near = |object: Value| namespaces.contains(&namespace_of(&object).map(str::to_owned)).then_some(object);
     let unless_away = |error: ClusterError| if error.is_of_the_cluster() { Err(error) } else { Ok(Vec::new()) };
-    let all = whole(cluster, &pods(), near).await.or_else(unless_away)?;
-    let kind = Kind::known("", "v1", "events", "Event", true);
-    let events = whole(cluster, &kind, |object| near(object).map(|object| event(&object))).await;
+    let all = whole(cluster, &kinds::pods(), near).await.or_else(unless_away)?;
+    let events = whole(cluster, &kinds::events(), |object| near(object).map(|object| Event::of(&object))).await;
     let mut events = events.or_else(|error| if error.is_of_the_cluster() { Err(error) } else { Ok(Vec::new()) })?;
-    events.sort_by(|a, b| b.time.cmp(&a.time));
+    events.sort_by(|a, b| b.cmp(a));
     let explained = pending.into_iter().map(|Pending { step, why, live, .. }| {
         let mut told = NotReady { object: step.object.clone(), why, pods: Vec::new(), events: Vec::new() };
         let Some(live) = live else { return told };

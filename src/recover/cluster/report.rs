@@ -98,6 +98,9 @@ pub struct Report {
     pub stopped: Option<Stopped>,
     /// Stopped because somebody asked for it.
     pub interrupted: bool,
+    /// Objects that were written as a run of ours held them when they were captured, since nobody knows what they were before; with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown_before: Vec<String>,
     /// What did not come up in time, such as a definition that was not established.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waited_in_vain: Vec<String>,
@@ -116,6 +119,6 @@ impl Report {
         let is_filled =
             |volume: &Filled| volume.outcome.is_well() && volume.restored.problems == 0 && !volume.data.is_doubtful();
         let filled = self.volumes.iter().all(is_filled);
-        on_time && filled && self.rows.iter().all(|row| row.outcome.is_well())
+        on_time && filled && self.unknown_before.is_empty() && self.rows.iter().all(|row| row.outcome.is_well())
     }
 }

@@ -84,6 +84,10 @@ pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, Re
     let mut states = run.write().await;
     run.link(&mut states).await;
     run.read_back(states).await;
+    let rows = plan.steps.iter().zip(&run.report.rows);
+    let written = rows.filter(|(_, row)| matches!(row.outcome, Outcome::Restored { .. } | Outcome::Different { .. }));
+    let doubts = written.filter_map(|(step, _)| Some(format!("{}: {}", step.object, step.doubt()?)));
+    run.report.unknown_before = doubts.collect();
     Ok(run.report)
 }
 

@@ -1,6 +1,6 @@
 //! Which objects are restored: patterns of `namespace/kind/name`, or of a kind alone.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use crate::cluster::Kind;
 use crate::cluster::kind::CLUSTER_SCOPED;
@@ -28,12 +28,16 @@ struct Patterns {
     objects: GlobSet,
 }
 
+fn glob(pattern: &str) -> Result<Glob, PatternError> {
+    let fail = |cause| PatternError::Glob { pattern: pattern.to_owned(), cause };
+    GlobBuilder::new(pattern).literal_separator(true).build().map_err(fail)
+}
+
 impl Patterns {
     fn new(globs: &[String]) -> Result<Self, PatternError> {
         let (mut kinds, mut objects) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         for pattern in globs {
-            let fail = |cause| PatternError::Glob { pattern: pattern.clone(), cause };
-            let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(fail)?;
+            let glob = glob(pattern)?;
             match pattern.split('/').count() {
                 1 => kinds.add(glob),
                 3 => objects.add(glob),
@@ -46,8 +50,33 @@ impl Patterns {
 
     fn mean(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> bool {
         let text = kind.to_string();
-        self.kinds.is_match(&text)
-            || self.objects.is_match(format!("{}/{text}/{name}", namespace.unwrap_or(CLUSTER_SCOPED)))
+        self.kinds.is_match(&text) || self.objects.is_match(whole_name(&text, namespace, name))
+    }
+}
+
+fn whole_name(kind: &str, namespace: Option<&str>, name: &str) -> String {
+    format!("{}/{kind}/{name}", namespace.unwrap_or(CLUSTER_SCOPED))
+}
+
+/// Which patterns of `include` mean nothing of a snapshot: slips of the pen, beside others that mean something.
+#[derive(Debug, Clone, Default)]
+pub struct Unmatched(Vec<(String, GlobMatcher)>);
+
+impl Unmatched {
+    /// Another object of the snapshot.
+    pub fn see(&mut self, kind: &Kind, namespace: Option<&str>, name: &str) {
+        if self.0.is_empty() {
+            return;
+        }
+        let kind = kind.to_string();
+        let whole = whole_name(&kind, namespace, name);
+        self.0.retain(|(pattern, glob)| !glob.is_match(if pattern.contains('/') { &whole } else { &kind }));
+    }
+
+    /// Those that are left.
+    #[must_use]
+    pub fn patterns(self) -> Vec<String> {
+        self.0.into_iter().map(|(pattern, _)| pattern).collect()
     }
 }
 
@@ -56,13 +85,24 @@ impl Patterns {
 pub struct Selection {
     include: Option<Patterns>,
     exclude: Patterns,
+    unmatched: Unmatched,
 }
 
 impl Selection {
     /// Understands patterns such as `media/*/*`, `_cluster/clusterroles.rbac.authorization.k8s.io/acme*`, `secrets`, `*.cert-manager.io`.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
+        let mut unmatched = Unmatched::default();
+        for pattern in include {
+            unmatched.0.push((pattern.clone(), glob(pattern)?.compile_matcher()));
+        }
         let include = if include.is_empty() { None } else { Some(Patterns::new(include)?) };
-        Ok(Self { include, exclude: Patterns::new(exclude)? })
+        Ok(Self { include, exclude: Patterns::new(exclude)?, unmatched })
+    }
+
+    /// All patterns of `include`, for whoever shows them every object.
+    #[must_use]
+    pub fn unmatched(&self) -> Unmatched {
+        self.unmatched.clone()
     }
 
     /// Whether an object is chosen, by its namespace and name in the snapshot.
@@ -107,6 +147,17 @@ mod tests {
         assert!(takes(&["_cluster/clusterroles.*/acme:*"], &[], &role, None, "acme:reader"));
         assert!(!takes(&["media/*/*"], &["*/secrets/login*"], &secret, Some("media"), "login2"));
         assert!(!takes(&[], &["secrets"], &secret, Some("media"), "x"));
+    }
+
+    #[test]
+    fn patterns_that_mean_nothing_are_known() {
+        let include = ["secrets", "media/*/*", "deployments", "other/secrets/login"].map(str::to_owned);
+        let mut unmatched = Selection::new(&include, &[]).expect("patterns").unmatched();
+        unmatched.see(&kind("", "secrets"), Some("media"), "x");
+        unmatched.see(&kind("apps", "deployments"), Some("home"), "x");
+        unmatched.see(&kind("rbac.authorization.k8s.io", "clusterroles"), None, "x");
+        assert_eq!(unmatched.patterns(), ["deployments", "other/secrets/login"]);
+        assert!(Selection::default().unmatched().patterns().is_empty());
     }
 
     #[test]

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{Target, World, failed};
+use super::{Target, World, because, failed};
 use crate::base::cancel::Cancel;
-use crate::cluster::folder;
+use crate::cluster::{Cluster as _, folder};
 use crate::format::entry::TreePath;
+use crate::recover::cluster::Identity;
+use crate::recover::cluster::data::Data;
+use crate::recover::cluster::volumes::Filling;
 use crate::recover::select::Selection;
-use crate::runbook::{Action, Check, Probe, Step};
+use crate::runbook::{Action, Check, Probe, RestoreVolume, Step};
 use crate::runs::drive::Undone;
 use crate::runs::plan::Fill;
-use crate::verify::{Restored, Seen, Surroundings, describe, hold};
+use crate::verify::{Origin, Restored, Seen, Surroundings, describe, hold, volume};
+use crate::volumes::kinds;
 
 impl World<'_> {
     /// What a check of a step may look at.
@@ -44,10 +48,12 @@ impl World<'_> {
             let snapshot = source.chain.snapshots.iter().find(|one| one.id.hex() == fill.snapshot)?;
             Some(Restored {
                 folder: folder::volume(root, namespace, name)?,
-                reader: source.reader.clone(),
-                root: snapshot.record.root,
-                within: TreePath::root(),
-                selection: Selection::default(),
+                from: Some(Origin {
+                    reader: source.reader.clone(),
+                    root: snapshot.record.root,
+                    within: TreePath::root(),
+                    selection: Selection::default(),
+                }),
             })
         };
         fills.iter().filter_map(one).collect()
@@ -68,7 +74,39 @@ impl World<'_> {
             _ => return None,
         };
         let (reader, root) = (source.reader.clone(), snapshot.record.root);
-        Some(Restored { folder, reader, root, within, selection })
+        Some(Restored { folder, from: Some(Origin { reader, root, within, selection }) })
+    }
+
+    /// Whether a check of a volume looks at what is in a cluster, where this machine does not come.
+    fn is_inside(&self, check: &Check) -> bool {
+        matches!(self.target, Target::Api(_)) && volume::looks_inside(&check.probe)
+    }
+
+    /// A check of what is in a volume of a cluster.
+    async fn inside(
+        &self,
+        step: &Step,
+        of: &RestoreVolume,
+        check: &Check,
+        cancel: &Arc<Cancel>,
+    ) -> Result<Seen, Undone> {
+        let (claim, (namespace, name)) = (super::volume::claim_of(of), (&of.into.namespace, &of.into.name));
+        let found = self.api()?.get(&kinds::claims(), Some(namespace), name).await;
+        let found = found.map_err(|error| because(&error, "see whether the cluster answers"))?;
+        let Some(object) = found else { return Ok(Seen::Not(format!("the claim {claim} is not there"))) };
+        let (_, snapshot) = self.snapshot(step)?;
+        let filling = Filling {
+            claim: Identity {
+                kind: "persistentvolumeclaims".to_owned(),
+                namespace: Some(namespace.clone()),
+                name: name.clone(),
+            },
+            object,
+            data: Data::of(&self.source()?.chain, snapshot, snapshot.record.started),
+            consumers: Vec::new(),
+            node: None,
+        };
+        Ok(volume::hold(check, &self.filling(TreePath::root(), cancel)?, &filling).await)
     }
 
     /// One check, tried as often as it says.
@@ -84,7 +122,11 @@ impl World<'_> {
                 return Err(failed(format!("does NOT hold: {what}: {why}"), "see why, mend it, and take the run up"));
             }
         }
-        match hold(check, &around).await {
+        let seen = match &step.action {
+            Action::RestoreVolume(of) if self.is_inside(check) => self.inside(step, of, check, cancel).await?,
+            _ => hold(check, &around).await,
+        };
+        match seen {
             Seen::Holds(said) => Ok(format!("holds: {what}: {said}")),
             Seen::Not(_) if cancel.is_cancelled() => Err(Undone::Stopped),
             Seen::Not(why) => {

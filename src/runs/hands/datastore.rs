@@ -4,13 +4,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{World, because, failed, short};
+use super::{World, because, failed, reported, short};
 use crate::base::cancel::Cancel;
 use crate::base::units;
 use crate::datastore::{PARTS, lacks, user_of};
 use crate::format::entry::TreePath;
-use crate::recover::{Overwrite, RestoreError, RestorePlan, run_restore};
-use crate::repo::RepoError;
+use crate::recover::{Overwrite, RestorePlan, run_restore};
 use crate::repo::tree_read::lookup;
 use crate::runbook::Step;
 use crate::runs::drive::Undone;
@@ -58,14 +57,7 @@ impl World<'_> {
             spared: self.spared.clone(),
             ..RestorePlan::whole(snapshot.record.root, TreePath::root(), server.clone())
         };
-        let report = match run_restore(&self.operation(cancel)?, &source.reader, &plan).await {
-            Ok(report) => report,
-            Err(RestoreError::Repository(RepoError::Cancelled)) => return Err(Undone::Stopped),
-            Err(error) => return Err(because(&error, "mend what it says; what is there already is not written again")),
-        };
-        if cancel.is_cancelled() {
-            return Err(Undone::Stopped);
-        }
+        let report = reported(run_restore(&self.operation(cancel)?, &source.reader, &plan).await, cancel)?;
         if let Some(problem) = report.problems.first() {
             let why =
                 format!("{} problems, the first: {}", report.problems.len(), crate::cluster::error::told(problem));

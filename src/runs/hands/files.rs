@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{World, because, failed, short};
+use super::{World, because, failed, reported, short};
 use crate::base::cancel::Cancel;
 use crate::base::units;
 use crate::format::entry::TreePath;
 use crate::recover::select::Selection;
-use crate::recover::{Overwrite, RestoreError, RestorePlan, run_restore};
-use crate::repo::RepoError;
+use crate::recover::{Overwrite, RestorePlan, run_restore};
 use crate::runbook::{self, RestoreFiles, Step};
 use crate::runs::drive::Undone;
 use crate::tree::exclude::Excludes;
@@ -54,14 +53,7 @@ impl World<'_> {
             ..RestorePlan::whole(snapshot.record.root, within(files)?, files.target.clone())
         };
         let (operation, reader) = (self.operation(cancel)?, &self.source()?.reader);
-        let report = match run_restore(&operation, reader, &plan).await {
-            Ok(report) => report,
-            Err(RestoreError::Repository(RepoError::Cancelled)) => return Err(Undone::Stopped),
-            Err(error) => return Err(because(&error, "mend what it says; what is there already is not written again")),
-        };
-        if cancel.is_cancelled() {
-            return Err(Undone::Stopped);
-        }
+        let report = reported(run_restore(&operation, reader, &plan).await, cancel)?;
         if !report.problems.is_empty() {
             let told: Vec<String> = report
                 .problems

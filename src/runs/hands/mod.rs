@@ -4,6 +4,7 @@ mod checks;
 mod datastore;
 mod files;
 mod gitops;
+pub mod outlived;
 mod program;
 mod quiesce;
 mod resources;
@@ -32,9 +33,10 @@ use crate::cluster::api::Api;
 use crate::cluster::error::told;
 use crate::cluster::folder::Folder;
 use crate::recover::cluster::movers::Running;
-use crate::repo::Repository;
+use crate::recover::{RestoreError, RestoreReport};
 use crate::repo::fetch::Reader;
 use crate::repo::snapshots::{Chain, Snapshot};
+use crate::repo::{RepoError, Repository};
 use crate::runbook::{Action, Check, Step};
 
 pub use quiesce::Holding;
@@ -96,6 +98,8 @@ pub struct World<'a> {
     pub progress: Arc<Progress>,
     /// Where journals of holds are kept; without it in the namespace of what is held.
     pub journals: Option<String>,
+    /// What this machine keeps of the run: the folder of its journal.
+    pub folder: PathBuf,
     /// The name of this machine.
     pub host: String,
     /// Steps that an earlier process has begun: what is there may be theirs.
@@ -114,6 +118,16 @@ pub(super) fn failed(why: impl Into<String>, help: impl Into<String>) -> Undone 
 /// A failure with its causes.
 pub(super) fn because(error: &(dyn std::error::Error + 'static), help: impl Into<String>) -> Undone {
     failed(told(error), help)
+}
+
+/// What a restore on this machine came to: its report, unless it was stopped or could not go on.
+pub(super) fn reported(done: Result<RestoreReport, RestoreError>, cancel: &Cancel) -> Result<RestoreReport, Undone> {
+    match done {
+        Err(RestoreError::Repository(RepoError::Cancelled)) => Err(Undone::Stopped),
+        Err(error) => Err(because(&error, "mend what it says; what is there already is not written again")),
+        Ok(_) if cancel.is_cancelled() => Err(Undone::Stopped),
+        Ok(report) => Ok(report),
+    }
 }
 
 impl World<'_> {
@@ -196,7 +210,7 @@ impl World<'_> {
             Action::WaitUntil { checks, every } => self.wait_until(step, checks, *every, cancel).await,
             Action::Check(checks) => self.hold(step, checks, cancel).await,
             Action::Exec(what) => self.exec(step, what, cancel).await,
-            Action::Run(argv) => program::run(argv, cancel).await,
+            Action::Run(argv) => program::run(argv, (&self.folder, step), cancel).await,
             Action::Notify(message) => Ok(vec![message.clone()]),
             // The person did it, and said so before it was begun.
             Action::Manual(_) => Ok(Vec::new()),

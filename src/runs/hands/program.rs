@@ -1,14 +1,17 @@
 //! `run`, a program on this machine, and `exec`, one in a container. No shell takes part in either.
 
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
+use super::outlived::{Not, Tracked};
 use super::{World, failed};
 use crate::base::cancel::Cancel;
 use crate::format::entry::escape;
@@ -49,17 +52,52 @@ async fn end_of(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
     kept
 }
 
-/// Runs a program with no input, in a group of its own, and waits for its end; a stop ends the whole group.
-pub(super) async fn run(argv: &[String], cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
+/// Runs a program with an empty input, in a group of its own, and waits for its end; a stop ends the whole group. Not beside one of an earlier try that still runs.
+pub(super) async fn run(
+    argv: &[String],
+    (dir, step): (&Path, &Step),
+    cancel: &Arc<Cancel>,
+) -> Result<Vec<String>, Undone> {
     let (program, arguments) = argv.split_first().ok_or_else(|| failed("it names no program", "see the runbook"))?;
+    let (tracked, input) = Tracked::begin(dir, &step.id, program).map_err(|not| match not {
+        Not::Runs(outlived) => failed(outlived.told(), outlived.mend()),
+        Not::File(error) => failed(
+            format!("it cannot be written down beside the journal that {program} is started: {error}"),
+            "see the disk and the folder of journals",
+        ),
+    })?;
+    let (result, tracked) = started((program, arguments), input, tracked, cancel).await;
+    tracked.ended();
+    result
+}
+
+/// Starts it, and sees its end.
+async fn started(
+    (program, arguments): (&str, &[String]),
+    input: File,
+    mut tracked: Tracked,
+    cancel: &Arc<Cancel>,
+) -> (Result<Vec<String>, Undone>, Tracked) {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::from(input)).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
     command.env_clear();
     command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed_on)));
-    let mut child = command.spawn().map_err(|error| {
+    let spawned = command.spawn().map_err(|error| {
         failed(format!("{program} cannot be started: {error}"), "see that it is installed, and its mode")
-    })?;
+    });
+    // Its standard input is the program's alone.
+    drop(command);
+    match spawned {
+        Ok(child) => {
+            tracked.started(child.id());
+            (ended(program, child, cancel).await, tracked)
+        }
+        Err(error) => (Err(error), tracked),
+    }
+}
+
+async fn ended(program: &str, mut child: Child, cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(failed(format!("{program} has no output"), "run it again"));

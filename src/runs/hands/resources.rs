@@ -156,6 +156,7 @@ fn wrong(report: &Report) -> Vec<String> {
             _ => format!("{}: not reached", row.object),
         });
     }
+    wrong.extend(report.unknown_before.iter().cloned());
     wrong.extend(report.waited_in_vain.iter().map(|what| format!("waited in vain for {what}")));
     wrong
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Target, World, because, failed, short};
+use super::{Target, World, because, failed, reported, short};
 use crate::base::cancel::Cancel;
 use crate::base::units;
 use crate::cluster::{How, folder};
 use crate::format::entry::TreePath;
 use crate::hooks::{Acting, Waits};
+use crate::recover::RestorePlan;
 use crate::recover::cluster::Identity;
 use crate::recover::cluster::beside::{self, Made, Wanted};
 use crate::recover::cluster::data::Data;
@@ -16,13 +17,11 @@ use crate::recover::cluster::movers::ByMovers;
 use crate::recover::cluster::volumes::{Filled, Outcome};
 use crate::recover::fill::{self, fill};
 use crate::recover::mover::leaves_out;
-use crate::recover::{RestoreError, RestorePlan};
-use crate::repo::RepoError;
 use crate::runbook::{RestoreVolume, Step};
 use crate::runs::drive::Undone;
 use crate::volumes::mover::{Crew, Limits};
 
-fn claim_of(volume: &RestoreVolume) -> String {
+pub(super) fn claim_of(volume: &RestoreVolume) -> String {
     format!("{}/{}", volume.into.namespace, volume.into.name)
 }
 
@@ -80,16 +79,9 @@ impl World<'_> {
         } else {
             fill(&operation, reader, &data.snapshot, plan).await
         };
-        let report = match done {
-            Ok(report) => report,
-            Err(RestoreError::Repository(RepoError::Cancelled)) => return Err(Undone::Stopped),
-            Err(error) => return Err(because(&error, "mend what it says; what is there already is not written again")),
-        };
+        let report = reported(done, cancel)?;
         let missing = report.problems.iter().filter(|problem| leaves_out(problem)).count();
-        if missing > 0 || cancel.is_cancelled() {
-            if cancel.is_cancelled() {
-                return Err(Undone::Stopped);
-            }
+        if missing > 0 {
             let first = report
                 .problems
                 .iter()
@@ -119,11 +111,13 @@ impl World<'_> {
     ) -> Result<Vec<String>, Undone> {
         let api = self.api()?;
         let by = format!("{} {}", self.plan.run, step.id);
+        let like = beside::original(api, &data.source).await;
         let wanted = Wanted {
             namespace: &volume.into.namespace,
             name: &volume.into.name,
             class: volume.storage_class.as_deref(),
             bytes: volume.size.unwrap_or(0),
+            like: like.as_ref(),
             data: &data,
             by: Some(&by),
         };

@@ -76,6 +76,9 @@ impl Ear<'_> {
                 share.show(crew.progress, restored.files + restored.unchanged, restored.bytes, 0);
                 return Some(Ok((Result::Restored(restored), std::mem::take(&mut self.problems))));
             }
+            Said::Verified { holds, seen } => {
+                return Some(Ok((Result::Verified(holds, seen), std::mem::take(&mut self.problems))));
+            }
             Said::Read => self.heard.all_read(),
             Said::Tried { reached, why } => {
                 return Some(Ok((Result::Tried { reached, why }, std::mem::take(&mut self.problems))));

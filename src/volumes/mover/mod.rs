@@ -177,6 +177,8 @@ pub enum Result {
     Done(Box<Summary>),
     /// The volume is filled, as far as this says.
     Restored(Box<Restored>),
+    /// A check of what is in the volume: whether it holds, and what was seen.
+    Verified(bool, String),
     /// The store is reached from there, and the repository opened; nothing more was asked.
     Reached,
     /// Whether an address was reached.

@@ -13,7 +13,7 @@ use crate::cluster::list::whole_of;
 use crate::cluster::object::{name_of, namespace_of, text, uid_of};
 use crate::cluster::ours::{MANAGED_BY, MANAGER, is_ours};
 use crate::cluster::{Cluster, ClusterError, Deleted, Kind, Which};
-use crate::volumes::run::{expires_of, parse_time};
+use crate::volumes::run::expires_of;
 use crate::volumes::sweep::Swept;
 use crate::volumes::{Left, cilium, kinds, policy};
 
@@ -55,7 +55,7 @@ fn ours(object: &Value, now: Time) -> Option<Ours> {
         uid: uid_of(object).to_owned(),
         // Ours without a time is left to people.
         expired: expires_of(object).is_some_and(|end| end <= now),
-        dying: parse_time(text(object, &["metadata", "deletionTimestamp"])),
+        dying: Time::parse(text(object, &["metadata", "deletionTimestamp"])),
     })
 }
 

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
 use crate::crypto::content::HandedKey;
-use crate::volumes::protocol::{Decoder, Job, KEY_MESSAGES_MAX, Keys, Message, RestoreJob};
+use crate::volumes::protocol::{Decoder, Job, KEY_MESSAGES_MAX, Keys, Message, RestoreJob, VerifyJob};
 use crate::volumes::said::{self, Line, Said};
 
 /// How often it says how far it is; whoever listens takes a minute without a word for a broken connection.
@@ -80,23 +80,68 @@ pub enum Wanted {
     Backup(Box<Job>),
     /// Fill it, with these keys.
     Restore(Box<RestoreJob>, Vec<HandedKey>),
+    /// Look at what is in it, with these keys.
+    Verify(Box<VerifyJob>, Vec<HandedKey>),
 }
 
-/// A restore that is not known whole yet. What it may hold is bounded by [`KEY_MESSAGES_MAX`].
+/// A job that keys go with.
+enum WithKeys {
+    Restore(Box<RestoreJob>),
+    Verify(Box<VerifyJob>),
+}
+
+impl WithKeys {
+    fn run(&self) -> &str {
+        match self {
+            Self::Restore(job) => &job.run,
+            Self::Verify(job) => &job.run,
+        }
+    }
+
+    const fn salt(&self) -> [u8; 16] {
+        match self {
+            Self::Restore(job) => job.salt,
+            Self::Verify(job) => job.salt,
+        }
+    }
+
+    fn parts(&self) -> u32 {
+        match self {
+            Self::Restore(job) => job.parts,
+            Self::Verify(job) => job.parts(),
+        }
+    }
+
+    fn receipt(&self) -> String {
+        match self {
+            Self::Restore(job) => job.receipt(),
+            Self::Verify(job) => job.receipt(),
+        }
+    }
+
+    fn with(self, keys: Vec<HandedKey>) -> Wanted {
+        match self {
+            Self::Restore(job) => Wanted::Restore(job, keys),
+            Self::Verify(job) => Wanted::Verify(job, keys),
+        }
+    }
+}
+
+/// A job that is not known whole yet. What it may hold is bounded by [`KEY_MESSAGES_MAX`].
 struct Gathered {
-    job: Box<RestoreJob>,
+    job: WithKeys,
     parts: BTreeMap<u32, Vec<HandedKey>>,
 }
 
 impl Gathered {
     fn add(&mut self, part: Keys) {
-        if part.salt == self.job.salt && part.number < self.job.parts {
+        if part.salt == self.job.salt() && part.number < self.job.parts() {
             self.parts.entry(part.number).or_insert(part.keys);
         }
     }
 
     fn is_whole(&self) -> bool {
-        self.parts.len() == self.job.parts as usize
+        self.parts.len() == self.job.parts() as usize
     }
 }
 
@@ -113,8 +158,27 @@ fn begin(
         let of_job = job.receipt();
         voice.say(Said::Accepted { receipt: of_job.clone() });
         *receipt = Some(of_job);
-        let _ = task.send(Wanted::Restore(job, parts.into_values().flatten().collect()));
+        let _ = task.send(job.with(parts.into_values().flatten().collect()));
     }
+}
+
+/// A job of which keys may follow came, perhaps again.
+fn with_keys(
+    new: WithKeys,
+    gathered: &mut Option<Gathered>,
+    task: &mut Option<oneshot::Sender<Wanted>>,
+    receipt: &mut Option<String>,
+    voice: &Voice,
+) {
+    if task.is_none() {
+        // It has begun: whoever sends it again lost the receipt.
+        if receipt.as_ref() == Some(&new.receipt()) {
+            voice.say(Said::Accepted { receipt: new.receipt() });
+        }
+    } else if gathered.is_none() {
+        *gathered = Some(Gathered { job: new, parts: BTreeMap::new() });
+    }
+    begin(gathered, task, receipt, voice);
 }
 
 /// What a mover hears.
@@ -173,6 +237,12 @@ impl Ears {
         let mut gathered = None::<Gathered>;
         while let Some(bytes) = input.recv().await {
             for message in decoder.push(&bytes) {
+                let mut taken = |new: WithKeys| {
+                    if new.run() == run && new.parts() as usize <= KEY_MESSAGES_MAX {
+                        self.heard_something();
+                        with_keys(new, &mut gathered, &mut task, &mut receipt, &voice);
+                    }
+                };
                 match message {
                     Ok(Message::Heartbeat) => {
                         self.heard.fetch_add(1, Ordering::Relaxed);
@@ -193,18 +263,8 @@ impl Ears {
                             let _ = task.send(Wanted::Backup(new));
                         }
                     }
-                    Ok(Message::Restore(new)) if new.run == run && new.parts as usize <= KEY_MESSAGES_MAX => {
-                        self.heard_something();
-                        if task.is_none() {
-                            // It has begun: whoever sends it again lost the receipt.
-                            if receipt.as_ref() == Some(&new.receipt()) {
-                                voice.say(Said::Accepted { receipt: new.receipt() });
-                            }
-                        } else if gathered.is_none() {
-                            gathered = Some(Gathered { job: new, parts: BTreeMap::new() });
-                        }
-                        begin(&mut gathered, &mut task, &mut receipt, &voice);
-                    }
+                    Ok(Message::Restore(new)) => taken(WithKeys::Restore(new)),
+                    Ok(Message::Verify(new)) => taken(WithKeys::Verify(new)),
                     Ok(Message::Keys(part)) => {
                         self.heard_something();
                         if let Some(gathered) = &mut gathered {
@@ -212,7 +272,7 @@ impl Ears {
                         }
                         begin(&mut gathered, &mut task, &mut receipt, &voice);
                     }
-                    Ok(Message::Job(_) | Message::Restore(_) | Message::Commit) => {}
+                    Ok(Message::Job(_) | Message::Commit) => {}
                     Err(error) => {
                         rejected += 1;
                         if task.is_some() && rejected <= REJECTED_MAX {
@@ -299,6 +359,7 @@ mod tests {
         let source = taken.await.ok().map(|wanted| match wanted {
             Wanted::Backup(job) => job.source.clone(),
             Wanted::Restore(job, keys) => format!("{} with {} keys", job.snapshot.short(), keys.len()),
+            Wanted::Verify(job, keys) => format!("{:?} with {} keys", job.question, keys.len()),
         });
         (lines.into_iter().map(|line| line.said).collect(), source, heard)
     }
@@ -318,8 +379,8 @@ mod tests {
         assert!(source.is_none() && matches!(&said[..], [Said::Rejected { .. }]), "{said:?}");
     }
 
-    fn restore(keys: usize) -> (String, Vec<Zeroizing<Vec<u8>>>) {
-        let job = RestoreJob {
+    fn restore_job(parts: u32) -> RestoreJob {
+        RestoreJob {
             salt: [9; 16],
             run: RUN.to_owned(),
             address: "/x".into(),
@@ -327,17 +388,24 @@ mod tests {
             writer_key: SecretText::new("hunter2".to_owned()),
             snapshot: crate::base::id::ObjectId::new([0xab; 32]),
             within: Vec::new(),
-            parts: 0,
+            parts,
             limit_download: None,
             in_place: false,
-        };
+        }
+    }
+
+    fn keys(number: usize) -> Vec<HandedKey> {
         let repository = crate::base::id::RepositoryId::new([1; 16]);
         let (private, public) = crate::crypto::content::epoch_key_pair().expect("random");
         let key = || {
             let made = crate::crypto::content::ContentSealer::new(repository, 1, &public).expect("random");
             crate::crypto::content::ContentKey::unwrap(repository, 1, &private, &made.1).expect("its own").handed()
         };
-        let task = protocol::Task::restore(RUN, job, (0..keys).map(|_| key()).collect()).expect("few enough");
+        (0..number).map(|_| key()).collect()
+    }
+
+    fn restore(number: usize) -> (String, Vec<Zeroizing<Vec<u8>>>) {
+        let task = protocol::Task::restore(RUN, restore_job(0), keys(number)).expect("few enough");
         (task.receipt.clone(), task.messages)
     }
 
@@ -358,6 +426,33 @@ mod tests {
         let (said, source, _) = answers(sent).await;
         let accepted = Said::Accepted { receipt };
         assert_eq!((source.as_deref(), said), (Some("abababab with 0 keys"), vec![accepted.clone(), accepted]));
+    }
+
+    /// A check that is compared with a snapshot waits for its keys, one that is not for none; and what another sending brings is not taken for them.
+    #[tokio::test]
+    async fn a_check_is_taken_when_its_keys_are_there() {
+        let check = |against: Option<u32>| VerifyJob {
+            salt: [5; 16],
+            run: RUN.to_owned(),
+            question: protocol::Question::NoEmpty(1),
+            retries: Some(0),
+            deadline: None,
+            every: 1,
+            against: against.map(restore_job),
+        };
+        let (_, of_another) = restore(1);
+        let task = protocol::Task::verify(RUN, check(Some(0)), keys(513)).expect("few enough");
+        let [job, first, second] = [0, 1, 2].map(|at: usize| task.messages[at].clone());
+        let (said, source, _) = answers(vec![job.clone(), first.clone(), of_another[1].clone()]).await;
+        assert_eq!((said, source), (Vec::new(), None), "one is missing");
+        let (said, source, _) = answers(vec![second, job, first]).await;
+        assert_eq!((said, source), (Vec::new(), None), "keys before their job are nobody's, and are sent anew with it");
+        let (said, source, _) = answers(task.messages.clone()).await;
+        assert_eq!(source.as_deref(), Some("NoEmpty(1) with 513 keys"));
+        assert_eq!(said, [Said::Accepted { receipt: task.receipt }]);
+        let task = protocol::Task::verify(RUN, check(None), Vec::new()).expect("short");
+        let (_, source, _) = answers(task.messages).await;
+        assert_eq!(source.as_deref(), Some("NoEmpty(1) with 0 keys"));
     }
 
     #[test]

@@ -22,10 +22,10 @@ use crate::gitops::world::define;
 use crate::support::kube::server::{KubeServer, Options};
 
 /// 2026-11-01T03:00:00Z
-const NOW: Time = Time(1_793_502_000_000);
-const RUN: &str = "0badcafe";
-const SETS: &str = "statefulsets.apps";
-const SCALED: &str = "scaledobjects.keda.sh";
+pub(crate) const NOW: Time = Time(1_793_502_000_000);
+pub(crate) const RUN: &str = "0badcafe";
+pub(crate) const SETS: &str = "statefulsets.apps";
+pub(crate) const SCALED: &str = "scaledobjects.keda.sh";
 const CLAIMS: &str = "persistentvolumeclaims";
 const VOLUMES: &str = "persistentvolumes";
 
@@ -38,13 +38,18 @@ pub(crate) async fn api(server: &KubeServer) -> Api {
 }
 
 /// What hooks are given, with waits that a test can wait for.
-fn acting<'a>(cluster: &'a dyn Cluster, api: &'a Api, clock: &'a dyn Clock, cancel: &'a Cancel) -> Acting<'a> {
+pub(crate) fn acting<'a>(
+    cluster: &'a dyn Cluster,
+    api: &'a Api,
+    clock: &'a dyn Clock,
+    cancel: &'a Cancel,
+) -> Acting<'a> {
     let waits =
         Waits { empty: Duration::from_secs(20), handshake: Duration::from_secs(2), observed: Duration::from_secs(20) };
     Acting { cluster, exec: api, clock, waits, cancel }
 }
 
-fn journal() -> Journal {
+pub(crate) fn journal() -> Journal {
     Journal::new("homelab-dr", RUN, "laptop", NOW)
 }
 
@@ -92,7 +97,7 @@ pub(crate) fn claim(name: &str) -> Value {
 }
 
 /// The worst that there is: two replicas, claims that go when a replica goes, volumes that go with their claims, and KEDA, which scales it.
-async fn database() -> KubeServer {
+pub(crate) async fn database() -> KubeServer {
     let server = bare().await;
     let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let definition = json!({
@@ -129,7 +134,7 @@ pub(crate) async fn bare() -> KubeServer {
     server
 }
 
-async fn ready(server: &KubeServer, name: &str, replicas: u64) {
+pub(crate) async fn ready(server: &KubeServer, name: &str, replicas: u64) {
     server
         .until("the set is ready", |state| {
             state.object(SETS, "media", name).is_some_and(|set| {

@@ -181,7 +181,7 @@ fn until(path: &std::path::Path) {
 #[test]
 fn a_run_that_is_killed_or_stopped_goes_on_and_two_at_once_are_refused() {
     let home = prepared();
-    let (began, go) = (home.path("began"), home.path("go"));
+    let (began, go, runs) = (home.path("began"), home.path("go"), home.path("runs"));
     let wait = format!(
         "id: wait\nrun: {{argv: [sh, -c, 'touch {}; while [ ! -e {} ]; do sleep 0.05; done']}}",
         began.display(),
@@ -201,10 +201,18 @@ fn a_run_that_is_killed_or_stopped_goes_on_and_two_at_once_are_refused() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.signal(), Some(9));
     let run = run_of(&String::from_utf8_lossy(&output.stderr));
-    // Whether the program came to its end nobody knows, so somebody is asked.
+    // The program lives on, whoever started it is dead: nothing is begun beside it.
+    let still = "of an earlier try of step wait still runs";
+    recover(&home, &["--resume", &run]).exits(7).says(&[still]);
+    recover(&home, &["--resume", &run, "--confirm", "wait"]).exits(7).says(&[still, "kill -- -"]);
+    std::fs::write(&go, "").unwrap();
+    let still_runs = || !homelab_dr::runs::hands::outlived::all(&runs.join(&run)).is_empty();
+    while still_runs() {
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    // Whether it came to its end nobody knows, so somebody is asked.
     let ran = recover(&home, &["--resume", &run]).exits(8);
     assert!(ran.out.contains("--confirm wait"), "{}", ran.out);
-    std::fs::write(&go, "").unwrap();
     recover(&home, &["--resume", &run, "--confirm", "wait"]).exits(0);
     // Asked to stop, it ends what it has started.
     for path in [&began, &go] {

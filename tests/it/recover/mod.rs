@@ -1,6 +1,7 @@
 //! `recover`: runbooks carried out by the real program, on this machine and in a cluster, with people, faults and deaths.
 
 mod cluster;
+mod inside;
 mod machine;
 
 use std::path::Path;

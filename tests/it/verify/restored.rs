@@ -7,7 +7,7 @@ use homelab_dr::format::entry::TreePath;
 use homelab_dr::recover::select::Selection;
 use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::Index;
-use homelab_dr::verify::Restored;
+use homelab_dr::verify::{Origin, Restored};
 use rusqlite::Connection;
 
 use super::*;
@@ -30,13 +30,9 @@ impl Lab {
         let owner = repository.owner().await;
         let index = Arc::new(Index::load(&owner).await.unwrap());
         let reader = Arc::new(Reader::new(owner, index));
-        let restored = Restored {
-            folder: target.path().to_owned(),
-            reader,
-            root: report.record.root,
-            within: TreePath::root(),
-            selection: Selection::default(),
-        };
+        let (root, within) = (report.record.root, TreePath::root());
+        let from = Some(Origin { reader, root, within, selection: Selection::default() });
+        let restored = Restored { folder: target.path().to_owned(), from };
         Self { target, around: Surroundings { restored: Some(restored), ..around() } }
     }
 
@@ -124,7 +120,7 @@ async fn a_part_of_a_snapshot_is_compared_with_that_part() {
     let lab = Lab::of(homelab).await;
     let mut around = lab.around.clone();
     let restored = around.restored.as_mut().unwrap();
-    restored.within = TreePath::new("photos/2026").unwrap();
+    restored.from.as_mut().unwrap().within = TreePath::new("photos/2026").unwrap();
     restored.folder = lab.path("photos/2026");
     assert!(holds(look(&Probe::Files(100), &around).await).starts_with("4 entries"), "the folder and three files");
     fs::remove_file(lab.path("photos/2026/two.jpg")).unwrap();

@@ -10,7 +10,7 @@ use homelab_dr::format::entry::TreePath;
 use homelab_dr::recover::select::Selection;
 use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::Index;
-use homelab_dr::verify::Restored;
+use homelab_dr::verify::{Origin, Restored};
 
 use super::*;
 use crate::support::repository::TestRepository;
@@ -195,7 +195,10 @@ async fn restored(folder: &Path) -> Surroundings {
     let owner = repository.owner().await;
     let reader = Arc::new(Reader::new(owner.clone(), Arc::new(Index::load(&owner).await.unwrap())));
     let (root, within) = (report.record.root, TreePath::root());
-    let restored = Restored { folder: folder.to_owned(), reader, root, within, selection: Selection::default() };
+    let restored = Restored {
+        folder: folder.to_owned(),
+        from: Some(Origin { reader, root, within, selection: Selection::default() }),
+    };
     Surroundings { restored: Some(restored), scratch: "/tmp".into(), ..around() }
 }
 

@@ -58,7 +58,7 @@ async fn carry_out(world: &World, command: &str) {
 
 /// The commands, as they are told: for the cluster of the source.
 fn told(world: &World, left: &Left) -> Vec<String> {
-    let kubectl = format!("    kubectl --kubeconfig '{}' ", world.lab.path("kubeconfig").display());
+    let kubectl = format!("    kubectl --kubeconfig {} ", world.lab.path("kubeconfig").display());
     left.commands.iter().map(|command| format!("{kubectl}{command}")).collect()
 }
 

@@ -58,7 +58,9 @@ async fn what_a_killed_backup_held_the_next_one_lets_go() {
     let held = told["sources"].as_array().unwrap().iter().find_map(|row| row["still_held"][0].as_str());
     for said in [ran.err.as_str(), held.expect("what is held")] {
         assert!(said.contains("Deployment media/app"), "{said}");
-        assert!(said.contains(&format!("`homelab-dr release --run {run}`")), "{said}");
+        let kubeconfig = world.lab.path("kubeconfig");
+        let command = format!("`homelab-dr release --run {run} --kubeconfig {}`", kubeconfig.display());
+        assert!(said.contains(&command), "{said}");
     }
     assert!(ran.err.contains("STILL HELD: run "), "{}", ran.err);
     assert_eq!((world.kube.shared.with(|state| pods_of_app(state)), journals(&world).len()), (0, 1));

@@ -40,9 +40,11 @@ async fn one_volume_comes_back_beside_the_old_one_with_the_rights_in_the_documen
     world.backup(&["--source", "volumes"]).await.exits(0);
     let role = limited(world, &["```yaml rights\n"]).await.remove(0);
     let into = async |claim: &str, more: &[&str]| {
-        let args = ["restore", "latest:pvc/media/data", "--into-claim", claim, "--kubeconfig", "limited", "--yes"];
-        world.run(&[&args[..], more].concat()).await
+        let kubeconfig = if more.contains(&"--kubeconfig") { &[][..] } else { &["--kubeconfig", "limited"] };
+        let args = ["restore", "latest:pvc/media/data", "--into-claim", claim, "--yes"];
+        world.run(&[&args[..], kubeconfig, more].concat()).await
     };
+    let claim = |name: &str| world.kube.object("persistentvolumeclaims", "media", name).unwrap();
     into("media/copy", &["--storage-class", "csi-hostpath-sc", "--plan"]).await.exits(0);
     assert!(world.kube.object("persistentvolumeclaims", "media", "copy").is_none());
     let ran = into("media/copy", &["--storage-class", "csi-hostpath-sc"]).await.exits(0);
@@ -55,12 +57,18 @@ async fn one_volume_comes_back_beside_the_old_one_with_the_rights_in_the_documen
     assert!(whole(&world.folder("media", "copy")) == expected);
     let ran = into("media/copy", &[]).await.exits(7);
     assert!(ran.err.contains("its data is somebody's"), "{}", ran.err);
-    for (more, why) in
-        [(&[][..], "names no storage class"), (&["--storage-class", "gone"], "has no storage class gone")]
-    {
-        let ran = into("media/never", more).await.exits(7);
-        assert!(ran.err.contains(why) && ran.err.contains("local-path"), "{}", ran.err);
+    // Without a word of it the new one is like the one that the snapshot is of.
+    into("media/like", &[]).await.exits(0);
+    let (like, original) = (claim("like"), claim("data"));
+    for field in ["storageClassName", "accessModes"] {
+        assert_eq!(like["spec"][field], original["spec"][field], "{field}");
     }
+    // Where that one is not there it is the cluster's choice, which has none.
+    open_namespace(&disaster.new, "media").await;
+    let ran = into("media/never", &["--kubeconfig", "new"]).await.exits(7);
+    assert!(ran.err.contains("names no storage class") && ran.err.contains("local-path"), "{}", ran.err);
+    let ran = into("media/never", &["--storage-class", "gone"]).await.exits(7);
+    assert!(ran.err.contains("has no storage class gone") && ran.err.contains("local-path"), "{}", ran.err);
     assert!(world.kube.object("persistentvolumeclaims", "media", "never").is_none());
     into("nowhere/copy", &["--storage-class", "local-path"]).await.exits(1);
     for (number, resource) in ["pods/attach", "persistentvolumeclaims"].into_iter().enumerate() {

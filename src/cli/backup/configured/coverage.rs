@@ -165,9 +165,9 @@ impl Watched {
     }
 }
 
-fn document(failure: &Failure) -> Option<ErrorDocument> {
+fn document(failure: &Failure, again: &Again) -> Option<ErrorDocument> {
     match failure {
-        Failure::Told(told) => Some(ErrorDocument::of(told)),
+        Failure::Told(told) => Some(ErrorDocument::of(told, again)),
         _ => None,
     }
 }
@@ -180,6 +180,6 @@ fn not_covered(name: String, kind: &'static str, failure: Failure, context: &Con
     let Failure::Told(told) = failure else { return Vec::new() };
     let Told { error, help, .. } = &*told;
     context.talk.error(&**error, help);
-    let error = Some(ErrorDocument::of(&told));
+    let error = Some(ErrorDocument::of(&told, context.talk.again()));
     vec![Row { kind: kind.into(), error, ..Row::bare(name, Outcome::NotCovered) }]
 }

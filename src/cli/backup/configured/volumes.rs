@@ -10,6 +10,7 @@ use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::backup::volumes::claims::{self, Claim, Fate};
 use crate::backup::volumes::hold::Foreseen;
 use crate::backup::volumes::{self, Capture, Handed, Limits, MoverError, Movers, Wanted, folder};
+use crate::cli::again::Again;
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Told};
@@ -106,7 +107,7 @@ pub(super) async fn rows(
     let api = Api::open(volumes.kubeconfig.as_deref(), volumes.context.as_deref()).await?;
     let others = others(source, volumes, context);
     if args.dry_run {
-        return Ok(of_plan(source, volumes::plan(&api, volumes, &others).await?, context));
+        return Ok(of_plan(source, volumes::plan(&api, volumes, &others).await?, &place_of(volumes), context));
     }
     let handed = handed(context).await?;
     let common = Common::new(source, args, before);
@@ -124,7 +125,7 @@ pub(super) async fn rows(
         wanted: common.wanted.clone(),
         limits: Limits::default(),
     };
-    captured_by(&movers, &common, &options_of_kubectl(volumes), context).await
+    captured_by(&movers, &common, &place_of(volumes), context).await
 }
 
 /// Volumes of a folder that stands for a cluster.
@@ -143,7 +144,7 @@ pub(super) async fn rows_of_folder(
     };
     let others: Vec<FolderVolumesSource> = all_but(source, context).filter_map(of_folder).collect();
     if args.dry_run {
-        return Ok(of_plan(source, folder::plan(&folder, volumes, &others).await?, context));
+        return Ok(of_plan(source, folder::plan(&folder, volumes, &others).await?, &Again::default(), context));
     }
     let common = Common::new(source, args, before);
     let repository = own_folder(&[volumes.folder.join(VOLUMES)], context).await?;
@@ -157,7 +158,7 @@ pub(super) async fn rows_of_folder(
         wanted: common.wanted.clone(),
         walk: WalkOptions { exclude, repository, ..WalkOptions::default() },
     };
-    captured_by(&reading, &common, "", context).await
+    captured_by(&reading, &common, &Again::default(), context).await
 }
 
 /// Opens a folder that stands for a cluster, which has to be there: one that is not has no claims, and a backup of nothing would look like one of everything.
@@ -173,19 +174,20 @@ pub(in crate::cli) fn open_folder(path: &Path) -> Result<Folder, Failure> {
 async fn captured_by(
     capture: &dyn Capture,
     common: &Common<'_>,
-    kubectl: &str,
+    at: &Again,
     context: &mut Context,
 ) -> Result<(Vec<Row>, Exit), Failure> {
     let source = common.source;
     let display = progress::show(context);
     let talk = context.talk.clone();
-    let found = capture.run(&|text| talk.warn(text)).await;
+    let found = capture.run(&|text| talk.warn(&at.told(text))).await;
     display.finish();
     let volumes::Report { rows, left, still_held } = found?;
-    let rows = rows.into_iter().map(|row| done(source, kubectl, row, context)).collect();
+    let still_held: Vec<String> = still_held.iter().map(|held| at.told(held)).collect();
+    let rows = rows.into_iter().map(|row| done(source, at, row, context)).collect();
     let (mut rows, mut exit) = judged(rows, context);
     for left in &left {
-        tell_left("an earlier run left this behind, and it", left, kubectl, context);
+        tell_left("an earlier run left this behind, and it", left, at, context);
     }
     if !left.is_empty() || !still_held.is_empty() {
         exit = exit.graver(Exit::Problems);
@@ -195,22 +197,18 @@ async fn captured_by(
 }
 
 /// What is still there, with the commands that remove it.
-fn tell_left(what: &str, left: &Left, kubectl: &str, context: &Context) {
+fn tell_left(what: &str, left: &Left, at: &Again, context: &Context) {
     context.talk.warn(&format!("LEFT BEHIND: {what} could not be removed: {}: {}", left.what, left.why));
     let help = "a later run removes it, once its time is over (an hour, for snapshots and clones up to two); by hand:";
     context.talk.put(help);
     for command in &left.commands {
-        context.talk.put(&format!("    kubectl{kubectl} {command}"));
+        context.talk.put(&format!("    kubectl{} {command}", at.for_kubectl()));
     }
 }
 
-/// What makes a command of `kubectl` one for the cluster of the source.
-fn options_of_kubectl(volumes: &VolumesSource) -> String {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
-    let kubeconfig =
-        volumes.kubeconfig.as_ref().map(|path| format!(" --kubeconfig {}", quoted(&path.display().to_string())));
-    let context = volumes.context.as_ref().map(|name| format!(" --context {}", quoted(name)));
-    [kubeconfig, context].into_iter().flatten().collect()
+/// The cluster of the source: commands to run next are for that, and not for the one that a command finds by itself.
+fn place_of(volumes: &VolumesSource) -> Again {
+    Again::cluster(volumes.kubeconfig.as_deref(), volumes.context.as_deref())
 }
 
 /// The rows, the gravest of their exit codes, and a word on what is in no snapshot.
@@ -265,11 +263,11 @@ impl Foresees for folder::Direct {
     }
 }
 
-fn of_plan<R: Foresees>(source: &Source, claims: Vec<Claim<R>>, context: &Context) -> (Vec<Row>, Exit) {
-    judged(claims.into_iter().map(|claim| planned(source, claim, context)).collect(), context)
+fn of_plan<R: Foresees>(source: &Source, claims: Vec<Claim<R>>, at: &Again, context: &Context) -> (Vec<Row>, Exit) {
+    judged(claims.into_iter().map(|claim| planned(source, claim, at, context)).collect(), context)
 }
 
-fn planned<R: Foresees>(source: &Source, claim: Claim<R>, context: &Context) -> (Row, Exit) {
+fn planned<R: Foresees>(source: &Source, claim: Claim<R>, at: &Again, context: &Context) -> (Row, Exit) {
     let name = claim.source();
     match claim.fate {
         Fate::Read(read) => {
@@ -278,7 +276,7 @@ fn planned<R: Foresees>(source: &Source, claim: Claim<R>, context: &Context) -> 
         }
         Fate::Excluded { by } => left_out(source, name, by),
         Fate::Dumped { by } => covered(source, name, by),
-        Fate::Refused { why, mend } => refused(source, name, &why, &mend, context),
+        Fate::Refused { why, mend } => refused(source, name, &why, &at.told(&mend), context),
         Fate::Unselected => refused(source, name, "no source takes it", "", context),
     }
 }
@@ -296,23 +294,35 @@ fn refused(source: &Source, name: String, why: &str, mend: &str, context: &Conte
     failed(source, name, NOT, Failure::new(Exit::Error, what, mend), context)
 }
 
+/// What to do about it, for the cluster of the source.
+fn placed(failure: Failure, at: &Again) -> Failure {
+    match failure {
+        Failure::Told(told) => Failure::Told(Box::new(Told { help: at.told(&told.help), ..*told })),
+        other => other,
+    }
+}
+
 fn failed(source: &Source, name: String, kind: &'static str, failure: Failure, context: &Context) -> (Row, Exit) {
     let Failure::Told(told) = failure else {
         return (row(source, name, kind, Outcome::NotRun), Exit::Done);
     };
     let Told { exit, .. } = *told;
     context.talk.error(&*told.error, &told.help);
-    (Row { error: Some(ErrorDocument::of(&told)), ..row(source, name, kind, Outcome::Failed) }, exit)
+    (
+        Row { error: Some(ErrorDocument::of(&told, context.talk.again())), ..row(source, name, kind, Outcome::Failed) },
+        exit,
+    )
 }
 
-fn done(source: &Source, kubectl: &str, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
+fn done(source: &Source, at: &Again, of_claim: volumes::Row, context: &Context) -> (Row, Exit) {
     let volumes::Row { source: name, choice, outcome, held, still_held, except, took, left, evidence } = of_claim;
     let mut of_hooks = Exit::Done;
     for held in &still_held {
-        context.talk.warn(&format!(
+        let told = format!(
             "STILL HELD: {} (`homelab-dr release` lets it go; so does the next backup, if it begins ten minutes later)",
             escape(held.as_bytes())
-        ));
+        );
+        context.talk.warn(&at.told(&told));
         of_hooks = Exit::Error;
     }
     for except in &except {
@@ -321,23 +331,23 @@ fn done(source: &Source, kubectl: &str, of_claim: volumes::Row, context: &Contex
     }
     for left in &left {
         let what = format!("what was made for {}", escape(name.as_bytes()));
-        tell_left(&what, left, kubectl, context);
+        tell_left(&what, left, at, context);
     }
     let (of_claim, exit) = match outcome {
         volumes::Outcome::Excluded { by } => return left_out(source, name, by),
         volumes::Outcome::Dumped { by } => return covered(source, name, by),
-        volumes::Outcome::Refused { why, mend } => return refused(source, name, &why, &mend, context),
+        volumes::Outcome::Refused { why, mend } => return refused(source, name, &why, &at.told(&mend), context),
         volumes::Outcome::Failed(error) => {
             let shown = escape(name.as_bytes());
             let failure = match error {
                 MoverError::Cancelled => Failure::Interrupted,
                 error => named(&shown, Failure::from(error)),
             };
-            failed(source, name, NOT, failure, context)
+            failed(source, name, NOT, placed(failure, at), context)
         }
         volumes::Outcome::NotStored(error) => {
             let failure = named(&escape(name.as_bytes()), Failure::from(error));
-            failed(source, name, NOT, failure, context)
+            failed(source, name, NOT, placed(failure, at), context)
         }
         volumes::Outcome::Captured { summary, problems } => captured(source, name, &summary, &problems, context),
     };

@@ -33,7 +33,7 @@ pub(in crate::cli) struct PlanArgs {
     /// Also restore secrets that External Secrets, 1Password or Bitwarden would fetch again: for when their store is lost too
     #[arg(long, requires = "cluster")]
     pub(in crate::cli) with_derived_secrets: bool,
-    /// Take volumes of this storage class in the place of those of another, FROM=TO; may be repeated. With --into-claim the class of the new claim
+    /// Take volumes of this storage class in the place of those of another, FROM=TO; may be repeated. With --into-claim the class of the new claim [default: that of the claim that the snapshot is of, if it is there]
     #[arg(long, value_name = "FROM=TO")]
     pub(in crate::cli) storage_class: Vec<String>,
     /// Which snapshot of each volume: the nearest to the objects, the nearest to a time, or the latest [default: objects]

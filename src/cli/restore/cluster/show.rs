@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::by_kind;
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::failure::Failure;
-use crate::cli::output::{count, table};
+use crate::cli::output::count;
 use crate::cluster::rewrite::skip::Skip;
 use crate::format::entry::escape;
 use crate::recover::cluster::data::Data;
@@ -32,9 +33,19 @@ pub(super) fn warn_of(plan: &ClusterPlan, context: &Context) {
         let missing = escape(missing.as_bytes());
         context.talk.warn(&format!("the snapshot lacks what could not be read when it was made: {missing}"));
     }
+    for pattern in &plan.unmatched {
+        let pattern = escape(pattern.as_bytes());
+        context.talk.warn(&format!(
+            "--include {pattern} means nothing in this snapshot; `homelab-dr ls -R SNAPSHOT` has the names"
+        ));
+    }
     for skipped in plan.skipped.iter().filter(|skipped| skipped.why == Skip::RecoveredByItsOperator) {
         let object = escape(skipped.object.to_string().as_bytes());
         context.talk.warn(&format!("the database {object} is not restored: {}", skipped.why));
+    }
+    for (step, why) in plan.steps.iter().filter_map(|step| Some((step, step.doubt()?))) {
+        let (object, why) = (escape(step.object.to_string().as_bytes()), escape(why.as_bytes()));
+        context.talk.warn(&format!("{object}: {why}; see what it has to be, and set that when it is restored"));
     }
     for unreadable in &plan.unreadable {
         let why = escape(unreadable.why.as_bytes());
@@ -71,6 +82,7 @@ fn note(step: &Step) -> String {
     }
     notes.extend(step.fill.as_ref().and_then(Data::doubt));
     notes.extend(step.notes.iter().cloned());
+    notes.extend(step.doubt().map(str::to_owned));
     if step.needed {
         notes.push("needed by what was chosen".to_owned());
     }
@@ -88,7 +100,8 @@ fn note(step: &Step) -> String {
 pub(in crate::cli::restore) fn origin(data: &Data) -> String {
     let snapshot = data.snapshot.short();
     let (files, bytes) = (count(data.files, "file"), units::bytes(data.bytes));
-    format!("{snapshot} of {} ({files}, {bytes}; {}, {})", data.source, local(data.started), data.distance())
+    let apart = data.distance().map(|apart| format!(", {apart}")).unwrap_or_default();
+    format!("{snapshot} of {} ({files}, {bytes}; {}{apart})", data.source, local(data.started))
 }
 
 /// What became of a volume, and what is wrong with single files of it.
@@ -107,7 +120,7 @@ pub(in crate::cli::restore) fn volume(volume: &Filled, context: &mut Context) ->
         VolumeOutcome::Unknown { why, mend, .. } => format!("UNKNOWN: {why}. {mend}"),
     };
     let from = format!(", from {} of {}", volume.data.snapshot.short(), volume.data.source);
-    context.out.line(&format!("{name}: {}", escape(format!("{text}{from}").as_bytes())))?;
+    context.line(&format!("{name}: {}", escape(format!("{text}{from}").as_bytes())))?;
     context.out.flush()?;
     if let Some(doubt) = volume.data.doubt() {
         context.talk.warn(&format!("{name}: {}", escape(doubt.as_bytes())));
@@ -149,7 +162,7 @@ pub(super) fn plan(plan: &ClusterPlan, snapshot: &Snapshot, context: &mut Contex
             stage = Some(step.stage);
             context.out.line(step.stage.title())?;
         }
-        context.out.line(&line(step))?;
+        context.line(&line(step))?;
     }
     if !plan.skipped.is_empty() {
         context.out.line("not restored")?;
@@ -209,7 +222,11 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
     talk.put(&format!("restore {source} of {} into {}", local(record.started), plan.target));
     // What has to be looked at first, then what else is written.
     let has_to_be_seen = |step: &Step| {
-        let is_about_data = step.empty || step.fill.is_some() || !step.notes.is_empty() || !step.lost.is_empty();
+        let is_about_data = step.empty
+            || step.fill.is_some()
+            || !step.notes.is_empty()
+            || !step.lost.is_empty()
+            || step.doubt().is_some();
         matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || is_about_data
     };
     let mut steps: Vec<&Step> = plan.steps.iter().filter(|step| step.fate.acts() || has_to_be_seen(step)).collect();
@@ -227,9 +244,7 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
 const WEBHOOK_AWAY: &str = "failed calling webhook";
 const WEBHOOK_ADVICE: &str = "a webhook of the cluster refuses what it cannot look at, and nobody answers for it: bring up what runs it, or delete its \
      configuration (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), and run this again";
-/// The columns of the table.
-const COLUMNS: [&str; 7] = ["KIND", "RESTORED", "EMPTY", "SAME", "KEPT", "PROBLEMS", "NOT REACHED"];
-
+/// In which column of the table an object counts.
 const fn column(outcome: &Outcome) -> usize {
     match outcome {
         Outcome::Restored { .. } | Outcome::ProvenEmpty => 0,
@@ -265,21 +280,14 @@ fn told(row: &Row) -> Option<String> {
 
 /// A table by kinds, then every object of which something is to be said.
 pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context) -> Result<(), Failure> {
-    let mut kinds: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
+    let mut kinds: BTreeMap<String, [usize; by_kind::COUNTS]> = BTreeMap::new();
     for row in &report.rows {
-        let counts = kinds.entry(&row.object.kind).or_default();
+        let counts = kinds.entry(escape(row.object.kind.as_bytes())).or_default();
         if let Some(number) = counts.get_mut(column(&row.outcome)) {
             *number += 1;
         }
     }
-    let cells: Vec<Vec<String>> = kinds
-        .iter()
-        .map(|(kind, counts)| {
-            let numbers = counts.iter().map(|number| if *number == 0 { "-".to_owned() } else { number.to_string() });
-            std::iter::once(escape(kind.as_bytes())).chain(numbers).collect()
-        })
-        .collect();
-    for line in table(&COLUMNS, &cells, &[1, 2, 3, 4, 5, 6]) {
+    for line in by_kind::lines(&kinds, by_kind::width()) {
         context.out.line(&line)?;
     }
     // A volume has its own line, which says nothing of a claim that is there and differs.
@@ -288,7 +296,7 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
         volume.is_some_and(|volume| !(volume.outcome.is_well() && matches!(row.outcome, Outcome::Kept { .. })))
     };
     for line in report.rows.iter().filter(|row| !is_told(row)).filter_map(told) {
-        context.out.line(&line)?;
+        context.line(&line)?;
     }
     for filled in &report.volumes {
         volume(filled, context)?;

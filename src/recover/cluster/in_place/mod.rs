@@ -19,6 +19,7 @@ use super::Identity;
 use super::data::Data;
 use super::filling::{Held, uses_held};
 use super::volumes::{Filling, consumers_of};
+use crate::base::shell::quoted;
 use crate::cluster::error::told;
 use crate::cluster::object::{annotation, is_dying, name_of, text};
 use crate::cluster::rewrite::FILLING;
@@ -66,6 +67,8 @@ pub enum InPlaceError {
 /// What would be done, and on what.
 #[derive(Debug, Clone, Serialize)]
 pub struct InPlacePlan {
+    /// The cluster, for people.
+    pub cluster: String,
     /// The claim.
     pub claim: Identity,
     /// What it is restored from.
@@ -119,7 +122,7 @@ impl InPlacePlan {
     /// The command that carries this plan out, or goes on with it.
     #[must_use]
     pub fn command(&self) -> String {
-        format!("homelab-dr restore {} --into-claim {} --in-place", self.origin(), shown(&self.claim))
+        format!("homelab-dr restore {} --into-claim {} --in-place", quoted(&self.origin()), shown(&self.claim))
     }
 
     fn filling(&self) -> Filling {
@@ -156,6 +159,7 @@ pub async fn plan(
     }
     let pods = workloads.iter().flat_map(|(_, object)| consumers_of(object, &[claim.name.clone()].into()));
     let mut plan = InPlacePlan {
+        cluster: cluster.name(),
         within: within.display(),
         scale,
         paused: Vec::new(),

@@ -17,7 +17,7 @@ use crate::hooks::scale::begin;
 use crate::hooks::unfinished::{self, Unfinished};
 use crate::hooks::{Acting, HookError};
 use crate::repo::snapshots::BEFORE_RESTORE;
-use crate::volumes::mover::Crew;
+use crate::volumes::mover::{Crew, MoverError};
 
 /// Everything that a run is given.
 pub struct InPlace<'a> {
@@ -141,7 +141,13 @@ impl Running<'_> {
         }
         let tags = BTreeMap::from([(BEFORE_RESTORE.to_owned(), self.plan.data.snapshot.short())]);
         let filling = self.plan.filling();
-        let made = self.while_held(journal, self.movers.back_up(&filling, tags, self.host)).await;
+        let holds = journal.clone();
+        let still = async {
+            let looked = self.still(&holds).await;
+            looked.map_err(|error| MoverError::Stirred(Box::new(error)))
+        };
+        let copying = Box::pin(self.movers.back_up(&filling, tags, self.host, still));
+        let made = self.while_held(journal, copying).await;
         let ((copied, left), stirred) = made;
         report.left.extend(left);
         if let Some(error) = stirred {
@@ -227,5 +233,13 @@ impl Running<'_> {
             Ok(()) | Err(HookError::Cluster { .. }) => None,
             Err(error) => Some(error),
         }
+    }
+
+    /// Everything is seen to hold still. What cannot be seen is not taken for granted: what comes of this is all that is left of what was there.
+    async fn still(&self, journal: &Journal) -> Result<(), HookError> {
+        for hold in super::holds_of(journal) {
+            hold.look(self.acting.cluster, &journal.run).await?;
+        }
+        self.plan.scale.look(&self.acting).await
     }
 }

@@ -8,6 +8,7 @@ mod escapes;
 mod existing;
 mod filled;
 mod folder;
+mod held;
 mod mapping;
 mod owners;
 mod plan;
