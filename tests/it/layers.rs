@@ -28,6 +28,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
             "verified",
             "demo",
             "preflight",
+            "propose",
             "runbook",
             "runs",
             "verify",

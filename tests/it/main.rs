@@ -28,6 +28,7 @@ mod hooks;
 mod kill;
 mod kube;
 mod layers;
+mod library;
 mod links;
 mod live;
 mod properties;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Target, World, failed};
+use super::{OnThisMachine, Target, World, failed};
 use crate::base::cancel::Cancel;
 use crate::cluster::folder;
 use crate::format::entry::TreePath;
@@ -14,7 +14,7 @@ use crate::verify::{Restored, Seen, Surroundings, describe, hold};
 impl World<'_> {
     /// What a check of a step may look at.
     pub(super) fn around(&self, step: &Step, cancel: &Arc<Cancel>) -> Surroundings {
-        let mut around = Surroundings::new(self.clock.clone(), cancel.clone());
+        let mut around = Surroundings::new(self.clock.clone(), cancel.clone(), Arc::new(OnThisMachine));
         match &self.target {
             Target::Machine => {}
             Target::Api(api) => {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
@@ -14,6 +15,7 @@ use crate::base::cancel::Cancel;
 use crate::format::entry::escape;
 use crate::runbook::{InPod, Step};
 use crate::runs::drive::Undone;
+use crate::verify::Programs;
 use crate::verify::objects::run_in_pod;
 
 /// The end of what a program says that is kept, in bytes.
@@ -94,6 +96,20 @@ pub(super) async fn run(argv: &[String], cancel: &Arc<Cancel>) -> Result<Vec<Str
     let said = lines(if err.is_empty() { &out } else { &err }).join("; ");
     let said = if said.is_empty() { String::new() } else { format!(": {said}") };
     Err(failed(format!("{program} {end}{said}"), "see what it says, and run it by hand"))
+}
+
+/// Runs the programs of checks as those of steps are run.
+#[derive(Debug, Clone, Copy)]
+pub struct OnThisMachine;
+
+#[async_trait]
+impl Programs for OnThisMachine {
+    async fn run(&self, argv: &[String], cancel: &Arc<Cancel>) -> Result<Vec<String>, String> {
+        run(argv, cancel).await.map_err(|undone| match undone {
+            Undone::Failed { why, .. } => why,
+            Undone::Stopped => "it was stopped".to_owned(),
+        })
+    }
 }
 
 impl World<'_> {

@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 45] = [
     "config",
     "config check",
     "config show",
@@ -37,6 +37,7 @@ const COMMANDS: [&str; 44] = [
     "gitops status",
     "runbook",
     "runbook lint",
+    "runbook new",
     "runbook show",
     "runbook check",
     "runbook schema",

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod machine;
+mod person;
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ fn runbook(dir: &Path, front: &str, steps: &[&str]) -> String {
 }
 
 /// The id of the run that a text names.
-fn run_of(text: &str) -> String {
+pub(crate) fn run_of(text: &str) -> String {
     let (_, rest) = text.split_once("run ").expect("a run is named");
     rest.chars().take_while(char::is_ascii_hexdigit).collect()
 }

@@ -55,6 +55,7 @@ impl PlanArgs {
             derived_secrets: self.with_derived_secrets,
             data: Volumes::new(),
             storage_classes: classes(&self.storage_class)?,
+            coming: Vec::new(),
         };
         Ok((options, volumes_at(self.volumes_at.as_deref(), context)?))
     }

@@ -5,6 +5,7 @@ mod compare;
 mod lab;
 mod load;
 mod order;
+mod propose;
 mod special;
 
 use serde_json::Value;
