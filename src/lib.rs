@@ -22,6 +22,7 @@ pub mod keys;
 pub mod language;
 pub mod paper;
 pub mod preflight;
+pub mod propose;
 pub mod prune;
 pub mod recover;
 pub mod replicate;

@@ -45,6 +45,8 @@ struct Places {
     writer_key: PathBuf,
     repository: PathBuf,
     configuration: PathBuf,
+    runbook: PathBuf,
+    journals: PathBuf,
 }
 
 impl Places {
@@ -60,6 +62,8 @@ impl Places {
             keys,
             repository: dir.join("repository"),
             configuration: dir.join("homelab-dr.yaml"),
+            runbook: dir.join("recover.md"),
+            journals: dir.join("runs"),
             dir,
         })
     }
@@ -114,7 +118,7 @@ async fn perform(places: &Places, context: &mut Context) -> Result<Document, Fai
     let refused = stage.try_without_identity(&key).await?;
     let (changes, second) = stage.another_day(&key, &sources, &first).await?;
     let before = stage.burn()?;
-    let recovered = stage.recover(&key.fingerprint()).await?;
+    let recovered = stage.recover(&key.fingerprint(), &second).await?;
     let verified = stage.verify(&before)?;
     let checked = stage.check(&key.fingerprint()).await?;
     Ok(Document {

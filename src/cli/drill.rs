@@ -131,7 +131,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let place = args.place(&ready);
     let opened = place::open(&place, &ready.steps, Needs::of(&ready.steps), Access::Rehearse, context).await?;
     let objectives = ready.plan.objectives(&ready.runbook);
-    let mut notices = opened.prepare(&mut ready.plan, &ready.steps, objectives, context).await?;
+    let mut notices = opened.prepare(&mut ready.plan, &ready.steps, (objectives, &place), context).await?;
     ready.again()?;
     ready.settle();
     notices.extend(ready.lacks_room());

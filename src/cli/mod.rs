@@ -120,10 +120,12 @@ enum Command {
 impl Command {
     /// Whether it has to do with a repository, which the configuration may name.
     const fn has_repository(&self) -> bool {
+        if let Self::Runbook(command) = self {
+            return matches!(command, runbook::Command::New(_));
+        }
         !matches!(
             self,
             Self::Config(_)
-                | Self::Runbook(_)
                 | Self::Report(_)
                 | Self::Demo(_)
                 | Self::Gitops(_)

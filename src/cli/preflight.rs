@@ -258,7 +258,7 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
 }
 
 /// Where the store is; that it cannot be told, or is a folder, is a finding, with `otherwise` as what to do about that.
-async fn reach(context: &Context, findings: &mut Findings, otherwise: &str) -> Reach {
+pub(in crate::cli) async fn reach(context: &Context, findings: &mut Findings, otherwise: &str) -> Reach {
     let found = match open::address(context) {
         Ok(address) => address.hand_over().await.map_err(|error| in_one_line(&error)),
         Err(Failure::Told(told)) => Err(in_one_line(&*told.error)),

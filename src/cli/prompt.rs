@@ -96,12 +96,20 @@ impl Prompt for TerminalPrompt {
     }
 }
 
-/// Asks on the terminal for a line; `None` where there is no terminal, or it was closed.
-pub(crate) fn line(question: &str) -> Option<String> {
+/// Asks on the terminal for a line; `None` where there is no terminal, or it was closed. Other things go on meanwhile, such as a lease that is kept, and Ctrl-C asks the
+/// operation to stop, as everywhere: whoever waits drops this then. The thread that reads stays behind until the program ends; nothing more is asked.
+pub(crate) async fn line(question: String) -> Option<String> {
     if !io::stdin().is_terminal() {
         return None;
     }
-    ask(question, false).map(|answer| answer.trim().to_owned())
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let line = ask_on(&mut terminal, &question, false);
+        // Nobody waits for it any more when the operation was stopped.
+        let _ = answer.send(line.map(|line| line.trim().to_owned()));
+    });
+    answered.await.ok().flatten()
 }
 
 fn is_yes(answer: &str) -> bool {

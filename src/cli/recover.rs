@@ -1,6 +1,7 @@
 //! `recover`: a runbook is planned, shown, and carried out; what was cut off is taken up.
 
 mod carry;
+mod left;
 pub(crate) mod person;
 pub(crate) mod place;
 mod ready;
@@ -24,6 +25,7 @@ use crate::cli::recover::place::Opened;
 use crate::cli::recover::ready::{Ready, fresh, kept, resumed};
 use crate::cli::report;
 use crate::cli::runbook::values;
+use crate::format::entry::escape;
 use crate::runbook::Step;
 use crate::runs::drive::{Driver, Left};
 use crate::runs::event::{Event, Outcome, Question, Record};
@@ -49,7 +51,7 @@ there, also after a power cut. Without a terminal a step that needs a person end
 code 8, to be taken up with --confirm.";
 
 /// Carry out a runbook: plan, ask, recover, verify; or go on where a run was cut off
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The runbook
@@ -94,6 +96,9 @@ struct Document<'a> {
     outcome: Option<&'static str>,
     #[serde(skip_serializing_if = "<[Record]>::is_empty")]
     events: &'a [Record],
+    /// What is otherwise than before, and how it is put back.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    left: &'a [String],
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
@@ -108,7 +113,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let needs = Needs::of(ready.steps.iter().filter(|step| !ready.plan.skipped.contains(&step.id)));
     let opened = place::open(&args.place, &ready.steps, needs, Access::Read, context).await?;
     let notices = if is_new {
-        opened.prepare(&mut ready.plan, &ready.steps, ready.runbook.objectives, context).await?
+        opened.prepare(&mut ready.plan, &ready.steps, (ready.runbook.objectives, &args.place), context).await?
     } else {
         opened.refuse_another(&ready.plan).await?;
         Vec::new()
@@ -129,6 +134,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
                 notices: &notices,
                 outcome: Some("not-begun"),
                 events: &[],
+                left: &[],
             })?;
             return Ok(Exit::Refused);
         }
@@ -141,7 +147,33 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if args.resume.is_none() {
         confirm(args.yes, "Carry it out?")?;
     }
-    carry_out(&args, &ready, opened, &journals, context).await
+    let Some(carried) = carry_out(&args, &ready, opened, &journals, context).await? else { return Ok(Exit::Done) };
+    let exit = tell(&ready, &carried, context)?;
+    report::point(&ready.plan.run, &journals, context)?;
+    Ok(exit)
+}
+
+/// A runbook into a folder that stands for a cluster, without questions; its plan, where it was carried out whole.
+pub(crate) async fn into_folder(
+    file: &Path,
+    (folder, journals): (&Path, &Path),
+    settings: Vec<(String, String)>,
+    context: &mut Context,
+) -> Result<RunPlan, Failure> {
+    let place = place::PlaceArgs::folder(folder, journals);
+    let args = Args { runbook: Some(file.to_owned()), settings, yes: true, place, ..Args::default() };
+    let mut ready = fresh(file, &args, context)?;
+    let opened = place::open(&args.place, &ready.steps, Needs::of(&ready.steps), Access::Read, context).await?;
+    let notices =
+        opened.prepare(&mut ready.plan, &ready.steps, (ready.runbook.objectives, &args.place), context).await?;
+    let why = match notices.into_iter().find(|notice| notice.blocks) {
+        Some(notice) => notice.what,
+        None => match carry_out(&args, &ready, opened, journals, context).await? {
+            Some(Carried { left: Left::Ended(Outcome::Recovered), .. }) => return Ok(ready.plan),
+            carried => format!("it was left: {:?}", carried.map(|carried| carried.left)),
+        },
+    };
+    Err(Failure::new(Exit::Error, format!("the runbook was not carried out: {why}"), "see what is told above"))
 }
 
 fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context) -> Result<Exit, Failure> {
@@ -151,7 +183,7 @@ fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context
         private_file::create(file, &text, "the plan")?;
     }
     if context.out.json {
-        context.out.document(&Document { plan: &ready.plan, notices, outcome: None, events: &[] })?;
+        context.out.document(&Document { plan: &ready.plan, notices, outcome: None, events: &[], left: &[] })?;
     } else {
         for line in show::plan(&ready.plan, &ready.runbook, &ready.steps, notices) {
             context.out.line(&line)?;
@@ -168,13 +200,22 @@ fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context
     Ok(if notices.iter().any(|notice| notice.blocks) { Exit::Refused } else { Exit::Done })
 }
 
+/// What a run came to.
+struct Carried {
+    left: Left,
+    events: Vec<Record>,
+    /// What is otherwise than before, and how it is put back.
+    behind: Vec<String>,
+}
+
+/// `None` where it was done already.
 async fn carry_out(
     args: &Args,
     ready: &Ready,
     opened: Opened,
     journals: &Path,
     context: &mut Context,
-) -> Result<Exit, Failure> {
+) -> Result<Option<Carried>, Failure> {
     let Ready { plan, runbook, steps, .. } = ready;
     let mut world = opened.world(plan, steps, &args.place, context).await?;
     if args.resume.is_some() {
@@ -217,7 +258,7 @@ async fn carry_out(
     if machine.ended() == Some(Outcome::Recovered) {
         end(cluster_lease, context).await;
         context.summary(false, &format!("run {} is done already; nothing was changed", plan.run))?;
-        return Ok(Exit::Done);
+        return Ok(None);
     }
     context.cancel.begin();
     let mut following = Following::new(runbook, plan, args.yes, &args.confirm, context);
@@ -245,9 +286,8 @@ async fn carry_out(
     end(cluster_lease, context).await;
     let left = left?;
     let events = Journal::look(journals, &plan.run).map(|found| found.records).unwrap_or_default();
-    let exit = tell(ready, &left, &events, context)?;
-    report::point(&plan.run, journals, context)?;
-    Ok(exit)
+    let behind = left::behind(world.target.cluster(), steps, &events).await;
+    Ok(Some(Carried { left, events, behind }))
 }
 
 /// Whether a step has failed, and nobody has let it pass yet.
@@ -257,8 +297,8 @@ fn has_failed(steps: &[Step], machine: &Machine<'_>, id: &str) -> bool {
 }
 
 /// What it came to, and what to do next.
-fn tell(ready: &Ready, left: &Left, events: &[Record], context: &mut Context) -> Result<Exit, Failure> {
-    let run = &ready.plan.run;
+fn tell(ready: &Ready, carried: &Carried, context: &mut Context) -> Result<Exit, Failure> {
+    let (run, Carried { left, events, behind }) = (&ready.plan.run, carried);
     let (word, exit, line) = match left {
         Left::Ended(Outcome::Recovered) => ("recovered", Exit::Done, format!("recovered by run {run}")),
         Left::Ended(Outcome::WithFailures) => (
@@ -288,10 +328,19 @@ fn tell(ready: &Ready, left: &Left, events: &[Record], context: &mut Context) ->
         ),
     };
     if context.out.json {
-        context.out.document(&Document { plan: &ready.plan, notices: &[], outcome: Some(word), events })?;
+        context.out.document(&Document {
+            plan: &ready.plan,
+            notices: &[],
+            outcome: Some(word),
+            events,
+            left: behind,
+        })?;
     } else {
         for line in show::table(&ready.steps, events) {
             context.out.line(&line)?;
+        }
+        for line in behind {
+            context.out.line(&escape(line.as_bytes()))?;
         }
         context.summary(exit != Exit::Done, &line)?;
     }

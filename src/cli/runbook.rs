@@ -1,6 +1,7 @@
 //! `runbook`: is a runbook right, what does it say, its schema, and what its checks see.
 
 mod check;
+mod new;
 mod show;
 pub(crate) mod values;
 
@@ -38,10 +39,11 @@ Examples:
 
 It describes what `runbook show --json` prints: the front matter and the steps of a runbook.";
 
-/// Recovery as a document: lint runbooks, show one, carry out its checks, print their schema
+/// Recovery as a document: propose a runbook, lint and show them, carry out checks, print their schema
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Lint(LintArgs),
+    New(new::NewArgs),
     Show(ShowArgs),
     Check(check::CheckArgs),
     Schema(SchemaArgs),
@@ -89,6 +91,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
     match command {
         Command::Lint(args) => lint(&args.paths, context),
         Command::Show(args) => show(&args.file, context),
+        Command::New(args) => new::run(&args, context).await,
         Command::Check(args) => check::run(&args, context).await,
         Command::Schema(SchemaArgs {}) => {
             context.out.line(&format!("{:#}", runbook::schema()))?;
@@ -184,7 +187,7 @@ pub(crate) fn prose(runbook: &Runbook, id: &str) -> Vec<String> {
     show::prose(runbook, id, show::width())
 }
 
-fn judged(path: &Path, Read { runbook, findings }: Read) -> Result<Runbook, Failure> {
+fn judged(path: &Path, Read { runbook, findings, .. }: Read) -> Result<Runbook, Failure> {
     runbook.ok_or_else(|| {
         Failure::because(
             Exit::Usage,
@@ -196,7 +199,13 @@ fn judged(path: &Path, Read { runbook, findings }: Read) -> Result<Runbook, Fail
 }
 
 fn show(path: &Path, context: &mut Context) -> Result<Exit, Failure> {
-    let runbook = load(path)?;
+    let mut read = read(path)?;
+    // It is right to be read by who needs it now, whatever it promises.
+    if let Some(overdue) = read.overdue.take() {
+        context.talk.warn(&configuration::shown(&read.findings, path));
+        read = Read { runbook: Some(overdue), overdue: None, findings: Vec::new() };
+    }
+    let runbook = judged(path, read)?;
     if context.out.json {
         context.out.document(&runbook.json())?;
         return Ok(Exit::Done);

@@ -357,10 +357,9 @@ impl Cluster for Api {
         }
     }
 
-    async fn free_on_node(&self, node: &str) -> Result<Option<u64>, ClusterError> {
+    async fn stats_of_node(&self, node: &str) -> Result<Option<Value>, ClusterError> {
         // The kubelet's own summary, by way of the API server; a node that is away is not worth waiting for.
-        let summary: Value = self.read_once(&format!("/api/v1/nodes/{node}/proxy/stats/summary")).await?;
-        Ok(summary.pointer("/node/fs/availableBytes").and_then(Value::as_u64))
+        self.read_once(&format!("/api/v1/nodes/{node}/proxy/stats/summary")).await.map(Some)
     }
 
     async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Option<Value>, ClusterError> {

@@ -25,6 +25,7 @@ pub mod order;
 pub mod ours;
 pub mod ready;
 pub mod rewrite;
+pub mod room;
 pub mod selector;
 pub mod streams;
 
@@ -113,9 +114,15 @@ pub trait Cluster: Send + Sync {
     /// Whether objects of this kind can be had in exactly this version.
     async fn serves(&self, kind: &Kind) -> Result<bool, ClusterError>;
 
-    /// What is free on the disk that a node's kubelet has for itself and its pods, in bytes; `None` where nobody says it.
-    async fn free_on_node(&self, _node: &str) -> Result<Option<u64>, ClusterError> {
+    /// What a node's kubelet says of its disk and of the volumes of its pods ([`room`] reads it); `None` where nobody says it.
+    async fn stats_of_node(&self, _node: &str) -> Result<Option<Value>, ClusterError> {
         Ok(None)
+    }
+
+    /// What is free on the disk that a node's kubelet has for itself and its pods, in bytes; `None` where nobody says it.
+    async fn free_on_node(&self, node: &str) -> Result<Option<u64>, ClusterError> {
+        let stats = self.stats_of_node(node).await?;
+        Ok(stats.as_ref().and_then(room::of_node).map(|room| room.free))
     }
 
     /// One object; `None` if it is not there.

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::part::Into;
 use super::transform::Scene;
-use crate::runbook::{Check, InPod, Object, Probe};
+use crate::runbook::{Check, Claim, InPod, Object, Probe};
 use crate::verify::words::name_of;
 
 const AN_ADDRESS: &str = "it asks an address, and what answers there is in use";
@@ -12,7 +12,8 @@ const NOTHING_RUNS: &str = "in a folder nothing runs";
 const OF_THE_CLUSTER: &str = "it is of the whole cluster, which is in use";
 const NOT_TAKEN_OVER: &str = "a drill takes over no objects of this kind";
 const IS_ABSENT: &str = "the drill leaves this object out";
-const IN_A_CLAIM: &str = "what is in a volume of a cluster cannot be looked at from here";
+const IN_A_CLAIM: &str = "what looks into volumes of a cluster has no server to start";
+const ON_THIS_MACHINE: &str = "it runs a program on this machine, which looks at what it likes";
 const ELSEWHERE: &str = "the file is not among what the drill brings back";
 
 /// Kinds that a drill takes over and that something can be seen of: resource and group.
@@ -79,7 +80,6 @@ impl Around<'_> {
 
     fn probe(&self, probe: &Probe) -> Result<Probe, &'static str> {
         Ok(match probe {
-            Probe::Files(_) | Probe::NoEmpty(_) if self.in_a_claim => return Err(IN_A_CLAIM),
             Probe::Files(_) | Probe::NoEmpty(_) => probe.clone(),
             Probe::Ready(objects) => {
                 Probe::Ready(objects.iter().map(|object| self.object(object)).collect::<Result<_, _>>()?)
@@ -95,6 +95,12 @@ impl Around<'_> {
             }
             Probe::Postgres(query) if query.address.is_none() && self.in_a_claim => return Err(IN_A_CLAIM),
             Probe::Postgres(query) if query.address.is_none() => probe.clone(),
+            Probe::Room { .. } if self.scene.part.into != Into::Cluster => return Err(NOTHING_RUNS),
+            Probe::Room { claim, at_least } => Probe::Room {
+                claim: Claim { namespace: self.scene.namespace(&claim.namespace), name: claim.name.clone() },
+                at_least: *at_least,
+            },
+            Probe::Run { .. } => return Err(ON_THIS_MACHINE),
             Probe::Http { .. }
             | Probe::Tcp(_)
             | Probe::Dns { .. }

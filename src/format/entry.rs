@@ -102,18 +102,23 @@ impl TreePath {
     }
 }
 
-/// Bytes as text for a terminal: what is no UTF-8 or a control character becomes `\xNN`.
+/// Whether a terminal acts on it instead of showing it: control characters, and what turns the direction of writing, by which a text reads as what it is not.
+fn acts_on_a_terminal(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Bytes as text for a terminal: what is no UTF-8, or acts on a terminal, becomes `\xNN`.
 ///
 /// A text with such bytes has its backslashes written as `\x5c`, so that [`unescape`] gives the bytes back whatever they
 /// are. All other texts stay as they are, backslashes too (`dev-disk\x2duuid.mount` is a usual name).
 #[must_use]
 pub fn escape(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    let escaped = std::str::from_utf8(bytes).map_or(true, |text| text.contains(char::is_control));
+    let escaped = std::str::from_utf8(bytes).map_or(true, |text| text.contains(acts_on_a_terminal));
     let mut out = String::with_capacity(bytes.len());
     for part in bytes.utf8_chunks() {
         for c in part.valid().chars() {
-            if c.is_control() || (escaped && c == '\\') {
+            if acts_on_a_terminal(c) || (escaped && c == '\\') {
                 let mut raw = [0_u8; 4];
                 for byte in c.encode_utf8(&mut raw).bytes() {
                     let _ = write!(out, "\\x{byte:02x}");
@@ -422,6 +427,10 @@ mod tests {
     fn a_name_cannot_drive_the_terminal() {
         let evil = TreePath::new(b"\x1b[2J\xff\n".to_vec()).expect("legal on Linux");
         assert_eq!(evil.display(), "\\x1b[2J\\xff\\x0a");
+        let turned = "cat \u{202e}gpj.exe \\".as_bytes();
+        assert_eq!(escape(turned), "cat \\xe2\\x80\\xaegpj.exe \\x5c");
+        assert_eq!(unescape(escape(turned).as_bytes()).as_deref(), Some(turned));
+        assert_eq!(escape("עברית 👨‍👩‍👧".as_bytes()), "עברית 👨‍👩‍👧", "what is only written from right to left is shown");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Schemas {
             Shape::One(scalar) => self.one(*scalar),
             Shape::List(scalar, least) => json!({ "type": "array", "items": self.one(*scalar), "minItems": least }),
             Shape::Named(name, shape) => {
-                json!({ "type": "object", "propertyNames": name.schema(), "additionalProperties": self.of(shape) })
+                json!({ "type": "object", "propertyNames": self.one(*name), "additionalProperties": self.of(shape) })
             }
             Shape::Record(fields) => self.record(fields, 0),
             Shape::Rules(fields) => self.record(fields, 1),

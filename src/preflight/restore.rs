@@ -23,10 +23,20 @@ pub async fn look(
     movers: Option<&Movers<'_>>,
     findings: &mut Findings,
 ) -> Result<Vec<(PodPlan, String)>, PreflightError> {
+    said(findings, plan);
+    beyond(cluster, plan, movers, findings).await
+}
+
+/// The same without what the plan says itself.
+pub async fn beyond(
+    cluster: &dyn Cluster,
+    plan: &ClusterPlan,
+    movers: Option<&Movers<'_>>,
+    findings: &mut Findings,
+) -> Result<Vec<(PodPlan, String)>, PreflightError> {
     let needs = needs(&plan.steps);
     let missing = rights::missing(cluster, &needs).await?;
     rights::judge(findings, needs.len(), &missing, "");
-    said(findings, plan);
     let foreseen = match movers {
         Some(movers) => filling::look(cluster, plan, movers, findings).await?,
         None => Foreseen::default(),

@@ -9,6 +9,9 @@ use super::{Written, understand};
 use crate::base::units::{duration, parse_duration};
 use crate::language::{Finding, Judges, Judging, Node, Place, Scalar, Severity, Shape, Value, fill, judge_argv, short};
 
+/// Words that say no: a person who types one does not mean that a step is done. `stop` ends every question of a run.
+const REFUSALS: [&str; 12] =
+    ["stop", "no", "n", "nein", "abort", "cancel", "quit", "exit", "refuse", "decline", "never", "false"];
 /// What runs a text as a program of its own.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
 
@@ -133,6 +136,7 @@ impl Together<'_> {
             }
             "wait" => self.wait(of),
             "check" => self.checks(of, false),
+            "manual" => self.manual(of),
             _ => {}
         }
         let has_files = matches!(kind, "restore.volume" | "restore.files");
@@ -194,6 +198,15 @@ impl Together<'_> {
         {
             let what = format!("it waits for {} and has failed after {}", duration(given), duration(limit));
             self.error(time, what, "give the step a longer timeout");
+        }
+    }
+
+    fn manual(&mut self, of: &Node) {
+        let confirm = of.field("confirm").and_then(|node| Some((node, variables_text(node)?)));
+        if let Some((node, word)) = confirm.filter(|(_, word)| REFUSALS.contains(&word.to_lowercase().as_str())) {
+            let what =
+                format!("manual.confirm: {:?} reads like a refusal, and would be taken for consent", short(&word));
+            self.error(node, what, "write what somebody says when it is done, such as: done, or: looks right");
         }
     }
 
@@ -266,7 +279,7 @@ impl Together<'_> {
                     }
                 }
             }
-            "exec" => self.argv("exec", of),
+            "exec" | "run" => self.argv(kind, of),
             _ => {}
         }
     }

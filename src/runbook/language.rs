@@ -313,6 +313,7 @@ pub(super) const CHECK: Thing = Thing {
         field("no-empty", OneOf, &NO_EMPTY, "In the same places: there is something in it."),
         field("ready", OneOf, &READY, "Objects are ready by their own status."),
         field("condition", OneOf, &CONDITION, "A condition in the status of an object."),
+        field("room", OneOf, &ROOM, "The volume of a claim has room left, as the kubelet says."),
         field("http", OneOf, &HTTP, "A page answers."),
         field("tcp", OneOf, &TCP, "A port takes connections."),
         field("dns", OneOf, &DNS, "A name has addresses."),
@@ -321,6 +322,7 @@ pub(super) const CHECK: Thing = Thing {
         field("mysql", OneOf, &MYSQL, "A query to MySQL or MariaDB."),
         field("sqlite", OneOf, &SQLITE, "A SQLite database is whole, and a query to it."),
         field("exec", OneOf, &CHECK_EXEC, "A program in a container ends well."),
+        field("run", OneOf, &CHECK_RUN, "A program on this machine ends well."),
     ],
 };
 
@@ -340,6 +342,11 @@ const CONDITION: Shape = Record(&[
     field("object", Required, &One(Scalar::Object), "The object."),
     field("type", Required, &One(Scalar::Word), "The condition's type, such as Available."),
     field("status", Default("True"), &One(Scalar::Choice(&["True", "False", "Unknown"])), "Its status, in quotes."),
+]);
+
+const ROOM: Shape = Record(&[
+    field("claim", Required, &One(Scalar::Claim), "The claim; a pod has to use it."),
+    field("at_least", Default("10%"), &One(Scalar::Share), "So much of it is free, of bytes and of places for files."),
 ]);
 
 const HTTP: Shape = Record(&[
@@ -404,6 +411,8 @@ const SQLITE: Shape = Record(&[
 
 const CHECK_EXEC: Shape =
     Record(&[IN_POD, CONTAINER, ARGV, field("contains", Optional, &One(Scalar::Line), "A text in what it prints.")]);
+
+const CHECK_RUN: Shape = Record(&[ARGV, field("contains", Optional, &One(Scalar::Line), "A text in what it prints.")]);
 
 /// The kinds of steps.
 pub(super) fn kinds() -> impl Iterator<Item = &'static str> {

@@ -99,8 +99,8 @@ fn passwords(node: &Node, name: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Prose that is missing, and an objective that cannot be met.
-pub(super) fn whole(runbook: &Runbook, steps: &[Step], findings: &mut Vec<Finding>) {
+/// Prose that is missing, and an objective that cannot be met; whether that is so.
+pub(super) fn whole(runbook: &Runbook, steps: &[Step], findings: &mut Vec<Finding>) -> bool {
     for written in runbook.written.iter().filter(|written| !written.has_prose) {
         let help = "say below the heading what it does and why: a person may have to do it by hand";
         findings.push(Finding::warning(written.place, "nothing is said about this step", help));
@@ -119,5 +119,7 @@ pub(super) fn whole(runbook: &Runbook, steps: &[Step], findings: &mut Vec<Findin
         );
         let help = "give these steps shorter timeouts (10m if none is written), let some be carried out at once by `needs`, or promise less";
         findings.push(Finding::error(node.place, what, help));
+        return true;
     }
+    false
 }

@@ -116,6 +116,8 @@ struct Written {
 pub struct Read {
     /// The runbook.
     pub runbook: Option<Runbook>,
+    /// The runbook, where all that is wrong is that its time limits break its own objective: it can be read, and not promised.
+    pub overdue: Option<Runbook>,
     /// What is wrong or doubtful.
     pub findings: Vec<Finding>,
 }
@@ -137,7 +139,12 @@ pub fn read(bytes: &[u8], judges: &Judges<'_>) -> Read {
         findings.push(Finding::error(Place::START, "the runbook passed the check and was not understood", help));
     }
     findings.sort_by_key(|finding| (finding.place, finding.severity));
-    Read { runbook: runbook.filter(|_| !has_errors), findings }
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    match runbook {
+        Some((runbook, false)) if errors == 0 => Read { runbook: Some(runbook), overdue: None, findings },
+        Some((runbook, true)) if errors == 1 => Read { runbook: None, overdue: Some(runbook), findings },
+        _ => Read { runbook: None, overdue: None, findings },
+    }
 }
 
 /// The text of a file, without a byte order mark, which is no column of anything.
@@ -155,7 +162,8 @@ fn text(bytes: &[u8]) -> Result<&str, Finding> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
-fn understood(text: &str, judges: &Judges<'_>, findings: &mut Vec<Finding>) -> Option<Runbook> {
+/// The runbook, and whether its time limits break its objective, which is one of the findings then.
+fn understood(text: &str, judges: &Judges<'_>, findings: &mut Vec<Finding>) -> Option<(Runbook, bool)> {
     let lines = Lines::of(text);
     let Page { front, sections } = markdown::page(text, &lines, findings);
     let front = front.and_then(|block| yaml(&block, FRONT, &lines, findings));
@@ -190,8 +198,8 @@ fn understood(text: &str, judges: &Judges<'_>, findings: &mut Vec<Finding>) -> O
         graph,
     };
     let steps = runbook.judged(&Values::samples(&runbook.parameters), true, judges, findings)?;
-    lint::whole(&runbook, &steps, findings);
-    Some(runbook)
+    let is_overdue = lint::whole(&runbook, &steps, findings);
+    Some((runbook, is_overdue))
 }
 
 /// The tree of a block, with places of the file.
@@ -252,6 +260,18 @@ fn checks(list: &Node) -> Vec<String> {
     list.elements().iter().map(check).collect()
 }
 
+/// What a step does, its kind and fields on one line, and its checks.
+fn line(written: &Written) -> (String, Vec<String>) {
+    let verify = written.node.field("verify").map(checks).unwrap_or_default();
+    match written.kind() {
+        Some((kind, node)) if node.entries().is_empty() => {
+            (format!("{kind} {}", checks(node).join("; ")).trim_end().to_owned(), verify)
+        }
+        Some((kind, node)) => (said(kind, node), verify),
+        None => (String::new(), verify),
+    }
+}
+
 impl Runbook {
     /// The steps, in the order of the file, with every variable replaced.
     ///
@@ -282,21 +302,20 @@ impl Runbook {
     /// What a step does and what is verified, as it is written: the kind and its fields on one line, and the checks.
     #[must_use]
     pub fn line(&self, step: usize) -> (String, Vec<String>) {
-        let Some(written) = self.written.get(step) else { return (String::new(), Vec::new()) };
-        let verify = written.node.field("verify").map(checks).unwrap_or_default();
-        match written.kind() {
-            Some((kind, node)) if node.entries().is_empty() => {
-                (format!("{kind} {}", checks(node).join("; ")).trim_end().to_owned(), verify)
-            }
-            Some((kind, node)) => (said(kind, node), verify),
-            None => (String::new(), verify),
-        }
+        self.written.get(step).map(line).unwrap_or_default()
     }
 
     /// The same of the step of this id.
     #[must_use]
     pub fn line_of(&self, id: &str) -> (String, Vec<String>) {
         self.index(id).map(|index| self.line(index)).unwrap_or_default()
+    }
+
+    /// The same with the values of a run in the place of variables.
+    #[must_use]
+    pub fn line_with(&self, id: &str, values: &Values) -> (String, Vec<String>) {
+        let expanded = |written: &Written| Written { node: values.expand(&written.node), ..written.clone() };
+        self.written_of(id).map(|written| line(&expanded(written))).unwrap_or_default()
     }
 
     /// The kind of the step of this id, such as `restore.volume`.

@@ -39,7 +39,7 @@ pub fn longest(steps: &[Step]) -> (Duration, Vec<&str>) {
         }
         // The first of equals, so that the answer is the same each time.
         let before = step.needs.iter().map(String::as_str).rev().max_by_key(|need| total(&best, Some(need)));
-        let sum = total(&best, before).saturating_add(step.timeout);
+        let sum = total(&best, before).saturating_add(step.limit());
         best.insert(&step.id, (sum, before.filter(|need| best.contains_key(need))));
         if end.is_none() || sum > total(&best, end) {
             end = Some(&step.id);
@@ -66,7 +66,7 @@ mod tests {
             title: String::new(),
             needs: needs.iter().map(ToString::to_string).collect(),
             timeout: Duration::from_mins(minutes),
-            action: Action::Notify(String::new()),
+            action: Action::Manual(String::new()),
             verify: Vec::new(),
             on_failure: OnFailure::Stop,
             is_destructive: false,
@@ -82,6 +82,9 @@ mod tests {
         assert_eq!(longest(&steps), (Duration::from_mins(31), vec!["b", "d"]));
         assert_eq!((waves(&[]), longest(&[])), (Vec::<Vec<usize>>::new(), (Duration::ZERO, Vec::new())));
         assert_eq!(longest(&[step("x", &[], 3), step("y", &[], 3)]).1, ["x"]);
+        let wait = Step { action: Action::Pause(Duration::from_mins(4)), ..step("w", &[], 10) };
+        let said = Step { action: Action::Notify(String::new()), ..step("n", &["w"], 10) };
+        assert_eq!(longest(&[wait, said]), (Duration::from_mins(4), vec!["w"]), "what takes a known time takes that");
         // What the lint refuses still has an end.
         assert_eq!(longest(&[step("a", &["a", "b"], 1), step("b", &["a"], 1), step("a", &["b"], 1)]).1, ["a", "b"]);
     }

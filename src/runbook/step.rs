@@ -298,6 +298,13 @@ pub enum Probe {
         /// `True`, `False` or `Unknown`.
         status: String,
     },
+    /// `room`: so much of a claim's volume is free.
+    Room {
+        /// The claim.
+        claim: Claim,
+        /// Percent.
+        at_least: u8,
+    },
     /// `http`
     Http {
         /// Its address.
@@ -347,9 +354,26 @@ pub enum Probe {
         /// A text in what it prints.
         contains: Option<String>,
     },
+    /// `run`: at least a program, on this machine.
+    Run {
+        /// It and its arguments.
+        argv: Vec<String>,
+        /// A text in what it prints.
+        contains: Option<String>,
+    },
 }
 
 impl Step {
+    /// How long it can take: its time limit, but for what takes a known time.
+    #[must_use]
+    pub const fn limit(&self) -> Duration {
+        match self.action {
+            Action::Pause(time) if self.verify.is_empty() => time,
+            Action::Notify(_) if self.verify.is_empty() => Duration::ZERO,
+            _ => self.timeout,
+        }
+    }
+
     /// Whether it brings data back, so that something has to be verified.
     #[must_use]
     pub const fn restores(&self) -> bool {
@@ -374,5 +398,16 @@ impl Action {
             Self::RestoreDatastore { .. } => true,
             _ => false,
         }
+    }
+}
+
+impl Probe {
+    /// Whether a cluster is looked at in which something runs.
+    #[must_use]
+    pub const fn is_of_cluster(&self) -> bool {
+        matches!(
+            self,
+            Self::Ready(_) | Self::NamespaceReady(_) | Self::Condition { .. } | Self::Room { .. } | Self::Exec { .. }
+        )
     }
 }

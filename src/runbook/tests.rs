@@ -368,7 +368,15 @@ fn promises_that_the_time_limits_break() {
     let text = steps(&[NOTE, "id: b\nmanual: {}\nneeds: []\ntimeout: 20m", "id: c\nneeds: [b, a]\nmanual: {}"])
         .replace(FRONT, front);
     missed.finds(&text, "4:19 the time limits along b → c add up to 30m, and rto is 25m", "needs");
+    let read = reading(&text);
+    assert!(read.runbook.is_none() && read.overdue.is_some(), "it can be shown");
+    assert!(reading(&text.replace("id: b", "id: a")).overdue.is_none(), "not where more is wrong");
     good(&text.replace("25m", "30m"));
+    for word in ["stop", "No", "'false'"] {
+        let at = format!("9:19 manual.confirm: {:?} reads like a refusal", word.trim_matches('\''));
+        missed.finds(&step(&format!("id: a\nmanual: {{confirm: {word}}}")), &at, "done");
+    }
+    good(&step("id: a\nmanual: {confirm: nothing is in the way}"));
     missed.finds(&step(NOTE).replace("Why.\n", ""), "6:1 warning: nothing is said about this step", "by hand");
     missed.none();
 }

@@ -225,6 +225,10 @@ fn probe(node: &Node) -> Option<Probe> {
             condition: text(of, "type")?,
             status: text(of, "status")?,
         }),
+        "room" => Some(Probe::Room {
+            claim: claim(&text(of, "claim")?)?,
+            at_least: text(of, "at_least").and_then(|share| parse_percent(&share).ok())?,
+        }),
         "http" => {
             Some(Probe::Http { url: text(of, "url")?, status: whole(of, "status")?, contains: text(of, "contains") })
         }
@@ -241,6 +245,7 @@ fn probe(node: &Node) -> Option<Probe> {
         "mysql" => query(of).map(Probe::Mysql),
         "sqlite" => Some(Probe::Sqlite { file: path(of, "file")?, query: text(of, "query"), answer: answer(of)? }),
         "exec" => Some(Probe::Exec { what: in_pod(of)?, contains: text(of, "contains") }),
+        "run" => Some(Probe::Run { argv: texts(of, "argv")?, contains: text(of, "contains") }),
         _ => None,
     }
 }

@@ -57,9 +57,10 @@ pub enum Answer {
 }
 
 /// Who follows a run.
+#[async_trait(?Send)]
 pub trait Person {
-    /// Asks; blocks until there is an answer.
-    fn ask(&mut self, step: &Step, question: Question) -> Answer;
+    /// Asks, and waits for the answer; dropped when the run is to stop before there is one.
+    async fn ask(&mut self, step: &Step, question: Question) -> Answer;
     /// Is told everything that is written down.
     fn told(&mut self, event: &Event);
     /// How the system calls whoever answers.
@@ -200,7 +201,16 @@ impl Driver<'_> {
         let id = || step.id.clone();
         self.happened(&Event::Asked { step: id(), question })?;
         let by = self.person.name();
-        match self.person.ask(step, question) {
+        let cancel = self.cancel;
+        // The lease is kept and a wish to stop is heard meanwhile: people take their time.
+        let answer = tokio::select! {
+            answer = self.person.ask(step, question) => answer,
+            () = cancel.cancelled() => {
+                self.pause(format!("it was asked to stop at the question about step {}", step.id)).await?;
+                return Ok(Some(Left::Paused));
+            }
+        };
+        match answer {
             Answer::Yes(said) => self.happened(&Event::Agreed { step: id(), question, said, by }).map(|()| None),
             Answer::No(said) if question == Question::GoOn => {
                 self.happened(&Event::Declined { step: id(), said, by }).map(|()| None)

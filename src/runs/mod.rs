@@ -9,6 +9,7 @@
 //! The machine is moved by the events of the journal alone, so a run that is taken up is where its journal says; a step whose end was not written down is carried out again.
 //! Every kind of step is made so that this does no harm, or asks first.
 
+pub mod ahead;
 pub mod drive;
 pub mod event;
 pub mod hands;

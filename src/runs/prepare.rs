@@ -6,8 +6,9 @@ use std::time::Duration;
 use chrono::FixedOffset;
 use serde::Serialize;
 
+use super::ahead::{Ahead, Filling, changes, comes_before, preflight};
 use super::drive::Undone;
-use super::hands::{Source, Target, fates_of, look};
+use super::hands::{Source, Target, fates_of, look, read};
 use super::plan::{Chosen, ClusterName, Fates, RunPlan};
 use crate::backup::Context;
 use crate::base::cancel::Cancel;
@@ -24,6 +25,7 @@ use crate::drill::{cluster as place, storage};
 use crate::format::entry::TreePath;
 use crate::recover::cluster::beside;
 use crate::recover::cluster::claims::lacks_class;
+use crate::recover::cluster::plan::Step as ClusterStep;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::tree_read::lookup;
 use crate::runbook::{Action, Check, Objectives, Origin, Probe, Step, longest};
@@ -78,10 +80,7 @@ impl Needs {
             );
             needs.living |= matches!(step.action, Action::Quiesce { .. } | Action::Exec(_));
             for probe in probes(step) {
-                needs.living |= matches!(
-                    probe,
-                    Probe::Ready(_) | Probe::NamespaceReady(_) | Probe::Condition { .. } | Probe::Exec { .. }
-                );
+                needs.living |= probe.is_of_cluster();
             }
         }
         needs.cluster |= needs.living;
@@ -95,6 +94,8 @@ pub struct Preparing<'a> {
     pub source: Option<&'a Source>,
     /// Where to.
     pub target: &'a Target,
+    /// How volumes would be filled, where something runs.
+    pub filling: Option<Filling>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Times without an offset are meant in it.
@@ -142,8 +143,16 @@ impl Preparing<'_> {
             plan.repository = Some(source.repository.fingerprint().to_string());
         }
         let carried_out: Vec<&Step> = steps.iter().filter(|step| !plan.skipped.contains(&step.id)).collect();
+        let mut made: Vec<(&Step, Vec<ClusterStep>)> = Vec::new();
+        let mut read_before = None;
         for step in carried_out.iter().filter(|step| origin(&step.action).is_some()) {
-            self.step(plan, step, objectives.rpo, &mut notices).await;
+            let before = |other: &Step| comes_before(other, step, steps);
+            let is_first = !carried_out.iter().any(|other| changes(other) && before(other));
+            let coming = made.iter().filter(|(other, _)| before(other)).flat_map(|(_, made)| made.clone()).collect();
+            let mut ahead = Ahead { is_first, coming, read: read_before, ..Ahead::default() };
+            self.step(plan, step, &mut ahead, (objectives.rpo, &mut notices)).await;
+            read_before = ahead.read;
+            made.push((step, ahead.creates));
         }
         for step in &carried_out {
             if let Some(what) = not_possible(step, self.target) {
@@ -215,7 +224,13 @@ impl Preparing<'_> {
         notices
     }
 
-    async fn step(&self, plan: &mut RunPlan, step: &Step, rpo: Option<Duration>, notices: &mut Vec<Notice>) {
+    async fn step(
+        &self,
+        plan: &mut RunPlan,
+        step: &Step,
+        ahead: &mut Ahead,
+        (rpo, notices): (Option<Duration>, &mut Vec<Notice>),
+    ) {
         let (Some(origin), Some(source)) = (origin(&step.action), self.source) else {
             notices.push(blocks(
                 Some(step),
@@ -251,7 +266,7 @@ impl Preparing<'_> {
             .lack(snapshot)
             .map(|lack| format!("snapshot {} of {} {lack}", snapshot.id.short(), record.source));
         let mut doubts: Vec<String> = lack.into_iter().collect();
-        match self.fates(step, source, snapshot).await {
+        match self.fates(step, source, snapshot, ahead).await {
             Ok(Some((fates, found))) => {
                 if let (Some(part), Some(found)) = (&mut plan.drill, found) {
                     part.add(&step.id, found);
@@ -270,6 +285,7 @@ impl Preparing<'_> {
             Err(Undone::Failed { why, help }) => notices.push(blocks(Some(step), why, &help)),
             Ok(None) | Err(Undone::Stopped) => {}
         }
+        notices.extend(ahead.groups.iter().map(|group| group.notice(step, ahead.is_first)));
         if !doubts.is_empty() {
             let help = if plan.drill.is_some() {
                 "the drill takes it all the same, and says so in its record"
@@ -286,6 +302,7 @@ impl Preparing<'_> {
         step: &Step,
         source: &Source,
         snapshot: &Snapshot,
+        ahead: &mut Ahead,
     ) -> Result<Option<(Fates, Option<Found>)>, Undone> {
         let Some(cluster) = self.target.cluster() else { return Ok(None) };
         let operation = Context {
@@ -296,7 +313,14 @@ impl Preparing<'_> {
         };
         match &step.action {
             Action::RestoreResources(resources) => {
-                let looked = look(resources, (source, snapshot), None, cluster, &operation).await?;
+                let coming = std::mem::take(&mut ahead.coming);
+                // Most steps are about one snapshot, which is read once.
+                let manifests = match ahead.read.take().filter(|(id, _)| *id == snapshot.id) {
+                    Some((_, manifests)) => manifests,
+                    None => read(source, snapshot, &operation).await?,
+                };
+                ahead.read = Some((snapshot.id, manifests.clone()));
+                let looked = look(resources, (source, snapshot), manifests, None, cluster, coming).await?;
                 if !looked.empty_volumes.is_empty() && !resources.empty_volumes {
                     let what = format!(
                         "claims would be made EMPTY, since there is no data of them: {}",
@@ -305,7 +329,13 @@ impl Preparing<'_> {
                     let help = "say empty_volumes: true in the step if they may be".to_owned();
                     return Err(Undone::Failed { why: what, help });
                 }
-                Ok(Some((fates_of(&looked), resources.drill.is_some().then(|| found(&step.id, &looked)))))
+                if let Some(filling) = self.filling.as_ref().filter(|_| cluster.lives()) {
+                    ahead.groups = preflight(cluster, &looked, filling).await;
+                }
+                let found = resources.drill.is_some().then(|| found(&step.id, &looked));
+                let fates = fates_of(&looked);
+                ahead.creates = looked.steps.into_iter().filter(|step| step.fate.creates()).collect();
+                Ok(Some((fates, found)))
             }
             Action::RestoreVolume(volume) if !volume.in_place && cluster.lives() && volume.storage_class.is_none() => {
                 let like = beside::original(cluster, &volume.from.source).await.unwrap_or_default();

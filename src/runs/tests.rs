@@ -130,8 +130,9 @@ impl PartialOrd for Question {
     }
 }
 
+#[async_trait(?Send)]
 impl Person for Somebody {
-    fn ask(&mut self, step: &Step, question: Question) -> Answer {
+    async fn ask(&mut self, step: &Step, question: Question) -> Answer {
         self.asked.push((step.id.clone(), question));
         self.answers.get(&(step.id.clone(), question)).cloned().unwrap_or(Answer::Yes("yes".into()))
     }

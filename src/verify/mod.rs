@@ -16,6 +16,8 @@ pub(crate) mod mover;
 mod mysql;
 pub(crate) mod objects;
 mod postgres;
+mod program;
+mod room;
 mod sqlite;
 mod tcp;
 mod tls;
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -117,6 +120,13 @@ pub struct Origin {
     pub selection: Selection,
 }
 
+/// What runs programs on this machine.
+#[async_trait]
+pub trait Programs: Send + Sync {
+    /// Runs one to its end, without input; what it printed, line by line, or why it did not end well. Nothing of it goes on when `cancel` asks for the end.
+    async fn run(&self, argv: &[String], cancel: &Arc<Cancel>) -> Result<Vec<String>, String>;
+}
+
 /// What a check may look at.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -124,6 +134,8 @@ pub struct Surroundings {
     pub cluster: Result<Arc<dyn Cluster>, String>,
     /// The same for programs in its containers.
     pub exec: Result<Arc<dyn Exec>, String>,
+    /// What runs programs on this machine.
+    pub programs: Arc<dyn Programs>,
     /// What was restored into a directory of this machine.
     pub restored: Option<Restored>,
     /// Whose certificates are trusted.
@@ -141,11 +153,12 @@ pub struct Surroundings {
 impl Surroundings {
     /// Without cluster and restored data, with the system's roots and its directory for temporary files.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, cancel: Arc<Cancel>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, cancel: Arc<Cancel>, programs: Arc<dyn Programs>) -> Self {
         let none = "no cluster is there to look at".to_owned();
         Self {
             cluster: Err(none.clone()),
             exec: Err(none),
+            programs,
             restored: None,
             roots: Roots::system(),
             limits: Limits::default(),
@@ -164,7 +177,8 @@ impl Surroundings {
 /// Looks once.
 pub async fn look(probe: &Probe, around: &Surroundings) -> Seen {
     // A server of ours is ended in good order, by who started it.
-    let ends_itself = matches!(probe, Probe::Postgres(query) if query.address.is_none());
+    let ends_itself =
+        matches!(probe, Probe::Run { .. }) || matches!(probe, Probe::Postgres(query) if query.address.is_none());
     let looked = tokio::select! {
         looked = one(probe, around) => looked,
         () = around.cancel.cancelled(), if !ends_itself => Err(STOPPED.to_owned()),
@@ -182,6 +196,7 @@ async fn one(probe: &Probe, around: &Surroundings) -> Look {
         Probe::Ready(objects) => objects::ready(objects, around).await,
         Probe::NamespaceReady(namespace) => objects::namespace(namespace, around).await,
         Probe::Condition { object, condition, status } => objects::condition(object, condition, status, around).await,
+        Probe::Room { claim, at_least } => room::look(claim, *at_least, around).await,
         Probe::Http { url, status, contains } => http::look(url, *status, contains.as_deref(), around).await,
         Probe::Tcp(address) => tcp::look(address, around).await,
         Probe::Dns { name, addresses, server } => dns::look(name, addresses, server.as_deref(), around).await,
@@ -191,6 +206,7 @@ async fn one(probe: &Probe, around: &Surroundings) -> Look {
         Probe::Mysql(query) => mysql::look(query, around).await,
         Probe::Sqlite { file, query, answer } => sqlite::look(file, query.as_deref(), answer, around).await,
         Probe::Exec { what, contains } => objects::exec(what, contains.as_deref(), around).await,
+        Probe::Run { argv, contains } => program::look(argv, contains.as_deref(), around).await,
     }
 }
 

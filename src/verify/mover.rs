@@ -4,7 +4,9 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Origin, Restored, Seen, Surroundings, hold};
+use async_trait::async_trait;
+
+use super::{Origin, Programs, Restored, Seen, Surroundings, hold};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::runbook::{Answer, Check, Probe};
@@ -57,6 +59,16 @@ pub(super) fn job(check: &Check, salt: [u8; 16], run: &str) -> Option<VerifyJob>
     })
 }
 
+/// A mover has no other program than itself, and is asked for none.
+struct NoPrograms;
+
+#[async_trait]
+impl Programs for NoPrograms {
+    async fn run(&self, _argv: &[String], _cancel: &Arc<Cancel>) -> Result<Vec<String>, String> {
+        Err("a mover runs no programs".to_owned())
+    }
+}
+
 /// Looks. `from` is what a comparison is with, and is there if it is one.
 pub async fn answer(
     job: &VerifyJob,
@@ -75,7 +87,7 @@ pub async fn answer(
         deadline: job.deadline.map(Duration::from_millis),
         every: Duration::from_millis(job.every),
     };
-    let mut around = Surroundings::new(clock, cancel);
+    let mut around = Surroundings::new(clock, cancel, Arc::new(NoPrograms));
     around.restored = Some(Restored { folder: folder.to_owned(), from });
     if let Some(scratch) = scratch {
         scratch.clone_into(&mut around.scratch);

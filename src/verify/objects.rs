@@ -32,7 +32,7 @@ const LIVING: [(&str, &str, &str, &str); 7] = [
     ("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
 ];
 
-fn cluster(around: &Surroundings) -> Result<&dyn Cluster, String> {
+pub(super) fn cluster(around: &Surroundings) -> Result<&dyn Cluster, String> {
     around.cluster.as_deref().map_err(Clone::clone)
 }
 

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::base::clock::SystemClock;
+use crate::runs::hands::OnThisMachine;
 
 fn around() -> Surroundings {
-    Surroundings::new(Arc::new(SystemClock), Arc::default())
+    Surroundings::new(Arc::new(SystemClock), Arc::default(), Arc::new(OnThisMachine))
 }
 
 /// A look that fails at once, without any other side: no cluster is there.

@@ -34,6 +34,9 @@ pub fn describe(probe: &Probe) -> String {
         Probe::Condition { object: of, condition, status } => {
             format!("condition: {} {condition} {status}", name_of(of))
         }
+        Probe::Room { claim, at_least } => {
+            format!("room: {}/{} has at least {at_least}% free", claim.namespace, claim.name)
+        }
         Probe::Http { url, status, contains } => {
             let contains = contains.as_ref().map(|text| format!(" with {text:?}")).unwrap_or_default();
             format!("http: {url} answers {status}{contains}")
@@ -57,6 +60,10 @@ pub fn describe(probe: &Probe) -> String {
         Probe::Exec { what, contains } => {
             let contains = contains.as_ref().map(|text| format!(" says {text:?}")).unwrap_or_default();
             format!("exec: {} in {}{contains}", what.argv.join(" "), name_of(&what.object))
+        }
+        Probe::Run { argv, contains } => {
+            let contains = contains.as_ref().map(|text| format!(" says {text:?}")).unwrap_or_default();
+            format!("run: {}{contains}", argv.join(" "))
         }
     }
 }

@@ -52,6 +52,10 @@ fn the_tour_of_the_readme_works() {
     let photos = [dir.path().join("photos/summer.jpg"), dir.path().join("back/photos/summer.jpg")];
     let [before, after] = photos.map(|photo| std::fs::read(photo).expect("the tour makes and restores it"));
     assert!(before == after, "what came back differs");
+    assert!(told.contains("recovered by run") && told.contains("Time to recover (RTO)"), "{told}");
+    let [lost, again] =
+        ["cluster", "again"].map(|at| dir.path().join("demo").join(at).join("volumes/vaultwarden/data/db.sqlite3"));
+    assert_eq!(std::fs::read(lost).unwrap(), std::fs::read(again).unwrap(), "by the runbook, too");
 }
 
 #[test]

@@ -30,6 +30,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
             "demo",
             "drill",
             "preflight",
+            "propose",
             "runbook",
             "runs",
             "verify",

@@ -29,6 +29,7 @@ mod hooks;
 mod kill;
 mod kube;
 mod layers;
+mod library;
 mod links;
 mod live;
 mod properties;

@@ -71,7 +71,7 @@ fn the_tables_of_fields_are_the_programs() {
 
 #[test]
 fn the_example_and_every_runbook_here_are_right_by_the_program_and_by_the_schema() {
-    let mut texts = vec![example()];
+    let mut texts = vec![example(), include_str!("../../src/cli/demo/recover.md").to_owned()];
     texts.extend(all().iter().map(|file| std::fs::read_to_string(file).expect("read")));
     for text in texts {
         let read = read(text.as_bytes());

@@ -8,10 +8,12 @@ use std::time::Duration;
 use crate::base::progress::Progress;
 use crate::base::units;
 use crate::check;
+use crate::cli::again::Again;
 use crate::cli::context::Context;
 use crate::cli::demo::attempt::{self, Attempt};
 use crate::cli::demo::told::{
-    BackupDocument, CheckedDocument, HomelabDocument, RecoveredDocument, RefusedDocument, VerifiedDocument, seconds,
+    BackupDocument, CheckedDocument, HomelabDocument, RecoveredDocument, RefusedDocument, SnapshotDocument,
+    VerifiedDocument, seconds,
 };
 use crate::cli::demo::{Places, capture};
 use crate::cli::exit::Exit;
@@ -19,8 +21,7 @@ use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, things};
 use crate::cli::prompt::TerminalPrompt;
-use crate::cli::restore::cluster::into_folder;
-use crate::cli::{configuration, private_file, progress};
+use crate::cli::{configuration, private_file, progress, recover};
 use crate::cluster::folder::MANIFESTS;
 use crate::config::{Source, SourceKind};
 use crate::crypto::fingerprint::Fingerprint;
@@ -32,8 +33,9 @@ use crate::repo::Repository;
 use crate::repo::create::NewRepository;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::store::Store;
-use crate::volumes::said::Restored;
 
+/// The runbook by which it is recovered.
+const RUNBOOK: &str = include_str!("recover.md");
 /// How many steps there are.
 const STEPS: u32 = 11;
 /// Where the planted password is, in the snapshot of the objects.
@@ -277,25 +279,40 @@ impl<'a> Stage<'a> {
         Ok(before)
     }
 
-    pub(super) async fn recover(&mut self, fingerprint: &Fingerprint) -> Result<RecoveredDocument, Failure> {
-        self.begin("Recover it with the identity: restore --cluster --into-folder.");
+    /// What its owner has after the fire, and nothing of the person's own who looks at the demonstration.
+    fn owners(&self, fingerprint: &Fingerprint) -> Context {
+        let mut globals = self.context.globals.clone();
+        globals.repo = Some(self.places.repository.clone().into_os_string());
+        globals.identity = vec![self.places.identity.clone()];
+        globals.writer_key_file = Some(self.places.writer_key.clone());
+        globals.fingerprint = Some(fingerprint.to_string());
+        let mut context = Context::new(globals, Again::default());
+        context.cancel = self.context.cancel.clone();
+        context.clock = self.context.clock.clone();
+        context
+    }
+
+    pub(super) async fn recover(
+        &mut self,
+        fingerprint: &Fingerprint,
+        last: &BackupDocument,
+    ) -> Result<RecoveredDocument, Failure> {
+        self.begin("Recover it with the identity, by a runbook: recover.md.");
+        let Places { runbook, cluster, journals, .. } = self.places;
+        std::fs::write(runbook, RUNBOOK).map_err(|error| disk("write the runbook", error))?;
         let began = self.context.clock.now();
-        self.count("opening", (0, 0));
-        let repository = self.owner(fingerprint).await?;
-        let reader = open::reader(self.context, &repository).await?;
-        let chain = open::chain(self.context, &repository).await?;
-        let (folder, snapshot) = (&self.places.cluster, newest(&chain)?);
-        let report = into_folder(folder, snapshot, &chain, (&repository, reader), self.context).await?;
-        if !report.is_well() {
-            let rows = report.rows.iter().find(|row| !row.outcome.is_well()).map(|row| format!("{row:?}"));
-            let of_volumes = report.volumes.iter().find(|volume| !volume.outcome.is_well());
-            let first = rows.or(of_volumes.map(|volume| format!("{volume:?}"))).unwrap_or_default();
-            return Err(Failure::new(Exit::Problems, format!("the recovery had problems, the first: {first}"), REPORT));
-        }
-        let sum =
-            |number: &dyn Fn(&Restored) -> u64| report.volumes.iter().map(|volume| number(&volume.restored)).sum();
-        let (objects, files, bytes) = (report.rows.len() as u64, sum(&|of| of.files), sum(&|of| of.bytes));
+        let folder = ("folder".to_owned(), cluster.to_string_lossy().into_owned());
+        let mut owners = self.owners(fingerprint);
+        let plan = Box::pin(recover::into_folder(runbook, (cluster, journals), vec![folder], &mut owners)).await?;
         let time = self.context.clock.now().since(began);
+        let fates = || plan.fates.values();
+        let filled = || fates().flat_map(|fates| &fates.fill).map(|fill| fill.snapshot.as_str());
+        let of_volumes = |number: &dyn Fn(&SnapshotDocument) -> u64| -> u64 {
+            let all = last.snapshots.iter();
+            all.filter(|one| filled().any(|snapshot| snapshot == one.snapshot)).map(number).sum()
+        };
+        let objects = fates().map(|fates| fates.create.len() as u64).sum();
+        let (files, bytes) = (of_volumes(&|one| one.files), of_volumes(&|one| one.bytes));
         self.detail(&format!(
             "{}, and {} with {}, in {}",
             count(objects, "object"),
@@ -303,7 +320,8 @@ impl<'a> Stage<'a> {
             units::bytes(bytes),
             seconds(time)
         ));
-        Ok(RecoveredDocument { objects, files, bytes, seconds: time.as_secs_f64() })
+        self.detail(&format!("homelab-dr report show {} --journals runs", plan.run));
+        Ok(RecoveredDocument { run: plan.run.clone(), objects, files, bytes, seconds: time.as_secs_f64() })
     }
 
     pub(super) fn verify(&mut self, before: &[(PathBuf, Record)]) -> Result<VerifiedDocument, Failure> {

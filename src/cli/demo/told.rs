@@ -57,6 +57,7 @@ pub(super) struct RefusedDocument {
 /// The recovery.
 #[derive(Serialize)]
 pub(super) struct RecoveredDocument {
+    pub run: String,
     pub objects: u64,
     pub files: u64,
     pub bytes: u64,
@@ -124,7 +125,10 @@ impl Document {
             format!("  homelab-dr cat latest:{OBJECTS}:{SECRET_PATH}   # refused"),
             "  export HOMELAB_DR_IDENTITY_FILE=keys/identity.txt".to_owned(),
             format!("  homelab-dr cat latest:{OBJECTS}:{SECRET_PATH}"),
-            format!("  homelab-dr restore latest:{OBJECTS} --cluster --into-folder recovered"),
+            "  homelab-dr runbook show recover.md".to_owned(),
+            "  homelab-dr recover recover.md --into-folder again --set folder=\"$PWD/again\" --journals runs"
+                .to_owned(),
+            format!("  homelab-dr report show {} --journals runs", self.recovered.run),
             String::new(),
             format!("To remove all of it: rm -r {}", quoted(&places.dir.to_string_lossy())),
         ]);

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
+
 use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::progress::{self, Display};
 use crate::cli::prompt;
+use crate::cli::recover::show;
 use crate::cli::runbook::prose;
 use crate::format::entry::escape;
 use crate::runbook::{Action, Runbook, Step};
@@ -65,15 +68,15 @@ impl<'a> Following<'a> {
         }
     }
 
-    fn typed(step: &Step, question: Question, text: &str) -> Answer {
+    async fn typed(step: &Step, question: Question, text: &str) -> Answer {
         let wanted = match (question, &step.action) {
             (Question::Manual, Action::Manual(confirm)) => confirm.clone(),
             (Question::GoOn, _) => "go on".to_owned(),
             _ => step.id.clone(),
         };
         loop {
-            let asked = prompt::line(&format!("{text}\ntype `{wanted}`, or `{STOP}` to stop here: "));
-            match asked {
+            let asked = prompt::line(format!("{text}\ntype `{wanted}`, or `{STOP}` to stop here: "));
+            match asked.await {
                 None => return Answer::Nobody,
                 Some(said) if said == wanted => return Answer::Yes(said),
                 Some(said) if said.eq_ignore_ascii_case(STOP) => return Answer::No(said),
@@ -83,8 +86,9 @@ impl<'a> Following<'a> {
     }
 }
 
+#[async_trait(?Send)]
 impl Person for Following<'_> {
-    fn ask(&mut self, step: &Step, question: Question) -> Answer {
+    async fn ask(&mut self, step: &Step, question: Question) -> Answer {
         // It was said once, of what was known then: it answers one question.
         if self.confirmed.remove(step.id.as_str()) {
             return Answer::Yes(format!("--confirm {}", step.id));
@@ -100,7 +104,7 @@ impl Person for Following<'_> {
             }
             Question::Destructive => {
                 self.explain(step);
-                self.put(&format!("\n{}", self.runbook.line_of(&step.id).0));
+                self.put(&format!("\n{}", show::line_of(self.runbook, self.plan, &step.id).0));
                 if let Some(chosen) = self.plan.chosen.get(&step.id) {
                     self.put(&format!("from snapshot {} of {}, {}", chosen.snapshot, chosen.source, chosen.started));
                 }
@@ -124,7 +128,7 @@ impl Person for Following<'_> {
             }
             Question::GoOn => format!("\nStep {} has failed. To go on with the others", step.id),
         };
-        let answer = Self::typed(step, question, &text);
+        let answer = Self::typed(step, question, &text).await;
         self.display = Some(progress::show(self.context));
         answer
     }

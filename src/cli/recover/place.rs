@@ -1,7 +1,7 @@
 //! Where a run recovers from and to: options, and what they open.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::configuration;
@@ -11,11 +11,13 @@ use crate::cli::failure::Failure;
 use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
 use crate::cli::restore::cluster::WITHOUT_A_BUCKET;
-use crate::cli::{journals, movers, progress};
+use crate::cli::{journals, movers, preflight, progress};
 use crate::cluster::api::Api;
 use crate::cluster::folder::{Folder, MANIFESTS};
+use crate::preflight::Findings;
 use crate::recover::cluster::RecoverError;
 use crate::runbook::{Action, Objectives, Step};
+use crate::runs::ahead::Filling;
 use crate::runs::hands::{Movers, Source, Target, World};
 use crate::runs::plan::RunPlan;
 use crate::runs::prepare::{Needs, Notice, Preparing, name_of_cluster};
@@ -44,6 +46,11 @@ pub(crate) struct PlaceArgs {
 }
 
 impl PlaceArgs {
+    /// A folder that stands for a cluster, with journals in another.
+    pub(super) fn folder(folder: &Path, journals: &Path) -> Self {
+        Self { into_folder: Some(folder.to_owned()), journals: Some(journals.to_owned()), ..Self::default() }
+    }
+
     /// The folder of journals.
     pub(super) fn journals(&self) -> Result<PathBuf, Failure> {
         journals::folder(self.journals.as_deref())
@@ -55,6 +62,14 @@ pub(crate) struct Opened {
     pub(crate) source: Option<Source>,
     pub(crate) target: Target,
     spared: Vec<PathBuf>,
+}
+
+/// How movers would fill volumes, as far as options and configuration say.
+async fn filling(args: &PlaceArgs, context: &Context) -> Filling {
+    let mut findings = Findings::default();
+    let reach = preflight::reach(context, &mut findings, WITHOUT_A_BUCKET).await;
+    let running = movers::running(context, args.mover_image.as_deref(), args.movers).ok();
+    Filling { image: running.map(|running| running.image), reach, findings }
 }
 
 /// Opens what the steps need, and nothing else.
@@ -101,10 +116,15 @@ impl Opened {
         &self,
         plan: &mut RunPlan,
         steps: &[Step],
-        objectives: Objectives,
+        (objectives, args): (Objectives, &PlaceArgs),
         context: &Context,
     ) -> Result<Vec<Notice>, Failure> {
+        let filling = match &self.target {
+            Target::Api(_) if self.source.is_some() => Some(filling(args, context).await),
+            _ => None,
+        };
         let preparing = Preparing {
+            filling,
             source: self.source.as_ref(),
             target: &self.target,
             clock: context.clock.clone(),

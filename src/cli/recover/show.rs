@@ -7,7 +7,7 @@ use crate::base::units;
 use crate::cli::output::count;
 use crate::cli::recover::person::time;
 use crate::format::entry::escape;
-use crate::runbook::{Runbook, Step, longest, waves};
+use crate::runbook::{Runbook, Step, Values, longest, waves};
 use crate::runs::event::{Event, Record};
 use crate::runs::plan::{Fates, RunPlan};
 use crate::runs::prepare::Notice;
@@ -15,8 +15,19 @@ use crate::runs::prepare::Notice;
 /// Objects and volumes of a step that are named; the others are counted. `--json` has all.
 const NAMED_MAX: usize = 8;
 
+/// Objects that are created and are named as long as there are no more.
+const FEW: usize = 3;
+
 fn short(hex: &str) -> &str {
     hex.get(..8).unwrap_or(hex)
+}
+
+/// What a step does and what is verified, with the values of the run; as it is written where a value is missing, which `plan.steps` refuses before.
+pub(super) fn line_of(runbook: &Runbook, plan: &RunPlan, id: &str) -> (String, Vec<String>) {
+    match Values::of(&runbook.parameters, &plan.values, &plan.run) {
+        Ok(values) => runbook.line_with(id, &values),
+        Err(_) => runbook.line_of(id),
+    }
 }
 
 /// What a run would do.
@@ -49,15 +60,13 @@ pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &
         let word = if notice.blocks { "IN THE WAY" } else { "look at" };
         let step = notice.step.as_ref().map(|step| format!(" [{step}]")).unwrap_or_default();
         lines.push(format!("{word}{step}: {}", escape(notice.what.as_bytes())));
-        if !notice.help.is_empty() {
-            lines.push(format!("    {}", escape(notice.help.as_bytes())));
-        }
+        lines.extend(notice.help.lines().map(|line| format!("    {}", escape(line.as_bytes()))));
     }
     lines
 }
 
 fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, runbook: &Runbook, step: &Step) {
-    let (does, verify) = runbook.line_of(&step.id);
+    let (does, verify) = line_of(runbook, plan, &step.id);
     let left_out = if plan.skipped.contains(&step.id) { " (left out, as asked)" } else { "" };
     lines.push(format!("{wave:>3}. [{}]{left_out} {}", step.id, escape(does.as_bytes())));
     if !left_out.is_empty() {
@@ -90,6 +99,9 @@ fn fates_of(lines: &mut Vec<String>, fates: &Fates) {
     words.push(format!("{} are there already", fates.same));
     words.push(format!("{} are not restored by their kind", fates.skipped));
     lines.push(format!("       {}", words.join(", ")));
+    if !fates.create.is_empty() {
+        lines.push(format!("         creates {}", escape(by_kind(&fates.create).as_bytes())));
+    }
     for (word, list) in [("replaces", &fates.replace), ("leaves", &fates.keep), ("CANNOT RESTORE", &fates.conflict)] {
         lines
             .extend(list.iter().take(NAMED_MAX).map(|object| format!("         {word} {}", escape(object.as_bytes()))));
@@ -101,6 +113,27 @@ fn fates_of(lines: &mut Vec<String>, fates: &Fates) {
         let claim = escape(fill.claim.as_bytes());
         lines.push(format!("         fills {claim} from {} ({})", short(&fill.snapshot), units::bytes(fill.bytes)));
     }
+}
+
+/// Objects by their kinds, the most first: `12 secrets, 5 deployments.apps`. A few are named.
+fn by_kind(objects: &[String]) -> String {
+    if objects.len() <= FEW {
+        return objects.join(", ");
+    }
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for object in objects {
+        let (kind, _) = object.split_once(' ').unwrap_or((object, ""));
+        *counts.entry(kind).or_default() += 1;
+    }
+    let mut kinds: Vec<(&str, u64)> = counts.into_iter().collect();
+    kinds.sort_by_key(|(_, objects)| std::cmp::Reverse(*objects));
+    let mut words: Vec<String> =
+        kinds.iter().take(NAMED_MAX).map(|(kind, objects)| format!("{objects} {kind}")).collect();
+    let others: u64 = kinds.iter().skip(NAMED_MAX).map(|(_, objects)| objects).sum();
+    if others > 0 {
+        words.push(format!("{others} of {}", count((kinds.len() - NAMED_MAX) as u64, "other kind")));
+    }
+    words.join(", ")
 }
 
 /// What became of each step, by the journal.

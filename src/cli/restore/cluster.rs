@@ -4,7 +4,7 @@ mod by_kind;
 pub(in crate::cli) mod plan_args;
 pub(super) mod show;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::folder::{Folder, MANIFESTS, VOLUMES};
 use crate::format::entry::TreePath;
-use crate::recover::cluster::data::{At, Data, choose};
+use crate::recover::cluster::data::{Data, choose};
 use crate::recover::cluster::plan::{ClusterPlan, plan};
 use crate::recover::cluster::ready::{self, Waited};
 use crate::recover::cluster::report::Report;
@@ -226,20 +226,6 @@ async fn wait(
 struct Manner {
     existing: Existing,
     empty_volumes: bool,
-}
-
-/// Restores all of a snapshot, and the volumes nearest to it, into a folder. Nothing is asked.
-pub(in crate::cli) async fn into_folder(
-    folder: &Path,
-    snapshot: &Snapshot,
-    chain: &Chain,
-    (repository, reader): (&Arc<Repository>, Arc<Reader>),
-    context: &Context,
-) -> Result<Report, Failure> {
-    let options = Options { data: choose(chain, snapshot.record.started, At::Objects), ..Options::default() };
-    let target = Target::Folder(Folder::open(folder).map_err(RecoverError::from)?, folder.to_owned());
-    let plan = look(&options, snapshot, target.cluster(), (repository, &reader), context).await?;
-    carry_out(&plan, &target, None, (repository, reader), Manner::default(), context).await
 }
 
 /// Does what the plan says, volumes too. `needs` is what movers need, if any are needed.

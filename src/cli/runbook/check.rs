@@ -16,7 +16,8 @@ use crate::cli::runbook::values;
 use crate::cluster::api::Api;
 use crate::format::entry::escape;
 use crate::language::suggest;
-use crate::runbook::{Action, Check, Probe, Step};
+use crate::runbook::{Action, Check, Step};
+use crate::runs::hands::OnThisMachine;
 use crate::verify::{Seen, Surroundings, describe, hold};
 
 const EXAMPLES: &str = "\
@@ -153,10 +154,8 @@ fn chosen<'a>(steps: &'a [Step], only: &[String]) -> Result<Chosen<'a>, Failure>
 
 /// What is looked at; the cluster only if a check is about it. One that cannot be had is what those checks say then.
 async fn surroundings(args: &CheckArgs, chosen: &Chosen<'_>, context: &Context) -> Surroundings {
-    let mut around = Surroundings::new(context.clock.clone(), context.cancel.clone());
-    let is_of_cluster = |check: &Check| {
-        matches!(check.probe, Probe::Ready(_) | Probe::NamespaceReady(_) | Probe::Condition { .. } | Probe::Exec { .. })
-    };
+    let mut around = Surroundings::new(context.clock.clone(), context.cancel.clone(), Arc::new(OnThisMachine));
+    let is_of_cluster = |check: &Check| check.probe.is_of_cluster();
     context.cancel.begin();
     if !chosen.iter().any(|(_, checks)| checks.iter().any(is_of_cluster)) {
         return around;

@@ -9,7 +9,9 @@ use super::account::{TOKEN, TOKEN_OF};
 use super::operators;
 use crate::cluster::Kind;
 use crate::cluster::choice::is_generated_slice;
-use crate::cluster::object::{annotation, at, controller_of, is_dying, items, label, name_of, namespace_of, text};
+use crate::cluster::object::{
+    annotation, at, controller_of, is_dying, items, label, name_of, namespace_of, text, uid_of,
+};
 use crate::cluster::ours::is_of_a_run;
 
 /// Why an object is not restored.
@@ -88,6 +90,25 @@ pub struct Facts {
     pub with_derived: bool,
     /// Something acts in the target: it is a cluster, no folder.
     pub alive: bool,
+}
+
+impl Facts {
+    /// Takes in what an object says; `chosen`: whether it is restored.
+    pub fn hear(&mut self, kind: &Kind, object: &Value, chosen: bool) {
+        let key = || (namespace_of(object).unwrap_or_default().to_owned(), name_of(object).to_owned());
+        if kind.is("", "Service") && at(object, &["spec", "selector"]).is_object() {
+            self.selecting_services.insert(key());
+        }
+        if !chosen {
+            return;
+        }
+        if kind.is("", "PersistentVolumeClaim") {
+            self.claims.insert(key());
+        }
+        if operators::is_fetcher(kind) && !is_dying(object) {
+            self.fetchers.insert(uid_of(object).to_owned());
+        }
+    }
 }
 
 /// Kinds that say what is so at a moment, as `resource.group` or `*.group`. Most are not captured; a folder may have them.

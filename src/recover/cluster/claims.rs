@@ -39,8 +39,8 @@ pub(super) fn place_of_volume(volume: &Value) -> Option<String> {
 }
 
 /// A claim that a volume of the plan waits for gets that volume, whatever it asks for.
-fn has_volume(steps: &[Step], claim: &Step) -> bool {
-    steps.iter().any(|step| {
+fn has_volume<'a>(steps: impl IntoIterator<Item = &'a Step>, claim: &Step) -> bool {
+    steps.into_iter().any(|step| {
         let reference = |field| text(&step.rewritten.object, &["spec", "claimRef", field]);
         step.kind.is("", "PersistentVolume")
             && reference("name") == claim.object.name
@@ -53,7 +53,7 @@ pub(super) fn prepare(steps: &mut [Step]) {
     let claims: Vec<usize> =
         (0..steps.len()).filter(|at| steps.get(*at).is_some_and(|step| step.fill.is_some())).collect();
     for at in claims {
-        let is_static = steps.get(at).is_some_and(|claim| has_volume(steps, claim));
+        let is_static = steps.get(at).is_some_and(|claim| has_volume(&*steps, claim));
         let Some(step) = steps.get_mut(at).filter(|_| !is_static) else { continue };
         let note = step.fill.as_ref().and_then(|data| make_room(&mut step.rewritten.object, data));
         step.notes.extend(note);
@@ -70,10 +70,11 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
     }
     let users = users(cluster, steps).await?;
     let creates = |step: &Step| step.kind.is("", "PersistentVolumeClaim") && step.fate.creates();
-    let classes = if steps.iter().any(creates) { classes(cluster, steps).await? } else { None };
+    let classes =
+        if steps.iter().any(creates) { classes(cluster, steps.iter().chain(&options.coming)).await? } else { None };
     let mut in_place = Vec::new();
     for at in 0..steps.len() {
-        let is_static = steps.get(at).is_some_and(|claim| has_volume(steps, claim));
+        let is_static = steps.get(at).is_some_and(|claim| has_volume(steps.iter().chain(&options.coming), claim));
         let Some(step) = steps.get_mut(at).filter(|step| step.kind.is("", "PersistentVolumeClaim")) else { continue };
         if step.fate.creates()
             && !is_static
@@ -182,11 +183,14 @@ impl Classes {
 
 /// Why a claim would never get a volume in a cluster as it is; `None` also where its classes may not be looked at.
 pub async fn lacks_class(cluster: &dyn Cluster, claim: &Value) -> Result<Option<String>, ClusterError> {
-    Ok(classes(cluster, &[]).await?.and_then(|classes| classes.refuse(claim)))
+    Ok(classes(cluster, std::iter::empty()).await?.and_then(|classes| classes.refuse(claim)))
 }
 
 /// `None` if they may not be looked at: then the claim will tell.
-async fn classes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Option<Classes>, ClusterError> {
+async fn classes<'a>(
+    cluster: &dyn Cluster,
+    steps: impl Iterator<Item = &'a Step> + Clone + Send,
+) -> Result<Option<Classes>, ClusterError> {
     let class = |object: &Value| (name_of(object).to_owned(), annotation(object, kinds::DEFAULT_CLASS) == "true");
     let found = match whole(cluster, &kinds::storage_classes(), |object| Some(class(&object))).await {
         Ok(found) => found,
@@ -204,14 +208,14 @@ async fn classes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Option<Classes
         default: None,
         of_volumes: volumes.unwrap_or_default().into_iter().collect(),
     };
-    let brought = steps.iter().filter(|step| step.kind.is("storage.k8s.io", "StorageClass"));
+    let brought = steps.clone().filter(|step| step.kind.is("storage.k8s.io", "StorageClass"));
     for (name, is_default) in found.into_iter().chain(brought.map(|step| class(&step.rewritten.object))) {
         if is_default {
             classes.default = Some(name.clone());
         }
         classes.names.insert(name);
     }
-    for step in steps.iter().filter(|step| step.kind.is("", "PersistentVolume")) {
+    for step in steps.filter(|step| step.kind.is("", "PersistentVolume")) {
         classes.of_volumes.extend(of_volume(&step.rewritten.object));
     }
     Ok(Some(classes))

@@ -51,7 +51,7 @@ pub struct Unreadable {
 }
 
 /// All of a snapshot.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Manifests {
     /// In the order of the snapshot.
     pub objects: Vec<Captured>,

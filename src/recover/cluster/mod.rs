@@ -104,6 +104,8 @@ pub struct Options {
     pub drill: Option<String>,
     /// Which storage class becomes which.
     pub storage_classes: std::collections::BTreeMap<String, String>,
+    /// What will be there by then, since something else creates it before: for a plan of several parts that is made at once.
+    pub coming: Vec<plan::Step>,
 }
 
 /// Why nothing was restored.

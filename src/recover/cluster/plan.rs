@@ -13,11 +13,10 @@ use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
 use super::strangers::introduce;
 use super::{Identity, Options, RecoverError, claims, nodes};
-use crate::cluster::object::{at, is_dying, items, name_of, namespace_of, text, uid_of};
+use crate::cluster::object::{at, items, name_of, namespace_of, text};
 use crate::cluster::order::{self, Stage};
 use crate::cluster::rewrite::drill::take_over;
 use crate::cluster::rewrite::namespaces::Namespaces;
-use crate::cluster::rewrite::operators::is_fetcher;
 use crate::cluster::rewrite::skip::{Facts, Skip, skip};
 use crate::cluster::rewrite::{Rewritten, rewrite};
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -224,19 +223,27 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     steps.sort_by(|(a_rank, a), (b_rank, b)| (a.stage, a_rank, &a.object).cmp(&(b.stage, b_rank, &b.object)));
     let mut steps: Vec<Step> = steps.into_iter().map(|(_, step)| step).collect();
     claims::prepare(&mut steps);
-    let mut reach = Reach::look(cluster, &steps).await?;
+    let coming: BTreeSet<&Identity> = options.coming.iter().map(|step| &step.object).collect();
+    let mut reach = match options.coming.as_slice() {
+        [] => Reach::look(cluster, &steps).await?,
+        before => Reach::look(cluster, &[before, &steps].concat()).await?,
+    };
     if options.drill.is_some() {
         reach.makes_namespaces(&steps);
     }
     // A namespace that nobody asked for is there already.
-    steps.retain(|step| !(step.needed && reach.has_namespace(&step.object.name)));
+    steps.retain(|step| !(step.needed && (reach.has_namespace(&step.object.name) || coming.contains(&step.object))));
     let looking = Looking { cluster, reach: &reach, existing: options.existing };
     let mut steps: Vec<Step> =
         stream::iter(steps).map(|step| looking.decide(step)).buffered(LOOKED_AT_ONCE).try_collect().await?;
+    for step in steps.iter_mut().filter(|step| coming.contains(&step.object)) {
+        (step.fate, step.fill) = (Fate::Same, None);
+    }
     reach.settle(&mut steps);
     claims::settle(cluster, &mut steps, options).await?;
     nodes::caution(cluster, &mut steps).await?;
-    let empty_volumes = if cluster.lives() { empty_volumes(cluster, &steps).await? } else { Vec::new() };
+    let empty_volumes =
+        if cluster.lives() { empty_volumes(cluster, &steps, &options.coming).await? } else { Vec::new() };
     let (target, lives) = (cluster.name(), cluster.lives());
     let without = |step: &&Step| step.kind.is("", "PersistentVolumeClaim") && step.fill.is_none() && !step.never_bound;
     let claims = steps.iter().filter(|step| !lives && without(step));
@@ -270,18 +277,10 @@ fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>
     let mut spare: BTreeMap<String, (Kind, Value)> = BTreeMap::new();
     for Captured { kind, object } in objects {
         let (namespace, name) = (namespace_of(&object).map(str::to_owned), name_of(&object).to_owned());
-        let key = || (namespace.clone().unwrap_or_default(), name.clone());
-        if kind.is("", "Service") && at(&object, &["spec", "selector"]).is_object() {
-            facts.selecting_services.insert(key());
-        }
         let namespace = namespace.as_deref();
-        if options.selection.takes(&kind, namespace, &name) {
-            if kind.is("", "PersistentVolumeClaim") {
-                facts.claims.insert(key());
-            }
-            if is_fetcher(&kind) && !is_dying(&object) {
-                facts.fetchers.insert(uid_of(&object).to_owned());
-            }
+        let takes = options.selection.takes(&kind, namespace, &name);
+        facts.hear(&kind, &object, takes);
+        if takes {
             drafts.push(Draft::new(kind, object, false));
         } else if kind.is("", "Namespace") && !options.selection.excludes(&kind, namespace, &name) {
             spare.insert(name, (kind, object));
@@ -301,7 +300,7 @@ fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>
 }
 
 /// What would be without data: claims that are created, and those that a stateful set would make for want of them.
-async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Vec<String>, ClusterError> {
+async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step], coming: &[Step]) -> Result<Vec<String>, ClusterError> {
     let mut empty: Vec<String> =
         steps.iter().filter(|step| step.empty && step.fate.creates()).map(|step| step.object.to_string()).collect();
     let claims = Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
@@ -311,7 +310,7 @@ async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step]) -> Result<Vec<Stri
         for template in items(object, &["spec", "volumeClaimTemplates"]) {
             // The first stands for all: whoever lacks it lacks the rest.
             let name = format!("{}-{}-0", name_of(template), step.object.name);
-            let planned = steps.iter().any(|other| {
+            let planned = steps.iter().chain(coming).any(|other| {
                 other.kind.is("", "PersistentVolumeClaim")
                     && other.object.namespace.as_deref() == namespace
                     && other.object.name == name

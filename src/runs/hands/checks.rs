@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Target, World, because, failed};
+use super::{OnThisMachine, Target, World, because, failed};
 use crate::base::cancel::Cancel;
 use crate::cluster::{Cluster as _, folder};
 use crate::format::entry::TreePath;
@@ -19,7 +19,7 @@ use crate::volumes::kinds;
 impl World<'_> {
     /// What a check of a step may look at.
     pub(crate) fn around(&self, step: &Step, cancel: &Arc<Cancel>) -> Surroundings {
-        let mut around = Surroundings::new(self.clock.clone(), cancel.clone());
+        let mut around = Surroundings::new(self.clock.clone(), cancel.clone(), Arc::new(OnThisMachine));
         match &self.target {
             Target::Machine => {}
             Target::Api(api) => {

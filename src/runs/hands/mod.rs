@@ -39,8 +39,9 @@ use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::{RepoError, Repository};
 use crate::runbook::{Action, Check, Step};
 
+pub use program::OnThisMachine;
 pub use quiesce::Holding;
-pub use resources::{fates_of, look};
+pub use resources::{fates_of, look, read};
 
 /// Where a run recovers into.
 pub enum Target {

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
@@ -17,6 +18,7 @@ use crate::base::cancel::Cancel;
 use crate::format::entry::escape;
 use crate::runbook::{InPod, Step};
 use crate::runs::drive::Undone;
+use crate::verify::Programs;
 use crate::verify::objects::run_in_pod;
 
 /// The end of what a program says that is kept, in bytes.
@@ -71,6 +73,18 @@ pub(super) async fn run(
     result
 }
 
+/// Starts a program in a group of its own. Its standard input is its alone.
+fn spawn((program, arguments): (&str, &[String]), input: Stdio) -> Result<Child, Undone> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    command.env_clear();
+    command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed_on)));
+    command.spawn().map_err(|error| {
+        failed(format!("{program} cannot be started: {error}"), "see that it is installed, and its mode")
+    })
+}
+
 /// Starts it, and sees its end.
 async fn started(
     (program, arguments): (&str, &[String]),
@@ -78,17 +92,7 @@ async fn started(
     mut tracked: Tracked,
     cancel: &Arc<Cancel>,
 ) -> (Result<Vec<String>, Undone>, Tracked) {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::from(input)).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
-    command.env_clear();
-    command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_passed_on)));
-    let spawned = command.spawn().map_err(|error| {
-        failed(format!("{program} cannot be started: {error}"), "see that it is installed, and its mode")
-    });
-    // Its standard input is the program's alone.
-    drop(command);
-    match spawned {
+    match spawn((program, arguments), Stdio::from(input)) {
         Ok(child) => {
             tracked.started(child.id());
             (ended(program, child, cancel).await, tracked)
@@ -132,6 +136,25 @@ async fn ended(program: &str, mut child: Child, cancel: &Arc<Cancel>) -> Result<
     let said = lines(if err.is_empty() { &out } else { &err }).join("; ");
     let said = if said.is_empty() { String::new() } else { format!(": {said}") };
     Err(failed(format!("{program} {end}{said}"), "see what it says, and run it by hand"))
+}
+
+/// Runs the programs of checks as those of steps are run. They only look: one that outlives its run does no harm to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct OnThisMachine;
+
+#[async_trait]
+impl Programs for OnThisMachine {
+    async fn run(&self, argv: &[String], cancel: &Arc<Cancel>) -> Result<Vec<String>, String> {
+        let (program, arguments) = argv.split_first().ok_or("it names no program")?;
+        let ran = match spawn((program, arguments), Stdio::null()) {
+            Ok(child) => ended(program, child, cancel).await,
+            Err(error) => Err(error),
+        };
+        ran.map_err(|undone| match undone {
+            Undone::Failed { why, .. } => why,
+            Undone::Stopped => "it was stopped".to_owned(),
+        })
+    }
 }
 
 impl World<'_> {

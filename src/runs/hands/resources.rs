@@ -13,13 +13,14 @@ use crate::cluster::rewrite::namespaces::Namespaces;
 use crate::format::entry::TreePath;
 use crate::recover::cluster::data::{At, Data, choose, claim_of_source};
 use crate::recover::cluster::fate::Fate;
-use crate::recover::cluster::plan::{ClusterPlan, plan};
+use crate::recover::cluster::manifests::{self, Manifests};
+use crate::recover::cluster::plan::{ClusterPlan, Step as ClusterStep, plan};
 use crate::recover::cluster::report::{Outcome, Report};
 use crate::recover::cluster::run::{Running, Waits, run};
 use crate::recover::cluster::select::Selection;
 use crate::recover::cluster::unpack::IntoFolder;
 use crate::recover::cluster::volumes::Volumes;
-use crate::recover::cluster::{Existing, Options, RecoverError, manifests};
+use crate::recover::cluster::{Existing, Options, RecoverError};
 use crate::repo::snapshots::Snapshot;
 use crate::runbook::{RestoreResources, Step};
 use crate::runs::drive::Undone;
@@ -43,27 +44,34 @@ fn options(resources: &RestoreResources, source: &Source, snapshot: &Snapshot) -
         derived_secrets: resources.with_derived_secrets,
         data: choose(&source.chain, snapshot.record.started, at),
         storage_classes: resources.storage_classes.clone(),
+        coming: Vec::new(),
     })
 }
 
-/// Reads the snapshot and the target, and decides. Nothing is written.
-pub async fn look(
-    resources: &RestoreResources,
-    (source, snapshot): (&Source, &Snapshot),
-    planned: Option<&Fates>,
-    cluster: &dyn Cluster,
-    operation: &Context,
-) -> Result<ClusterPlan, Undone> {
-    let mut options = options(resources, source, snapshot)?;
-    if let Some(planned) = planned {
-        as_planned(&mut options, planned, source, snapshot.record.started);
-    }
+/// Reads the manifests of a snapshot.
+pub async fn read(source: &Source, snapshot: &Snapshot, operation: &Context) -> Result<Manifests, Undone> {
     let help = "see the snapshot: `homelab-dr ls` and `homelab-dr check`";
     let manifests = manifests::read(operation, &source.reader, snapshot.record.root).await;
     let manifests = manifests.map_err(|error| because(&error, help))?;
     if !manifests.is_cluster && manifests.unreadable.is_empty() {
         let error = RecoverError::NoCluster { snapshot: snapshot.id.short() };
         return Err(because(&error, "name a source that has objects of a cluster; `homelab-dr snapshots` lists them"));
+    }
+    Ok(manifests)
+}
+
+/// Looks at the target, and decides. Nothing is written. `coming`: what steps create that are carried out before.
+pub async fn look(
+    resources: &RestoreResources,
+    (source, snapshot): (&Source, &Snapshot),
+    manifests: Manifests,
+    planned: Option<&Fates>,
+    cluster: &dyn Cluster,
+    coming: Vec<ClusterStep>,
+) -> Result<ClusterPlan, Undone> {
+    let mut options = Options { coming, ..options(resources, source, snapshot)? };
+    if let Some(planned) = planned {
+        as_planned(&mut options, planned, source, snapshot.record.started);
     }
     let planned = plan(cluster, manifests, &options).await;
     planned.map_err(|error| because(&error, "see what the runbook asks for, and whether the cluster answers"))
@@ -99,9 +107,10 @@ pub fn fates_of(plan: &ClusterPlan) -> Fates {
     fates
 }
 
-/// What has become different since the plan was made. `again`: an earlier try of the step may have made what is there.
-fn beyond(planned: &Fates, now: &Fates, again: bool) -> Vec<String> {
-    let was_there: BTreeSet<&String> = planned.replace.iter().chain(&planned.keep).collect();
+/// What has become different since the plan was made. `again`: an earlier try of the step may have made what is there. `others`: what other steps of the run create.
+fn beyond(planned: &Fates, now: &Fates, again: bool, others: &BTreeSet<&String>) -> Vec<String> {
+    let was_there: BTreeSet<&String> =
+        planned.replace.iter().chain(&planned.keep).chain(others.iter().copied()).collect();
     let is_new = |object: &&String| !was_there.contains(object);
     let is_ours = |object: &String| again && planned.create.contains(object);
     let replaced = now.replace.iter().filter(|object| !planned.replace.contains(object) && !is_ours(object));
@@ -172,13 +181,19 @@ impl World<'_> {
         let (chosen, snapshot) = self.snapshot(step)?;
         let operation = self.operation(cancel)?;
         let planned = self.plan.fates.get(&step.id);
+        let looking = async {
+            let manifests = read(source, snapshot, &operation).await?;
+            look(resources, (source, snapshot), manifests, planned, cluster, Vec::new()).await
+        };
         let looked = tokio::select! {
-            looked = look(resources, (source, snapshot), planned, cluster, &operation) => looked?,
+            looked = looking => looked?,
             () = cancel.cancelled() => return Err(Undone::Stopped),
         };
         let now = fates_of(&looked);
         if let Some(planned) = planned {
-            let beyond = beyond(planned, &now, self.begun_before.contains(&step.id));
+            let others = self.plan.fates.iter().filter(|(id, _)| **id != step.id);
+            let others: BTreeSet<&String> = others.flat_map(|(_, fates)| &fates.create).collect();
+            let beyond = beyond(planned, &now, self.begun_before.contains(&step.id), &others);
             if !beyond.is_empty() {
                 let why = format!("the target has changed since the plan was made: {}", told(&beyond));
                 return Err(failed(why, "look at it, and make the plan anew"));

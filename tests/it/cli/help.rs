@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 47] = [
+const COMMANDS: [&str; 48] = [
     "config",
     "config check",
     "config show",
@@ -40,6 +40,7 @@ const COMMANDS: [&str; 47] = [
     "gitops status",
     "runbook",
     "runbook lint",
+    "runbook new",
     "runbook show",
     "runbook check",
     "runbook schema",

@@ -131,3 +131,19 @@ async fn another_run_that_lives_keeps_its_cluster_and_a_dead_one_does_not() {
         .says(&["being recovered by another run", "run 00000000 on other"]);
     alive.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_names_what_it_creates_and_what_the_target_would_refuse() {
+    let disaster = disaster().await;
+    disaster.new.power_off("lab-node");
+    let book = runbook(&folder(&disaster), "", &[ALL]);
+    let ran = recover(&disaster, &[&book, "--plan"]).await.exits(7);
+    for part in ["         creates ", "namespace", "IN THE WAY [all]: ", "no node that is ready"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    // What somebody does before it may mend that: then it is said and keeps nobody from beginning.
+    let after = ALL.replace("needs: []", "needs: [look]");
+    let book = runbook(&folder(&disaster), "", &["id: look\nneeds: []\nmanual: {}", &after]);
+    let ran = recover(&disaster, &[&book, "--plan"]).await.exits(0);
+    assert!(ran.out.contains("look at [all]: ") && ran.out.contains("no node that is ready"), "{}", ran.out);
+}

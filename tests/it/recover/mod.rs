@@ -3,6 +3,7 @@
 mod cluster;
 mod inside;
 mod machine;
+mod person;
 
 use std::path::Path;
 

@@ -6,7 +6,7 @@ mod objects;
 mod program;
 mod restored;
 mod servers;
-mod trusted;
+pub(crate) mod trusted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use std::time::Duration;
 use homelab_dr::base::cancel::Cancel;
 use homelab_dr::base::clock::SystemClock;
 use homelab_dr::runbook::{Answer, Probe, Query};
+use homelab_dr::runs::hands::OnThisMachine;
 use homelab_dr::verify::{Limits, Seen, Surroundings, look};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Nothing but this machine, with time for a slow one.
 fn around() -> Surroundings {
-    let around = Surroundings::new(Arc::new(SystemClock), Arc::new(Cancel::default()));
+    let around = Surroundings::new(Arc::new(SystemClock), Arc::new(Cancel::default()), Arc::new(OnThisMachine));
     Surroundings { limits: patient(Duration::from_secs(60)), ..around }
 }
 

@@ -32,6 +32,11 @@ fn exec(resource: &str, name: &str, argv: &[&str], contains: Option<&str>) -> Pr
     Probe::Exec { what, contains: contains.map(str::to_owned) }
 }
 
+fn room(claim: &str, at_least: u8) -> Probe {
+    let claim = homelab_dr::runbook::Claim { namespace: "media".to_owned(), name: claim.to_owned() };
+    Probe::Room { claim, at_least }
+}
+
 /// A Deployment whose pods run a program without a shell's help.
 fn deployment(name: &str, program: &[&str]) -> Value {
     let mut made = workload("Deployment", name, None);
@@ -125,7 +130,31 @@ async fn a_cluster_that_is_away_is_no_success() {
         Probe::Ready(vec![object("pods", "x")]),
         condition("pods", "x", "Ready", "True"),
         exec("pods", "x", &["true"], None),
+        room("x", 10),
     ] {
         not(look(&probe, &alone).await, &["no cluster is there"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn room_is_what_the_kubelet_measures_where_a_pod_uses_the_claim() {
+    let server = bare().await;
+    let around = of(&server).await;
+    not(look(&room("data", 10), &around).await, &["there is no claim media/data"]);
+    server.make("media", claim("data"));
+    not(look(&room("data", 10), &around).await, &["no pod that uses media/data is on a node"]);
+    server.make("media", workload("Deployment", "db", Some("data")));
+    let runs = |state: &crate::support::kube::state::State| {
+        state.objects("pods").iter().any(|pod| pod["status"]["phase"] == "Running")
+    };
+    server.until("it runs", runs).await;
+    // Nobody measures a folder of the node: it is as full as the node's disk.
+    server.faults(|faults| faults.room("lab-node", 90, 1000));
+    not(look(&room("data", 10), &around).await, &["not measured", "disk of node lab-node", "9% free", "should be 10%"]);
+    holds(look(&room("data", 9), &around).await);
+    server.faults(|faults| faults.room("media/data", 500, 1000));
+    assert_eq!(holds(look(&room("data", 50), &around).await), "media/data has 50% free, 500 B of 1000 B");
+    not(look(&room("data", 51), &around).await, &["50% of its places for files"]);
+    server.faults(|faults| faults.refuse("GET", "/proxy/stats/summary", 403, "nodes is forbidden"));
+    not(look(&room("data", 10), &around).await, &["the kubelet of lab-node cannot be asked", "forbidden"]);
 }

@@ -126,3 +126,27 @@ async fn what_is_given_wrong_is_told_before_anything_is_looked_at() {
     .unwrap();
     book.check(&[]).await.exits(2).says(&["no step that only looks"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_on_this_machine_ends_well_or_the_check_does_not_hold() {
+    let run = |argv: &[&str], contains: Option<&str>| Probe::Run {
+        argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+        contains: contains.map(str::to_owned),
+    };
+    let around = around();
+    assert_eq!(holds(look(&run(&["true"], None), &around).await), "it ended well");
+    let said = holds(look(&run(&["echo", "a  b"], Some("a  b")), &around).await);
+    assert_eq!(said, "it ended well and printed \"a  b\"");
+    not(look(&run(&["echo", "a"], Some("b")), &around).await, &["ended well", "no \"b\"", "\"a\""]);
+    not(look(&run(&["ls", "/no/such"], None), &around).await, &["ended with exit code 2", "/no/such"]);
+    not(look(&run(&["/no/such/program"], None), &around).await, &["cannot be started"]);
+    // Nothing of it goes on behind a look that is over.
+    let dir = tempfile::tempdir().unwrap();
+    let (began, late) = (dir.path().join("began"), dir.path().join("late"));
+    let script = format!("touch {}; sleep 2; touch {}", began.display(), late.display());
+    let slow = Surroundings { limits: patient(Duration::from_millis(500)), ..around };
+    not(look(&run(&["sh", "-c", &script], None), &slow).await, &["did not end within"]);
+    assert!(began.exists());
+    tokio::time::sleep(Duration::from_millis(1800)).await;
+    assert!(!late.exists(), "it was ended");
+}

@@ -12,10 +12,10 @@ use super::*;
 /// The time of these tests: 2026-11-01T03:00:00Z.
 const NOW: Time = Time(1_793_502_000_000);
 
-struct Issuer(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Issuer(CertifiedIssuer<'static, KeyPair>);
 
 impl Issuer {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -26,12 +26,26 @@ impl Issuer {
         Roots::of([self.0.as_ref().der().to_vec()])
     }
 
+    /// Its certificate as a file has it that `SSL_CERT_FILE` names.
+    pub(crate) fn pem(&self) -> String {
+        self.0.as_ref().pem()
+    }
+
     /// A server with a certificate for some names, from a day in October 2026 to the end of a day in November.
     async fn server(&self, names: &[&str], from: u8, to: u8) -> String {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = rcgen::date_time_ymd(2026, 10, from);
         params.not_after = rcgen::date_time_ymd(2026, 11, to);
+        self.serve(params).await
+    }
+
+    /// A server of localhost with a certificate that lasts.
+    pub(crate) async fn lasting(&self) -> String {
+        self.serve(CertificateParams::new(vec!["localhost".to_owned()]).unwrap()).await
+    }
+
+    async fn serve(&self, params: CertificateParams) -> String {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

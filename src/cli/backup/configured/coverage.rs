@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::volumes::open_folder;
 use super::{Outcome, Row};
 use crate::backup::coverage::{self, Fate, Said, Taken, What};
+use crate::cli::again::Again;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Told};
@@ -143,7 +144,7 @@ impl Watched {
                 }
                 Fate::Not { why, mend } => {
                     let error = Failure::new(Exit::Problems, format!("{} is not covered: {why}", what.name()), &mend);
-                    rows.push(Row { error: document(&error), ..row(&what, Outcome::NotCovered) });
+                    rows.push(Row { error: document(&error, context.talk.again()), ..row(&what, Outcome::NotCovered) });
                     let name = escape(what.name().as_bytes());
                     match missing.iter_mut().find(|(other, ..)| *other == why) {
                         Some((.., names)) => names.push(name),

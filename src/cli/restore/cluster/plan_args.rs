@@ -56,6 +56,7 @@ impl PlanArgs {
             data: Volumes::new(),
             drill: None,
             storage_classes: classes(&self.storage_class)?,
+            coming: Vec::new(),
         };
         Ok((options, volumes_at(self.volumes_at.as_deref(), context)?))
     }

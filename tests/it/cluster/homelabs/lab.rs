@@ -69,6 +69,7 @@ impl Disaster {
         let home = between(&old, &new);
         run(&home, &["backup"]).await.exits(0);
         let backed = begun.elapsed();
+        super::propose::is_as_reviewed(lab, &home).await;
         let about = run(&home, &["cat", "latest:cluster:cluster.yaml"]).await.exits(0).out;
         let about: Value = serde_saphyr::from_str(&about).expect("YAML");
         let left_out = about["leftOut"].as_array().unwrap().iter().map(text).collect();

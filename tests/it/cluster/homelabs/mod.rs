@@ -6,6 +6,7 @@ mod data;
 mod lab;
 mod load;
 mod order;
+mod propose;
 mod special;
 
 use serde_json::Value;

@@ -50,6 +50,8 @@ pub(crate) struct Faults {
     snapshots: BTreeSet<String>,
     /// Nodes without power: what ran there is dead, and nobody says so.
     off: BTreeSet<String>,
+    /// Volumes that kubelets measure, `namespace/claim`, or a node's disk by its name: bytes free and in all.
+    rooms: BTreeMap<String, (u64, u64)>,
     uploads: bool,
     expired: bool,
     /// What the network plugin does about policies.
@@ -57,6 +59,15 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    /// From now on a kubelet says that so many bytes of a claim's volume, or of a node's disk, are free.
+    pub(crate) fn room(&mut self, of: &str, free: u64, all: u64) {
+        self.rooms.insert(of.to_owned(), (free, all));
+    }
+
+    pub(crate) fn rooms(&self) -> BTreeMap<String, (u64, u64)> {
+        self.rooms.clone()
+    }
+
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.failures.push(failure);
     }

@@ -32,7 +32,7 @@ mod kinds;
 mod logs;
 mod managed;
 pub(crate) mod node;
-mod ops;
+pub(crate) mod ops;
 mod patch;
 mod quantity;
 mod registry;

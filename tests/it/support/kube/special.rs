@@ -49,12 +49,12 @@ pub(crate) fn answer(asked: &Asked, resource: &Resource, bytes: &[u8]) -> Result
     }
 }
 
-/// What a node's kubelet answers by way of `nodes/proxy`: of its summary only what its disk has. (`Summary.Node.Fs` of k8s.io/kubelet/pkg/apis/stats/v1alpha1.)
+/// What a node's kubelet answers by way of `nodes/proxy`: of its summary only what its disk and measured volumes have. (`Summary.Node.Fs` of k8s.io/kubelet/pkg/apis/stats/v1alpha1.)
 fn kubelet(asked: &Asked, resource: &Resource, path: &str) -> Result<Reply> {
     let name = asked.path.name.as_str();
-    let (folder, off) = asked.shared.with(|state| {
+    let (folder, off, rooms) = asked.shared.with(|state| {
         state.live(Target { subresource: "", ..target(asked, resource) })?;
-        Ok::<_, Status>((state.folder.clone(), state.faults.is_off(name)))
+        Ok::<_, Status>((state.folder.clone(), state.faults.is_off(name), state.faults.rooms()))
     })?;
     if off {
         let text = "error dialing backend: dial tcp 192.0.2.1:10250: connect: no route to host";
@@ -65,11 +65,19 @@ fn kubelet(asked: &Asked, resource: &Resource, path: &str) -> Result<Reply> {
     }
     let disk = rustix::fs::statvfs(&folder).expect("the folder is there");
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    let (free, all) = rooms.get(name).copied().unwrap_or((bytes(disk.f_bavail), bytes(disk.f_blocks)));
     let fs = json!({
-        "time": now(), "availableBytes": bytes(disk.f_bavail), "capacityBytes": bytes(disk.f_blocks),
-        "usedBytes": bytes(disk.f_blocks.saturating_sub(disk.f_bfree)),
+        "time": now(), "availableBytes": free, "capacityBytes": all, "usedBytes": all.saturating_sub(free),
     });
-    Ok(Reply::ok(json!({"node": {"nodeName": name, "fs": fs}, "pods": []})))
+    let of_claim = |(claim, (free, all)): (&String, &(u64, u64))| {
+        let (namespace, claim) = claim.split_once('/')?;
+        Some(json!({"podRef": {"namespace": namespace}, "volume": [{
+            "time": now(), "name": "data", "availableBytes": free, "capacityBytes": all, "usedBytes": all - free,
+            "inodesFree": 1000, "inodes": 2000, "pvcRef": {"name": claim, "namespace": namespace},
+        }]}))
+    };
+    let pods: Vec<Value> = rooms.iter().filter_map(of_claim).collect();
+    Ok(Reply::ok(json!({"node": {"nodeName": name, "fs": fs}, "pods": pods})))
 }
 
 /// The fields an asked question has, owned by who asked: Kubernetes writes that down even here.

@@ -270,6 +270,8 @@ async fn supervise(life: &Life, folders: &BTreeMap<String, PathBuf>, specs: &[Va
             }
             life.run.all().iter().for_each(|container| container.terminate());
             stopping = Some(Instant::now() + Duration::from_secs(grace));
+            // What waits to be started again is not waited for.
+            slots.iter_mut().for_each(|slot| slot.again = None);
         }
         if stopping.is_some_and(|end| Instant::now() >= end) {
             life.run.all().iter().for_each(|container| container.kill());

@@ -1,0 +1,110 @@
+//! Looking ahead: what a preflight finds about a step that restores into a cluster, and what the steps before it will have brought by then.
+
+use std::collections::BTreeSet;
+
+use super::prepare::Notice;
+use crate::base::id::ObjectId;
+use crate::cluster::Cluster;
+use crate::cluster::error::told;
+use crate::preflight::restore::{self, Movers};
+use crate::preflight::{Check, Finding, Findings, Severity};
+use crate::recover::cluster::manifests::Manifests;
+use crate::recover::cluster::plan::{ClusterPlan, Step as ClusterStep};
+use crate::runbook::{Action, Step};
+use crate::volumes::policy::Reach;
+
+/// What movers would need that no plan says: for looking ahead.
+pub struct Filling {
+    /// Their image, if something names one.
+    pub image: Option<String>,
+    /// Where the store is.
+    pub reach: Reach,
+    /// What was found out about that.
+    pub findings: Findings,
+}
+
+/// What is known about a step before it is looked at, and what is found out.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// No step before it can change the target.
+    pub(super) is_first: bool,
+    /// What steps before it create.
+    pub(super) coming: Vec<ClusterStep>,
+    /// What it creates itself.
+    pub(super) creates: Vec<ClusterStep>,
+    /// The manifests that were read last, and of which snapshot.
+    pub(super) read: Option<(ObjectId, Manifests)>,
+    /// What would be in its way.
+    pub(super) groups: Vec<Group>,
+}
+
+/// What would keep a restore from working that no fate says.
+pub(super) async fn preflight(cluster: &dyn Cluster, plan: &ClusterPlan, filling: &Filling) -> Vec<Group> {
+    let mut findings = Findings::default();
+    let movers = plan.fills().next().map(|_| Movers { image: filling.image.as_deref(), reach: &filling.reach });
+    if movers.is_some() {
+        findings.findings.extend(filling.findings.findings.iter().cloned());
+    }
+    if let Err(error) = restore::beyond(cluster, plan, movers.as_ref(), &mut findings).await {
+        let finding = Finding::new(Severity::Doubtful, Check::Plan, cluster.name(), "could not be looked at ahead");
+        findings.add(finding.because(told(&error)).mended_by("`homelab-dr preflight restore` looks at it alone"));
+    }
+    Group::all(&findings)
+}
+
+/// What was found in the same words about several objects.
+pub(super) struct Group {
+    finding: Finding,
+    others: Vec<String>,
+}
+
+impl Group {
+    /// Objects that a notice names.
+    const NAMED_MAX: usize = 3;
+
+    fn all(findings: &Findings) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for finding in findings.findings.iter().filter(|finding| finding.severity != Severity::Fine) {
+            let same = |group: &&mut Self| Finding { on: finding.on.clone(), ..group.finding.clone() } == *finding;
+            match groups.iter_mut().find(same) {
+                Some(group) => group.others.push(finding.on.clone()),
+                None => groups.push(Self { finding: finding.clone(), others: Vec::new() }),
+            }
+        }
+        groups
+    }
+
+    /// It keeps the run from being begun where no step before it can change what it is about.
+    pub(super) fn notice(&self, step: &Step, is_first: bool) -> Notice {
+        let Finding { severity, on, what, why, mend, .. } = &self.finding;
+        let mut named = vec![on.as_str()];
+        named.extend(self.others.iter().map(String::as_str).take(Self::NAMED_MAX - 1));
+        let more = (self.others.len() + 1).saturating_sub(named.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        let what = format!("{}{more}: {what}{why}", named.join(", "));
+        let (blocks, step) = (*severity == Severity::Blocks && is_first, Some(step.id.clone()));
+        Notice { blocks, step, what, help: mend.clone() }
+    }
+}
+
+/// Whether the target can be another after it.
+pub(super) const fn changes(step: &Step) -> bool {
+    !matches!(step.action, Action::Check(_) | Action::Pause(_) | Action::Notify(_)) && !step.is_compensation
+}
+
+/// Whether a step is over when another is begun, by their needs.
+pub(super) fn comes_before(earlier: &Step, step: &Step, steps: &[Step]) -> bool {
+    let mut waiting: Vec<&str> = step.needs.iter().map(String::as_str).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(id) = waiting.pop() {
+        if id == earlier.id {
+            return true;
+        }
+        if seen.insert(id) {
+            let needs = steps.iter().filter(|step| step.id == id).flat_map(|step| &step.needs);
+            waiting.extend(needs.map(String::as_str));
+        }
+    }
+    false
+}
