@@ -17,6 +17,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::journals;
+use crate::cli::movers;
 use crate::cli::open::Access;
 use crate::cli::prompt::confirm;
 use crate::cli::recover::place::{self, PlaceArgs};
@@ -130,6 +131,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let mut ready = ready::ready(&args, context)?;
     let place = args.place(&ready);
     let opened = place::open(&place, &ready.steps, Needs::of(&ready.steps), Access::Rehearse, context).await?;
+    if ready.part().into == Into::Cluster {
+        // The probe runs it: better known now than when namespaces are there.
+        movers::running(context, place.mover_image.as_deref(), place.movers)?;
+    }
     let objectives = ready.plan.objectives(&ready.runbook);
     let mut notices = opened.prepare(&mut ready.plan, &ready.steps, (objectives, &place), context).await?;
     ready.again()?;

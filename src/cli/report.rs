@@ -151,6 +151,8 @@ struct Listed {
     title: String,
     planned: String,
     standing: Standing,
+    /// It was a recovery into a throw-away target.
+    drill: bool,
 }
 
 #[derive(Serialize)]
@@ -169,8 +171,9 @@ struct ListDocument {
 fn listed(dir: &Path, run: &str) -> Result<Listed, Box<dyn std::error::Error>> {
     let found = Journal::look(dir, run)?;
     let stand = Stand::of(&found.records, || Journal::is_carried_out(dir, run))?;
-    let (runbook, planned) = (found.plan.runbook, found.plan.made);
-    Ok(Listed { run: run.to_owned(), runbook: runbook.id, title: runbook.title, planned, standing: stand.standing })
+    let (runbook, planned, drill) = (found.plan.runbook, found.plan.made, found.plan.drill.is_some());
+    let (run, standing) = (run.to_owned(), stand.standing);
+    Ok(Listed { run, runbook: runbook.id, title: runbook.title, planned, standing, drill })
 }
 
 /// The names of everything in the folder that can be a run.
@@ -218,7 +221,7 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<Exit, Failure> {
         vec![
             one.run.clone(),
             when(&one.planned),
-            report::came_to(one.standing).to_owned(),
+            format!("{}{}", if one.drill { "Drill: " } else { "" }, report::came_to(one.standing)),
             format!("{} ({})", escape(one.title.as_bytes()), escape(one.runbook.as_bytes())),
         ]
     };

@@ -135,7 +135,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let line = if is_well {
         format!("all is well with {}", count(status.sources.len() as u64, "source"))
     } else {
-        format!("NOT WELL: {} of {}", wrong, count(status.sources.len() as u64, "source"))
+        let others = status.problems.len() + unreadable.len() + gaps;
+        let others = if others > 0 { format!(", and {}", count(others as u64, "other thing")) } else { String::new() };
+        format!("NOT WELL: {wrong} of {}{others}", count(status.sources.len() as u64, "source"))
     };
     context.summary(!is_well, &line)?;
     Ok(exit)

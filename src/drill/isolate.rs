@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Kind;
 use crate::cluster::ours::{MANAGED_BY, MANAGER};
-use crate::volumes::labels::EXPIRES;
+use crate::volumes::labels::{BACKUP, EXPIRES};
 
 /// Label of a drill's namespace: its run.
 pub use crate::cluster::rewrite::drill::DRILL;
@@ -34,7 +34,8 @@ pub fn namespace(name: &str, run: &str, expires: &str) -> Value {
         "metadata": {
             "name": name,
             "labels": {MANAGED_BY: MANAGER, DRILL: run, "pod-security.kubernetes.io/enforce": "baseline"},
-            "annotations": {EXPIRES: expires},
+            // A backup that is made meanwhile leaves its volumes out.
+            "annotations": {EXPIRES: expires, BACKUP: "false"},
         },
     })
 }
@@ -92,6 +93,17 @@ mod tests {
         assert_eq!(policy["spec"]["egress"].as_array().map(Vec::len), Some(2));
         assert_eq!(policy["spec"]["egress"][1]["ports"][0]["port"], 53);
         assert!(!policy["spec"]["egress"][1]["to"].is_null(), "not to every server");
+    }
+
+    #[test]
+    fn a_namespace_is_closed_to_privileges_and_no_backup_takes_its_volumes() {
+        let space = namespace("drill-5f0c1d2e-media", "5f0c1d2e", "2026-11-01T03:00:00Z");
+        let labels = &space["metadata"]["labels"];
+        assert_eq!(
+            (&labels[DRILL], &labels["pod-security.kubernetes.io/enforce"]),
+            (&json!("5f0c1d2e"), &json!("baseline"))
+        );
+        assert_eq!(space["metadata"]["annotations"]["homelab-dr.io/backup"], "false");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::standing::Standing;
 use super::style::CSS;
 use super::tables::{facts, left_out, objects_in_words, origins, processes, remarks, title};
 use super::timeline::{Scale, WHOLE, has_bars, percent};
-use super::words::{self, answer, came_to, ended, first, rows, sentence, span, standing_of, when};
+use super::words::{self, answer, ended, first, headline, rows, sentence, span, standing_of, when};
 use crate::crypto::report_key::ReportKey;
 
 /// Narrowest bar, of [`WHOLE`]: what took no time is seen all the same.
@@ -68,7 +68,7 @@ fn head(page: &mut Page, document: &Document) {
         .raw("</h1>\n<div class=\"came ")
         .raw(tone(document.stand.standing))
         .raw("\"><strong>")
-        .raw(came_to(document.stand.standing))
+        .text(&headline(document))
         .raw("</strong>")
         .text(&sentence(document));
     if let Some(next) = words::next(document) {

@@ -3,7 +3,7 @@
 use super::document::{Document, Step};
 use super::envelope::{Signed, page_signature};
 use super::tables::{facts, left_out, objects_in_words, origins, processes, remarks, title};
-use super::words::{answer, came_to, ended, first, next, rows, sentence, standing_of, when};
+use super::words::{answer, ended, first, headline, next, rows, sentence, standing_of, when};
 use crate::base::html::is_hidden;
 use crate::crypto::report_key::ReportKey;
 
@@ -13,7 +13,7 @@ pub fn markdown(document: &Document, signed: &Signed, key: &ReportKey) -> String
     let mut out = vec![
         format!("# Report of run {}: {}", plain(&document.run), plain(&document.runbook.title)),
         String::new(),
-        format!("**{}**: {}", came_to(document.stand.standing), plain(&sentence(document))),
+        format!("**{}**: {}", headline(document), plain(&sentence(document))),
         String::new(),
     ];
     if let Some(next) = next(document) {

@@ -2,7 +2,7 @@
 
 use super::document::{Document, State};
 use super::tables::{facts, title};
-use super::words::{answer, came_to, next, rows, sentence, standing_of, when};
+use super::words::{answer, headline, next, rows, sentence, standing_of, when};
 use crate::format::entry::escape;
 
 /// The lines, without line ends.
@@ -10,7 +10,7 @@ use crate::format::entry::escape;
 pub fn text(document: &Document) -> Vec<String> {
     let mut lines = vec![
         format!("{}, run {}", shown(&document.runbook.title), shown(&document.run)),
-        format!("{}: {}", came_to(document.stand.standing), shown(&sentence(document))),
+        format!("{}: {}", headline(document), shown(&sentence(document))),
     ];
     lines.extend(next(document).map(|next| format!("it goes on with: {}", shown(&next))));
     lines.push(String::new());

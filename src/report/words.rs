@@ -46,6 +46,12 @@ pub const fn came_to(standing: Standing) -> &'static str {
     }
 }
 
+/// The same of a document: of a drill it says that it was one.
+pub(super) fn headline(document: &Document) -> String {
+    let came = came_to(document.stand.standing);
+    if document.drill.is_some() { format!("Drill: {came}") } else { came.to_owned() }
+}
+
 fn ids(document: &Document, state: State) -> String {
     let ids: Vec<&str> =
         document.steps.iter().filter(|step| step.state == state).map(|step| step.id.as_str()).collect();

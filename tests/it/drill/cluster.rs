@@ -250,7 +250,7 @@ async fn a_whole_application_is_rehearsed_beside_itself_and_production_is_as_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_workload_starts_where_a_policy_is_not_proven_and_what_dies_or_is_kept_is_removed() {
+async fn no_workload_starts_without_proof_and_what_dies_or_is_kept_is_removed() {
     let world = stage().await;
     let book = runbook(&world.lab.path(""), "", &["id: pause\nneeds: []\ngitops.pause: {}", ALL]);
     let before = everything(&world);
@@ -300,11 +300,11 @@ async fn no_workload_starts_where_a_policy_is_not_proven_and_what_dies_or_is_kep
     assert_eq!(spaces(&world), kept);
     drill(&world, &["--clean"]).await.exits(0);
     assert_eq!((spaces(&world).len(), everything(&world) == before), (0, true));
+    taken_names_and_free_volumes(&world).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn names_that_are_taken_and_volumes_that_are_there_keep_a_drill_from_beginning() {
-    let world = stage().await;
+/// Names that are taken and volumes that are there keep a drill from beginning.
+async fn taken_names_and_free_volumes(world: &World) {
     let api = Api::open(Some(&world.lab.path("kubeconfig")), None).await.unwrap();
     let name = "drill-5f0c1d2e-media".to_owned();
     world.kube.make("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
@@ -334,7 +334,7 @@ async fn names_that_are_taken_and_volumes_that_are_there_keep_a_drill_from_begin
         state.change("test", &Arc::new(volume), "status", |object| object["status"] = json!({"phase": "Available"}))
     });
     let book = runbook(&world.lab.path(""), "", &["id: pause\nneeds: []\ngitops.pause: {}", ALL]);
-    let ran = drill(&world, &[&book, "--yes"]).await.exits(7);
+    let ran = drill(world, &[&book, "--yes"]).await.exits(7);
     assert!(ran.err.contains("could get the volume photos") && ran.err.contains("IN THE WAY"), "{}", ran.err);
-    assert_eq!(spaces(&world), [name], "nothing was made");
+    assert_eq!(spaces(world), [name], "nothing was made");
 }

@@ -49,9 +49,16 @@ fn what_recover_prints_at_its_end_works() {
 fn the_runs_of_a_machine_are_listed_and_a_broken_journal_is_told() {
     let place = Place::with_all();
     let ran = place.ran(&["report", "list"]).exits(0);
-    let runs: Vec<&str> = ran.out.lines().skip(1).filter_map(|line| line.split(' ').next()).take(3).collect();
-    assert_eq!(runs, ["5f0c1d2e", "a1b2c3d4", "0badcafe"], "by when they were planned: {}", ran.out);
-    for part in ["Recovered", "FAILED", "Not over: waits for a person", "2026-11-21 09:00", "hdr-report1-"] {
+    let runs: Vec<&str> = ran.out.lines().skip(1).filter_map(|line| line.split(' ').next()).take(4).collect();
+    assert_eq!(runs, ["d0d0cafe", "5f0c1d2e", "a1b2c3d4", "0badcafe"], "by when they were planned: {}", ran.out);
+    for part in [
+        "Drill: Recovered",
+        "  Recovered",
+        "FAILED",
+        "Not over: waits for a person",
+        "2026-11-21 09:00",
+        "hdr-report1-",
+    ] {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
     }
     place.add("bad0bad0", "{\"no\":\"plan\"}\n");
@@ -61,7 +68,7 @@ fn the_runs_of_a_machine_are_listed_and_a_broken_journal_is_told() {
     let document = ran.json();
     assert_eq!(
         (document["runs"].as_array().map(Vec::len), document["problems"].as_array().map(Vec::len)),
-        (Some(3), Some(2))
+        (Some(4), Some(2))
     );
     place.ran(&["report", "show", "bad0bad0"]).exits(1).says(&["line 1"]);
     place.ran(&["report", "show", "bad1bad1"]).exits(1).says(&["\"yesterday\" in the journal is no time"]);

@@ -18,7 +18,8 @@ use crate::cli::{Ran, program};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/reports");
 /// The journals, their runs, and what each came to.
-const RUNS: [(&str, &str); 3] = [("good", "5f0c1d2e"), ("failed", "a1b2c3d4"), ("waiting", "0badcafe")];
+const RUNS: [(&str, &str); 4] =
+    [("good", "5f0c1d2e"), ("failed", "a1b2c3d4"), ("waiting", "0badcafe"), ("drill", "d0d0cafe")];
 
 fn key() -> ReportKey {
     ReportKey::new(Secret::new([7; 32]))
