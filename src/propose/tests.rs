@@ -100,7 +100,7 @@ fn what_others_need_comes_first_and_what_undoes_comes_last() {
     );
     for part in [
         "`fast` (made by `driver.example.org`)",
-        "`data` (100 GiB)",
+        "`data` (100.0 GiB)",
         "exec: { object: \"a-database/deployments.apps/db\", container: main, argv: [pg_isready] }",
         "https://photos.example.org/",
         "media/certificates.cert-manager.io/web-tls",

@@ -1,6 +1,6 @@
 //! A key is lost.
 
-use super::stage::Book;
+use super::stage::{Book, is_reviewed, masked};
 use crate::cli::{Home, Ran};
 use crate::recover::run_of;
 
@@ -42,6 +42,7 @@ fn a_lost_identity_is_shut_out_and_another_takes_its_place() {
     let recover = |more: &[&str]| run(&args.iter().map(String::as_str).chain(more.iter().copied()).collect::<Vec<_>>());
     let plan = recover(&["--plan"]).exits(0).out;
     assert!(plan.contains(&format!("keys, remove, {laptop}")), "{plan}");
+    is_reviewed(book.name, &masked(&plan, home.dir()));
     let ran = recover(&["--yes", "--confirm", "access"]).exits(8);
     for step in ["left", "added", "removed"] {
         assert!(ran.err.contains(&format!("[{step}] done")), "{}", ran.err);

@@ -224,14 +224,8 @@ impl Stage {
     /// Plans a runbook: what is shown is what was reviewed.
     pub(super) async fn plans(&self, cluster: &str, book: &Book<'_>) {
         let ran = self.recover(cluster, book, &["--plan"]).await.exits(0);
-        let text = self.masked(&ran.out);
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/library/plans/{}.txt", book.name));
-        if std::env::var_os("HOMELAB_DR_BLESS").is_some() {
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(&file, &text).unwrap();
-        }
-        let reviewed = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(reviewed == text, "{}: review, then bless\n{text}", file.display());
+        let text = ran.out.replace(&self.port, "PORT");
+        is_reviewed(book.name, &masked(&text, &self.path("")));
     }
 
     /// Plans a runbook, and carries it out; the manual steps of `done` are settled by the person of the test.
@@ -249,18 +243,23 @@ impl Stage {
         let args: Vec<&str> = ["recover", "--resume", run].into_iter().chain(place).chain(confirm).collect();
         self.run(&args).await
     }
+}
 
-    /// A plan without what differs from run to run: ids, ages, addresses, and how many objects controllers have made by then.
-    fn masked(&self, text: &str) -> String {
-        let lab = self.path("").to_str().unwrap().trim_end_matches('/').to_owned();
-        let text = text.replace(&lab, "LAB").replace(&self.port, "PORT");
-        let mut lines = String::new();
-        for line in text.lines() {
-            lines += &line_masked(line);
-            lines.push('\n');
-        }
-        lines
+/// The plan of a runbook is the one that was reviewed.
+pub(super) fn is_reviewed(name: &str, plan: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/library/plans/{name}.txt"));
+    if std::env::var_os("HOMELAB_DR_BLESS").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, plan).unwrap();
     }
+    let reviewed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(reviewed == plan, "{}: review, then bless\n{plan}", file.display());
+}
+
+/// A plan without what differs from run to run: ids, ages, addresses, and how many objects controllers have made by then.
+pub(super) fn masked(text: &str, lab: &Path) -> String {
+    let text = text.replace(lab.to_str().unwrap().trim_end_matches('/'), "LAB");
+    text.lines().map(|line| line_masked(line) + "\n").collect()
 }
 
 /// A runbook of `runbooks/`, and what its parameters are here.
@@ -297,6 +296,7 @@ fn line_masked(line: &str) -> String {
                 core if core.starts_with("20") && core.ends_with('Z') => "TIME".to_owned(),
                 core if core.starts_with("s3://") => "COPY".to_owned(),
                 core if core.starts_with("hdr1-") => "FINGERPRINT".to_owned(),
+                core if core.starts_with("age1") => "RECIPIENT".to_owned(),
                 core if counts && is_number(core) => "N".to_owned(),
                 core => core.to_owned(),
             };
