@@ -227,7 +227,8 @@ struct Manner {
     empty_volumes: bool,
 }
 
-/// Restores all of a snapshot, and the volumes nearest to it, into a folder. Nothing is asked.
+/// Restores all of a snapshot, and the newest of each volume, into a folder. Nothing is asked. Not the nearest: where a day passes in a second, as in the demonstration,
+/// that may be one of the day before.
 pub(in crate::cli) async fn into_folder(
     folder: &Path,
     snapshot: &Snapshot,
@@ -235,7 +236,7 @@ pub(in crate::cli) async fn into_folder(
     (repository, reader): (&Arc<Repository>, Arc<Reader>),
     context: &Context,
 ) -> Result<Report, Failure> {
-    let options = Options { data: choose(chain, snapshot.record.started, At::Objects), ..Options::default() };
+    let options = Options { data: choose(chain, snapshot.record.started, At::Latest), ..Options::default() };
     let target = Target::Folder(Folder::open(folder).map_err(RecoverError::from)?, folder.to_owned());
     let plan = look(&options, snapshot, target.cluster(), (repository, &reader), context).await?;
     carry_out(&plan, &target, None, (repository, reader), Manner::default(), context).await
