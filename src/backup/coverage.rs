@@ -233,14 +233,14 @@ pub fn judge(seen: &Seen, said: &Said, taken: &Taken) -> Vec<(What, Fate)> {
 }
 
 fn namespace(name: &str, wishes: &Wishes, said: &Said, taken: bool) -> Fate {
-    let wished = match of_space(wishes, name) {
-        Ok(wished) => wished,
+    let wish = match of_space(wishes, name) {
+        Ok(wish) => wish,
         Err(No { why, mend }) => return Fate::not(why, mend),
     };
     if taken {
         return Fate::Taken;
     }
-    if let Wish::Out { by } = wished {
+    if let Wish::Out { by } = wish {
         return Fate::left_out(by);
     }
     if said.resources.is_empty() && said.resources_elsewhere {
@@ -256,7 +256,7 @@ fn namespace(name: &str, wishes: &Wishes, said: &Said, taken: bool) -> Fate {
         );
     }
     let excluded = said.resources.iter().all(|names| names.iter().any(|excluded| excluded == name));
-    if excluded && wished != Wish::Taken {
+    if excluded && wish != Wish::Taken {
         return Fate::left_out(EXCLUDED);
     }
     Fate::not(

@@ -103,7 +103,7 @@ fn collect(names: &[u8], value: &mut [u8], get: impl Fn(&[u8], &mut [u8]) -> Res
 mod tests {
     use super::is_kept;
 
-    /// Labels of SELinux come from whoever mounts a volume; capabilities and what programs note are the file's own.
+    /// Labels of `SELinux` come from whoever mounts a volume; capabilities and what programs note are the file's own.
     #[test]
     fn what_describes_the_machine_is_left_out_and_what_describes_the_file_is_kept() {
         for (name, kept) in [

@@ -287,11 +287,12 @@ impl Crew<'_> {
         }
         let uid = made.create(self.cluster, "pod", pods(), &plan.manifest()).await?;
         let pod = Pod { namespace, name, uid: &uid };
-        let ending = self.hear(pod, task, copy, still).await;
+        // Of its own: whoever waits for this one has many of them.
+        let ending = Box::pin(self.hear(pod, task, copy, still)).await;
         if let Err(error) = &ending
             && !matches!(error, MoverError::Vanished | MoverError::Unreachable(_) | MoverError::Cancelled)
         {
-            made.evidence = evidence::gather(self, pod).await;
+            made.evidence = Box::pin(evidence::gather(self, pod)).await;
         }
         ending
     }

@@ -59,6 +59,7 @@ pub struct Credential {
 /// What a mover is to do.
 #[derive(Encode, Decode)]
 #[cbor(map)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a message")]
 pub struct Job {
     /// Tells one sending from another: the mover answers with its hash, so that whoever waits knows that this job arrived and no other.
     #[cbor(n(0), with = "minicbor::bytes")]

@@ -59,15 +59,12 @@ impl Watch {
             let Some(place) = coverage::place_of(&source.kind) else { continue };
             let Ok(cluster) = open(&place).await else { continue };
             let known = all.iter().position(|known| known.cluster.name() == cluster.name());
-            let watched = match known.and_then(|known| all.get_mut(known)) {
-                Some(known) => known,
-                None => {
-                    let (said, taken, sources) = (Said::default(), Taken::default(), Vec::new());
-                    all.push(Watched { cluster, said, taken, sources, would: Vec::new(), any: false });
-                    let Some(last) = all.last_mut() else { continue };
-                    last
-                }
-            };
+            if known.is_none() {
+                let (said, taken, sources) = (Said::default(), Taken::default(), Vec::new());
+                all.push(Watched { cluster, said, taken, sources, would: Vec::new(), any: false });
+            }
+            let at = known.unwrap_or_else(|| all.len().saturating_sub(1));
+            let Some(watched) = all.get_mut(at) else { continue };
             watched.said.add(&source.kind);
             watched.sources.push(source.name.clone());
         }

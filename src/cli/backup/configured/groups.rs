@@ -13,7 +13,8 @@ use crate::format::entry::escape;
 /// An API group with objects, or with problems.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(super) struct Group {
-    group: String,
+    #[serde(rename = "group")]
+    name: String,
     kinds: u64,
     objects: u64,
     bytes: u64,
@@ -26,7 +27,7 @@ impl Group {
         let nothing = String::new;
         let problems = if self.problems == 0 { nothing() } else { self.problems.to_string() };
         vec![
-            format!("  {}", escape(self.group.as_bytes())),
+            format!("  {}", escape(self.name.as_bytes())),
             count(self.kinds, "kind"),
             self.objects.to_string(),
             units::bytes(self.bytes),
@@ -56,7 +57,7 @@ pub(super) fn of(captured: &Captured) -> Vec<Group> {
         }
     }
     groups.retain(|_, group| group.objects > 0 || group.problems > 0);
-    groups.into_iter().map(|(name, group)| Group { group: name, ..group }).collect()
+    groups.into_iter().map(|(name, group)| Group { name, ..group }).collect()
 }
 
 #[cfg(test)]
@@ -85,7 +86,7 @@ mod tests {
             ..Captured::default()
         };
         let group = |group: &str, kinds, objects, problems| Group {
-            group: group.to_owned(),
+            name: group.to_owned(),
             kinds,
             objects,
             bytes: objects * 10,
