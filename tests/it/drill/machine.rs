@@ -72,18 +72,29 @@ fn objects_and_volumes_go_into_a_folder_and_every_volume_is_compared() {
     let manifests = "apiVersion: v1\nkind: Namespace\nmetadata: {name: media}\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: media}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 64Mi}}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: media}\ndata: {a: b}\n";
     std::fs::write(lab.join("manifests/all.yaml"), manifests).unwrap();
     let at = lab.display();
-    let config = format!("sources:\n  cluster: {{resources: {{folder: {at}}}}}\n  volumes: {{volumes: {{folder: {at}}}}}\n");
+    let config =
+        format!("sources:\n  cluster: {{resources: {{folder: {at}}}}}\n  volumes: {{volumes: {{folder: {at}}}}}\n");
     std::fs::write(home.path("homelab-dr.yaml"), config).unwrap();
     home.write(&["backup"]).exits(0);
     let before = crate::support::files::picture(&lab);
     let step = |include: &str| {
-        format!("id: all\nneeds: []\nrestore.resources: {{source: cluster, include: [\"{include}\"]}}\nverify: [ready: {{namespace: media}}]")
+        format!(
+            "id: all\nneeds: []\nrestore.resources: {{source: cluster, include: [\"{include}\"]}}\nverify: [ready: {{namespace: media}}]"
+        )
     };
     let book = runbook(home.dir(), "", &[&step("media/*/*")]);
     let ran = drill(&home, &[&book]).exits(0);
-    assert!(ran.err.contains("holds: files: as in the snapshot") && ran.err.contains("in a folder nothing runs"), "{}", ran.err);
+    assert!(
+        ran.err.contains("holds: files: as in the snapshot") && ran.err.contains("in a folder nothing runs"),
+        "{}",
+        ran.err
+    );
     let record = &drills(&home)[0];
-    assert_eq!((record["sources"].as_array().map(Vec::len), &record["outcome"]), (Some(2), &"passed".into()), "{record:#}");
+    assert_eq!(
+        (record["sources"].as_array().map(Vec::len), &record["outcome"]),
+        (Some(2), &"passed".into()),
+        "{record:#}"
+    );
     // Without a volume nothing can be seen of objects there.
     let book = runbook(home.dir(), "", &[&step("media/configmaps/*")]);
     drill(&home, &[&book]).exits(1);
