@@ -14,7 +14,7 @@ use crate::runbook::{
     Action, Check, Claim, Object, OnFailure, Overwrite, Probe, RestoreFiles, RestoreResources, RestoreVolume, Step,
 };
 
-/// What the file comparison that a drill adds reads of the content: it is on this machine, and ids are compared, so nothing is fetched for it.
+/// What the file comparison that a drill adds reads of the content: ids are compared where the files are, so no content is fetched for it.
 const SHARE: u8 = 100;
 /// Objects that one check of ours names.
 const OBJECTS_MAX: usize = 200;
@@ -282,7 +282,9 @@ fn ours(step: &Step, scene: &Scene<'_>, verify: &[Check]) -> Vec<Check> {
     let once = |probe| Check { probe, retries: None, deadline: None, every: READY_EVERY };
     let within = |probe| Check { deadline: Some(READY_WITHIN.min(step.timeout)), ..once(probe) };
     match (&step.action, scene.part.into) {
-        (Action::RestoreFiles(_), _) | (Action::RestoreVolume(_) | Action::RestoreResources(_), Into::Folder)
+        (Action::RestoreFiles(_), _)
+        | (Action::RestoreVolume(_), Into::Folder | Into::Cluster)
+        | (Action::RestoreResources(_), Into::Folder)
             if !verify.iter().any(is_file_comparison) =>
         {
             vec![once(Probe::Files(SHARE))]

@@ -143,6 +143,17 @@ impl Draft {
     }
 }
 
+/// Group and kind of what a webhook converts from one version to another.
+fn converted(drafts: &[Draft]) -> BTreeSet<(String, String)> {
+    let is_converted =
+        |draft: &&Draft| draft.kind.name == "CustomResourceDefinition" && order::is_converted(&draft.captured);
+    let names = |draft: &Draft| {
+        let spec = |path: &[&str]| text(&draft.captured, &[&["spec"], path].concat()).to_owned();
+        (spec(&["group"]), spec(&["names", "kind"]))
+    };
+    drafts.iter().filter(is_converted).map(names).collect()
+}
+
 /// Decides. Asks the target about every object, and changes nothing.
 pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options) -> Result<ClusterPlan, RecoverError> {
     let Manifests { mut objects, strangers, unreadable, missing, .. } = manifests;
@@ -157,14 +168,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
     let mut skipped = Vec::new();
     let mut steps = Vec::new();
     let mut becoming: HashMap<Identity, Identity> = HashMap::new();
-    let converted: BTreeSet<(String, String)> = drafts
-        .iter()
-        .filter(|draft| draft.kind.name == "CustomResourceDefinition" && order::is_converted(&draft.captured))
-        .map(|draft| {
-            let spec = |path: &[&str]| text(&draft.captured, &[&["spec"], path].concat()).to_owned();
-            (spec(&["group"]), spec(&["names", "kind"]))
-        })
-        .collect();
+    let converted = converted(&drafts);
     let is_converted = |kind: &Kind| converted.contains(&(kind.group.clone(), kind.name.clone()));
     for Draft { kind, captured, brought, needed } in drafts {
         let mut rewritten = rewrite(&kind, &captured, &options.namespaces);
