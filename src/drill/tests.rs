@@ -184,7 +184,8 @@ fn in_a_cluster_everything_is_of_the_drills_namespaces_and_volumes_come_first() 
         matches!(&of("scale").action, Action::Scale { object, .. } if object.namespace.as_deref() == Some("drill-5f0c1d2e-media"))
     );
     let left_out: Vec<&str> = done.left_out.iter().map(|one| one.step.as_str()).collect();
-    assert_eq!(left_out, ["pause", "data"], "what is in a claim cannot be looked at");
+    assert_eq!(left_out, ["pause"]);
+    assert_eq!(of("data").verify[0].probe, Probe::Files(5), "by a mover, in the claim");
 }
 
 #[test]
@@ -220,11 +221,12 @@ fn a_recovery_that_nobody_would_look_at_is_refused() {
         let refused = transformed(&[step], part);
         assert!(matches!(&refused, Err(TransformError::Unverified { .. })), "{refused:?}");
     };
-    unverified(step("data", &[], volume("media", "data"), &tcp), &part(Into::Cluster));
-    unverified(step("data", &[], volume("media", "data"), &[]), &part(Into::Cluster));
-    // Into a folder the files of volumes are compared.
-    for action in [volume("media", "data"), resources()] {
-        assert!(transformed(&[step("data", &[], action, &tcp)], &part(Into::Folder)).is_ok());
+    // The files of volumes are compared, in a folder and by movers.
+    for (action, into) in
+        [(volume("media", "data"), Into::Folder), (resources(), Into::Folder), (volume("media", "data"), Into::Cluster)]
+    {
+        let done = transformed(&[step("data", &[], action, &tcp)], &part(into)).expect("ours is added");
+        assert!(matches!(done.steps[0].verify[..], [Check { probe: Probe::Files(_), .. }]), "{done:?}");
     }
     // What objects there are is known when the snapshot was looked at.
     let objects = || step("objects", &[], resources(), &tcp);
@@ -256,5 +258,5 @@ fn two_steps_do_not_fill_one_claim_and_what_is_absent_is_not_waited_for() {
     let probe =
         Probe::Ready(vec![object(Some("media"), "deployments", "apps"), certificate, object(None, "nodes", "")]);
     let done = transformed(&[step("data", &[], volume("media", "data"), &[probe, ready])], &part).expect("a drill");
-    assert_eq!((done.steps[0].verify.len(), done.left_out.len()), (1, 3), "{:?}", done.left_out);
+    assert_eq!((done.steps[0].verify.len(), done.left_out.len()), (2, 3), "{:?}", done.left_out);
 }

@@ -219,7 +219,10 @@ impl Namespace {
             if annotation(&claim, name).is_empty()
                 && let Some(metadata) = claim.to_mut().get_mut("metadata").and_then(Value::as_object_mut)
             {
-                let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+                let annotations = metadata.entry("annotations").or_insert(Value::Null);
+                if annotations.is_null() {
+                    *annotations = Value::Object(Map::new());
+                }
                 if let Some(annotations) = annotations.as_object_mut() {
                     annotations.insert((*name).to_owned(), said.clone().into());
                 }
