@@ -1,6 +1,5 @@
 //! The walk as the pipeline's first stage: finds, decides what must be read, hands out jobs; entries go on in order.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -55,8 +54,6 @@ struct Gathered {
     entries: Vec<Pending>,
     /// A job was handed out: whoever shows progress waits for its entry.
     due: bool,
-    /// Databases with journals beside them, which come later.
-    databases: HashSet<TreePath>,
 }
 
 /// What the scan needs.
@@ -106,15 +103,13 @@ impl Scan<'_> {
             if found.kind == FoundKind::File {
                 (files, bytes) = (files + 1, bytes + found.size);
             }
-            let (suspect, problem) = self.suspect(&found, &mut gathered.databases);
+            let (suspect, problem) = self.suspect(&found);
             if let Some(problem) = problem
                 && !self.send(sink, Pending::Problem(problem), &mut gathered)
             {
                 return Ok(());
             }
-            let database = live::base(found.path.as_bytes()).and_then(|base| TreePath::new(base).ok());
-            let database = database.filter(|base| gathered.databases.contains(base) && found.kind == FoundKind::File);
-            let pending = if let Some(database) = database {
+            let pending = if let Some(database) = self.base_of(&found) {
                 Pending::Beside(found, database)
             } else if let Some(known) = self.known_content(&found, suspect)? {
                 Pending::Ready(found, known)
@@ -134,16 +129,20 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// The database that a file would belong to by its name. Whether there is one that was captured is known when it is: a rollback journal comes and goes while the two are
+    /// looked at, and one of another moment beside a captured database would be applied to it.
+    fn base_of(&self, found: &Found) -> Option<TreePath> {
+        let base =
+            live::base(found.path.as_bytes()).filter(|_| self.live.is_some() && found.kind == FoundKind::File)?;
+        TreePath::new(base).ok()
+    }
+
     /// Whether a file may be a database in use. Looked at here, before a worker has it in hand, and only if something stands beside it.
-    fn suspect(&self, found: &Found, databases: &mut HashSet<TreePath>) -> (Suspect, Option<Problem>) {
+    fn suspect(&self, found: &Found) -> (Suspect, Option<Problem>) {
         let Some(live) = self.live else { return (Suspect::Nothing, None) };
         let Some(beside) = found.beside() else { return (Suspect::Unsuspected, None) };
         match (&found.kind, live.peek(found)) {
-            (FoundKind::File, Peek::Database) => {
-                databases.insert(found.path.clone());
-                (Suspect::Database, None)
-            }
-            (FoundKind::File, Peek::Foreign) => (Suspect::Database, None),
+            (FoundKind::File, Peek::Database | Peek::Foreign) => (Suspect::Database, None),
             (_, Peek::Database) if [beside.wal, beside.journal].into_iter().flatten().any(|trace| trace.size > 0) => {
                 let cause = Cause::Database(Trouble::SeveralNames);
                 (Suspect::Unsuspected, Some(Problem::new(found.path.clone(), "capturing the database", cause)))

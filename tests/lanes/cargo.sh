@@ -6,4 +6,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tests/lanes/lib.sh
 
 [[ ${1:-} != install ]] || exit 0
+# They wait as long as they compute: for leases, heartbeats, and what never comes.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
 run_tests cargo test --locked --no-fail-fast
