@@ -162,7 +162,10 @@ async fn each_volume_fails_for_itself() {
         }),
     );
     world.application_of("gone", "home", "lost", FINDS_OR_MAKES).await;
-    world.backup(&[]).await.exits(0);
+    world.backup(&["--source", "cluster"]).await.exits(0);
+    // So that the plan has a distance to tell: it is in whole seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    world.backup(&["--source", "volumes"]).await.exits(0);
     // Every large pack that came with them: `home/lost` is not looked at, so the damage that counts is of `home/library`.
     let sizes = world.lab.sizes();
     let packs: Vec<&String> = sizes
