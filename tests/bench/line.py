@@ -143,7 +143,7 @@ def steps(bench, source, args):
             out.write(f"{number}\n")
         bench.run(*backup)
     bench.row(f"one more of {args.snapshots}", bench.run(*backup))
-    for name, argv in [("ls", ["ls", "latest"]), ("snapshots", ["snapshots"]), ("diff", ["diff", "latest~1", "latest"]),
+    for name, argv in [("ls", ["ls", "latest"]), ("snapshots", ["snapshots"]), ("diff", ["diff", bench.tool.first(), "latest"]),
                        ("restore of one file", ["restore", "latest:note 0", "--target", target])]:
         bench.row(f"{name}, the first time", bench.run(*argv))
         bench.row(f"{name}, again", bench.run(*argv))

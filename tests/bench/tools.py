@@ -101,6 +101,11 @@ class HomelabDr(Tool):
     def backup(self, path):
         return [["backup", path, "--source", "bench"]]
 
+    def first(self):
+        """The id of the oldest snapshot."""
+        told = json.loads(self._quiet("snapshots", "--json"))["snapshots"]
+        return min(told, key=lambda one: one["started"])["id"]
+
     def restore(self, target):
         return [["restore", "latest", "--target", target]]
 

@@ -33,6 +33,13 @@ fn lab(server: &S3Server) -> Lab {
     lab
 }
 
+/// Ids of its snapshots, in the order in which they are told.
+fn ids(lab: &Lab) -> Vec<String> {
+    let told: serde_json::Value = serde_json::from_str(&lab.run(&["snapshots", "--json"]).exits(0).out).unwrap();
+    let all = told["snapshots"].as_array().unwrap();
+    all.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+}
+
 /// How many requests for objects, and for lists of them, a command makes.
 fn requests(server: &S3Server, run: impl FnOnce()) -> usize {
     let before = server.seen().len();
@@ -51,16 +58,21 @@ async fn what_was_read_once_is_not_asked_for_again() {
             let count = requests(&server, || out = lab.run(&with).exits(0).out);
             (count, out)
         };
-        let commands: [&[&str]; 4] =
-            [&["ls", "-R", "latest"], &["find", "17*.txt"], &["diff", "latest~1", "latest"], &["snapshots"]];
-        for command in commands {
+        let ids = ids(&lab);
+        // What opens a repository and says what there is now is asked for anew; everything else is at hand. `diff` also reads small files that share chunks.
+        let commands: [(&[&str], usize); 4] = [
+            (&["ls", "-R", "latest"], 10),
+            (&["find", "17*.txt"], 10),
+            (&["diff", &ids[0], &ids[3]], 14),
+            (&["snapshots"], 9),
+        ];
+        for (command, most) in commands {
             let (_, first) = look(command);
             let (again, second) = look(command);
             assert_eq!(first, second, "{command:?}");
             let plain: Vec<&str> = command.iter().chain(&["--json"]).copied().collect();
             assert_eq!(first, lab.run(&plain).exits(0).out, "{command:?} without copies");
-            // What opens a repository and says what there is now is asked for anew; everything else is at hand.
-            assert!(again <= 10, "{command:?}: {again} requests");
+            assert!(again <= most, "{command:?}: {again} requests");
         }
         let part = ["restore", "latest:07/67.txt", "--target", "back", "--cache", "near"];
         let one = requests(&server, || drop(lab.run(&part).exits(0)));
@@ -100,7 +112,7 @@ async fn copies_that_are_damaged_old_or_gone_change_nothing_that_is_told() {
         list();
 
         // A snapshot that was forgotten is not shown, though there is a copy of it.
-        lab.run(&["forget", "latest", "--yes"]).exits(0);
+        lab.run(&["forget", &ids(&lab)[0], "--yes"]).exits(0);
         let left = lab.run(&["snapshots", "--json", "--cache", "near"]).exits(0);
         assert_eq!(left.out, lab.run(&["snapshots", "--json"]).exits(0).out);
 
