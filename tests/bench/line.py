@@ -144,7 +144,7 @@ def steps(bench, source, args):
         bench.run(*backup)
     bench.row(f"one more of {args.snapshots}", bench.run(*backup))
     for name, argv in [("ls", ["ls", "latest"]), ("snapshots", ["snapshots"]), ("diff", ["diff", bench.tool.first(), "latest"]),
-                       ("restore of one file", ["restore", "latest:note 0", "--target", target])]:
+                       ("restore of one file", ["restore", "latest:/note 0", "--target", target])]:
         bench.row(f"{name}, the first time", bench.run(*argv))
         bench.row(f"{name}, again", bench.run(*argv))
     met = min(full) >= FULL

@@ -83,10 +83,10 @@ def steps(benches, source, args, work):
     for bench in benches:
         bench.row("one file changed", bench.tool.backup(source))
     ours, target = benches[0], os.path.join(work, "target")
-    ours.row("ls of a folder", [["ls", "latest:" + os.path.dirname(some)]], LOOK_SECONDS_MAX)
+    ours.row("ls of a folder", [["ls", "latest:/" + os.path.dirname(some)]], LOOK_SECONDS_MAX)
     ours.row("find of a name", [["find", os.path.basename(some)]])
     ours.row("diff", [["diff", ours.tool.first(), "latest"]], LOOK_SECONDS_MAX)
-    ours.row("restore of a file", [["restore", "latest:" + some, "--target", target]], LOOK_SECONDS_MAX)
+    ours.row("restore of a file", [["restore", "latest:/" + some, "--target", target]], LOOK_SECONDS_MAX)
     with open(os.path.join(source, some), "rb") as had, open(os.path.join(target, os.path.basename(some)), "rb") as back:
         if had.read() != back.read():
             raise RuntimeError(f"{some} came back otherwise")

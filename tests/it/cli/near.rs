@@ -74,7 +74,7 @@ async fn what_was_read_once_is_not_asked_for_again() {
             assert_eq!(first, lab.run(&plain).exits(0).out, "{command:?} without copies");
             assert!(again <= most, "{command:?}: {again} requests");
         }
-        let part = ["restore", "latest:07/67.txt", "--target", "back", "--cache", "near"];
+        let part = ["restore", "latest:/07/67.txt", "--target", "back", "--cache", "near"];
         let one = requests(&server, || drop(lab.run(&part).exits(0)));
         assert!(one <= 14, "{one} requests for one file");
         assert_eq!(fs::read(lab.path("back/67.txt")).unwrap(), b"file 67\n");
