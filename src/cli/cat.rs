@@ -43,7 +43,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
             "leave out --json; `ls --json` describes a file",
         ));
     }
-    let repository = open::with_identity(context, Access::Read).await?;
+    let repository = open::with_identity(context, Access::Look).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, path) = select::snapshot_path(context, &chain, &args.snapshot)?;
     let reader = open::reader(context, &repository).await?;

@@ -86,9 +86,9 @@ enum Content {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let repository = if !args.text && context.globals.identity_texts()?.is_empty() {
-        open::repository(context, Access::Read).await?
+        open::repository(context, Access::Look).await?
     } else {
-        open::with_identity(context, Access::Read).await?
+        open::with_identity(context, Access::Look).await?
     };
     let mut chain = open::chain(context, &repository).await?;
     if let Some(source) = &args.source {

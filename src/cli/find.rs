@@ -92,7 +92,7 @@ impl Pattern {
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let pattern = Pattern::new(&args.pattern, args.ignore_case)?;
-    let repository = open::repository(context, Access::Read).await?;
+    let repository = open::repository(context, Access::Look).await?;
     let chain = open::chain(context, &repository).await?;
     let mut chosen: Vec<&Snapshot> = if args.snapshot.is_empty() {
         chain.snapshots.iter().collect()

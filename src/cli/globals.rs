@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use crate::base::units::parse_rate;
+use crate::base::units::{parse_rate, parse_size};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::Color;
@@ -68,6 +68,14 @@ pub struct Globals {
     /// Download no faster on average
     #[arg(long, global = true, value_name = "SIZE/s", value_parser = parse_rate)]
     pub limit_download: Option<NonZeroU64>,
+
+    /// Where to keep what was read, still sealed, so that looking again asks the store little [default: ~/.cache/homelab-dr for a bucket, none for a folder]
+    #[arg(long, global = true, value_name = "DIR", env = "HOMELAB_DR_CACHE", hide_env_values = true)]
+    pub cache: Option<PathBuf>,
+
+    /// Keep no more than this there; 0 for nothing
+    #[arg(long, global = true, value_name = "SIZE", default_value = "2GiB", value_parser = parse_size)]
+    pub cache_size: u64,
 
     /// Print the result, and an error too, as JSON on standard output
     #[arg(long, global = true)]

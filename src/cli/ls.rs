@@ -34,7 +34,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, Access::Read).await?;
+    let repository = open::repository(context, Access::Look).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, &args.snapshot)?;
     let reader = open::reader(context, &repository).await?;

@@ -1,6 +1,7 @@
 //! From options to an opened store or repository. Every store is wrapped: retried, and throttled when limits are given.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::context::{Context, local};
@@ -28,6 +29,8 @@ const FUTURE_SHOWN: usize = 4;
 pub enum Access {
     /// Changes nothing; a bug cannot either.
     Read,
+    /// The same for who looks and says nothing of how the store is: what was read before may come from a copy near at hand.
+    Look,
     /// Adds a record of what was read back, and changes nothing else; a bug cannot either.
     Verify,
     /// Adds a record of a drill, and changes nothing else; a bug cannot either.
@@ -63,7 +66,7 @@ pub fn wrapped(context: &Context, store: Arc<dyn Store>, access: Access) -> Arc<
         store = Arc::new(Throttle::new(store, globals.limit_upload, globals.limit_download));
     }
     match access {
-        Access::Read => Arc::new(ReadOnly::new(store)),
+        Access::Read | Access::Look => Arc::new(ReadOnly::new(store)),
         Access::Verify => Arc::new(ReadOnly::but_adding(store, layout::VERIFIED)),
         Access::Rehearse => Arc::new(ReadOnly::but_adding(store, layout::REHEARSALS)),
         Access::Write => store,
@@ -90,7 +93,7 @@ pub async fn repository(context: &Context, access: Access) -> Result<Arc<Reposit
     if let Some(key) = context.globals.writer_key()? {
         context.globals.pinned(Some(&key))?;
         let store = store(context, access).await?;
-        return Ok(Arc::new(Repository::open_with_writer(store, &key).await?));
+        return near(context, Repository::open_with_writer(store, &key).await?, access);
     }
     if context.globals.identities()?.is_empty() {
         return Err(Failure::usage(
@@ -120,7 +123,34 @@ pub async fn with_identity(context: &Context, access: Access) -> Result<Arc<Repo
         Err(error) if access != Access::Write => context.talk.warn(&error.to_string()),
         refused => refused?,
     }
-    Ok(Arc::new(repository))
+    near(context, repository, access)
+}
+
+/// Where copies of what was read are kept: below the usual folder of such things, if the repository is in a bucket; of a folder only where somebody asks for it.
+fn cache(context: &Context) -> Result<Option<PathBuf>, Failure> {
+    let globals = &context.globals;
+    if globals.cache_size == 0 {
+        return Ok(None);
+    }
+    if let Some(given) = globals.cache.as_ref().filter(|given| !given.as_os_str().is_empty()) {
+        return Ok(Some(given.clone()));
+    }
+    if matches!(address(context)?, StoreUrl::File { .. }) {
+        return Ok(None);
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let usual = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    Ok(usual.filter(|usual| usual.is_absolute()).map(|usual| usual.join("homelab-dr")))
+}
+
+/// Reads through copies near at hand where that is wanted and says the same.
+fn near(context: &Context, repository: Repository, access: Access) -> Result<Arc<Repository>, Failure> {
+    // With --first-versions the store is what is looked at.
+    let wanted = access == Access::Look && !context.globals.first_versions;
+    Ok(Arc::new(match cache(context)?.filter(|_| wanted) {
+        Some(directory) => repository.near(&directory, context.globals.cache_size),
+        None => repository,
+    }))
 }
 
 fn warn_unverified(context: &Context, repository: &Repository) {

@@ -162,7 +162,9 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if let Some(place) = &args.cluster.into_claim {
         return Box::pin(claim::run(&args, place, context)).await;
     }
-    let repository = open::with_identity(context, Access::Verify).await?;
+    // Who restores all of a snapshot has seen that it can be read from the store. For a part nothing is recorded.
+    let part = args.snapshot.as_deref().is_some_and(|given| select::names_a_part(context, given));
+    let repository = open::with_identity(context, if part { Access::Look } else { Access::Verify }).await?;
     // Opened, its place answers: one on a dead mount is told as such, and nobody waits here without end.
     let in_use = InUse::of(context)?;
     in_use.refuse_target(&args.target, args.delete)?;
@@ -181,7 +183,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
     let exit = tell(&report, &document(&report, snapshot, &chain, &plan), &plan, context)?;
     let exit = lack::warn(snapshot, &chain, (exit, is_all(&args, &plan)), context)?;
-    if report.verified && repository.refuse_if_removed().is_ok() {
+    if report.verified && !part && repository.refuse_if_removed().is_ok() {
         verified::record(context, &repository, &[snapshot.id]).await?;
     }
     if given == "latest" {

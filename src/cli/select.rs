@@ -36,6 +36,14 @@ pub(crate) fn snapshot_path<'a>(
     Ok((snapshot, tree_path(parsed.path.as_deref().unwrap_or_default())?))
 }
 
+/// Whether a text names a part of a snapshot, not all of it. One that does not parse names neither.
+pub(crate) fn names_a_part(context: &Context, text: &OsStr) -> bool {
+    SnapshotPath::parse(text, context.zone())
+        .ok()
+        .and_then(|parsed| tree_path(parsed.path.as_deref().unwrap_or_default()).ok())
+        .is_some_and(|path| path != TreePath::root())
+}
+
 /// `photos:a.jpg` for `latest:photos:a.jpg`: a source where a snapshot is expected.
 fn latest_meant(error: SelectorError, chain: &Chain, text: &OsStr) -> Failure {
     let bytes = text.as_bytes();

@@ -83,7 +83,7 @@ fn tags(tags: &BTreeMap<String, String>) -> String {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, Access::Read).await?;
+    let repository = open::repository(context, Access::Look).await?;
     let chain = open::chain(context, &repository).await?;
     let wanted = |snapshot: &&Snapshot| {
         args.source.as_ref().is_none_or(|source| snapshot.record.source == *source)

@@ -22,7 +22,7 @@ use crate::repo::index::{Index, Location};
 use crate::repo::open::Repository;
 use crate::repo::opener::Opener;
 use crate::repo::salvage::{self, Salvaged};
-use crate::repo::{layout, sealed};
+use crate::repo::{layout, near, sealed};
 use crate::store::StoreError;
 
 /// Reads are widened to multiples of this, so that their lengths say little.
@@ -226,6 +226,9 @@ impl Reader {
 
     /// One metadata blob, from whichever copy opens.
     pub async fn metadata(&self, kind: Kind, id: &BlobId) -> Result<Vec<u8>, RepoError> {
+        if let Some(plain) = self.near(kind, &[*id]).await.remove(id) {
+            return Ok(plain);
+        }
         match self.indexed_metadata(kind, id).await {
             Err(RepoError::Missing { blob }) => match self.deeper().await? {
                 Some(deeper) => deeper.indexed_metadata(kind, id).await,
@@ -235,6 +238,17 @@ impl Reader {
         }
     }
 
+    /// Those of some metadata blobs that there is a copy of near at hand, opened. The index hears nothing of them: of the store they say nothing.
+    async fn near(&self, kind: Kind, ids: &[BlobId]) -> HashMap<BlobId, Vec<u8>> {
+        let copies = near::blobs(&self.repository, kind, ids).await;
+        let mut opener = self.opener();
+        let open = |(id, sealed): (BlobId, Bytes)| {
+            let plain = self.unseal_metadata(kind, &id, opener.parts().ok()?, &sealed).ok()?;
+            Some((id, plain.to_vec()))
+        };
+        copies.into_iter().filter_map(open).collect()
+    }
+
     async fn indexed_metadata(&self, kind: Kind, id: &BlobId) -> Result<Vec<u8>, RepoError> {
         let mut last = RepoError::Missing { blob: *id };
         for location in self.index.copies(id) {
@@ -242,7 +256,14 @@ impl Reader {
             let range = start..start + u64::from(location.length);
             let run = Run { pack: location.pack, range, blobs: Vec::new() };
             let tried = match self.fetch_run(&run).await {
-                Ok(bytes) => self.open_metadata(kind, id, &location, &mut self.opener(), &bytes).map(<[u8]>::to_vec),
+                Ok(bytes) => {
+                    let opened =
+                        self.open_metadata(kind, id, &location, &mut self.opener(), &bytes).map(<[u8]>::to_vec);
+                    if opened.is_ok() {
+                        near::keep(&self.repository, kind, vec![(*id, bytes)]).await;
+                    }
+                    opened
+                }
                 Err(error) => {
                     self.not_fetched(location.pack, &error);
                     Err(error)
@@ -277,9 +298,10 @@ impl Reader {
         tolerant: bool,
     ) -> Result<Vec<Result<Vec<u8>, RepoError>>, RepoError> {
         let mut wanted = Vec::with_capacity(ids.len());
-        let mut opened: HashMap<BlobId, Result<Vec<u8>, RepoError>> = HashMap::with_capacity(ids.len());
+        let mut opened: HashMap<BlobId, Result<Vec<u8>, RepoError>> =
+            self.near(kind, ids).await.into_iter().map(|(id, plain)| (id, Ok(plain))).collect();
         let mut unknown = Vec::new();
-        for id in ids {
+        for id in ids.iter().filter(|id| !opened.contains_key(id)) {
             match self.locate(id) {
                 Ok(location) => wanted.push((*id, location)),
                 Err(_) => unknown.push(*id),
@@ -310,9 +332,12 @@ impl Reader {
             })
             .buffer_unordered(FETCH_AT_ONCE);
         while let Some((run, bytes)) = runs.next().await {
+            let mut kept = Vec::new();
             for (id, location) in &run.blobs {
                 let plain = bytes.as_ref().ok().and_then(|bytes| run.slice(bytes, location)).and_then(|sealed| {
-                    self.open_metadata(kind, id, location, &mut self.opener(), &sealed).map(<[u8]>::to_vec).ok()
+                    let plain = self.open_metadata(kind, id, location, &mut self.opener(), &sealed).ok()?.to_vec();
+                    kept.push((*id, sealed));
+                    Some(plain)
                 });
                 // Not from here: perhaps another copy opens, and if none does the error is that copy's.
                 let read = match plain {
@@ -324,6 +349,7 @@ impl Reader {
                 };
                 opened.insert(*id, read);
             }
+            near::keep(&self.repository, kind, kept).await;
         }
         let mut left = HashMap::new();
         for id in ids {
@@ -341,19 +367,26 @@ impl Reader {
         opener: &'o mut Opener,
         sealed: &[u8],
     ) -> Result<&'o [u8], RepoError> {
-        let (stored, unpacking) = opener.parts().map_err(RepoError::Compression)?;
-        let plain = match self.repository.meta.open(Subject::Blob(kind, id), sealed) {
-            Ok(bytes) => {
-                *stored = bytes;
-                self.unpack(kind, id, location, unpacking, stored)
-            }
-            Err(error) => Err(self.broken(id, location, &error)),
-        };
+        let parts = opener.parts().map_err(RepoError::Compression)?;
+        let plain = self.unseal_metadata(kind, id, parts, sealed);
         match plain {
             Ok(_) => self.index.mark_opened(location.slot),
             Err(_) => self.index.mark_broken(location.pack),
         }
-        plain
+        plain.map_err(|reason| self.broken(id, location, &reason))
+    }
+
+    /// The same without a word to the index; the error is the reason.
+    fn unseal_metadata<'o>(
+        &self,
+        kind: Kind,
+        id: &BlobId,
+        (stored, unpacking): (&'o mut Vec<u8>, &'o mut Unpacking),
+        sealed: &[u8],
+    ) -> Result<&'o [u8], String> {
+        let opened = self.repository.meta.open(Subject::Blob(kind, id), sealed);
+        *stored = opened.map_err(|error| error.to_string())?;
+        self.unpack(kind, id, unpacking, stored)
     }
 
     /// Opens, decompresses and checks a content blob.
@@ -367,20 +400,19 @@ impl Reader {
     ) -> Result<&'o [u8], RepoError> {
         let (stored, unpacking) = opener.parts().map_err(RepoError::Compression)?;
         key.open(id, sealed, stored).map_err(|error| self.broken(id, location, &error))?;
-        self.unpack(Kind::Data, id, location, unpacking, stored)
+        self.unpack(Kind::Data, id, unpacking, stored).map_err(|reason| self.broken(id, location, &reason))
     }
 
     fn unpack<'o>(
         &self,
         kind: Kind,
         id: &BlobId,
-        location: &Location,
         unpacking: &'o mut Unpacking,
         stored: &'o [u8],
-    ) -> Result<&'o [u8], RepoError> {
-        let plain = unpacking.open(stored, BLOB_BYTES_MAX).map_err(|error| self.broken(id, location, &error))?;
+    ) -> Result<&'o [u8], String> {
+        let plain = unpacking.open(stored, BLOB_BYTES_MAX).map_err(|error| error.to_string())?;
         if self.repository.hasher.blob_id(kind, plain) != *id {
-            return Err(self.broken(id, location, &"its plaintext does not match its id"));
+            return Err("its plaintext does not match its id".to_owned());
         }
         Ok(plain)
     }

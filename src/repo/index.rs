@@ -17,7 +17,7 @@ use crate::repo::blame::Blame;
 use crate::repo::doomed::Marks;
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
-use crate::repo::{layout, sealed};
+use crate::repo::{layout, near};
 use crate::store::{Key, Listed};
 
 /// Index segments fetched at once.
@@ -410,7 +410,7 @@ pub(crate) async fn load_segments(
 
 /// Reads and checks one segment.
 pub async fn read_segment(repository: &Repository, key: &Key) -> Result<IndexSegment, RepoError> {
-    let read = sealed::read(&*repository.store, &repository.meta, RecordKind::Index, key).await;
+    let read = near::read(repository, RecordKind::Index, key).await;
     let segment: IndexSegment = match read {
         Err(RepoError::Store(error)) if error.is_not_found() => return Ok(IndexSegment::default()),
         other => other?,

@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod index;
 pub mod layout;
 pub mod lock;
+mod near;
 pub mod open;
 pub mod opener;
 pub mod packer;

@@ -22,6 +22,7 @@ use crate::format::record::{self, AccessRecord, EpochRecord, FORMAT_VERSION, For
 use crate::repo::error::RepoError;
 use crate::repo::layout;
 use crate::repo::sealed;
+use crate::store::cache::Cache;
 use crate::store::{Key, Listed, Store, StoreError};
 
 /// An opened repository: a store and the keys that are held.
@@ -43,6 +44,8 @@ pub struct Repository {
     removed: Option<(u32, Time)>,
     root: RootPublic,
     writer_keys: (Secret, Secret, Secret),
+    /// Copies near at hand; only where [`Repository::near`] was called.
+    pub(super) cache: Option<Cache>,
 }
 
 /// Reads and checks `format.json`.
@@ -259,7 +262,22 @@ impl Repository {
         let hasher = BlobHasher::new(&writer_keys.1);
         let chunker = Chunker::new(&writer_keys.2);
         let (secrets, opened_by) = secrets.unzip();
-        Self { store, id, verified, meta, hasher, chunker, epoch, secrets, opened_by, removed: None, root, writer_keys }
+        let (removed, cache) = (None, None);
+        Self {
+            store,
+            id,
+            verified,
+            meta,
+            hasher,
+            chunker,
+            epoch,
+            secrets,
+            opened_by,
+            removed,
+            root,
+            writer_keys,
+            cache,
+        }
     }
 
     /// The same repository seen through another store, such as a wrapper that counts or slows.
@@ -293,6 +311,11 @@ impl Repository {
             chunk_id_key: chunk_id_key.duplicate(),
             chunker_key: chunker_key.duplicate(),
         }
+    }
+
+    /// What proves copies near at hand: whoever holds a key of the repository can derive it.
+    pub(super) fn cache_key(&self) -> [u8; 32] {
+        *self.writer_keys.0.derive("homelab-dr v1 copies near at hand").expose()
     }
 
     /// Whether content can be read.

@@ -82,7 +82,12 @@ pub async fn read_at<T: for<'b> Decode<'b, ()>>(
     kind: RecordKind,
     key: &Key,
 ) -> Result<T, RepoError> {
-    open(meta, kind, key, &get_within(store, key, bytes_max(kind)).await?)
+    open(meta, kind, key, &get_of(store, kind, key).await?)
+}
+
+/// The stored bytes of a record, no more than its kind may have.
+pub async fn get_of(store: &dyn Store, kind: RecordKind, key: &Key) -> Result<Bytes, RepoError> {
+    get_within(store, key, bytes_max(kind)).await
 }
 
 /// Reads a record named by its hash and checks the name.
@@ -92,9 +97,18 @@ pub async fn read<T: for<'b> Decode<'b, ()>>(
     kind: RecordKind,
     key: &Key,
 ) -> Result<T, RepoError> {
-    let stored = get_within(store, key, bytes_max(kind)).await?;
-    if layout::object_id(key) != Some(object_id(&stored)) {
+    open_named(meta, kind, key, &get_of(store, kind, key).await?)
+}
+
+/// The record in the stored bytes of an object that is named by their hash.
+pub fn open_named<T: for<'b> Decode<'b, ()>>(
+    meta: &MetaKeys,
+    kind: RecordKind,
+    key: &Key,
+    stored: &[u8],
+) -> Result<T, RepoError> {
+    if layout::object_id(key) != Some(object_id(stored)) {
         return Err(RepoError::Damaged { key: key.clone() });
     }
-    open(meta, kind, key, &stored)
+    open(meta, kind, key, stored)
 }

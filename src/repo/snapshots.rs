@@ -14,7 +14,7 @@ use crate::format::record::{ChainRecord, Link, SnapshotRecord, Tombstone};
 use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
-use crate::repo::{layout, sealed};
+use crate::repo::{layout, near, sealed};
 
 /// Records fetched at once.
 const FETCH_AT_ONCE: usize = 16;
@@ -94,7 +94,7 @@ impl Chain {
         let listed = repository.store.list(layout::SNAPSHOTS).await?;
         let records = stream::iter(listed)
             .map(|entry| async move {
-                let read = sealed::read(&*repository.store, &repository.meta, RecordKind::Snapshot, &entry.key).await;
+                let read = near::read(repository, RecordKind::Snapshot, &entry.key).await;
                 (layout::object_id(&entry.key), read)
             })
             .buffer_unordered(FETCH_AT_ONCE)
@@ -209,7 +209,7 @@ impl Chain {
 /// The record of one snapshot; its name proves it.
 pub async fn read_one(repository: &Repository, id: ObjectId) -> Result<SnapshotRecord, RepoError> {
     let key = layout::named(layout::SNAPSHOTS, &id);
-    let record = sealed::read(&*repository.store, &repository.meta, RecordKind::Snapshot, &key).await?;
+    let record = near::read(repository, RecordKind::Snapshot, &key).await?;
     match record {
         ChainRecord::Snapshot(record) => Ok(*record),
         ChainRecord::Tombstone(_) => {

@@ -4,8 +4,11 @@
 //! never replaces other bytes; what `put_new` reported is durable and was seen at its full size; `list` after a put sees
 //! it (on stores that are consistent). It knows nothing of repositories, keys or packs.
 //!
+//! Beside the stores: [`cache`], copies of what was read, which is none.
+//!
 //! Deliberately absent: rename, append, overwrite, locks between processes. Nothing above may depend on them.
 
+pub mod cache;
 pub mod fault;
 pub mod file;
 pub mod first;

@@ -30,12 +30,13 @@ def _apt(*packages):
     subprocess.run(["apt-get", "install", "-y", "-q", *packages], check=True, stdout=sys.stderr)
 
 
-def _crate(name, version, program, tools_dir):
+def crate(name, version, program, tools_dir, *features):
     """A cargo package of a pinned version, kept in the work directory."""
     path = os.path.join(tools_dir, "bin", program)
     if not os.path.exists(path):
         subprocess.run(["cargo", "install", "--locked", "--root", tools_dir, "--target-dir",
-                        os.path.join(tools_dir, "build"), f"{name}@{version}"], check=True)
+                        os.path.join(tools_dir, "build"), f"--features={','.join(features)}",
+                        f"{name}@{version}"], check=True)
         shutil.rmtree(os.path.join(tools_dir, "build"), ignore_errors=True)
     return path
 
@@ -100,6 +101,11 @@ class HomelabDr(Tool):
     def backup(self, path):
         return [["backup", path, "--source", "bench"]]
 
+    def first(self):
+        """The id of the oldest snapshot."""
+        told = json.loads(self._quiet("snapshots", "--json"))["snapshots"]
+        return min(told, key=lambda one: one["started"])["id"]
+
     def restore(self, target):
         return [["restore", "latest", "--target", target]]
 
@@ -153,7 +159,7 @@ class Rustic(Tool):
 
     @classmethod
     def install(cls, tools_dir):
-        return shutil.which("rustic") or _crate("rustic-rs", "0.11.4", "rustic", tools_dir)
+        return shutil.which("rustic") or crate("rustic-rs", "0.11.4", "rustic", tools_dir)
 
     def environment(self):
         return super().environment() | {
@@ -185,7 +191,7 @@ class Bupstash(Tool):
         found = shutil.which("bupstash")
         if not found and not os.path.exists(os.path.join(tools_dir, "bin", "bupstash")):
             _apt("libsodium-dev", "pkg-config")
-        return found or _crate("bupstash", "0.12.0", "bupstash", tools_dir)
+        return found or crate("bupstash", "0.12.0", "bupstash", tools_dir)
 
     def environment(self):
         return super().environment() | {

@@ -62,7 +62,7 @@ fn row(record: &RehearsalRecord) -> Vec<String> {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, Access::Read).await?;
+    let repository = open::repository(context, Access::Look).await?;
     let Rehearsals { all, unreadable } = load(&repository).await?;
     let is_asked = |record: &RehearsalRecord| {
         args.source.as_ref().is_none_or(|wanted| record.sources.iter().any(|source| source.source == *wanted))

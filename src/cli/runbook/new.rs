@@ -128,7 +128,7 @@ fn keep(file: &Path, text: &str) -> Result<(), Failure> {
 }
 
 async fn of_snapshot(snapshot: &OsString, context: &mut Context) -> Result<Seen, Failure> {
-    let repository = open::with_identity(context, Access::Read).await?;
+    let repository = open::with_identity(context, Access::Look).await?;
     let chain = open::chain(context, &repository).await?;
     let (snapshot, within) = select::snapshot_path(context, &chain, snapshot)?;
     if !within.as_bytes().is_empty() {
