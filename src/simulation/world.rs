@@ -334,6 +334,16 @@ impl Store for Process {
         self.act("put", key.as_str(), true, put).await?.ok_or_else(conflict)
     }
 
+    async fn put_over(&self, key: &Key, bytes: Bytes, _retain_until: Option<Time>) -> Result<(), StoreError> {
+        let (bytes, name) = (Bytes::copy_from_slice(&bytes), key.clone());
+        let put = move |world: &World| {
+            let (now, mut objects) = (world.now(), lock(&world.objects));
+            objects.remove(&name, now);
+            objects.put(&name, bytes.clone(), now);
+        };
+        self.act("over", key.as_str(), true, put).await
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         let name = key.clone();
         let get = move |world: &World| lock(&world.objects).get(&name).map(|life| life.bytes.clone());
