@@ -6,6 +6,7 @@ mod guards;
 mod happy;
 mod help;
 mod hidden;
+mod repair;
 mod rescue;
 mod sources;
 
