@@ -154,9 +154,8 @@ async fn wraps_of(repository: &Repository, table: &PackTable, bytes: &[u8]) -> R
         let read = sealed::read_at::<SessionRecord>(&*repository.store, &repository.meta, RecordKind::Session, &key);
         let stored = match read.await {
             Ok(record) if names(&record.wrap) => record.wrap.try_into().ok().map(|wrap| (record.epoch, wrap)),
-            Ok(_) => None,
             Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
-            Err(_) => None,
+            Ok(_) | Err(_) => None,
         };
         wraps.push(stored.or_else(|| header.get(at).copied().filter(|(_, wrap)| names(wrap))));
     }
