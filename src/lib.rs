@@ -25,6 +25,7 @@ pub mod preflight;
 pub mod propose;
 pub mod prune;
 pub mod recover;
+pub mod repair;
 pub mod replicate;
 pub mod repo;
 pub mod report;

@@ -185,7 +185,7 @@ pub(super) async fn tell(
     // The newest first: they are the ones that are spelled out.
     for snapshot in snapshots.iter().rev() {
         tracing.current = snapshot;
-        walk(reader, snapshot.record.root, &mut tracing).await;
+        walk(&reader.into(), snapshot.record.root, &mut tracing).await;
         for (culprit, affected) in std::mem::take(&mut tracing.snapshot) {
             match culprit.map(|pack| packs.get_mut(&pack)) {
                 Some(Some(finding)) => add(&mut finding.affected, affected),

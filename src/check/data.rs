@@ -25,14 +25,16 @@ const MILLISECONDS_A_DAY: i64 = 86_400_000;
 
 /// Which packs are read today: those whose ids begin in a window. In a round of days every window comes once, in an order that is another one each round,
 /// or a check that runs every second day would meet the same half of the windows for ever.
-#[derive(Clone, Copy)]
-pub(super) struct Slice {
-    start: u32,
-    percent: u8,
+#[derive(Clone, Debug)]
+pub(crate) enum Slice {
+    /// A share of all, which moves on with the date.
+    Window { start: u32, percent: u8 },
+    /// These and no others.
+    These(HashSet<ObjectId>),
 }
 
 impl Slice {
-    pub(super) fn of_day(percent: u8, now: Time) -> Self {
+    pub(crate) fn of_day(percent: u8, now: Time) -> Self {
         let day = now.0.div_euclid(MILLISECONDS_A_DAY);
         let windows = Self::days(percent);
         let round = day.div_euclid(i64::from(windows));
@@ -45,7 +47,7 @@ impl Slice {
         let today = usize::try_from(day.rem_euclid(i64::from(windows))).unwrap_or(0);
         let window = u64::from(order.get(today).copied().unwrap_or(0));
         let start = window * (1_u64 << 32) / u64::from(windows);
-        Self { start: u32::try_from(start).unwrap_or(0), percent }
+        Self::Window { start: u32::try_from(start).unwrap_or(0), percent }
     }
 
     /// Days of a round, in which everything is read by who checks every day.
@@ -53,16 +55,29 @@ impl Slice {
         100_u32.div_ceil(u32::from(percent.clamp(1, 100)))
     }
 
-    pub(super) fn has(self, id: &ObjectId) -> bool {
-        let at = id.as_bytes().first_chunk::<4>().map_or(0, |head| u32::from_be_bytes(*head));
-        u64::from(at.wrapping_sub(self.start)) * 100 < u64::from(self.percent) << 32
+    pub(super) fn has(&self, id: &ObjectId) -> bool {
+        match self {
+            Self::Window { start, percent } => {
+                let at = id.as_bytes().first_chunk::<4>().map_or(0, |head| u32::from_be_bytes(*head));
+                u64::from(at.wrapping_sub(*start)) * 100 < u64::from(*percent) << 32
+            }
+            Self::These(packs) => packs.contains(id),
+        }
+    }
+
+    /// Whether it has none at all.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Window { percent, .. } => *percent == 0,
+            Self::These(packs) => packs.is_empty(),
+        }
     }
 }
 
 /// Reads today's slice of the packs that the index names.
 pub(super) async fn read(
     reader: &Arc<Reader>,
-    slice: Slice,
+    slice: &Slice,
     troubles: &mut Troubles,
     findings: &mut Vec<Finding>,
     counts: &mut Counts,
@@ -126,6 +141,9 @@ fn take(
     counts.blobs_read += verdict.blobs;
     counts.blobs_opened += verdict.opened.len() as u64;
     opened.add(&verdict.opened);
+    if verdict.lies && verdict.troubles.is_empty() {
+        troubles.poisoned(verdict.number);
+    }
     for (problem, reason) in verdict.troubles {
         troubles.pack(verdict.number, problem, reason);
     }

@@ -6,7 +6,7 @@
 //! 4. With an identity, what is read in 3 is also decrypted, decompressed and compared with its id: the only answer to a writer that stored rubbish
 //!    under a proper seal.
 //!
-//! Promises: what could not be read is a finding, never skipped; it changes nothing; three packs at most are in memory. Deliberately absent: repairing;
+//! Promises: what could not be read is a finding, never skipped; it changes nothing; three packs at most are in memory. Deliberately absent: repairing (`repair`);
 //! but [`mark_damaged`] takes damaged packs out of what writers build upon, so that the next backup stores anew what its files still hold.
 //!
 //! Snapshots are listed before the index and the index before the packs, so that a backup that runs meanwhile cannot look like damage.
@@ -14,6 +14,7 @@
 mod affected;
 mod data;
 mod index;
+mod losses;
 mod objects;
 mod report;
 mod snapshots;
@@ -24,10 +25,17 @@ mod verify;
 mod walk;
 mod whole;
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::base::clock::Time;
+use crate::base::id::{BlobId, ObjectId};
 use crate::base::progress::Progress;
+pub(crate) use crate::check::data::Slice;
+pub(crate) use crate::check::objects::access;
+pub(crate) use crate::check::snapshots::with_causes;
+pub(crate) use crate::check::stored::matches_name;
+pub(crate) use crate::check::walk::{Broken, Trees, Visitor, walk};
 use crate::check::whole::Opened;
 use crate::repo::doomed::{self, Marks, OBJECTS_MAX};
 use crate::repo::error::RepoError;
@@ -36,6 +44,7 @@ use crate::repo::layout;
 use crate::repo::open::Repository;
 use crate::store::Key;
 
+pub use losses::{Loss, LostPart};
 pub use report::{
     Affected, AffectedSnapshot, Counts, Depth, EXAMPLES_MAX, Finding, Hint, Problem, Report, SNAPSHOTS_MAX, Severity,
 };
@@ -65,6 +74,31 @@ pub async fn mark_damaged(repository: &Repository, report: &Report, now: Time) -
 
 /// Checks a repository that could be opened. An error means that nothing can be said; what is wrong with single objects is in the report.
 pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &Progress) -> Result<Report, RepoError> {
+    let slice = Slice::of_day(options.read_percent.min(100), options.now);
+    Ok(survey(repository, options, &slice, false, progress).await?.report)
+}
+
+/// A report and what a repair needs to know beyond it.
+pub(crate) struct Survey {
+    pub report: Report,
+    /// The packs in trouble, with the first problem of each.
+    pub packs: BTreeMap<ObjectId, Problem>,
+    /// Copies of blobs that cannot be relied on.
+    pub bad: HashSet<(ObjectId, BlobId)>,
+    /// Packs whose bytes are those that were stored, and of which a blob was proven not to be what its id says.
+    pub poisoned: BTreeSet<ObjectId>,
+    /// Everything that cannot be read, if it was asked for.
+    pub losses: Vec<Loss>,
+}
+
+/// The whole check, reading the packs of `slice`; with `losses` it names every file that is not whole.
+pub(crate) async fn survey(
+    repository: &Arc<Repository>,
+    options: &Options,
+    slice: &Slice,
+    losses: bool,
+    progress: &Progress,
+) -> Result<Survey, RepoError> {
     let mut counts = Counts::default();
     let mut findings = Vec::new();
     let chain = snapshots::load(repository, &mut findings).await?;
@@ -77,15 +111,15 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
     objects::look(repository, &index, &inventory, &mut findings).await;
     let reader = Arc::new(Reader::new(repository.clone(), index));
     let read_percent = options.read_percent.min(100);
+    let reading = !slice.is_empty();
     let mut lacking = false;
     let mut opened = Opened::new(reader.index.len());
     if options.structure {
         progress.begin("following trees", "snapshot");
         lacking = structure::look(&reader, &chain.snapshots, &mut troubles, &mut counts, progress).await;
     }
-    if read_percent > 0 {
+    if reading {
         progress.begin("reading packs", "object");
-        let slice = data::Slice::of_day(read_percent, options.now);
         data::read(&reader, slice, &mut troubles, &mut findings, &mut counts, &mut opened, progress).await?;
         stored::read_small(repository, &inventory, &reader.index, slice, &mut findings, &mut counts, progress).await;
     }
@@ -101,17 +135,22 @@ pub async fn check(repository: &Arc<Repository>, options: &Options, progress: &P
         keyed: true,
         structure: options.structure,
         read_percent,
-        decrypted: repository.has_identity() && read_percent > 0,
+        decrypted: repository.has_identity() && reading,
         verified: repository.verified,
     };
     let mut verified = Vec::new();
-    if options.structure && depth.decrypted && read_percent == 100 {
+    let all = matches!(slice, Slice::Window { percent: 100, .. });
+    if options.structure && depth.decrypted && all {
         progress.begin("telling which snapshots are whole", "");
         verified = whole::snapshots(&reader, &chain.snapshots, &opened, lacking).await;
     }
     let mut unsound = troubles.unsound(&reader.index);
     unsound.retain(|pack| !marks.is_pack_doomed(pack));
+    let lost = losses && (lacking || !troubles.is_empty());
+    let losses = if lost { losses::of(&reader, &chain.snapshots, &troubles).await } else { Vec::new() };
     let mut report = Report { store: repository.store.address(), depth, counts, findings, unsound, verified };
     report.sort();
-    Ok(report)
+    let index = &reader.index;
+    let (packs, bad, poisoned) = (troubles.problems(index), troubles.bad_copies(index), troubles.poisoned_packs(index));
+    Ok(Survey { report, packs, bad, poisoned, losses })
 }

@@ -50,7 +50,7 @@ pub(super) async fn format_file(store: &dyn Store, findings: &mut Vec<Finding>) 
 }
 
 /// The access objects: each must match its name, and there must be one that does.
-pub(super) async fn access(store: &dyn Store, inventory: &[Listed], findings: &mut Vec<Finding>) {
+pub(crate) async fn access(store: &dyn Store, inventory: &[Listed], findings: &mut Vec<Finding>) {
     let mut whole = 0;
     let mut seen = false;
     for entry in inventory.iter().filter(|entry| entry.key.as_str().starts_with(layout::ACCESS)) {

@@ -29,7 +29,7 @@ pub(super) fn of_error(object: &crate::store::Key, error: &RepoError) -> Finding
 }
 
 /// An error with its causes on one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

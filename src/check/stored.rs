@@ -68,7 +68,7 @@ pub(super) async fn read_small(
     repository: &Repository,
     inventory: &[Listed],
     index: &Index,
-    slice: Slice,
+    slice: &Slice,
     findings: &mut Vec<Finding>,
     counts: &mut Counts,
     progress: &Progress,
@@ -111,7 +111,7 @@ async fn read_names(
     }
 }
 
-async fn matches_name(store: &dyn Store, entry: &Listed) -> Result<u64, RepoError> {
+pub(crate) async fn matches_name(store: &dyn Store, entry: &Listed) -> Result<u64, RepoError> {
     let damaged = || RepoError::Damaged { key: entry.key.clone() };
     // What is longer belongs to nobody, and would not fit into memory.
     let limit = if is_pack(&entry.key) { PACK_BYTES_MAX as u64 } else { RECORD_BYTES_MAX };

@@ -69,7 +69,7 @@ pub(super) async fn look(
     let mut structure = Structure { index: &reader.index, troubles, counts, lacking: false };
     progress.files_total.fetch_add(snapshots.len() as u64, Ordering::Relaxed);
     for snapshot in snapshots {
-        walk(reader, snapshot.record.root, &mut structure).await;
+        walk(&reader.into(), snapshot.record.root, &mut structure).await;
         progress.add_file(0);
     }
     structure.lacking

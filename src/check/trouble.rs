@@ -25,6 +25,8 @@ pub(super) struct Troubles {
     bad: HashSet<usize>,
     /// Packs whose stored bytes are not those that were stored: too many, too few or others.
     unsound: BTreeSet<u32>,
+    /// Packs whose bytes are those that were stored, and of which a blob is not what it was stored as.
+    poisoned: BTreeSet<u32>,
 }
 
 impl Troubles {
@@ -66,6 +68,31 @@ impl Troubles {
     /// Packs whose stored bytes are not those that were stored. One that merely does not open is not among them: the key may be to blame.
     pub(super) fn unsound(&self, index: &Index) -> Vec<ObjectId> {
         self.unsound.iter().filter_map(|number| index.pack(*number)).map(|pack| pack.id).collect()
+    }
+
+    /// The bytes of a pack are those that were stored, and it was proven that a blob in it is not what its id says.
+    pub(super) fn poisoned(&mut self, pack: u32) {
+        self.poisoned.insert(pack);
+    }
+
+    /// The packs of [`Troubles::poisoned`].
+    pub(super) fn poisoned_packs(&self, index: &Index) -> BTreeSet<ObjectId> {
+        self.poisoned.iter().filter_map(|number| index.pack(*number)).map(|pack| pack.id).collect()
+    }
+
+    /// The packs in trouble with the first problem of each.
+    pub(super) fn problems(&self, index: &Index) -> BTreeMap<ObjectId, Problem> {
+        let of = |(number, trouble): (&u32, &PackTrouble)| Some((index.pack(*number)?.id, trouble.problem));
+        self.packs.iter().filter_map(of).collect()
+    }
+
+    /// Copies that cannot be relied on, by pack and blob.
+    pub(super) fn bad_copies(&self, index: &Index) -> HashSet<(ObjectId, BlobId)> {
+        if self.bad.is_empty() {
+            return HashSet::new();
+        }
+        let bad = index.iter().filter(|blob| self.bad.contains(&blob.location.slot));
+        bad.filter_map(|blob| Some((index.pack(blob.location.pack)?.id, blob.id))).collect()
     }
 
     /// Whether no copy of a blob can be read.

@@ -33,6 +33,8 @@ pub(super) struct Verdict {
     pub(super) troubles: Vec<(Problem, String)>,
     /// Of single copies.
     pub(super) bad: Vec<(usize, String)>,
+    /// One of [`Verdict::bad`] was opened and is something else: whoever stored it lied, and no key that is lacking is to blame.
+    pub(super) lies: bool,
     /// Nothing of it can be read.
     pub(super) gone: bool,
 }
@@ -79,6 +81,7 @@ pub(super) async fn verify(reader: Arc<Reader>, number: u32, pack: IndexedPack) 
                 verdict.opened.extend(part.opened);
                 verdict.troubles.extend(part.troubles);
                 verdict.bad.extend(part.bad);
+                verdict.lies |= part.lies;
             }
             Err(_) => {
                 verdict.troubles.push((Problem::Unreadable, "the check of it ended unexpectedly".to_owned()));
@@ -136,6 +139,12 @@ async fn content_keys(
     keys
 }
 
+/// Why a copy cannot be relied on.
+struct Bad {
+    reason: String,
+    lies: bool,
+}
+
 /// A pack in memory with all that is needed to check it.
 struct Job {
     reader: Arc<Reader>,
@@ -180,18 +189,23 @@ impl Job {
             match self.blob(record, location, &mut opener) {
                 Ok(true) => verdict.opened.push(location.slot),
                 Ok(false) => {}
-                Err(reason) => verdict.bad.push((location.slot, format!("blob {}: {reason}", record.id.short()))),
+                Err(Bad { reason, lies }) => {
+                    verdict.lies |= lies;
+                    verdict.bad.push((location.slot, format!("blob {}: {reason}", record.id.short())));
+                }
             }
         }
         verdict
     }
 
     /// Checks one blob; tells whether it was opened.
-    fn blob(&self, record: &BlobRecord, location: &Location, opener: &mut Opener) -> Result<bool, String> {
+    fn blob(&self, record: &BlobRecord, location: &Location, opener: &mut Opener) -> Result<bool, Bad> {
+        let rotten = |reason: String| Bad { reason, lies: false };
         let end = usize::try_from(record.end()).unwrap_or(usize::MAX);
-        let sealed = self.bytes.get(record.offset as usize..end).ok_or("it lies beyond the pack's end")?;
+        let beyond = || rotten("it lies beyond the pack's end".to_owned());
+        let sealed = self.bytes.get(record.offset as usize..end).ok_or_else(beyond)?;
         if *blake3::hash(sealed).as_bytes() != record.sealed_hash {
-            return Err("its sealed bytes are not those that were stored".to_owned());
+            return Err(rotten("its sealed bytes are not those that were stored".to_owned()));
         }
         let reader = &self.reader;
         let result = match (record.kind, location.session.and_then(|session| self.keys.get(&session))) {
@@ -199,14 +213,15 @@ impl Job {
             (Kind::Data, None) => return Ok(false), // no identity, or its session is told of already
             (kind, _) => reader.open_metadata(kind, &record.id, location, opener, sealed),
         };
+        // Its session's id proves the content key, and whoever holds an identity holds the metadata keys of all epochs.
         let plain = result.map_err(|error| match error {
-            RepoError::Blob { reason, .. } => reason,
-            other => with_causes(&other),
+            RepoError::Blob { reason, .. } => Bad { reason, lies: reader.repository.has_identity() },
+            other => rotten(with_causes(&other)),
         })?;
         if plain.len() == record.plain_length as usize {
             Ok(true)
         } else {
-            Err(format!("it has {} bytes, and the index says {}", plain.len(), record.plain_length))
+            Err(rotten(format!("it has {} bytes, and the index says {}", plain.len(), record.plain_length)))
         }
     }
 }

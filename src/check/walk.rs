@@ -1,5 +1,7 @@
 //! Walking a tree that may be broken: what opens is visited, what does not is told, and the walk goes on.
 
+use std::sync::Arc;
+
 use crate::base::id::BlobId;
 use crate::check::snapshots::with_causes;
 use crate::format::entry::{self, Content, Entry, Piece, TreePath};
@@ -14,25 +16,27 @@ use crate::repo::tree_write::{Child, LEVELS_MAX};
 const BATCH: usize = 32;
 
 /// A metadata blob that did not open.
-pub(super) struct Broken<'a> {
+pub(crate) struct Broken<'a> {
     /// What it is.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// Its id.
-    pub(super) blob: &'a BlobId,
+    pub(crate) blob: &'a BlobId,
     /// The first path below it.
-    pub(super) at: &'a TreePath,
+    pub(crate) at: &'a TreePath,
     /// Entries below it; 0 where that is not known.
-    pub(super) entries: u64,
+    pub(crate) entries: u64,
     /// Why.
-    pub(super) why: String,
+    pub(crate) why: String,
 }
 
 /// What the walk tells.
-pub(super) trait Visitor: Send {
+pub(crate) trait Visitor: Send {
     /// Asked before a blob is read; true leaves it and what is below it out.
     fn skip(&mut self, kind: Kind, blob: &BlobId) -> bool;
     /// A blob opened.
     fn opened(&mut self, kind: Kind, blob: &BlobId);
+    /// A blob did not open here and did in one of the others; told before [`Visitor::opened`].
+    fn elsewhere(&mut self, _blob: &BlobId) {}
     /// A blob did not open, or made no sense.
     fn broken(&mut self, broken: &Broken<'_>);
     /// A file and its pieces. Lists that were left out or are broken are not among them.
@@ -41,16 +45,42 @@ pub(super) trait Visitor: Send {
     fn leaf_done(&mut self, _leaf: &BlobId) {}
 }
 
-/// Reads blobs together if all open, else one by one.
-async fn read(reader: &Reader, kind: Kind, ids: &[BlobId]) -> Vec<Result<Vec<u8>, RepoError>> {
-    if let Ok(all) = reader.metadata_many(kind, ids).await {
-        return all.into_iter().map(Ok).collect();
+/// Where the blobs of trees are read: here, and where they do not open here in one of the others.
+pub(crate) struct Trees<'a> {
+    /// This repository.
+    pub(crate) own: &'a Reader,
+    /// Replicas of it.
+    pub(crate) others: &'a [Arc<Reader>],
+}
+
+impl<'a> From<&'a Reader> for Trees<'a> {
+    fn from(own: &'a Reader) -> Self {
+        Self { own, others: &[] }
     }
-    let mut each = Vec::with_capacity(ids.len());
-    for id in ids {
-        each.push(reader.metadata(kind, id).await);
+}
+
+impl Trees<'_> {
+    /// Reads blobs together if all open, else one by one.
+    async fn read<V: Visitor>(&self, kind: Kind, ids: &[BlobId], visitor: &mut V) -> Vec<Result<Vec<u8>, RepoError>> {
+        if let Ok(all) = self.own.metadata_many(kind, ids).await {
+            return all.into_iter().map(Ok).collect();
+        }
+        let mut each = Vec::with_capacity(ids.len());
+        for id in ids {
+            let mut read = self.own.metadata(kind, id).await;
+            for other in self.others {
+                if read.is_ok() {
+                    break;
+                }
+                if let Ok(plain) = other.metadata(kind, id).await {
+                    visitor.elsewhere(id);
+                    read = Ok(plain);
+                }
+            }
+            each.push(read);
+        }
+        each
     }
-    each
 }
 
 fn tell(visitor: &mut impl Visitor, kind: Kind, child: &Child, error: &RepoError) {
@@ -59,13 +89,13 @@ fn tell(visitor: &mut impl Visitor, kind: Kind, child: &Child, error: &RepoError
 }
 
 /// Walks the whole tree; see the module.
-pub(super) async fn walk<V: Visitor>(reader: &Reader, root: TreeRoot, visitor: &mut V) {
+pub(crate) async fn walk<V: Visitor>(trees: &Trees<'_>, root: TreeRoot, visitor: &mut V) {
     let mut level = vec![Child { first: TreePath::root(), blob: root.blob, entries: 0, bytes: 0 }];
     for depth in (1..=root.level.min(LEVELS_MAX)).rev() {
         let mut below: Vec<Child> = Vec::new();
         for batch in wanted(visitor, Kind::Node, level).chunks(BATCH) {
             let ids: Vec<BlobId> = batch.iter().map(|child| child.blob).collect();
-            for (child, plain) in batch.iter().zip(read(reader, Kind::Node, &ids).await) {
+            for (child, plain) in batch.iter().zip(trees.read(Kind::Node, &ids, visitor).await) {
                 match plain.and_then(|plain| decode_node(&child.blob, &plain)) {
                     Ok(mut children) => {
                         visitor.opened(Kind::Node, &child.blob);
@@ -83,11 +113,11 @@ pub(super) async fn walk<V: Visitor>(reader: &Reader, root: TreeRoot, visitor: &
     }
     for batch in wanted(visitor, Kind::Leaf, level).chunks(BATCH) {
         let ids: Vec<BlobId> = batch.iter().map(|child| child.blob).collect();
-        for (child, plain) in batch.iter().zip(read(reader, Kind::Leaf, &ids).await) {
+        for (child, plain) in batch.iter().zip(trees.read(Kind::Leaf, &ids, visitor).await) {
             match plain.and_then(|plain| decode_leaf(&child.blob, &plain)) {
                 Ok(entries) => {
                     visitor.opened(Kind::Leaf, &child.blob);
-                    leaf(reader, &entries, visitor).await;
+                    leaf(trees, &entries, visitor).await;
                     visitor.leaf_done(&child.blob);
                 }
                 Err(error) => tell(visitor, Kind::Leaf, child, &error),
@@ -100,7 +130,7 @@ fn wanted(visitor: &mut impl Visitor, kind: Kind, level: Vec<Child>) -> Vec<Chil
     level.into_iter().filter(|child| !visitor.skip(kind, &child.blob)).collect()
 }
 
-async fn leaf<V: Visitor>(reader: &Reader, entries: &[Entry], visitor: &mut V) {
+async fn leaf<V: Visitor>(trees: &Trees<'_>, entries: &[Entry], visitor: &mut V) {
     for entry in entries {
         let entry::Kind::File { size, content } = &entry.kind else { continue };
         let lists = match content {
@@ -114,7 +144,7 @@ async fn leaf<V: Visitor>(reader: &Reader, entries: &[Entry], visitor: &mut V) {
         let mut covered = Some(0_u64);
         let mut pieces: Vec<Piece> = Vec::new();
         for ids in wanted.chunks(BATCH) {
-            for (id, plain) in ids.iter().zip(read(reader, Kind::List, ids).await) {
+            for (id, plain) in ids.iter().zip(trees.read(Kind::List, ids, visitor).await) {
                 match plain.and_then(|plain| decode_list(id, &plain)) {
                     Ok(mut part) => {
                         visitor.opened(Kind::List, id);

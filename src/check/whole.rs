@@ -90,7 +90,7 @@ pub(super) async fn snapshots(
     let mut found = Vec::new();
     for snapshot in snapshots {
         whole.lost = false;
-        walk(reader, snapshot.record.root, &mut whole).await;
+        walk(&reader.into(), snapshot.record.root, &mut whole).await;
         if !whole.lost {
             found.push(snapshot.id);
         }

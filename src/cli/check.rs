@@ -1,5 +1,8 @@
 //! `check`: is the repository whole?
 
+mod repair;
+
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use crate::base::units::{self, parse_percent};
@@ -22,6 +25,8 @@ Examples:
     homelab-dr check --read-data=10%
   Read everything and decrypt it, with an identity:
     homelab-dr check --read-data --identity ~/homelab-dr.key
+  Put right what can be, from a replica and from what is still good, and say what is lost:
+    homelab-dr check --repair --from /mnt/usb/backup --identity ~/homelab-dr.key
   Take damaged packs out of use, so that the next backup stores anew what its files still hold:
     homelab-dr check --read-data --mark-damaged
   With no key at all: do stored bytes match their names?
@@ -32,7 +37,7 @@ const SNAPSHOTS_SHOWN: usize = 5;
 /// Files of a snapshot that a finding names.
 const FILES_SHOWN: usize = 3;
 
-/// Check that the repository is whole; it changes nothing that is there (but see --rebuild-index)
+/// Check that the repository is whole; it changes nothing that is there (but see --repair and --rebuild-index)
 ///
 /// Always: every object is there and every file's chunks are in a pack. With --read-data the stored bytes are read and
 /// compared with their names. With an identity what is read is also decrypted; if that was all of it, a record is added
@@ -47,6 +52,13 @@ pub(crate) struct Args {
     /// Mark packs whose bytes are not those that were stored: backups take them for absent, `prune` copies out what still reads
     #[arg(long, requires = "read_data", conflicts_with = "no_key")]
     mark_damaged: bool,
+    /// Read everything, put right what can be, and say exactly what is lost; nothing is deleted. Good bytes come from --from, else from the replicas of the
+    /// configuration, from older versions in the bucket, and from what is still good here. What the sources still hold comes with their next backup
+    #[arg(long, conflicts_with_all = ["read_data", "mark_damaged", "objects_only", "rebuild_index"])]
+    repair: bool,
+    /// A replica to take good bytes from: its address, or its name in the configuration; may be repeated
+    #[arg(long, value_name = "URL", requires = "repair")]
+    from: Vec<OsString>,
     /// Do not follow the trees, only look at the objects
     #[arg(long)]
     objects_only: bool,
@@ -60,6 +72,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    if args.repair {
+        return repair::run(args.no_key, &args.from, context).await;
+    }
     let configured = context.configuration.as_ref().map_or(0, |loaded| loaded.config.check_read_data);
     let read_percent = args.read_data.unwrap_or(configured);
     let now = context.clock.now();
@@ -211,16 +226,20 @@ fn affected(affected: &Affected, text: &mut String) {
 const fn advice(hint: Hint) -> Option<&'static str> {
     Some(match hint {
         Hint::Nothing => return None,
-        Hint::CopyFromReplica => "copy the object back from a replica, or from an older version of it in the bucket",
+        Hint::CopyFromReplica => {
+            "`homelab-dr check --repair --from REPLICA` brings it back; a bucket that keeps versions may need no replica"
+        }
         Hint::CopyOrBackUp => {
-            "copy the object back from a replica, or from an older version of it in the bucket; where there is none, back up the sources again: what they still hold is stored anew"
+            "`homelab-dr check --repair --from REPLICA` brings it back; where there is none, back up the sources again: what they still hold is stored anew"
         }
         Hint::CopyOrMark => {
-            "copy the object back from a replica, or from an older version of it in the bucket; where there is none, `homelab-dr check --read-data --mark-damaged` takes it out of use, and the next backup of the sources stores anew what they still hold"
+            "`homelab-dr check --repair` puts it right, from a replica (--from REPLICA) or from what is still good in it; `homelab-dr check --read-data --mark-damaged` only takes it out of use. The next backup of the sources then stores anew what they still hold"
         }
         Hint::PutInPlace => "move it to its place; what is there already under that name is the same",
         Hint::BackUpAgain => "back up the sources again: what they still hold is stored anew",
-        Hint::RebuildIndex => "`homelab-dr check --rebuild-index` with the writer key makes it anew from the packs",
+        Hint::RebuildIndex => {
+            "`homelab-dr check --rebuild-index` with the writer key makes it anew from the packs; --repair does too"
+        }
         Hint::WriteAccess => "`homelab-dr keys add` with an identity writes a new access object",
         Hint::FindOutWho => "find out who removed it, and whether they should be able to",
         Hint::Prune => "`homelab-dr prune` takes it away in time",

@@ -193,6 +193,9 @@ fn show(plan: &PrunePlan, every: bool, context: &mut Context) -> Result<(), Fail
         for due in &plan.delete {
             context.out.line(&format!("delete  {} (marked {})", due.object, local(due.marked)))?;
         }
+        for checkpoint in &plan.expired {
+            context.out.line(&format!("delete  {checkpoint} (of a backup that was killed)"))?;
+        }
         for object in &plan.wait {
             context.out.line(&format!("wait    {}: {}", object.object, waiting(object)))?;
         }
@@ -207,6 +210,10 @@ fn show(plan: &PrunePlan, every: bool, context: &mut Context) -> Result<(), Fail
         }
         if !plan.delete.is_empty() {
             context.out.line(&format!("delete  {} marked before", objects(plan.delete.len())))?;
+        }
+        if !plan.expired.is_empty() {
+            let checkpoints = count(plan.expired.len() as u64, "checkpoint");
+            context.out.line(&format!("delete  {checkpoints} of backups that were killed"))?;
         }
         if let Some(first) = plan.wait.first() {
             context.out.line(&format!("wait    {}, the first: {}", objects(plan.wait.len()), waiting(first)))?;

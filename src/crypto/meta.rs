@@ -99,6 +99,12 @@ impl MetaKeys {
         self.earlier.insert(epoch, key);
     }
 
+    /// The same keys a second time, for another view of the repository.
+    pub(crate) fn duplicate(&self) -> Self {
+        let earlier = self.earlier.iter().map(|(epoch, key)| (*epoch, key.duplicate())).collect();
+        Self { repository: self.repository, current: self.current, key: self.key.duplicate(), earlier }
+    }
+
     /// The epoch that seals.
     #[must_use]
     pub const fn epoch(&self) -> u32 {

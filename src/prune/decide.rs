@@ -56,6 +56,7 @@ pub(crate) fn decide(store: &str, view: &View, settings: &Settings) -> PrunePlan
         adopt: view.adopted.iter().map(|pack| layout::pack(&pack.id).to_string()).collect(),
         doom: Vec::new(),
         delete: Vec::new(),
+        expired: view.expired.iter().map(ToString::to_string).collect(),
         wait: Vec::new(),
         lock_until: None,
     };

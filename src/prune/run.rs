@@ -82,6 +82,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn all(&self, mut view: View, mut doom: Vec<Key>, outcome: &mut Outcome) -> Result<(), PruneError> {
         let Self { repository, clock, settings, due } = self;
+        let expired = std::mem::take(&mut view.expired);
         put_segments(repository, view.adopted.clone(), view.now).await?;
         mark_all(repository, clock, &view, &mut doom, outcome).await?;
         let going: HashSet<Key> = doom.into_iter().collect();
@@ -93,6 +94,11 @@ impl Run<'_> {
             outcome.bytes_written += secured.stored_bytes;
             let damaged: HashSet<Key> = secured.damaged.iter().map(layout::pack).collect();
             self.delete_all(&view, &damaged, WhyWait::Damaged, outcome).await?;
+        }
+        for key in expired {
+            if delete(repository, &key).await?.is_none() {
+                outcome.deleted.push(key.to_string());
+            }
         }
         outcome.locks = extend_locks(repository, &view, &going, clock.now().max(view.now)).await?;
         Ok(())

@@ -35,6 +35,8 @@ pub(crate) struct View {
     pub chain: Chain,
     /// Packs that running backups rely on.
     pub protected: BTreeSet<ObjectId>,
+    /// Checkpoints that say nothing any more.
+    pub expired: Vec<Key>,
     pub segments: Vec<Segment>,
     /// The used bit of the first copy of a blob says that it is needed; `usable` of a pack that it is there and unmarked.
     pub index: Arc<Index>,
@@ -114,7 +116,8 @@ impl View {
         let marks = Marks::load(repository).await?;
         let chain = load_chain(repository).await?;
         let now = now.unwrap_or_else(|| marks.marks.iter().map(|mark| mark.modified).max().unwrap_or_default());
-        let protected = checkpoint::protected(repository, now, settings.grace.saturating_mul(2)).await?;
+        let checkpoints = checkpoint::protected(repository, now, settings.grace.saturating_mul(2)).await?;
+        let (protected, expired) = (checkpoints.packs, checkpoints.expired);
         let listed = repository.store.list(layout::INDEX).await?;
         let mut packs_of: HashMap<Key, Vec<(ObjectId, usize)>> = HashMap::new();
         let mut builder = load_segments(repository, &listed, &mut |key, segment| {
@@ -138,7 +141,8 @@ impl View {
                 Segment { key: entry.key, size: entry.size, packs }
             })
             .collect();
-        let view = Self { now, marks, chain, protected, segments, index: Arc::new(index), presence, adopted, others };
+        let view =
+            Self { now, marks, chain, protected, expired, segments, index: Arc::new(index), presence, adopted, others };
         view.mark_needed(repository, settings).await?;
         Ok(view)
     }

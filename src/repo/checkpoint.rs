@@ -123,23 +123,33 @@ impl Checkpoints {
     }
 }
 
+/// What checkpoints say at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Protected {
+    /// Packs that running backups rely on.
+    pub packs: BTreeSet<ObjectId>,
+    /// Checkpoints of runs that were killed: nobody else removes them.
+    pub expired: Vec<Key>,
+}
+
 /// The packs named by checkpoints that are younger than `expiry` at the store's time `now`. One that does not open says nothing.
-pub(crate) async fn protected(
-    repository: &Repository,
-    now: Time,
-    expiry: Duration,
-) -> Result<BTreeSet<ObjectId>, RepoError> {
+pub(crate) async fn protected(repository: &Repository, now: Time, expiry: Duration) -> Result<Protected, RepoError> {
     let store = &*repository.store;
-    let mut packs = BTreeSet::new();
+    let mut protected = Protected::default();
     for entry in store.list(layout::CHECKPOINTS).await? {
-        if now.since(entry.modified) >= expiry {
+        let age = now.since(entry.modified);
+        if age >= expiry {
+            // However short a grace somebody asked for.
+            if age >= GRACE * 2 && layout::belongs(&entry.key) {
+                protected.expired.push(entry.key);
+            }
             continue;
         }
         match sealed::read::<Checkpoint>(store, &repository.meta, RecordKind::Checkpoint, &entry.key).await {
-            Ok(checkpoint) => packs.extend(checkpoint.packs),
+            Ok(checkpoint) => protected.packs.extend(checkpoint.packs),
             Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
             Err(_) => {}
         }
     }
-    Ok(packs)
+    Ok(protected)
 }

@@ -87,12 +87,17 @@ impl NewRepository {
         put_access(store, &self.access, &self.recipients, self.retain).await?;
         put_epoch(store, &self.access, &self.keys, &self.epoch, self.retain).await?;
         let id = self.access.repository;
-        let format = FormatFile { magic: "homelab-dr".to_owned(), version: FORMAT_VERSION, repository: id.hex() };
-        let mut text = serde_json::to_vec_pretty(&format).unwrap_or_default();
-        text.push(b'\n');
-        store.put_new(&layout::format(), Bytes::from(text), self.retain).await?;
+        store.put_new(&layout::format(), format_bytes(id), self.retain).await?;
         Ok(self.keys)
     }
+}
+
+/// `format.json` of a repository.
+pub(crate) fn format_bytes(id: RepositoryId) -> Bytes {
+    let format = FormatFile { magic: "homelab-dr".to_owned(), version: FORMAT_VERSION, repository: id.hex() };
+    let mut text = serde_json::to_vec_pretty(&format).unwrap_or_default();
+    text.push(b'\n');
+    Bytes::from(text)
 }
 
 /// Creates a repository for `recipients` and returns its writer key. Refuses a place that holds anything.

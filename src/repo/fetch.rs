@@ -472,7 +472,7 @@ impl Reader {
         Err(RepoError::Session { pack: pack.id, source })
     }
 
-    async fn wraps_in(&self, pack: &crate::base::id::ObjectId) -> Result<Vec<(u32, Vec<u8>)>, RepoError> {
+    pub(crate) async fn wraps_in(&self, pack: &crate::base::id::ObjectId) -> Result<Vec<(u32, Vec<u8>)>, RepoError> {
         let key = layout::pack(pack);
         let fail = |source| RepoError::Pack { key: key.clone(), source };
         let head = self.repository.store.get_range(&key, 0..WIDEN).await?;
@@ -511,7 +511,7 @@ impl Reader {
         Err(last)
     }
 
-    async fn data_at(&self, id: &BlobId, location: &Location) -> Result<Vec<u8>, RepoError> {
+    pub(crate) async fn data_at(&self, id: &BlobId, location: &Location) -> Result<Vec<u8>, RepoError> {
         let start = u64::from(location.offset);
         let range = start..start + u64::from(location.length);
         let run = Run { pack: location.pack, range, blobs: Vec::new() };

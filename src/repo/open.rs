@@ -18,7 +18,7 @@ use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, RootPublic};
 use crate::crypto::writer_key::WriterKey;
 use crate::format::kind::RecordKind;
-use crate::format::record::{self, AccessRecord, EpochRecord, FORMAT_VERSION, FormatFile, SignedEpoch};
+use crate::format::record::{self, AccessRecord, EpochKeys, EpochRecord, FORMAT_VERSION, FormatFile, SignedEpoch};
 use crate::repo::error::RepoError;
 use crate::repo::layout;
 use crate::repo::sealed;
@@ -287,6 +287,36 @@ impl Repository {
         self
     }
 
+    /// The same keys for another store: what a replica holds is opened with them, and nothing else of it is believed.
+    pub(crate) fn through(&self, store: Arc<dyn Store>) -> Self {
+        let secrets = self.secrets.as_ref().map(|held| AccessRecord {
+            repository: held.repository,
+            root: held.root.duplicate(),
+            chunk_id_key: held.chunk_id_key.duplicate(),
+            chunker_key: held.chunker_key.duplicate(),
+            epochs: held
+                .epochs
+                .iter()
+                .map(|epoch| EpochKeys {
+                    number: epoch.number,
+                    metadata_key: epoch.metadata_key.duplicate(),
+                    private: epoch.private.duplicate(),
+                })
+                .collect(),
+            recipients: held.recipients.clone(),
+            generation: held.generation,
+            created: held.created,
+        });
+        let (metadata_key, chunk_id_key, chunker_key) = &self.writer_keys;
+        let keys = (metadata_key.duplicate(), chunk_id_key.duplicate(), chunker_key.duplicate());
+        let secrets = secrets.zip(self.opened_by.clone());
+        let meta = self.meta.duplicate();
+        let mut through =
+            Self::assemble(store, self.id, self.verified, meta, self.epoch.clone(), secrets, self.root, keys);
+        through.removed = self.removed;
+        through
+    }
+
     /// Cuts files the way this repository does.
     #[must_use]
     pub const fn chunker(&self) -> &Chunker {
@@ -381,6 +411,42 @@ fn later_epochs(begun: &[Listed], held: u32) -> Vec<u32> {
     later.sort_unstable();
     later.truncate(LATER_EPOCHS_MAX);
     later
+}
+
+/// The record of one epoch, if the holder of `key` can prove it: sealed with its metadata key and signed by the root key.
+pub(crate) async fn proven_epoch(store: &dyn Store, key: &WriterKey, number: u32) -> Result<EpochRecord, RepoError> {
+    let meta = MetaKeys::new(key.repository, number, key.metadata_key.duplicate());
+    read_epoch(store, &meta, &key.root, &key.metadata_key).await
+}
+
+/// The numbers below `epochs/` above `held`, as far as they are looked at.
+pub(crate) async fn epochs_above(store: &dyn Store, held: u32) -> Result<Vec<u32>, RepoError> {
+    Ok(later_epochs(&store.list(layout::EPOCHS).await?, held))
+}
+
+/// The writer keys that access objects in `store` hold for these identities, of the repository `id`; the highest generation first.
+pub(crate) async fn keys_in_access(
+    store: &dyn Store,
+    id: RepositoryId,
+    identities: &[IdentitySource],
+    prompt: &Arc<dyn Prompt>,
+    pinned: Option<Fingerprint>,
+) -> Result<Vec<WriterKey>, RepoError> {
+    let found = read_access(store, id, identities, prompt, pinned).await?;
+    Ok(found.iter().filter_map(|(access, _)| writer_key_of(access)).collect())
+}
+
+/// The writer key of the first epoch in an access record: the one that has begun for sure.
+fn writer_key_of(access: &AccessRecord) -> Option<WriterKey> {
+    let epoch = access.epochs.iter().min_by_key(|epoch| epoch.number)?;
+    Some(WriterKey {
+        repository: access.repository,
+        root: RootPublic::of(&access.root),
+        epoch: epoch.number,
+        metadata_key: epoch.metadata_key.duplicate(),
+        chunk_id_key: access.chunk_id_key.duplicate(),
+        chunker_key: access.chunker_key.duplicate(),
+    })
 }
 
 /// The highest number below `epochs/`.

@@ -10,13 +10,16 @@ use bytes::Bytes;
 
 use crate::base::clock::Clock;
 use crate::base::id::{BlobId, ObjectId};
+use crate::crypto::hash::object_id;
+use crate::format::kind::RecordKind;
 use crate::format::pack::{self, BlobRecord, PACK_BYTES_MAX, PackClass, PackTable, Wrap};
+use crate::format::record::SessionRecord;
 use crate::repo::error::RepoError;
 use crate::repo::index::read_segment;
 use crate::repo::layout;
 use crate::repo::open::Repository;
 use crate::repo::packer::{PackBuilder, table_in};
-use crate::repo::sealed::get_within;
+use crate::repo::sealed::{self, get_within};
 use crate::repo::upload::{PackSender, Uploads};
 use crate::repo::write::Written;
 
@@ -42,14 +45,34 @@ impl Rescue {
 
     /// Copies the blobs of `pack` that are wanted; [`RepoError::Vanished`] if the pack is gone or lacks one of them. Returns those that are damaged.
     pub async fn copy(&mut self, pack: &ObjectId, wanted: &HashSet<BlobId>) -> Result<Vec<BlobId>, RepoError> {
+        let own = self.repository.clone();
+        self.copy_from(&own, pack, wanted).await
+    }
+
+    /// The same out of a pack of another store of this repository.
+    pub(crate) async fn copy_from(
+        &mut self,
+        from: &Repository,
+        pack: &ObjectId,
+        wanted: &HashSet<BlobId>,
+    ) -> Result<Vec<BlobId>, RepoError> {
         let key = layout::pack(pack);
-        let bytes = match get_within(&*self.repository.store, &key, PACK_BYTES_MAX as u64).await {
+        let bytes = match get_within(&*from.store, &key, PACK_BYTES_MAX as u64).await {
             Err(RepoError::Store(error)) if error.is_not_found() => return Err(RepoError::Vanished { pack: *pack }),
             other => other?,
         };
         let fail = |source| RepoError::Pack { key: key.clone(), source };
-        let (_, wraps) = pack::parse_header(&bytes).map_err(fail)?;
-        let table = table_of(&self.repository, pack, &bytes).await?;
+        let table = table_of(from, pack, &bytes).await?;
+        let hashed = bytes.clone();
+        let found = tokio::task::spawn_blocking(move || object_id(&hashed)).await;
+        let sound = found.map_err(|_| RepoError::Worker { what: "the check of a pack" })? == *pack;
+        let wraps = if sound {
+            let (_, wraps) = pack::parse_header(&bytes).map_err(fail)?;
+            wraps.into_iter().map(Some).collect()
+        } else {
+            // What a wrap holds is proven by nothing but the hash of the pack; the session's own object is sealed.
+            wraps_of(from, &table, &bytes).await?
+        };
         if wraps.len() != table.sessions.len() {
             return Err(fail(pack::PackError::Table));
         }
@@ -59,9 +82,12 @@ impl Rescue {
             if !left.remove(&record.id) {
                 continue;
             }
+            let wrap = wraps.get(usize::from(record.session)).copied().flatten();
             match slice(&bytes, &record) {
-                Some(sealed) => self.add(&record, &sealed, &table, &wraps).await?,
-                None => damaged.push(record.id),
+                Some(sealed) if record.kind.is_metadata() || wrap.is_some() => {
+                    self.add(&record, &sealed, &table, wrap).await?;
+                }
+                _ => damaged.push(record.id),
             }
         }
         if left.is_empty() { Ok(damaged) } else { Err(RepoError::Vanished { pack: *pack }) }
@@ -72,10 +98,9 @@ impl Rescue {
         record: &BlobRecord,
         sealed: &[u8],
         table: &PackTable,
-        wraps: &[Wrap],
+        wrap: Option<Wrap>,
     ) -> Result<(), RepoError> {
-        let at = usize::from(record.session);
-        let session = table.sessions.get(at).copied().zip(wraps.get(at).copied());
+        let session = table.sessions.get(usize::from(record.session)).copied().zip(wrap);
         let (open, class, session) = if record.kind.is_metadata() {
             (&mut self.metadata, PackClass::Metadata, None)
         } else {
@@ -119,6 +144,24 @@ fn slice(bytes: &Bytes, record: &BlobRecord) -> Option<Bytes> {
     (*blake3::hash(&sealed).as_bytes() == record.sealed_hash).then_some(sealed)
 }
 
+/// The wraps of the sessions of a damaged pack: from the sessions' objects, else from its header where that still names the session.
+async fn wraps_of(repository: &Repository, table: &PackTable, bytes: &[u8]) -> Result<Vec<Option<Wrap>>, RepoError> {
+    let header = pack::parse_header(bytes).map(|(_, wraps)| wraps).unwrap_or_default();
+    let mut wraps = Vec::with_capacity(table.sessions.len());
+    for (at, session) in table.sessions.iter().enumerate() {
+        let names = |wrap: &[u8]| wrap.get(32..64) == Some(&session.as_bytes()[..]);
+        let key = layout::session(session);
+        let read = sealed::read_at::<SessionRecord>(&*repository.store, &repository.meta, RecordKind::Session, &key);
+        let stored = match read.await {
+            Ok(record) if names(&record.wrap) => record.wrap.try_into().ok().map(|wrap| (record.epoch, wrap)),
+            Err(RepoError::Store(error)) if !error.is_not_found() => return Err(error.into()),
+            Ok(_) | Err(_) => None,
+        };
+        wraps.push(stored.or_else(|| header.get(at).copied().filter(|(_, wrap)| names(wrap))));
+    }
+    Ok(wraps)
+}
+
 /// The table at the end of a pack; if it does not open (an earlier epoch's), the one in the index.
 async fn table_of(repository: &Repository, id: &ObjectId, bytes: &Bytes) -> Result<PackTable, RepoError> {
     let error = match table_in(&repository.meta, id, bytes) {
@@ -126,7 +169,11 @@ async fn table_of(repository: &Repository, id: &ObjectId, bytes: &Bytes) -> Resu
         Err(error) => error,
     };
     for listed in repository.store.list(layout::INDEX).await? {
-        let segment = read_segment(repository, &listed.key).await?;
+        // One that does not read has nothing to say.
+        let segment = match read_segment(repository, &listed.key).await {
+            Err(error @ RepoError::Store(_)) => return Err(error),
+            read => read.unwrap_or_default(),
+        };
         if let Some(found) = segment.packs.into_iter().find(|pack| pack.id == *id) {
             return Ok(found.table);
         }

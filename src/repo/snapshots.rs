@@ -143,6 +143,16 @@ impl Chain {
         snapshots.chain(self.tombstones.iter().map(|(id, tombstone)| (*id, &tombstone.link)))
     }
 
+    /// Every record that reads, with its place in the chain.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (ObjectId, u64)> + '_ {
+        self.links().map(|(id, link)| (id, link.sequence))
+    }
+
+    /// The last place in the chain; 0 if there is no record.
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.places().map(|(_, sequence)| sequence).max().unwrap_or(0)
+    }
+
     /// The place of a record that is written now.
     #[must_use]
     pub fn next_link(&self) -> Link {

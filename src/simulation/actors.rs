@@ -16,6 +16,7 @@ use crate::forget::run_forget;
 use crate::format::entry::{Entry, FileTime, Kind, Piece, TreePath};
 use crate::format::record::{SnapshotRecord, Statistics, TreeRoot};
 use crate::prune::{Settings, plan_prune, run_prune};
+use crate::repair::{Sources, run_repair};
 use crate::replicate::{Options, replicate};
 use crate::repo::checkpoint::Checkpointer;
 use crate::repo::commit::{commit, prepare};
@@ -266,6 +267,23 @@ impl Scene {
             if ended {
                 super::judge::replica_can_be_read(&self).await;
             }
+        }
+    }
+
+    /// Puts right what is damaged, as `check --repair` does with the writer key and no replica.
+    pub async fn mender(self, name: String, runs: usize) {
+        for _ in 0..runs {
+            let scene = &self;
+            self.run(&name, |process, _| async move {
+                let clock = process.clock();
+                let store = scene.stacked(&process);
+                let repository = scene.opened(&process).await.map_err(|error| told(&error))?;
+                let sources = Sources::new(&store, Vec::new()).await.map_err(|error| told(&error))?;
+                let mended = run_repair(&repository, &sources, &clock, &Progress::default()).await;
+                mended.map(|_| ()).map_err(|error| told(&error))
+            })
+            .await;
+            super::judge::reported_can_be_read(&self).await;
         }
     }
 

@@ -1,6 +1,6 @@
 //! What must be true however the schedule went.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,11 @@ use tokio::time::sleep;
 use super::actors::{Reported, Scene};
 use super::world::{Process, World, lock};
 use crate::base::id::{BlobId, ObjectId};
+use crate::base::progress::Progress;
 use crate::crypto::recipients::{NoPrompt, Prompt};
 use crate::format::entry::{Kind, Piece, TreePath};
 use crate::prune::{Settings, plan_prune, run_prune};
+use crate::repair::{Sources, run_repair};
 use crate::repo::checkpoint::GRACE;
 use crate::repo::doomed::Marks;
 use crate::repo::fetch::Reader;
@@ -19,10 +21,17 @@ use crate::repo::index::Index;
 use crate::repo::presence::Presence;
 use crate::repo::snapshots::Chain;
 use crate::repo::tree_read::{TreeReader, pieces, whole};
-use crate::repo::{RepoError, Repository};
+use crate::repo::{RepoError, Repository, salvage};
+use crate::store::Store;
 
 /// Marks whose work is done wait until there are so many, or others are made.
 const MARKS_MAX: usize = 17;
+/// All that a simulation needs fits into one pack of each class; fewer than 16 small ones of a class are left alone, and the last prune's wait for their grace.
+const PACKS_MAX: usize = 64;
+/// So many small segments are merged, and the last prune's wait for their grace.
+const SEGMENTS_MAX: usize = 33;
+/// Sessions that the last prune marked wait for their grace.
+const SESSIONS_MAX: usize = 16;
 
 /// How closely is looked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +54,12 @@ async fn reader(scene: &Scene, world: &Arc<World>, depth: Depth) -> Arc<Reader> 
         }
     };
     let repository = Arc::new(opened.expect("the repository opens"));
-    let mut index = Index::load(&repository).await.expect("its index can be read");
+    // A torn segment stops writers and pruners until somebody mends; readers go on by the tables inside packs.
+    let mut index = if scene.faults.torn > 0 {
+        salvage::load(&repository).await.expect("what is left of it").index
+    } else {
+        Index::load(&repository).await.expect("its index can be read")
+    };
     let presence = Presence::load(&repository).await.expect("lists");
     presence.apply(&mut index, &Marks::default());
     Arc::new(Reader::new(repository, Arc::new(index)))
@@ -124,6 +138,15 @@ pub async fn replica_can_be_read(scene: &Scene) {
     insist(scene, &scene.replica, &on_both, Depth::There).await;
 }
 
+/// A calm repair: what was torn last is put right.
+async fn mend(scene: &Scene, process: &Arc<Process>) {
+    let store: Arc<dyn Store> = process.clone();
+    let opened = Repository::open_with_writer(store.clone(), &scene.keys.writer).await;
+    let repository = Arc::new(opened.expect("the writer key opens it"));
+    let sources = Sources::new(&store, Vec::new()).await.expect("no versions");
+    run_repair(&repository, &sources, &process.clock(), &Progress::default()).await.expect("a repair of what is quiet");
+}
+
 /// When all is quiet, a few prunes with the grace between leave nothing that nobody needs, and what was reported reads to the last byte.
 pub async fn nothing_is_left_over(scene: &Scene) {
     let process = Arc::new(Process::calm("tidy", &scene.world));
@@ -137,20 +160,30 @@ pub async fn nothing_is_left_over(scene: &Scene) {
         run_prune(&repository, planned, &clock).await.expect("a prune of what is quiet");
         repository
     };
+    if scene.faults.torn > 0 {
+        mend(scene, &process).await;
+    }
     for _ in 0..4 {
         prune().await;
         sleep(GRACE + Duration::from_hours(1)).await;
     }
     let repository = prune().await;
-    let needed = insist(scene, &scene.world, &kept(scene), Depth::Bytes).await;
+    insist(scene, &scene.world, &kept(scene), Depth::Bytes).await;
     let chain = Chain::load(&repository).await.expect("the chain can be read");
     // What was written and not reported (its answer got lost) is kept like any other.
-    let reported: BTreeSet<ObjectId> = kept(scene).iter().map(|snapshot| snapshot.id).collect();
-    if chain.snapshots.iter().any(|snapshot| !reported.contains(&snapshot.id)) {
-        return;
-    }
-    let index = Index::load(&repository).await.expect("an index");
-    let presence = Presence::load(&repository).await.expect("lists");
+    let all: Vec<Reported> = chain
+        .snapshots
+        .iter()
+        .map(|snapshot| Reported { id: snapshot.id, root: snapshot.record.root, files: Vec::new() })
+        .collect();
+    let needed = insist(scene, &scene.world, &all, Depth::There).await;
+    garbage_is_bounded(scene, &repository, &needed).await;
+}
+
+/// What stays is in proportion to what is needed.
+async fn garbage_is_bounded(scene: &Scene, repository: &Arc<Repository>, needed: &HashSet<BlobId>) {
+    let index = Index::load(repository).await.expect("an index");
+    let presence = Presence::load(repository).await.expect("lists");
     let mut useful = HashSet::new();
     let mut with_content = HashSet::new();
     for blob in index.iter() {
@@ -169,4 +202,15 @@ pub async fn nothing_is_left_over(scene: &Scene) {
     assert!(idle.is_empty(), "packs that nobody needs stay: {idle:?}");
     let marks = scene.world.names("doomed/");
     assert!(marks.len() <= MARKS_MAX, "marks of what is gone stay: {marks:?}");
+    for (folder, most) in [("packs/", PACKS_MAX), ("index/", SEGMENTS_MAX), ("checkpoints/", 0)] {
+        let names = scene.world.names(folder);
+        assert!(names.len() <= most, "{} objects stay in {folder}: {names:?}", names.len());
+    }
+    let used: HashSet<_> = index
+        .places()
+        .filter(|(pack, _)| index.pack(*pack).is_some_and(|pack| presence.packs.contains_key(&pack.id)))
+        .filter_map(|(_, session)| index.session(session?))
+        .collect();
+    let stray: Vec<_> = presence.sessions.keys().filter(|session| !used.contains(*session)).collect();
+    assert!(stray.len() <= SESSIONS_MAX, "sessions of no pack stay: {stray:?}");
 }

@@ -1,14 +1,16 @@
-//! A deterministic simulation of one repository and all who use it at once: writers, pruners, whoever forgets snapshots, a replicator, an owner who changes recipients.
+//! A deterministic simulation of one repository and all who use it at once: writers, pruners, whoever forgets snapshots, a replicator, an owner who changes recipients,
+//! and somebody who repairs.
 //! Store, clocks and schedule are simulated; everything else is the real code.
 //!
-//! A *seed* decides everything: who runs, when each request is carried out, what is lost, late, done twice or shown stale, who dies where, who stops for days, whose
+//! A *seed* decides everything: who runs, when each request is carried out, what is lost, late, done twice, torn or shown stale, who dies where, who stops for days, whose
 //! clock is wrong. What must hold is in [`judge`]. A seed that fails prints how to replay it:
 //!
 //! ```text
 //! HOMELAB_DR_SIMULATE=4711 cargo test --lib simulation -- --nocapture      one seed, with every request
 //! HOMELAB_DR_SIMULATE=0..100000 cargo test --release --lib simulation      many
 //! ```
-//! What it does not model: damaged bytes (`tests/it/check`, `rescue`), object lock, and stores that keep half an object (the stores' promise, `tests/it/store`).
+//! What it does not model: bytes that rot (`tests/it/check`, `repair`, `rescue`), object lock, and records of the chain and marks of which a store keeps half
+//! (the stores' promise, `tests/it/store`): they stop everybody until a person gives them up.
 
 #![expect(clippy::cast_possible_truncation, reason = "all numbers of a simulation are small")]
 
@@ -92,6 +94,7 @@ fn faults(random: &mut Random) -> Faults {
         again: rate / 2,
         pause: random.pick(&[1, 3, 10]),
         pause_max: Duration::from_hours(random.pick(&[1, 24, 72, 220])),
+        torn: random.pick(&[0, 0, 0, 4]),
         stale,
         stale_max: Duration::from_hours(2),
         crash_at: None,
@@ -110,11 +113,13 @@ async fn play(seed: u64, print: bool) -> Told {
         identity: vec![IdentitySource::parse("simulation", ground.identity.as_bytes()).expect("its own text")],
         recipients: ground.recipients.iter().map(|text| Recipient::parse(text).expect("its own text")).collect(),
     };
-    let (faults, writers, pruners, forgetters, replicators, owners, runs) = {
+    let (faults, writers, pruners, forgetters, replicators, owners, menders, runs) = {
         let mut random = lock(&random);
         let faults = faults(&mut random);
         let mut number = |most: u64| random.below(most + 1);
-        (faults, 1 + number(2), number(2), number(1), number(1), number(2) / 2, 2 + number(3) as usize)
+        // Where writes tear somebody mends; elsewhere a mender now and then finds nothing to do.
+        let menders = if faults.torn > 0 { 1 } else { number(3) / 3 };
+        (faults, 1 + number(2), number(2), number(1), number(1), number(2) / 2, menders, 2 + number(3) as usize)
     };
     let known = Arc::new(Mutex::new(Known::default()));
     let scene = Scene { world, replica, keys: Arc::new(keys), random, trace: trace.clone(), known, faults };
@@ -131,6 +136,9 @@ async fn play(seed: u64, print: bool) -> Told {
         }
         for number in 0..replicators {
             acts.spawn(scene.clone().replicator(format!("replicator-{number}"), runs));
+        }
+        for number in 0..menders {
+            acts.spawn_local(scene.clone().mender(format!("mender-{number}"), runs + 2));
         }
         for number in 0..owners {
             acts.spawn(scene.clone().owner(format!("owner-{number}"), 2));
@@ -154,7 +162,7 @@ async fn play(seed: u64, print: bool) -> Told {
 fn simulate(seed: u64, print: bool) -> Told {
     ground();
     seeded::set(Some(seed));
-    let told = runtime().block_on(play(seed, print));
+    let told = tokio::task::LocalSet::new().block_on(&runtime(), play(seed, print));
     seeded::set(None);
     told
 }

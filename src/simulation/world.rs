@@ -145,6 +145,8 @@ pub struct Faults {
     pub pause: u64,
     /// … for up to so long.
     pub pause_max: Duration,
+    /// An error, and half of the object lies there: what stores promise not to do, and broken ones do.
+    pub torn: u64,
     /// A list shows the past.
     pub stale: u64,
     /// … of up to so long ago.
@@ -190,6 +192,20 @@ impl Clock for SkewedClock {
     }
 }
 
+/// A record of the chain, a mark or a key of which only half is there stops everybody until somebody gives it up by hand; the others heal.
+fn may_tear(key: &str) -> bool {
+    ["packs/", "sessions/", "index/", "checkpoints/"].iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// What leaves half an object behind.
+fn half_put(key: &Key, bytes: &Bytes) -> impl Fn(&World) + Send + use<> {
+    let (key, half) = (key.clone(), bytes.slice(..bytes.len() / 2));
+    move |world| {
+        let now = world.now();
+        lock(&world.objects).put(&key, half.clone(), now);
+    }
+}
+
 /// What becomes of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
@@ -198,6 +214,7 @@ enum Fate {
     AnswerLost,
     Late(Duration),
     Again(Duration),
+    Torn,
     Crash { carried_out: bool },
 }
 
@@ -234,7 +251,7 @@ impl Process {
             if random.per_mille(self.faults.pause) {
                 wait += random.up_to(self.faults.pause_max);
             }
-            let Faults { refused, answer_lost, late, again, .. } = self.faults;
+            let Faults { refused, answer_lost, late, again, torn, .. } = self.faults;
             let later = random.up_to(LATE_MAX);
             let fate = match random.below(1000) {
                 _ if self.faults.crash_at == Some(number) => Fate::Crash { carried_out: random.below(2) == 0 },
@@ -242,6 +259,7 @@ impl Process {
                 n if n < refused + answer_lost => Fate::AnswerLost,
                 n if n < refused + answer_lost + late => Fate::Late(later),
                 n if n < refused + answer_lost + late + again => Fate::Again(later),
+                n if n < refused + answer_lost + late + again + torn && what == "put" && may_tear(key) => Fate::Torn,
                 _ => Fate::Done,
             };
             (wait, fate)
@@ -272,6 +290,18 @@ impl Process {
         may_be_late: bool,
         act: impl Fn(&World) -> T + Clone + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
+        self.act_or_tear(operation, object, may_be_late, act, |_| ()).await
+    }
+
+    /// The same, and `half` is what is done when the write tears.
+    async fn act_or_tear<T: Send>(
+        &self,
+        operation: &'static str,
+        object: &str,
+        may_be_late: bool,
+        act: impl Fn(&World) -> T + Clone + Send + Sync + 'static,
+        half: impl Fn(&World) + Send,
+    ) -> Result<T, StoreError> {
         let later = |after: Duration| {
             let (world, act) = (self.world.clone(), act.clone());
             if may_be_late {
@@ -284,6 +314,10 @@ impl Process {
         match self.begin(operation, object).await {
             Fate::Done => Ok(act(&self.world)),
             Fate::Refused => self.failed(operation, object),
+            Fate::Torn => {
+                half(&self.world);
+                self.failed(operation, object)
+            }
             Fate::AnswerLost => {
                 act(&self.world);
                 self.failed(operation, object)
@@ -326,12 +360,23 @@ impl Store for Process {
 
     async fn put_new(&self, key: &Key, bytes: Bytes, _retain_until: Option<Time>) -> Result<Put, StoreError> {
         let (bytes, name) = (Bytes::copy_from_slice(&bytes), key.clone());
+        let half = half_put(key, &bytes);
         let put = move |world: &World| {
             let now = world.now();
             lock(&world.objects).put(&name, bytes.clone(), now)
         };
         let conflict = || StoreError::Conflict { store: self.address(), key: key.clone() };
-        self.act("put", key.as_str(), true, put).await?.ok_or_else(conflict)
+        self.act_or_tear("put", key.as_str(), true, put, half).await?.ok_or_else(conflict)
+    }
+
+    async fn put_over(&self, key: &Key, bytes: Bytes, _retain_until: Option<Time>) -> Result<(), StoreError> {
+        let (bytes, name) = (Bytes::copy_from_slice(&bytes), key.clone());
+        let put = move |world: &World| {
+            let (now, mut objects) = (world.now(), lock(&world.objects));
+            objects.remove(&name, now);
+            objects.put(&name, bytes.clone(), now);
+        };
+        self.act("over", key.as_str(), true, put).await
     }
 
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {

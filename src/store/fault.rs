@@ -160,6 +160,10 @@ impl Store for Fault {
         self.run(Operation::PutNew, key.as_str(), self.inner.put_new(key, bytes, retain_until)).await
     }
 
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        self.run(Operation::PutOver, key.as_str(), self.inner.put_over(key, bytes, retain_until)).await
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.run(Operation::Get, key.as_str(), self.inner.get(key)).await
     }

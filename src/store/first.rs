@@ -65,6 +65,10 @@ impl Store for FirstVersions {
         self.inner.put_new(key, bytes, retain_until).await
     }
 
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        self.inner.put_over(key, bytes, retain_until).await
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         let first = self.first(key).await?;
         if first.is_latest { self.inner.get(key).await } else { self.inner.get_version(key, &first.version).await }

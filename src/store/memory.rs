@@ -151,6 +151,14 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        if retain_until.is_some() && !self.locking {
+            return Err(self.unsupported("lock objects"));
+        }
+        self.push(key, Some(Bytes::copy_from_slice(&bytes)), retain_until);
+        Ok(())
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.visible(key).map(|(_, bytes)| bytes).ok_or_else(|| self.not_found(key))
     }

@@ -6,7 +6,8 @@
 //!
 //! Beside the stores: [`cache`], copies of what was read, which is none.
 //!
-//! Deliberately absent: rename, append, overwrite, locks between processes. Nothing above may depend on them.
+//! Deliberately absent: rename, append, locks between processes. Nothing above may depend on them. Nothing is overwritten but what is damaged
+//! ([`Store::put_over`]).
 
 pub mod cache;
 pub mod fault;
@@ -206,6 +207,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::Unsupported`] where the store cannot; the lock is read back before this returns).
     /// The same bytes under the name already are [`Put::AlreadyThere`]; other bytes are [`StoreError::Conflict`].
     async fn put_new(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<Put, StoreError>;
+
+    /// Puts an object in the place of whatever lies under its name, durably: at any moment a reader finds the one whole or the other. Where versions are kept, what
+    /// was there stays as an older one, and a lock on it holds. Only for what is damaged: the caller has proven that these are the bytes that the name stands for.
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError>;
 
     /// The whole object.
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError>;

@@ -7,6 +7,7 @@ use std::fmt;
 #[expect(missing_docs, reason = "each is the method of the same name")]
 pub enum Operation {
     PutNew,
+    PutOver,
     Get,
     GetRange,
     List,
@@ -24,6 +25,7 @@ impl Operation {
     pub const fn verb(self) -> &'static str {
         match self {
             Self::PutNew => "write",
+            Self::PutOver => "put right",
             Self::Get | Self::GetRange => "read",
             Self::List => "list",
             Self::Stat => "look up",
@@ -38,7 +40,7 @@ impl Operation {
     /// Whether it changes the store.
     #[must_use]
     pub const fn writes(self) -> bool {
-        matches!(self, Self::PutNew | Self::Delete | Self::ExtendRetention)
+        matches!(self, Self::PutNew | Self::PutOver | Self::Delete | Self::ExtendRetention)
     }
 }
 

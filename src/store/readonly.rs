@@ -48,6 +48,10 @@ impl Store for ReadOnly {
         Err(self.refuse(Operation::PutNew, key))
     }
 
+    async fn put_over(&self, key: &Key, _: Bytes, _: Option<Time>) -> Result<(), StoreError> {
+        Err(self.refuse(Operation::PutOver, key))
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.inner.get(key).await
     }

@@ -99,7 +99,7 @@ impl Record {
         self.lock(|recorded| {
             *recorded.counts.calls.entry(operation).or_default() += 1;
             recorded.counts.failed += u64::from(result.is_err());
-            if operation == Operation::PutNew {
+            if matches!(operation, Operation::PutNew | Operation::PutOver) {
                 recorded.counts.bytes_up += bytes;
             } else {
                 recorded.counts.bytes_down += bytes;
@@ -123,6 +123,12 @@ impl Store for Record {
         let len = bytes.len();
         let result = self.inner.put_new(key, bytes, retain_until).await;
         self.note(Operation::PutNew, key.as_str(), result, |put| if *put == Put::Created { len } else { 0 })
+    }
+
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        let len = bytes.len();
+        let result = self.inner.put_over(key, bytes, retain_until).await;
+        self.note(Operation::PutOver, key.as_str(), result, |()| len)
     }
 
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {

@@ -118,6 +118,10 @@ impl Store for Retry {
         self.run(|| self.inner.put_new(key, bytes.clone(), retain_until)).await
     }
 
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        self.run(|| self.inner.put_over(key, bytes.clone(), retain_until)).await
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.run(|| self.inner.get(key)).await
     }

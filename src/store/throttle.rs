@@ -75,6 +75,11 @@ impl Store for Throttle {
         self.inner.put_new(key, bytes, retain_until).await
     }
 
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        self.up.owe_and_wait(bytes.len()).await;
+        self.inner.put_over(key, bytes, retain_until).await
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.down.owe_and_wait(0).await;
         let bytes = self.inner.get(key).await?;

@@ -22,6 +22,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
             "prune",
             "forget",
             "check",
+            "repair",
             "replicate",
             "stats",
             "status",

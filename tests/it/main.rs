@@ -37,6 +37,7 @@ mod prune;
 mod real;
 mod recipients;
 mod recover;
+mod repair;
 mod report;
 mod rescue;
 mod runbook;

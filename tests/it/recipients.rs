@@ -135,3 +135,16 @@ async fn two_removals_at_once_leave_a_repository_that_opens() {
     repository.identity = source(&one);
     reads_all(open(&repository, &repository.identity).await.unwrap()).await.unwrap();
 }
+
+/// Whoever can write to the store can stop writers with a false epoch. He leads no owner astray.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_epoch_stops_writers_and_no_owner() {
+    let repository = TestRepository::in_memory().await;
+    let planted = homelab_dr::store::Key::new("epochs/7").unwrap();
+    repository.store.put_new(&planted, vec![1; 4096].into(), None).await.unwrap();
+    let stopped = Repository::open_with_writer(repository.store.clone(), &repository.key).await.err().unwrap();
+    assert!(matches!(stopped, RepoError::Retired { found: 7, .. }), "{stopped}");
+    reads_all(open(&repository, &repository.identity).await.unwrap()).await.unwrap();
+    repository.store.delete(&planted).await.unwrap();
+    Repository::open_with_writer(repository.store.clone(), &repository.key).await.unwrap();
+}

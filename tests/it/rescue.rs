@@ -70,6 +70,10 @@ impl Store for Sectors {
     async fn put_new(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<Put, StoreError> {
         self.inner.put_new(key, bytes, retain_until).await
     }
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        self.bad.lock().unwrap().retain(|(bad, _)| bad != key);
+        self.inner.put_over(key, bytes, retain_until).await
+    }
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.read("read", key, &(0..u64::MAX))?;
         self.inner.get(key).await

@@ -15,7 +15,7 @@ use crate::base::clock::Time;
 use crate::base::pool::Pool;
 use crate::store::file::error::translate;
 use crate::store::file::publish::{Publish, Published, publish};
-use crate::store::{Key, Listed, Put, StoreError};
+use crate::store::{Key, Listed, Operation, Put, StoreError};
 
 /// Directory of temporary files, out of the way of objects: no part of a [`Key`] begins with a dot.
 const TEMP_DIR: &str = ".tmp";
@@ -92,21 +92,46 @@ impl Disk {
         if fs::symlink_metadata(&dest).is_ok() {
             return self.already_there(key, bytes);
         }
-        let parent = dest.parent().unwrap_or(&self.root);
-        make_dirs(parent, Some(&self.root)).map_err(fail)?;
-        let temp_dir = self.root.join(TEMP_DIR);
-        make_dirs(&temp_dir, Some(&self.root)).map_err(fail)?;
-        let temp = self.write_temp(&temp_dir, bytes).map_err(fail)?;
-        self.sweep_once(&temp_dir, &temp.0);
+        let (temp_dir, temp) = self.beside(&dest, bytes).map_err(fail)?;
         let claim = temp_dir.join(format!("{}.claim", key.as_str().replace('/', "+")));
         if publish(self.publish, &temp.0, &dest, &claim).map_err(fail)? == Published::Taken {
             return self.already_there(key, bytes);
         }
-        sync_dir(parent).map_err(fail)?;
-        let found = fs::symlink_metadata(&dest).map_err(fail)?.len();
-        let expected = bytes.len() as u64;
+        self.published(key, &dest, bytes.len() as u64, fail).map(|()| Put::Created)
+    }
+
+    /// The same in the place of whatever is there: a rename is atomic on every file system.
+    pub(super) fn put_over(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.check_root()?;
+        let fail = |error| self.failed(Operation::PutOver.verb(), key, error);
+        let dest = self.path(key);
+        let (_, temp) = self.beside(&dest, bytes).map_err(fail)?;
+        fs::rename(&temp.0, &dest).map_err(fail)?;
+        self.published(key, &dest, bytes.len() as u64, fail)
+    }
+
+    /// Writes a temporary file for `dest`, and makes the directory that it will lie in. Returns the directory of temporary files too.
+    fn beside(&self, dest: &Path, bytes: &[u8]) -> io::Result<(PathBuf, Temp)> {
+        make_dirs(dest.parent().unwrap_or(&self.root), Some(&self.root))?;
+        let temp_dir = self.root.join(TEMP_DIR);
+        make_dirs(&temp_dir, Some(&self.root))?;
+        let temp = self.write_temp(&temp_dir, bytes)?;
+        self.sweep_once(&temp_dir, &temp.0);
+        Ok((temp_dir, temp))
+    }
+
+    /// Makes the name of a new file durable and looks at it once more.
+    fn published(
+        &self,
+        key: &Key,
+        dest: &Path,
+        expected: u64,
+        fail: impl Fn(io::Error) -> StoreError,
+    ) -> Result<(), StoreError> {
+        sync_dir(dest.parent().unwrap_or(&self.root)).map_err(&fail)?;
+        let found = fs::symlink_metadata(dest).map_err(fail)?.len();
         if found == expected {
-            Ok(Put::Created)
+            Ok(())
         } else {
             Err(StoreError::ShortWrite { store: self.address(), key: key.clone(), expected, found })
         }

@@ -157,6 +157,14 @@ impl Store for FileStore {
         self.run("write", key.to_string(), self.wait_max, move |disk| disk.put_new(&name, &bytes)).await
     }
 
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        if retain_until.is_some() {
+            return Err(StoreError::Unsupported { store: self.address(), operation: "lock objects" });
+        }
+        let (name, verb) = (key.clone(), Operation::PutOver.verb());
+        self.run(verb, key.to_string(), self.wait_max, move |disk| disk.put_over(&name, &bytes)).await
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         let name = key.clone();
         self.run("read", key.to_string(), self.wait_max, move |disk| disk.read(&name, None)).await

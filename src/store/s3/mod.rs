@@ -159,6 +159,10 @@ impl Store for S3Store {
         self.put(key, bytes, retain_until).await
     }
 
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        self.put_in_place(key, bytes, retain_until).await
+    }
+
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.fetch(key, Operation::Get.verb(), self.get_object(key)).await
     }

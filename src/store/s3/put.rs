@@ -35,23 +35,45 @@ impl S3Store {
         Ok(put)
     }
 
-    async fn put_unlocked_or_locked(&self, key: &Key, bytes: &Bytes, until: Option<Time>) -> Result<Put, StoreError> {
-        if bytes.len() as u64 > PUT_BYTES_MAX {
-            let source = format!("it has {}, an object may have 5 GiB", units::bytes(bytes.len() as u64)).into();
-            return Err(self.failed(VERB, key, false, source));
+    /// Over whatever is there: no condition, and what the PUT left behind is looked at.
+    pub(super) async fn put_in_place(&self, key: &Key, bytes: Bytes, until: Option<Time>) -> Result<(), StoreError> {
+        let verb = Operation::PutOver.verb();
+        self.refuse_too_long(verb, key, &bytes)?;
+        match self.send(key, &bytes, until, false).await.map_err(Answer::from) {
+            Ok(output) => self.read_back(key, &bytes, output.e_tag()).await?,
+            Err(answer) if until.is_some() && answer.refuses_locks() => {
+                return Err(StoreError::Unsupported { store: self.address(), operation: LOCK_VERB });
+            }
+            Err(answer) => return Err(answer.into_error(self.address(), verb, key.as_str(), Some(key))),
+        };
+        match until {
+            Some(until) => self.check_lock(key, until).await,
+            None => Ok(()),
         }
+    }
+
+    fn refuse_too_long(&self, verb: &'static str, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
+        if bytes.len() as u64 <= PUT_BYTES_MAX {
+            return Ok(());
+        }
+        let source = format!("it has {}, an object may have 5 GiB", units::bytes(bytes.len() as u64)).into();
+        Err(self.failed(verb, key, false, source))
+    }
+
+    async fn put_unlocked_or_locked(&self, key: &Key, bytes: &Bytes, until: Option<Time>) -> Result<Put, StoreError> {
+        self.refuse_too_long(VERB, key, bytes)?;
         // Only AWS itself is known to keep its word on `If-None-Match`; others accept the header and overwrite. This look
         // leaves them a race, in which content-named objects cannot lose anything.
         if self.conditional() != Conditional::Trusted && self.stat(key).await?.is_some() {
             return self.compare(key, bytes).await;
         }
-        let sent = match self.send(key, bytes, until).await.map_err(Answer::from) {
+        let sent = match self.send(key, bytes, until, true).await.map_err(Answer::from) {
             Err(answer) if answer.is_not_implemented() && self.conditional() != Conditional::Off => {
                 self.conditional_is_unsupported();
                 if self.stat(key).await?.is_some() {
                     return self.compare(key, bytes).await;
                 }
-                self.send(key, bytes, until).await.map_err(Answer::from)
+                self.send(key, bytes, until, true).await.map_err(Answer::from)
             }
             other => other,
         };
@@ -74,6 +96,7 @@ impl S3Store {
         key: &Key,
         bytes: &Bytes,
         until: Option<Time>,
+        only_new: bool,
     ) -> Result<PutObjectOutput, SdkError<PutObjectError, HttpResponse>> {
         let mut request = self
             .client
@@ -83,7 +106,7 @@ impl S3Store {
             .content_type("application/octet-stream")
             .content_md5(BASE64.encode(&Md5::digest(bytes)))
             .body(ByteStream::from(bytes.clone()));
-        if self.conditional() != Conditional::Off {
+        if only_new && self.conditional() != Conditional::Off {
             request = request.if_none_match("*");
         }
         if let Some(until) = until {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homelab_dr::base::clock::{Clock, SystemClock};
 use homelab_dr::base::pool::Pool;
+use homelab_dr::base::progress::Progress;
 use homelab_dr::check::{Problem, Severity};
 use homelab_dr::compress::Packing;
 use homelab_dr::crypto::content::{CONTENT_HEAD, ContentSealer};
@@ -15,11 +16,15 @@ use homelab_dr::format::entry::{Content, Entry, FileTime, Kind as EntryKind, Pie
 use homelab_dr::format::kind::{Kind, RecordKind};
 use homelab_dr::format::pack::{IndexSegment, PackClass};
 use homelab_dr::format::record::{EpochRecord, Link, SessionRecord, SignedEpoch, SnapshotRecord, Statistics};
+use homelab_dr::prune::{Settings, plan_prune, run_prune};
+use homelab_dr::repair::{Outcome, Sources, run_repair};
+use homelab_dr::replicate::{Options, replicate};
 use homelab_dr::repo::packer::PackBuilder;
 use homelab_dr::repo::tree_write::TreeBuilder;
 use homelab_dr::repo::write::Writer;
 use homelab_dr::repo::{commit, layout, sealed};
 use homelab_dr::store::Store;
+use homelab_dr::store::memory::MemoryStore;
 
 use super::run;
 use crate::support::repository::TestRepository;
@@ -48,17 +53,12 @@ async fn poison(store: &dyn Store, key: &WriterKey, promised: &[u8], rubbish: &[
     sealed::put(store, &meta, RecordKind::Index, layout::INDEX, &segment, None).await.expect("stored");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_its_file() {
-    let test = TestRepository::in_memory().await;
-    let promised = super::noise(7, 5000);
-    poison(&*test.store, &test.key, &promised, &super::noise(8, 5000)).await;
-    let poisoned = super::names(&*test.store).await.into_iter().find(|name| name.starts_with("packs/")).unwrap();
-
-    // The victim backs up a file whose chunk seems to be there.
+/// The victim backs up a file of one chunk; returns how many bytes of it were new.
+async fn victim_backs_up(test: &TestRepository, promised: &[u8]) -> u64 {
     let repository = test.writer().await;
     let index = commit::prepare(&repository).await.unwrap();
     let writer = Writer::begin(repository, index, test.clock.clone(), None).await.unwrap();
+    let promised = promised.to_vec();
     let (writer, record) = tokio::task::spawn_blocking(move || {
         let mut lane = writer.lane().unwrap();
         let blob = writer.add_data(&mut lane, &promised).unwrap();
@@ -77,7 +77,6 @@ async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_it
         let mut tree = TreeBuilder::default();
         tree.add(&writer, &mut lane, &entry).unwrap();
         let root = tree.finish(&writer, &mut lane).unwrap();
-        assert!(writer.new_bytes() < 5000, "the chunk was deduplicated to the poisoned one");
         let now = SystemClock.now();
         let record = SnapshotRecord {
             link: Link::default(),
@@ -97,8 +96,19 @@ async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_it
     })
     .await
     .unwrap();
+    let new = writer.new_bytes();
     let clock: Arc<dyn Clock> = test.clock.clone();
     commit::commit(writer, record, &clock).await.unwrap();
+    new
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_its_file() {
+    let test = TestRepository::in_memory().await;
+    let promised = super::noise(7, 5000);
+    poison(&*test.store, &test.key, &promised, &super::noise(8, 5000)).await;
+    let poisoned = super::names(&*test.store).await.into_iter().find(|name| name.starts_with("packs/")).unwrap();
+    assert!(victim_backs_up(&test, &promised).await < 5000, "the chunk was deduplicated to the poisoned one");
 
     let blind = run(&test.writer().await).await;
     assert!(!blind.is_damaged() && !blind.depth.decrypted, "the writer key cannot see it: {:?}", blind.findings);
@@ -109,4 +119,77 @@ async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_it
     assert!(found.what.contains("does not match its id"), "{}", found.what);
     assert_eq!(found.affected.snapshots[0].source, "victim");
     assert_eq!(found.affected.snapshots[0].examples, ["photo"]);
+}
+
+async fn repaired(test: &TestRepository, replicas: Vec<Arc<dyn Store>>) -> Outcome {
+    let sources = Sources::new(&test.store, replicas).await.unwrap();
+    run_repair(&test.owner().await, &sources, &test.clock, &Progress::default()).await.expect("a repair")
+}
+
+/// The bytes of the file in every snapshot.
+async fn photos(test: &TestRepository) -> Vec<Result<Vec<u8>, String>> {
+    let owner = test.owner().await;
+    let mut photos = Vec::new();
+    for snapshot in test.snapshots().await {
+        let read = super::read_all(&owner, &snapshot).await;
+        photos.push(read.map(|mut files| files.remove("photo").unwrap()).map_err(|error| error.to_string()));
+    }
+    photos
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_chunk_is_put_out_of_use_and_the_next_backup_stores_it_anew() {
+    let test = TestRepository::in_memory().await;
+    let promised = super::noise(7, 5000);
+    poison(&*test.store, &test.key, &promised, &super::noise(8, 5000)).await;
+    let poisoned = super::names(&*test.store).await.into_iter().find(|name| name.starts_with("packs/")).unwrap();
+    victim_backs_up(&test, &promised).await;
+    assert!(photos(&test).await[0].is_err(), "rubbish is never given out for the photo");
+
+    let outcome = repaired(&test, Vec::new()).await;
+    assert_eq!(outcome.marked, [poisoned.clone()]);
+    assert_eq!(outcome.losses.len(), 1);
+    assert_eq!(outcome.losses[0].files, ["photo"]);
+    assert!(victim_backs_up(&test, &promised).await >= 5000, "it is not built upon any more");
+    assert!(photos(&test).await.iter().all(|photo| photo.as_ref().is_ok_and(|bytes| *bytes == promised)), "both heal");
+    let healed = repaired(&test, Vec::new()).await;
+    assert!(!healed.changed() && !healed.report.expect("a report").is_damaged());
+
+    // The prune lets the poisoned copy go and keeps the good one.
+    let settings = Settings { grace: std::time::Duration::ZERO, ..Settings::default() };
+    let writer = test.writer().await;
+    let planned = plan_prune(&writer, settings, &test.clock).await.expect("a plan");
+    run_prune(&writer, planned, &test.clock).await.expect("a prune");
+    assert!(!super::names(&*test.store).await.contains(&poisoned));
+    let clean = run(&test.owner().await).await;
+    assert!(!clean.is_damaged() && clean.verified.len() == 2, "{:?}", clean.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_copy_in_a_replica_heals_a_poisoned_chunk_and_a_poisoned_replica_does_not() {
+    let test = TestRepository::in_memory().await;
+    let promised = super::noise(7, 5000);
+    let empty = || -> Arc<dyn Store> { Arc::new(MemoryStore::new(Arc::new(SystemClock))) };
+    let copy = async |to: &Arc<dyn Store>| {
+        replicate(&*test.store, &**to, &Options::default(), &Progress::default()).await.expect("a copy");
+    };
+    let (good, poisoned) = (empty(), empty());
+    copy(&good).await;
+    poison(&*test.store, &test.key, &promised, &super::noise(8, 5000)).await;
+    victim_backs_up(&test, &promised).await;
+    copy(&poisoned).await;
+    // The good replica is written to by itself, as one that took the place of the store for a while.
+    let other = TestRepository {
+        store: good.clone(),
+        key: WriterKey::parse(&test.key.to_text()).unwrap(),
+        identity: Vec::new(),
+        clock: test.clock.clone(),
+    };
+    assert!(victim_backs_up(&other, &promised).await >= 5000);
+
+    let outcome = repaired(&test, vec![poisoned.clone()]).await;
+    assert_eq!((outcome.blobs_brought, outcome.losses.len()), (0, 1), "what does not open is not brought");
+    let outcome = repaired(&test, vec![poisoned, good]).await;
+    assert!(outcome.losses.is_empty() && !outcome.report.expect("a report").is_damaged());
+    assert!(photos(&test).await.iter().all(|photo| photo.as_ref().is_ok_and(|bytes| *bytes == promised)));
 }

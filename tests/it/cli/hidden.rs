@@ -31,5 +31,13 @@ async fn what_a_thief_hides_or_overwrites_is_restored_from_first_versions() {
         assert!(picture(&lab.path("back")) == picture(&lab.source()));
         let refused = lab.run(&["backup", "source", "--source", "s", "--first-versions"]).exits(2);
         assert!(refused.err.contains("only read"), "{}", refused.err);
+        // The bucket is its own replica: what was hidden or covered shows again.
+        let healed = lab.run(&["check", "--repair"]).exits(0);
+        assert!(healed.out.contains("brought from an older version in"), "{}", healed.out);
+        lab.run(&["check", "--read-data"]).exits(0);
+        lab.run(&["restore", "latest:s", "--target", "again"]).exits(0);
+        assert!(picture(&lab.path("again")) == picture(&lab.source()));
+        let nothing = lab.run(&["check", "--repair"]).exits(0);
+        assert!(nothing.out.contains("nothing to put right"), "{}", nothing.out);
     });
 }

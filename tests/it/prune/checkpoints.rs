@@ -54,6 +54,24 @@ async fn nine_days(with_checkpoints: bool) -> (bool, u64) {
     (there, published)
 }
 
+/// Nobody but a prune removes what a killed backup published, and that only when it says nothing any more.
+#[tokio::test]
+async fn the_checkpoint_of_a_killed_backup_goes_when_it_has_expired() {
+    let world = World::new().await;
+    world.backup(&["keep"]).await;
+    let begun = world.begin(&world.open().await, &["keep", "new"]).await.expect("a begin");
+    Checkpointer::new(&begun.writer, world.clock.clone()).publish().await.expect("a checkpoint");
+    drop(begun);
+    world.pass(GRACE * 2 - HOUR);
+    world.prune().await;
+    assert_eq!(world.count("checkpoints/").await, 1, "it may yet be needed");
+    world.pass(HOUR);
+    let outcome = world.prune().await;
+    assert_eq!(world.count("checkpoints/").await, 0);
+    assert!(outcome.deleted.iter().any(|name| name.starts_with("checkpoints/")), "{:?}", outcome.deleted);
+    world.read_all().await;
+}
+
 #[tokio::test]
 async fn checkpoints_keep_what_a_long_backup_builds_upon() {
     assert_eq!(nine_days(true).await, (true, 18));

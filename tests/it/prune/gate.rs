@@ -62,6 +62,10 @@ impl Store for Gate {
         self.pass(Operation::PutNew, key.as_str()).await;
         self.inner.put_new(key, bytes, retain_until).await
     }
+    async fn put_over(&self, key: &Key, bytes: Bytes, retain_until: Option<Time>) -> Result<(), StoreError> {
+        self.pass(Operation::PutOver, key.as_str()).await;
+        self.inner.put_over(key, bytes, retain_until).await
+    }
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.pass(Operation::Get, key.as_str()).await;
         self.inner.get(key).await

@@ -11,4 +11,4 @@ mod locks;
 mod lost;
 mod pauses;
 mod phases;
-mod world;
+pub(crate) mod world;

@@ -40,7 +40,7 @@ pub struct World {
     pub manual: Arc<ManualClock>,
     pub clock: Arc<dyn Clock>,
     pub key: Arc<WriterKey>,
-    identity: Arc<[IdentitySource]>,
+    pub identity: Arc<[IdentitySource]>,
 }
 
 impl World {

@@ -31,6 +31,7 @@ where
 {
     what_was_put_is_there(&*fresh().await).await;
     nothing_is_replaced(&*fresh().await).await;
+    damage_can_be_put_right(&*fresh().await, can).await;
     missing_objects_are_told(&*fresh().await).await;
     sizes_from_nothing_to_20_mib(&*fresh().await).await;
     ranges_are_clipped(&*fresh().await).await;
@@ -76,6 +77,33 @@ async fn nothing_is_replaced(store: &dyn Store) {
     let again = store.put_new(&name, Bytes::from_static(b"first"), None).await.expect("the same bytes");
     assert_eq!(again, Put::AlreadyThere);
     assert_eq!(store.get(&name).await.expect("get"), "first");
+}
+
+async fn damage_can_be_put_right(store: &dyn Store, can: Can) {
+    let name = key("packs/ab/abc");
+    store.put_new(&name, Bytes::from_static(b"wrong"), None).await.expect("put");
+    for right in ["right", "longer than what was there", "", ""] {
+        store.put_over(&name, right.into(), None).await.expect("in its place");
+        assert_eq!(store.get(&name).await.expect("get"), right);
+        assert_eq!(store.stat(&name).await.expect("stat").expect("there").size, right.len() as u64);
+        assert_eq!(store.list("packs/").await.expect("list").len(), 1);
+    }
+    let absent = key("packs/cd/cde");
+    store.put_over(&absent, Bytes::from_static(b"new"), None).await.expect("where nothing is");
+    assert_eq!(store.get(&absent).await.expect("get"), "new");
+    if can.versions {
+        let kept = store.versions("packs/ab/").await.expect("versions");
+        let oldest = kept.last().expect("the first");
+        assert_eq!(store.get_version(&name, &oldest.version).await.expect("kept"), "wrong");
+    }
+    let until = SystemClock.now().after(Duration::from_secs(2));
+    let locked = store.put_over(&absent, Bytes::from_static(b"held"), Some(until)).await;
+    if can.locks {
+        locked.expect("a lock");
+        assert!(store.retention(&absent).await.expect("a lock").is_some_and(|held| held >= until));
+    } else {
+        assert!(matches!(locked, Err(StoreError::Unsupported { .. })), "{locked:?}");
+    }
 }
 
 async fn missing_objects_are_told(store: &dyn Store) {

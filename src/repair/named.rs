@@ -1,0 +1,164 @@
+//! Objects by their names: the bytes that a name stands for take the place of what lies there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+
+use crate::base::clock::Time;
+use crate::base::progress::Progress;
+use crate::check::{self, Problem, check_stored, matches_name};
+use crate::repair::{Healed, How, Outcome, RepairError, Sources, Work};
+use crate::repo::RepoError;
+use crate::repo::blame::Blame;
+use crate::repo::checkpoint::GRACE;
+use crate::repo::doomed;
+use crate::repo::layout;
+use crate::repo::sealed::get_within;
+use crate::store::{Key, Listed, Store, StoreError};
+
+/// Prefixes of small objects that are named by their hash.
+const SMALL: [&str; 8] = [
+    layout::ACCESS,
+    layout::INDEX,
+    layout::SNAPSHOTS,
+    layout::DRILLS,
+    layout::VERIFIED,
+    layout::REHEARSALS,
+    layout::DOOMED,
+    layout::CHECKPOINTS,
+];
+/// Objects read at once.
+const AT_ONCE: usize = 8;
+/// After this many graces no prune is still at work that read a mark before it was damaged.
+const MARK_GRACES: u32 = 2;
+
+/// Puts proven bytes under a name and reads them back.
+pub(super) async fn put_right(
+    store: &dyn Store,
+    key: &Key,
+    bytes: &Bytes,
+    retain: Option<Time>,
+) -> Result<(), RepoError> {
+    // What is there may not read at all, so it is not asked for.
+    let put = match store.stat(key).await? {
+        Some(_) => Err(StoreError::Conflict { store: store.address(), key: key.clone() }),
+        None => store.put_new(key, bytes.clone(), retain).await,
+    };
+    match put {
+        Ok(_) => {}
+        Err(StoreError::Conflict { .. }) => store.put_over(key, bytes.clone(), retain).await?,
+        Err(error) => return Err(error.into()),
+    }
+    if get_within(store, key, bytes.len() as u64).await? == *bytes {
+        Ok(())
+    } else {
+        Err(RepoError::Damaged { key: key.clone() })
+    }
+}
+
+/// Brings an object that its name proves; tells whether anybody had it.
+pub(super) async fn by_name(work: &Work<'_>, key: &Key, outcome: &mut Outcome) -> Result<bool, RepairError> {
+    let Some((bytes, from)) = work.sources.whole(key).await else { return Ok(false) };
+    put_right(&*work.repository.store, key, &bytes, work.retain_for(key)).await?;
+    outcome.healed.push(Healed::copied(key, from));
+    Ok(true)
+}
+
+impl Work<'_> {
+    /// Marks and checkpoints must be able to go.
+    fn retain_for(&self, key: &Key) -> Option<Time> {
+        let passing = [layout::DOOMED, layout::CHECKPOINTS].iter().any(|prefix| key.as_str().starts_with(prefix));
+        if passing { None } else { self.retain() }
+    }
+}
+
+/// Those of `listed` whose bytes are not what their names say.
+async fn damaged(store: &dyn Store, listed: Vec<Listed>) -> Result<Vec<Listed>, RepoError> {
+    let blame = Blame::default();
+    let mut reads = stream::iter(listed)
+        .map(|entry| async move {
+            let read = matches_name(store, &entry).await;
+            (entry, read)
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut found = Vec::new();
+    while let Some((entry, read)) = reads.next().await {
+        match read {
+            Ok(_) => blame.read_well(),
+            Err(RepoError::Store(error)) if error.is_not_found() => {}
+            Err(RepoError::Store(error)) if !blame.is_the_objects(store, &error).await => return Err(error.into()),
+            Err(_) => found.push(entry),
+        }
+    }
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(found)
+}
+
+/// Reads every small object and puts right those that are damaged and that somebody has.
+pub(super) async fn small(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), RepairError> {
+    let store = &*work.repository.store;
+    for prefix in SMALL {
+        let mut listed = store.list(prefix).await?;
+        listed.retain(|entry| layout::object_id(&entry.key).is_some());
+        for entry in damaged(store, listed).await? {
+            by_name(work, &entry.key, outcome).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A mark that nobody can read stops writers and pruners. A prune that has read it before it was damaged may still delete what it named; when none can be at
+/// work any more it is taken away, and what it named counts as unmarked.
+pub(super) async fn marks(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), RepairError> {
+    let store = &*work.repository.store;
+    let mut listed = store.list(layout::DOOMED).await?;
+    listed.retain(|entry| layout::object_id(&entry.key).is_some());
+    for entry in damaged(store, listed).await? {
+        // The store's clock, as everywhere with marks.
+        let probe = doomed::mark(work.repository, Vec::new(), work.clock.now()).await?;
+        store.delete(&probe.key).await?;
+        let until = entry.modified.after(GRACE * MARK_GRACES);
+        if probe.modified < until {
+            return Err(RepairError::Mark { key: entry.key, until });
+        }
+        store.delete(&entry.key).await?;
+        outcome.healed.push(Healed::here(&entry.key, How::Removed));
+    }
+    Ok(())
+}
+
+/// The repair that needs no key: every object that is named by its hash and damaged is replaced from a source that has it whole. What is missing cannot be known
+/// without a key, nor what else is damaged be put right.
+pub async fn repair_names(
+    store: &Arc<dyn Store>,
+    sources: &Sources,
+    now: Time,
+    progress: &Progress,
+) -> Result<Outcome, RepairError> {
+    let mut report = check_stored(&**store, 100, now, progress).await?;
+    let mut outcome = Outcome::default();
+    let wrong = |problem: Problem| matches!(problem, Problem::Name | Problem::Unreadable | Problem::Unopened);
+    let names: Vec<Key> = report
+        .findings
+        .iter()
+        .filter(|finding| wrong(finding.problem))
+        .filter_map(|finding| Key::new(finding.object.as_str()).ok())
+        .filter(layout::is_hash_named)
+        .collect();
+    for key in names {
+        let Some((bytes, from)) = sources.whole(&key).await else { continue };
+        put_right(&**store, &key, &bytes, None).await?;
+        report.findings.retain(|finding| finding.object != key.as_str());
+        outcome.healed.push(Healed::copied(&key, from));
+    }
+    if outcome.healed.iter().any(|healed| healed.object.starts_with(layout::ACCESS)) {
+        // That none was whole is not true any more.
+        report.findings.retain(|finding| finding.object != layout::ACCESS);
+        let inventory = store.list(layout::ACCESS).await?;
+        check::access(&**store, &inventory, &mut report.findings).await;
+    }
+    outcome.passed_over = sources.passed_over();
+    outcome.report = Some(report);
+    Ok(outcome)
+}

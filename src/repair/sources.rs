@@ -1,0 +1,117 @@
+//! Where good bytes may still be: replicas, and the versions that the store itself keeps.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::base::id::RepositoryId;
+use crate::check::with_causes;
+use crate::crypto::hash::object_id;
+use crate::crypto::recipients::AGE_BYTES_MAX;
+use crate::format::pack::PACK_BYTES_MAX;
+use crate::repair::RepairError;
+use crate::repo::RepoError;
+use crate::repo::layout;
+use crate::repo::open::read_format;
+use crate::repo::sealed::{RECORD_BYTES_MAX, get_within};
+use crate::store::first::FirstVersions;
+use crate::store::{Key, Store, StoreError};
+
+/// Troubles with replicas that are told; a replica that is away would fill pages.
+const TROUBLES_MAX: usize = 20;
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub store: Arc<dyn Store>,
+    /// For people.
+    pub name: String,
+    /// Older versions of the store itself.
+    pub own: bool,
+}
+
+/// All of them, in the order in which they are asked.
+#[derive(Debug, Default)]
+pub struct Sources {
+    pub(super) list: Vec<Source>,
+    troubles: Mutex<BTreeSet<String>>,
+}
+
+impl Sources {
+    /// The older versions of `own`, where it keeps any, then the replicas.
+    pub async fn new(own: &Arc<dyn Store>, replicas: Vec<Arc<dyn Store>>) -> Result<Self, StoreError> {
+        let mut list = Vec::new();
+        match own.versions(layout::FORMAT).await {
+            Ok(_) => {
+                let store: Arc<dyn Store> = Arc::new(FirstVersions::new(own.clone()));
+                list.push(Source { name: format!("an older version in {}", own.address()), store, own: true });
+            }
+            Err(StoreError::Unsupported { .. } | StoreError::Denied { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        list.extend(replicas.into_iter().map(|store| Source { name: store.address(), store, own: false }));
+        Ok(Self { list, troubles: Mutex::default() })
+    }
+
+    /// Refuses a replica of another repository, and a place that holds none. A replica whose `format.json` is damaged is taken: its objects prove themselves.
+    pub(super) async fn insist_on(&self, id: RepositoryId) -> Result<(), RepairError> {
+        for source in self.list.iter().filter(|source| !source.own) {
+            match read_format(&*source.store).await {
+                Ok(found) if found != id => {
+                    return Err(RepairError::OtherRepository { replica: source.name.clone(), repository: id.hex() });
+                }
+                Err(RepoError::NoRepository { .. }) => {
+                    return Err(RepairError::NoReplica { replica: source.name.clone() });
+                }
+                Err(error @ RepoError::Store(StoreError::Gone { .. } | StoreError::Denied { .. })) => {
+                    return Err(error.into());
+                }
+                Ok(_) => {}
+                Err(error) => self.trouble(source, &layout::format(), &error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes that a name promises the hash of, from the first that has them whole, and its name.
+    pub(super) async fn whole(&self, key: &Key) -> Option<(Bytes, &str)> {
+        let id = layout::object_id(key)?;
+        let limit = match key.as_str() {
+            name if name.starts_with(layout::PACKS) => PACK_BYTES_MAX as u64,
+            name if name.starts_with(layout::ACCESS) => AGE_BYTES_MAX as u64,
+            _ => RECORD_BYTES_MAX,
+        };
+        for source in &self.list {
+            match get_within(&*source.store, key, limit).await {
+                Ok(bytes) => {
+                    let hashed = bytes.clone();
+                    let found = tokio::task::spawn_blocking(move || object_id(&hashed)).await;
+                    if found.is_ok_and(|found| found == id) {
+                        return Some((bytes, &source.name));
+                    }
+                    // Where the store keeps no other version this is what is being put right.
+                    if !source.own {
+                        self.trouble(source, key, &RepoError::Damaged { key: key.clone() });
+                    }
+                }
+                Err(RepoError::Store(error)) if error.is_not_found() => {}
+                Err(error) => self.trouble(source, key, &error),
+            }
+        }
+        None
+    }
+
+    /// Notes that something could not be had.
+    pub(super) fn trouble(&self, source: &Source, key: &Key, error: &dyn std::error::Error) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.len() < TROUBLES_MAX {
+            troubles.insert(format!("{key} in {}: {}", source.name, with_causes(error)));
+        }
+    }
+
+    /// What was noted.
+    pub(super) fn passed_over(&self) -> Vec<String> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
