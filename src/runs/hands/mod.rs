@@ -39,6 +39,7 @@ use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::{RepoError, Repository};
 use crate::runbook::{Action, Check, Step};
 
+pub(crate) use files::restore_plan;
 pub use program::OnThisMachine;
 pub use quiesce::Holding;
 pub use resources::{fates_of, look, read};
