@@ -1,5 +1,6 @@
 //! Where a run recovers from and to: options, and what they open.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -225,6 +226,7 @@ impl Opened {
             host: host(),
             begun_before: BTreeSet::new(),
             held: tokio::sync::Mutex::default(),
+            looked: RefCell::default(),
             spared: self.spared,
         })
     }

@@ -58,9 +58,13 @@ fn a_runbook_is_planned_kept_and_carried_out() {
         document["events"].as_array().unwrap().iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(
         kinds,
-        ["taken-up", "begun", "acted", "done", "begun", "acted", "done", "begun", "acted", "done", "ended"]
+        [
+            "taken-up", "opened", "begun", "acted", "checked", "checked", "done", "begun", "acted", "done", "begun",
+            "acted", "done", "ended"
+        ]
     );
-    assert!(document["events"][5]["said"].to_string().contains("hello.txt"), "{document:#}");
+    assert_eq!(document["events"][1]["recipient"], home.recipient.as_str());
+    assert!(document["events"][8]["said"].to_string().contains("hello.txt"), "{document:#}");
     assert_eq!(std::fs::read_to_string(home.path("back/a/b/hello.txt")).unwrap(), "hello\n");
     assert!(!home.path("back/newer").exists());
     recover(&home, &["--from", "plan.json", "--yes"]).exits(7).says(&["was begun already", "--resume"]);
