@@ -80,6 +80,21 @@ pub fn duration(value: Duration) -> String {
     format!("{seconds}s")
 }
 
+/// A length of time for people, which nobody reads back: the two largest units that say something, `16 h 3 min`.
+#[must_use]
+pub fn span(value: Duration) -> String {
+    let seconds = value.as_secs();
+    let two = |first: u64, one: &str, second: u64, other: &str| {
+        if second == 0 { format!("{first} {one}") } else { format!("{first} {one} {second} {other}") }
+    };
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => two(seconds / 60, "min", seconds % 60, "s"),
+        3600..86_400 => two(seconds / 3600, "h", seconds % 3600 / 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
+    }
+}
+
 /// Parses `1048576`, `20MiB`, `20M`, `1GiB`; powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let fail = || UnitError::Size(text.to_owned());

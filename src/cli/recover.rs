@@ -277,6 +277,9 @@ async fn carry_out(
             by: person::account(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })?;
+        if let Some(recipient) = world.opened_by() {
+            driver.happened(&Event::Opened { recipient })?;
+        }
         for id in &plan.skipped {
             driver.happened(&Event::Skipped { step: id.clone() })?;
         }

@@ -8,6 +8,7 @@ use super::databases::open_all;
 use crate::base::cancel::Cancel;
 use crate::runbook::Step;
 use crate::runs::drive::{Hands, Undone};
+use crate::runs::event::Event;
 use crate::runs::hands::{World, stoppable};
 
 /// See the module.
@@ -48,6 +49,10 @@ impl Hands for DrillHands<'_, '_> {
         let mut said = Box::pin(self.databases(step, cancel)).await?;
         said.extend(self.world.verify(step, cancel).await?);
         Ok(said)
+    }
+
+    fn checked(&self, step: &Step) -> Vec<Event> {
+        self.world.checked(step)
     }
 
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {

@@ -22,6 +22,9 @@ use crate::volumes::pod::{PodPlan, Rights};
 use crate::volumes::policy::Reach;
 use crate::volumes::{VolumesError as FactsError, cilium, facts, kinds};
 
+/// What a finding is about that is about all movers: settings of this machine, which nothing in the cluster changes.
+pub const MOVERS: &str = "the movers that fill volumes";
+
 /// What movers would need that no plan says.
 #[derive(Debug)]
 pub struct Movers<'a> {
@@ -117,6 +120,36 @@ pub(super) async fn look(
     Ok(Foreseen { pods: there, fillings, writes: backup::of_movers(&namespaces, has_cilium) })
 }
 
+/// The same of one volume alone, whose namespace is there.
+pub async fn one(
+    cluster: &dyn Cluster,
+    filling: Filling,
+    movers: &Movers<'_>,
+    findings: &mut Findings,
+) -> Result<(), PreflightError> {
+    image(findings, movers);
+    let namespace = filling.claim.namespace.clone().unwrap_or_default();
+    let has_cilium = cilium::is_there(cluster).await?;
+    let snapshots = cluster.serves(&kinds::snapshot_classes()).await?;
+    let of = OfVolumes { cilium: has_cilium, snapshots, movers: [namespace.clone()].into(), ..OfVolumes::default() };
+    let needs = of.needs_to_fill();
+    let missing = rights::missing(cluster, &needs).await?;
+    rights::judge(findings, needs.len(), &missing, "recover-cluster.md");
+    let found = cluster.get(&kinds::namespaces(), None, &namespace).await?;
+    let space = found.map(|object| (namespace, Space { object, is_there: true }));
+    let (there, _) = pods(findings, movers, &[filling], &space.into_iter().collect());
+    if movers.image.is_some() {
+        let network = Network { reach: movers.reach, cilium: has_cilium };
+        trial::look(cluster, findings, &there, &network, Direction::Restore).await?;
+    }
+    owners(findings, &there, true);
+    limits::look(findings, &[], &there);
+    if has_cilium {
+        network::look(cluster, findings, &there, movers.reach, &[]).await?;
+    }
+    Ok(())
+}
+
 /// Whether a step makes the definition of a kind.
 fn defines(step: &Step, kind: &str) -> bool {
     step.object.kind.starts_with("customresourcedefinitions.") && step.object.name == kind
@@ -125,7 +158,7 @@ fn defines(step: &Step, kind: &str) -> bool {
 fn image(findings: &mut Findings, movers: &Movers<'_>) {
     if movers.image.is_none() {
         let what = "nothing says which image they run, which is this program";
-        let finding = Finding::new(Severity::Blocks, Check::Plan, "the movers that fill volumes", what);
+        let finding = Finding::new(Severity::Blocks, Check::Plan, MOVERS, what);
         findings.add(
             finding.mended_by(
                 "give --mover-image IMAGE, or have it in homelab-dr.yaml as the image of a source of volumes",

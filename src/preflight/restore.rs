@@ -11,7 +11,7 @@ use crate::recover::cluster::fate::Fate;
 use crate::recover::cluster::plan::{ClusterPlan, Step};
 use crate::volumes::pod::PodPlan;
 
-pub use super::filling::Movers;
+pub use super::filling::{MOVERS, Movers, one};
 
 /// Objects that a finding names.
 const SHOWN: usize = 5;

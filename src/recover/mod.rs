@@ -16,6 +16,7 @@ mod file;
 mod files;
 pub mod fill;
 pub mod mover;
+pub mod opens;
 mod patch;
 pub mod select;
 pub mod sessions;
@@ -146,6 +147,8 @@ fn place(path: &TreePath) -> String {
 pub struct RestoreReport {
     /// Regular files written.
     pub files: u64,
+    /// Of those, files that something else is in the place of; told by a dry run only.
+    pub replaced: u64,
     /// Their bytes, holes included.
     pub bytes: u64,
     /// Bytes of content that were written, or would be at most.
@@ -460,6 +463,7 @@ impl Restore<'_> {
         if let (Kind::File { size, .. }, false) = (&entry.kind, only_metadata) {
             if self.plan.dry_run {
                 self.report.files += 1;
+                self.report.replaced += u64::from(!missing);
                 self.report.bytes = self.report.bytes.saturating_add(*size);
                 self.report.written = self.report.written.saturating_add(*size);
                 self.context.progress.add_file(*size);

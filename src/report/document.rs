@@ -126,6 +126,8 @@ pub enum Target {
         uid: String,
         /// Where it was found.
         shown: String,
+        /// The version of Kubernetes that it said when the plan was made; none in a folder.
+        version: Option<String>,
     },
 }
 
@@ -142,6 +144,8 @@ pub struct TakenUp {
     pub by: String,
     /// The version of the program.
     pub version: String,
+    /// The recipient whose identity opened the repository for it, if it opened one and the journal says so.
+    pub recipient: Option<String>,
 }
 
 /// Lengths of time.
@@ -369,8 +373,28 @@ pub struct Check {
     pub asked: String,
     /// Whether it was seen to hold; `false` also where nobody came to look.
     pub held: bool,
+    /// The same, with what else there is to know.
+    pub outcome: Looked,
     /// What was seen.
     pub seen: Option<String>,
+    /// When it was looked at, the last time; none where the journal does not have it.
+    pub at: Option<Time>,
+    /// How long it was looked for.
+    pub took_ms: Option<u64>,
+}
+
+/// What came of a check in the last try of its step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Looked {
+    /// It held.
+    Held,
+    /// It did not.
+    NotHeld,
+    /// Nobody came to look: something before it had failed.
+    NotLookedAt,
+    /// The journal does not say it: one of before, or its process has died.
+    NotKnown,
 }
 
 /// What a person answered.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::document::{
-    Answer, Book, Check, Cleared, Document, DocumentError, Drill, FORM, LeftOut, LetGo, Objectives, Objects, Rpo, Rto,
-    Snapshot, State, Step, TakenUp, Target, Timing, Totals, Try, Verdict, Volume,
+    Answer, Book, Check, Cleared, Document, DocumentError, Drill, FORM, LeftOut, LetGo, Looked, Objectives, Objects,
+    Rpo, Rto, Snapshot, State, Step, TakenUp, Target, Timing, Totals, Try, Verdict, Volume,
 };
 use super::idle::{idle, timing};
 use super::standing::{Stand, Standing};
@@ -59,7 +59,10 @@ impl Document {
             if let Event::TakenUp { host, by, version } = event {
                 histories.values_mut().for_each(History::died);
                 let (host, by, version) = (host.clone(), by.clone(), version.clone());
-                taken_up.push(TakenUp { at, until: at, host, by, version });
+                taken_up.push(TakenUp { at, until: at, host, by, version, recipient: None });
+            }
+            if let (Event::Opened { recipient }, Some(process)) = (event, taken_up.last_mut()) {
+                process.recipient = Some(redacted(recipient));
             }
             if let Some(process) = taken_up.last_mut() {
                 process.until = at;
@@ -111,6 +114,7 @@ impl Document {
             target: plan.cluster.as_ref().map_or(Target::Machine, |cluster| Target::Cluster {
                 uid: cluster.uid.clone(),
                 shown: redacted(&cluster.shown),
+                version: Some(redacted(&cluster.version)).filter(|version| !version.is_empty()),
             }),
             repository: plan.repository.clone(),
             stand,
@@ -141,12 +145,14 @@ fn step_of(event: &Event) -> Option<&str> {
         | Event::Agreed { step, .. }
         | Event::Declined { step, .. }
         | Event::Acted { step, .. }
+        | Event::Checked { step, .. }
         | Event::Done { step, .. }
         | Event::Failed { step, .. }
         | Event::LetGo { step, .. }
         | Event::CutOff { step }
         | Event::Skipped { step } => Some(step),
         Event::TakenUp { .. }
+        | Event::Opened { .. }
         | Event::Paused { .. }
         | Event::Prepared { .. }
         | Event::Refused { .. }
@@ -163,20 +169,37 @@ struct History {
     let_go: Vec<LetGo>,
     asked: Option<crate::runs::event::Question>,
     is_left_out: bool,
+    /// What was seen of checks in the last try, by their places.
+    checked: BTreeMap<usize, Seen>,
+}
+
+/// What was seen of a check.
+struct Seen {
+    held: bool,
+    said: String,
+    at: Option<Time>,
+    took_ms: u64,
 }
 
 impl History {
     fn apply(&mut self, at: Time, event: &Event) {
         match event {
-            Event::Begun { .. } => self.tries.push(Try {
-                begun: at,
-                ended: None,
-                state: State::UnderWay,
-                took_ms: None,
-                said: Vec::new(),
-                why: String::new(),
-                help: String::new(),
-            }),
+            Event::Begun { .. } => {
+                self.checked.clear();
+                self.tries.push(Try {
+                    begun: at,
+                    ended: None,
+                    state: State::UnderWay,
+                    took_ms: None,
+                    said: Vec::new(),
+                    why: String::new(),
+                    help: String::new(),
+                });
+            }
+            Event::Checked { check, held, said, seen, took, .. } => {
+                let seen = Seen { held: *held, said: redacted(said), at: time(seen).ok(), took_ms: *took };
+                self.checked.insert(*check, seen);
+            }
             Event::Acted { said, .. } => {
                 if let Some(one) = self.tries.last_mut() {
                     one.said = all_redacted(said);
@@ -213,6 +236,7 @@ impl History {
             }
             Event::Skipped { .. } => self.is_left_out = true,
             Event::TakenUp { .. }
+            | Event::Opened { .. }
             | Event::Paused { .. }
             | Event::Prepared { .. }
             | Event::Refused { .. }
@@ -280,7 +304,22 @@ impl History {
         let is_done = done.is_some();
         let seen = done.and_then(|one| one.said.len().checked_sub(asked.len()).map(|at| one.said.split_off(at)));
         let mut seen = seen.unwrap_or_default().into_iter();
-        asked.into_iter().map(|asked| Check { asked: redacted(&asked), held: is_done, seen: seen.next() }).collect()
+        let (is_written_down, is_untried) = (!self.checked.is_empty(), self.tries.is_empty());
+        let one = |(place, asked): (usize, String)| {
+            let (asked, said) = (redacted(&asked), seen.next());
+            if let Some(Seen { held, said, at, took_ms }) = self.checked.remove(&place) {
+                let outcome = if held { Looked::Held } else { Looked::NotHeld };
+                return Check { asked, held, outcome, seen: Some(said), at, took_ms: Some(took_ms) };
+            }
+            // A step that is done was seen to hold, also where its checks were seen by a process before.
+            let outcome = match is_done {
+                true => Looked::Held,
+                false if is_written_down || is_untried => Looked::NotLookedAt,
+                false => Looked::NotKnown,
+            };
+            Check { asked, held: is_done, outcome, seen: said, at: None, took_ms: None }
+        };
+        asked.into_iter().enumerate().map(one).collect()
     }
 }
 
@@ -342,9 +381,11 @@ fn volumes(plan: &RunPlan, steps: &[Step], planned: Time, stand: &Stand, objecti
         let one = |fill: &Fill| {
             let started = time(&fill.started).ok();
             let age = started.map(|started| planned.since(started).as_secs());
+            let is_of_the_future = started.is_some_and(|started| started > planned);
             let rpo = objective.map(|objective| match age {
                 None => Verdict::NotKnown,
                 Some(age) if age > objective.as_secs() => Verdict::Missed,
+                Some(_) if is_of_the_future => Verdict::NotKnown,
                 Some(_) if is_done => Verdict::Met,
                 Some(_) if stand.standing.is_over() => Verdict::NotReached,
                 Some(_) => Verdict::Open,

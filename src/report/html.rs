@@ -1,13 +1,13 @@
 //! The report as one page of HTML: no script runs, nothing is fetched (a content security policy in the page forbids it), and the signed JSON lies in it.
 
-use super::document::{Because, Document, State, Step, Try, Verdict};
+use super::document::{Because, Document, Looked, State, Step, Try, Verdict};
 use super::envelope::{Signed, page_signature};
 use super::page::Page;
 use super::standing::Standing;
 use super::style::CSS;
 use super::tables::{facts, left_out, objects_in_words, origins, processes, remarks, title};
 use super::timeline::{Scale, WHOLE, has_bars, percent};
-use super::words::{self, answer, ended, first, headline, rows, sentence, span, standing_of, when};
+use super::words::{self, answer, ended, first, headline, looked, rows, seen, sentence, span, standing_of, when};
 use crate::crypto::report_key::ReportKey;
 
 /// Narrowest bar, of [`WHOLE`]: what took no time is seen all the same.
@@ -45,6 +45,7 @@ const fn tone_of(state: State) -> &'static str {
     match state {
         State::Done => "good",
         State::Failed => "bad",
+        State::NotNeeded | State::LeftOut => "none",
         _ => "open",
     }
 }
@@ -224,11 +225,20 @@ fn article(page: &mut Page, step: &Step) {
     if !step.checks.is_empty() {
         page.raw("<h4>Checks</h4>\n<ul class=\"checks\">");
         for check in &step.checks {
-            let (tone, word) = if check.held { ("good", "held") } else { ("open", "not seen to hold") };
-            page.raw("<li><span class=\"word ").raw(tone).raw("\">").raw(word).raw("</span> <code>").text(&check.asked);
+            let tone = match check.outcome {
+                Looked::Held => "good",
+                Looked::NotHeld => "bad",
+                Looked::NotLookedAt | Looked::NotKnown => "open",
+            };
+            page.raw("<li><span class=\"word ")
+                .raw(tone)
+                .raw("\">")
+                .raw(looked(check.outcome))
+                .raw("</span> <code>")
+                .text(&check.asked);
             page.raw("</code>");
-            if let Some(seen) = &check.seen {
-                page.raw("<br>").text(seen);
+            if let Some(seen) = seen(check) {
+                page.raw("<br>").text(&seen);
             }
             page.raw("</li>\n");
         }
@@ -305,5 +315,5 @@ fn proof(page: &mut Page, document: &Document, signed: &Signed) {
         .text(&document.version)
         .raw(" from the journal of run ")
         .text(&document.run)
-        .raw(". Which identity opened the repository is not in the journal.</footer>\n");
+        .raw(".</footer>\n");
 }

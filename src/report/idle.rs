@@ -26,7 +26,9 @@ pub(super) fn idle(records: &[Record]) -> Result<Vec<Idle>, DocumentError> {
             Event::Asked { .. } => open = open.or(Some((now, Because::Person))),
             Event::Agreed { .. } | Event::Declined { .. } => ends(&mut open),
             Event::Paused { .. } | Event::Ended { .. } => open = open.or(Some((now, Because::Away))),
-            Event::Prepared { .. }
+            Event::Opened { .. }
+            | Event::Checked { .. }
+            | Event::Prepared { .. }
             | Event::Refused { .. }
             | Event::Cleared { .. }
             | Event::Begun { .. }

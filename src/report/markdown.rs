@@ -3,7 +3,7 @@
 use super::document::{Document, Step};
 use super::envelope::{Signed, page_signature};
 use super::tables::{facts, left_out, objects_in_words, origins, processes, remarks, title};
-use super::words::{answer, ended, first, headline, next, rows, sentence, standing_of, when};
+use super::words::{answer, ended, first, headline, looked, next, rows, seen, sentence, standing_of, when};
 use crate::base::html::is_hidden;
 use crate::crypto::report_key::ReportKey;
 
@@ -53,7 +53,7 @@ pub fn markdown(document: &Document, signed: &Signed, key: &ReportKey) -> String
         ),
         String::new(),
         format!(
-            "Written by homelab-dr {} from the journal of the run. Which identity opened the repository is not in the journal.",
+            "Written by homelab-dr {} from the journal of the run.",
             plain(&document.version)
         ),
         String::new(),
@@ -82,8 +82,8 @@ fn step(out: &mut Vec<String>, step: &Step) {
         }
     }
     for check in &step.checks {
-        let word = if check.held { "held" } else { "not seen to hold" };
-        let seen = check.seen.as_ref().map(|seen| format!(": {}", plain(seen))).unwrap_or_default();
+        let word = looked(check.outcome);
+        let seen = seen(check).map(|seen| format!(": {}", plain(&seen))).unwrap_or_default();
         out.push(format!("- Check **{word}**: {}{seen}", code(&check.asked)));
     }
     out.extend(step.answers.iter().map(|said| format!("- {}: {}", when(said.at), plain(&answer(said)))));

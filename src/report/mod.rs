@@ -4,8 +4,7 @@
 //! journal (runs) ─ history ─ Document ─ envelope (JSON, signed) ─ html, markdown, text
 //!                                          a file ─ verify ─ by which key, and whether it is as that key's machine wrote it
 //! ```
-//! A [`Document`] says what the journal says and nothing else: no clock is asked and nothing is looked at, so that the same journal always gives the same bytes. It does not say
-//! which identity opened the repository: no journal has that. `docs/report.md` says what each number means.
+//! A [`Document`] says what the journal says and nothing else: no clock is asked and nothing is looked at, so that the same journal always gives the same bytes. `docs/report.md` says what each number means.
 
 mod document;
 mod envelope;

@@ -91,7 +91,9 @@ impl Stand {
                     why.clone_from(said);
                     standing = Some(Standing::Failed);
                 }
-                Event::Prepared { .. }
+                Event::Opened { .. }
+                | Event::Checked { .. }
+                | Event::Prepared { .. }
                 | Event::Cleared { .. }
                 | Event::Begun { .. }
                 | Event::Acted { .. }

@@ -28,6 +28,7 @@ table { width: 100%; border-collapse: collapse; font-size: .94rem }
 th { text-align: left; font-weight: 600; color: var(--soft); font-size: .84rem; padding: 0 .8rem .3rem 0; border-bottom: 1px solid var(--line) }
 th { white-space: nowrap }
 td { min-width: 5.5rem; padding: .45rem .8rem .45rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+td[data-label='Snapshot'] { white-space: nowrap }
 .word { font-weight: 600 } .word.good { color: var(--good) } .word.bad { color: var(--bad) } .word.open { color: var(--open) }
 .timeline { list-style: none; margin: 0; padding: 0 }
 .timeline li { padding: .4rem 0; break-inside: avoid }
@@ -66,7 +67,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .84rem; border-top: 
 @media print {
   :root { --back: #fff; --fore: #000; --soft: #444; --line: #aaa; --card: #fff; --good: #14612a; --bad: #9b1c12; --open: #6b4600; --idle: #888; --link: #000 }
   html { font-size: 9.5pt } body { font-size: 1rem } main { max-width: none; padding: 0 }
-  h2 { break-after: avoid } .ends, .key { break-before: avoid } article, tr, .came, .timeline { break-inside: avoid } a { text-decoration: none }
+  h2 { break-after: avoid } .ends, .key { break-before: avoid } article, tr, .came { break-inside: avoid } a { text-decoration: none }
   .lines, .command { border: 1px solid var(--line) }
 }
 ";

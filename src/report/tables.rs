@@ -9,8 +9,12 @@ pub(super) fn facts(document: &Document) -> Vec<(&'static str, String)> {
     let (time, totals) = (&document.time, &document.totals);
     let target = match &document.target {
         Target::Machine => "this machine".to_owned(),
-        Target::Cluster { uid, shown } if uid.is_empty() => shown.clone(),
-        Target::Cluster { uid, shown } => format!("{shown} (cluster {uid})"),
+        Target::Cluster { uid, shown, version } => {
+            let uid = Some(format!("cluster {uid}")).filter(|_| !uid.is_empty());
+            let version = version.as_ref().map(|version| format!("Kubernetes {version}"));
+            let known: Vec<String> = uid.into_iter().chain(version).collect();
+            if known.is_empty() { shown.clone() } else { format!("{shown} ({})", known.join(", ")) }
+        }
     };
     let mut facts = vec![("Runbook", format!("{} (BLAKE3 {}…)", document.runbook.id, short(&document.runbook.digest)))];
     let drill = document.drill.as_ref();
@@ -24,6 +28,9 @@ pub(super) fn facts(document: &Document) -> Vec<(&'static str, String)> {
         facts.extend(cleared.flat_map(|cleared| &cleared.left).map(|line| ("LEFT BEHIND", line.clone())));
     }
     facts.extend(document.repository.clone().map(|repository| ("From the repository", repository)));
+    let mut recipients: Vec<&str> = document.taken_up.iter().filter_map(|one| one.recipient.as_deref()).collect();
+    recipients.dedup();
+    facts.extend(recipients.into_iter().map(|recipient| ("Opened by the identity of", recipient.to_owned())));
     if let Some((begun, last)) = time.begun.zip(time.last) {
         facts.push(("Begun", when(begun)));
         facts.push((if document.stand.standing.is_over() { "Ended" } else { "Last seen" }, when(last)));

@@ -1,8 +1,8 @@
 //! The report for a terminal: short, and every name escaped.
 
-use super::document::{Document, State};
+use super::document::{Document, Looked, State};
 use super::tables::{facts, title};
-use super::words::{answer, headline, next, rows, sentence, standing_of, when};
+use super::words::{answer, headline, looked, next, rows, sentence, standing_of, when};
 use crate::format::entry::escape;
 
 /// The lines, without line ends.
@@ -36,6 +36,9 @@ pub fn text(document: &Document) -> Vec<String> {
         lines.push(format!("{:width$}  {}: {}", shown(&step.id), standing_of(step), shown(&title(step))));
         let why = step.tries.last().filter(|one| one.state == State::Failed).map(|one| &one.why);
         lines.extend(why.map(|why| format!("{:width$}  {}", "", shown(why))));
+        let unseen = step.checks.iter().filter(|_| !step.tries.is_empty());
+        let unseen = unseen.filter(|check| matches!(check.outcome, Looked::NotHeld | Looked::NotLookedAt));
+        lines.extend(unseen.map(|check| format!("{:width$}  {}: {}", "", looked(check.outcome), shown(&check.asked))));
         lines.extend(
             step.answers.iter().map(|said| format!("{:width$}  {}: {}", "", when(said.at), shown(&answer(said)))),
         );

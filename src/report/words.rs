@@ -2,23 +2,15 @@
 
 use std::time::Duration;
 
-use super::document::{Answer, Document, Snapshot, State, Step, Try, Verdict};
+use super::document::{Answer, Check, Document, Looked, Snapshot, State, Step, Try, Verdict};
 use super::standing::Standing;
 use crate::base::clock::Time;
 use crate::base::units;
 use crate::runs::event::Question;
 
-/// A length of time for people: the two largest units that say something.
+/// A length of time for people.
 pub(super) fn span(seconds: u64) -> String {
-    let two = |first: u64, one: &str, second: u64, other: &str| {
-        if second == 0 { format!("{first} {one}") } else { format!("{first} {one} {second} {other}") }
-    };
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => two(seconds / 60, "min", seconds % 60, "s"),
-        3600..86_400 => two(seconds / 3600, "h", seconds % 3600 / 60, "min"),
-        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
-    }
+    units::span(Duration::from_secs(seconds))
 }
 
 /// The same of milliseconds; short ones with a digit behind the point.
@@ -149,6 +141,25 @@ pub(super) const fn state(state: State) -> &'static str {
         State::NotBegun => "not begun",
         State::NotNeeded => "not needed",
     }
+}
+
+/// What came of a check.
+pub(super) const fn looked(outcome: Looked) -> &'static str {
+    match outcome {
+        Looked::Held => "held",
+        Looked::NotHeld => "did NOT hold",
+        Looked::NotLookedAt => "not looked at",
+        Looked::NotKnown => "not seen to hold",
+    }
+}
+
+/// What was seen of a check, and when.
+pub(super) fn seen(check: &Check) -> Option<String> {
+    let seen = check.seen.as_deref()?;
+    // Whether it held stands before it.
+    let seen = ["holds: ", "does NOT hold: "].iter().find_map(|word| seen.strip_prefix(word)).unwrap_or(seen);
+    let at = check.at.map(|at| format!(" ({}, after {})", when(at), span_ms(check.took_ms.unwrap_or_default())));
+    Some(format!("{seen}{}", at.unwrap_or_default()))
 }
 
 pub(super) const fn verdict(verdict: Verdict) -> &'static str {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Runbook;
 use super::lines::Lines;
 use super::order::longest;
-use super::step::Step;
+use super::step::{Action, Step};
 use super::variables::{self, BUILT_IN, Parameter, Part};
 use crate::base::units::duration;
 use crate::language::{Finding, Node, Place, Value, holds_password, short, suggest};
@@ -99,12 +99,32 @@ fn passwords(node: &Node, name: &str, findings: &mut Vec<Finding>) {
     }
 }
 
+/// A datastore brings back every object as it was, with its uid, and so does whoever restores objects: what the one has, the other finds to differ, or makes a second time.
+fn twice(runbook: &Runbook, steps: &[Step], findings: &mut Vec<Finding>) {
+    let steps = || steps.iter().filter(|step| !step.is_compensation);
+    let datastore = steps().find(|step| matches!(step.action, Action::RestoreDatastore { .. }));
+    let objects = steps().find(|step| matches!(step.action, Action::RestoreResources(_)));
+    if let (Some(datastore), Some(objects)) = (datastore, objects)
+        && let Some(written) = runbook.written_of(&objects.id)
+    {
+        let what = format!(
+            "step {} restores the datastore of a cluster, with all its objects, and step {} restores objects",
+            short(&datastore.id),
+            short(&objects.id)
+        );
+        let help =
+            "a cluster comes back in one of the two ways: have a runbook for each; right only if they are two clusters";
+        findings.push(Finding::warning(written.place, what, help));
+    }
+}
+
 /// Prose that is missing, and an objective that cannot be met; whether that is so.
 pub(super) fn whole(runbook: &Runbook, steps: &[Step], findings: &mut Vec<Finding>) -> bool {
     for written in runbook.written.iter().filter(|written| !written.has_prose) {
         let help = "say below the heading what it does and why: a person may have to do it by hand";
         findings.push(Finding::warning(written.place, "nothing is said about this step", help));
     }
+    twice(runbook, steps, findings);
     let objective = runbook.front.field("objectives").and_then(|node| node.field("rto"));
     let (longest, way) = longest(steps);
     if let (Some(rto), Some(node)) = (runbook.objectives.rto, objective)

@@ -265,6 +265,36 @@ fn faults_of_a_step() {
 }
 
 #[test]
+fn an_unknown_kind_of_check_is_told_with_the_one_that_is_meant() {
+    for block in [
+        "id: a\ncheck: [{htp: {url: https://photos.example.org/}}]",
+        "id: a\nnotify: {message: x}\nverify: [{htp: {url: https://photos.example.org/}}]",
+        "id: a\nwait: {until: [{htp: {url: https://photos.example.org/}}]}",
+    ] {
+        let unknown = found(&step(block));
+        assert!(
+            unknown.iter().any(|one| one.contains("unknown field \"htp\"") && one.contains("\"http\"?")),
+            "{unknown:?}"
+        );
+        assert!(unknown.iter().any(|one| one.contains("has no kind")), "{unknown:?}");
+    }
+}
+
+#[test]
+fn a_datastore_and_objects_of_it_are_told_apart() {
+    let datastore = "id: store\nneeds: []\ndatastore.restore: {source: k3s, k3s: {}}\nverify: [tcp: {address: 'a:1'}]";
+    let objects = "id: objects\nrestore.resources: {source: cluster}\nverify: [ready: {namespace: a}]";
+    for (one, other) in [(datastore, objects), (objects, datastore)] {
+        let both = steps(&[one, other]);
+        let read = reading(&both);
+        assert!(read.runbook.is_some(), "it can be meant: {:?}", read.findings);
+        let told: Vec<String> = found(&both);
+        assert!(told.iter().any(|one| one.contains("restores the datastore of a cluster")), "{told:?}");
+        assert!(!found(&step(one)).iter().any(|one| one.contains("restores the datastore of a cluster")));
+    }
+}
+
+#[test]
 fn secrets_are_found_and_not_repeated() {
     let mut missed = Missed::default();
     let key = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::one_volume::Looked;
 use super::prepare::Notice;
 use crate::base::id::ObjectId;
 use crate::cluster::Cluster;
 use crate::cluster::error::told;
-use crate::preflight::restore::{self, Movers};
+use crate::preflight::restore::{self, MOVERS, Movers};
 use crate::preflight::{Check, Finding, Findings, Severity};
 use crate::recover::cluster::manifests::Manifests;
 use crate::recover::cluster::plan::{ClusterPlan, Step as ClusterStep};
@@ -17,6 +18,8 @@ use crate::volumes::policy::Reach;
 pub struct Filling {
     /// Their image, if something names one.
     pub image: Option<String>,
+    /// How many volumes are filled at once.
+    pub movers: usize,
     /// Where the store is.
     pub reach: Reach,
     /// What was found out about that.
@@ -36,20 +39,35 @@ pub(super) struct Ahead {
     pub(super) read: Option<(ObjectId, Manifests)>,
     /// What would be in its way.
     pub(super) groups: Vec<Group>,
+    /// The same of a single volume.
+    pub(super) volume: Option<Looked>,
 }
 
 /// What would keep a restore from working that no fate says.
 pub(super) async fn preflight(cluster: &dyn Cluster, plan: &ClusterPlan, filling: &Filling) -> Vec<Group> {
     let mut findings = Findings::default();
     let movers = plan.fills().next().map(|_| Movers { image: filling.image.as_deref(), reach: &filling.reach });
-    if movers.is_some() {
-        findings.findings.extend(filling.findings.findings.iter().cloned());
-    }
     if let Err(error) = restore::beyond(cluster, plan, movers.as_ref(), &mut findings).await {
         let finding = Finding::new(Severity::Doubtful, Check::Plan, cluster.name(), "could not be looked at ahead");
         findings.add(finding.because(told(&error)).mended_by("`homelab-dr preflight restore` looks at it alone"));
     }
-    Group::all(&findings)
+    Group::of_steps(&findings)
+}
+
+/// What this machine lacks for movers: no step changes that, so it is in the way whatever comes before.
+pub(super) fn settings(filling: &Filling) -> Vec<Notice> {
+    let mut findings = Findings { findings: filling.findings.findings.clone() };
+    if filling.image.is_none() {
+        let what = "nothing says which image they run, which is this program";
+        let mend = "give --mover-image IMAGE, or have it in homelab-dr.yaml as the image of a source of volumes";
+        findings.add(Finding::new(Severity::Blocks, Check::Plan, MOVERS, what).mended_by(mend));
+    }
+    let told = |group: &Group| {
+        let blocks = group.finding.severity == Severity::Blocks;
+        let (what, help) = group.told();
+        Notice { blocks, step: None, what, help }
+    };
+    Group::all(&findings).iter().map(told).collect()
 }
 
 /// What was found in the same words about several objects.
@@ -61,6 +79,13 @@ pub(super) struct Group {
 impl Group {
     /// Objects that a notice names.
     const NAMED_MAX: usize = 3;
+
+    /// Without what is told once for all steps.
+    pub(super) fn of_steps(findings: &Findings) -> Vec<Self> {
+        let mut groups = Self::all(findings);
+        groups.retain(|group| group.finding.on != MOVERS);
+        groups
+    }
 
     fn all(findings: &Findings) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
@@ -76,15 +101,21 @@ impl Group {
 
     /// It keeps the run from being begun where no step before it can change what it is about.
     pub(super) fn notice(&self, step: &Step, is_first: bool) -> Notice {
-        let Finding { severity, on, what, why, mend, .. } = &self.finding;
+        let (what, help) = self.told();
+        let (blocks, step) = (self.finding.severity == Severity::Blocks && is_first, Some(step.id.clone()));
+        Notice { blocks, step, what, help }
+    }
+
+    /// What is so, and what to do about it.
+    fn told(&self) -> (String, String) {
+        let Finding { on, what, why, mend, .. } = &self.finding;
         let mut named = vec![on.as_str()];
         named.extend(self.others.iter().map(String::as_str).take(Self::NAMED_MAX - 1));
         let more = (self.others.len() + 1).saturating_sub(named.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let why = if why.is_empty() { String::new() } else { format!(": {why}") };
         let what = format!("{}{more}: {what}{why}", named.join(", "));
-        let (blocks, step) = (*severity == Severity::Blocks && is_first, Some(step.id.clone()));
-        Notice { blocks, step, what, help: mend.clone() }
+        (what, mend.clone())
     }
 }
 

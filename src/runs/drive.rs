@@ -41,6 +41,11 @@ pub trait Hands {
     /// Looks at what a step promises. Returns what was seen, a line for each check.
     async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone>;
 
+    /// What was seen of each check of a step since this was asked last, as the journal has it.
+    fn checked(&self, _step: &Step) -> Vec<Event> {
+        Vec::new()
+    }
+
     /// Lets go on what a `quiesce` step holds. Returns what became of it, and whether nothing is held any more.
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool);
 }
@@ -147,8 +152,9 @@ impl Driver<'_> {
                 },
                 Next::Ask(index, question) if !stopping => self.ask(index, question).await,
                 Next::Over(outcome) => self.happened(&Event::Ended { outcome }).map(|()| Some(Left::Ended(outcome))),
-                Next::Wait | Next::Begin(_) | Next::Ask(..) => match under_way.next().await {
-                    Some((index, Part::Act, begun, Ok(said))) => match steps.get(index) {
+                Next::Wait | Next::Begin(_) | Next::Ask(..) => match self.looked_at(under_way.next().await) {
+                    Err(error) => Err(error),
+                    Ok(Some((index, Part::Act, begun, Ok(said)))) => match steps.get(index) {
                         Some(of) => {
                             let acted = self.happened(&Event::Acted { step: of.id.clone(), said });
                             if acted.is_ok() {
@@ -159,8 +165,8 @@ impl Driver<'_> {
                         }
                         None => Ok(None),
                     },
-                    Some(over) => self.over(over).map(|()| None),
-                    None => self.pause("it was asked to stop".to_owned()).await.map(|()| Some(Left::Paused)),
+                    Ok(Some(over)) => self.over(over).map(|()| None),
+                    Ok(None) => self.pause("it was asked to stop".to_owned()).await.map(|()| Some(Left::Paused)),
                 },
             };
             match acted {
@@ -232,6 +238,16 @@ impl Driver<'_> {
         let Some(step) = self.steps.get(index) else { return Ok(()) };
         let (said, is_well) = self.hands.let_go(step).await;
         self.happened(&Event::LetGo { step: step.id.clone(), said, is_well })
+    }
+
+    /// Which checks held stands in the journal before what that made of the step.
+    fn looked_at(&mut self, over: Option<Over>) -> Result<Option<Over>, JournalError> {
+        if let Some(step) = over.as_ref().and_then(|(index, ..)| self.steps.get(*index)) {
+            for event in self.hands.checked(step) {
+                self.happened(&event)?;
+            }
+        }
+        Ok(over)
     }
 
     fn over(&mut self, (index, _, begun, result): Over) -> Result<(), JournalError> {

@@ -43,6 +43,11 @@ pub enum Event {
         /// The version of the program.
         version: String,
     },
+    /// That process has opened the repository.
+    Opened {
+        /// The recipient whose identity opened it. The identity itself is nowhere.
+        recipient: String,
+    },
     /// A step is about to be carried out.
     Begun {
         /// Which.
@@ -81,6 +86,21 @@ pub enum Event {
         step: String,
         /// What was done, line by line.
         said: Vec<String>,
+    },
+    /// One check of a step was looked at, for the last time in this try.
+    Checked {
+        /// Which step.
+        step: String,
+        /// Which of its checks, from 0: its own if looking is what it does, then those of `verify`.
+        check: usize,
+        /// Whether it held.
+        held: bool,
+        /// What was seen.
+        said: String,
+        /// When that was seen, RFC 3339 in UTC.
+        seen: String,
+        /// How long it was looked for, in milliseconds, with all its retries.
+        took: u64,
     },
     /// A step is done, and what it promises was seen.
     Done {

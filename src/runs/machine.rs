@@ -176,7 +176,9 @@ impl<'a> Machine<'a> {
                     (standing.let_go, standing.still_held) = (true, !is_well);
                 }
             }
-            Event::Asked { .. }
+            Event::Opened { .. }
+            | Event::Checked { .. }
+            | Event::Asked { .. }
             | Event::Paused { .. }
             | Event::Prepared { .. }
             | Event::Refused { .. }

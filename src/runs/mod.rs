@@ -9,13 +9,18 @@
 //! The machine is moved by the events of the journal alone, so a run that is taken up is where its journal says; a step whose end was not written down is carried out again.
 //! Every kind of step is made so that this does no harm, or asks first.
 
+mod ages;
 pub mod ahead;
 pub mod drive;
+pub mod estimate;
 pub mod event;
+pub mod fates;
+mod fills;
 pub mod hands;
 pub mod journal;
 pub mod lease;
 pub mod machine;
+mod one_volume;
 pub mod plan;
 pub mod prepare;
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::estimate::Estimate;
+pub use super::fates::{Because, Fates, Fill, InPlace, OfFiles};
 use crate::drill::part::Part;
 use crate::drill::transform::{Scene, TransformError, transform};
 use crate::language::{Finding, Judges};
@@ -35,6 +37,21 @@ pub struct ClusterName {
     pub uid: String,
     /// Where it was found.
     pub shown: String,
+    /// What it said it runs, such as `v1.36.1`; empty in a folder, in plans of before, and where it does not say it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// Of a folder that stands for one: where it really is. It has no uid that would tell it from others, and a mark in it would be written by a plan, which changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+}
+
+impl ClusterName {
+    /// Whether a plan that was made for this one may be carried out there. Plans of before do not say which folder they are for.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let is_of_before = self.folder.is_none() && self.uid.is_empty();
+        self.uid == other.uid && (self.folder == other.folder || is_of_before)
+    }
 }
 
 /// The snapshot that a step takes.
@@ -52,53 +69,6 @@ pub struct Chosen {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-}
-
-/// A volume that a step fills.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fill {
-    /// `NAMESPACE/CLAIM`.
-    pub claim: String,
-    /// The snapshot, in hex.
-    pub snapshot: String,
-    /// Its source; empty in plans of before.
-    #[serde(default)]
-    pub source: String,
-    /// When it was begun, RFC 3339; empty in plans of before.
-    #[serde(default)]
-    pub started: String,
-    /// Bytes in it.
-    pub bytes: u64,
-    /// Why that is perhaps not all that was in the claim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub doubt: Option<String>,
-}
-
-/// What becomes of the objects of a step, as the target is before the run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fates {
-    /// They are not there.
-    pub create: Vec<String>,
-    /// They are there, differ, and are replaced.
-    pub replace: Vec<String>,
-    /// They are there, differ, and stay.
-    pub keep: Vec<String>,
-    /// They are there and equal: how many.
-    pub same: u64,
-    /// They cannot be restored, and why.
-    pub conflict: Vec<String>,
-    /// Not restored, as its kind never is, or belongs to another: how many.
-    pub skipped: u64,
-    /// Volumes that are filled.
-    pub fill: Vec<Fill>,
-}
-
-impl Fates {
-    /// Bytes of all volumes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.fill.iter().map(|fill| fill.bytes).sum()
-    }
 }
 
 /// See the module.
@@ -126,6 +96,18 @@ pub struct RunPlan {
     pub chosen: BTreeMap<String, Chosen>,
     /// What becomes of objects, by the step's id.
     pub fates: BTreeMap<String, Fates>,
+    /// What becomes of the files of steps that restore into a directory, by the step's id; none where it was too much to look.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, OfFiles>,
+    /// What steps do to whatever uses a volume that they write in its place, by the step's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_place: BTreeMap<String, InPlace>,
+    /// How many steps are carried out at once; 0 in plans of before.
+    #[serde(default)]
+    pub parallel: usize,
+    /// How long it would take; none in plans of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// Why what a step brings back is perhaps not all that was there, by the step's id: somebody is asked before.
     #[serde(default)]
     pub doubts: BTreeMap<String, Vec<String>>,
@@ -204,6 +186,10 @@ impl RunPlan {
             cluster: None,
             chosen: BTreeMap::new(),
             fates: BTreeMap::new(),
+            files: BTreeMap::new(),
+            in_place: BTreeMap::new(),
+            parallel: runbook.parallel,
+            estimate: None,
             doubts: BTreeMap::new(),
             in_the_way: Vec::new(),
             skipped: BTreeSet::new(),

@@ -1,38 +1,41 @@
 //! From a runbook to a plan: which snapshot each step takes, whether it can be read, what becomes of every object, and what stands in the way. Nothing is changed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::FixedOffset;
 use serde::Serialize;
 
-use super::ahead::{Ahead, Filling, changes, comes_before, preflight};
+use super::ages;
+use super::ahead::{Ahead, Filling, changes, comes_before, preflight, settings};
 use super::drive::Undone;
-use super::hands::{Source, Target, fates_of, look, read};
-use super::plan::{Chosen, ClusterName, Fates, RunPlan};
+use super::estimate::{BYTES_A_SECOND, estimate};
+use super::fills::of_opened;
+use super::hands::{Source, Target, fates_of, look, read, restore_plan};
+use super::one_volume;
+use super::plan::{Chosen, ClusterName, Fates, OfFiles, RunPlan};
 use crate::backup::Context;
 use crate::base::cancel::Cancel;
-use crate::base::clock::{Clock, Time};
+use crate::base::clock::Clock;
 use crate::base::progress::Progress;
 use crate::base::units;
 use crate::base::when::{Selector, select};
 use crate::cluster::error::told;
-use crate::cluster::object::{at, uid_of};
+use crate::cluster::object::uid_of;
 use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::drill::found::{Found, Wants, found};
 use crate::drill::part;
 use crate::drill::{cluster as place, storage};
 use crate::format::entry::TreePath;
-use crate::recover::cluster::beside;
-use crate::recover::cluster::claims::lacks_class;
 use crate::recover::cluster::plan::Step as ClusterStep;
+use crate::recover::opens::opens;
+use crate::recover::{RestoreError, RestorePlan, base_of, run_restore};
 use crate::repo::snapshots::Snapshot;
-use crate::repo::tree_read::lookup;
-use crate::runbook::{Action, Check, Objectives, Origin, Probe, Step, longest};
-use crate::volumes::kinds;
+use crate::runbook::{Action, Check, Objectives, Origin, Probe, RestoreFiles, Step, longest};
 
-/// What a restore is reckoned to bring back in a second, where nobody has measured it: a disk, or a line of 300 Mbit/s.
-const BYTES_A_SECOND: u64 = 36 << 20;
+/// Files of a snapshot that are compared with what is in a directory to say what becomes of them: some seconds' worth.
+const FILES_LOOKED_AT_MAX: u64 = 100_000;
 
 /// Something that a person should know before the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -98,6 +101,8 @@ pub struct Preparing<'a> {
     pub filling: Option<Filling>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What a restore into a directory neither writes over nor removes.
+    pub spared: &'a [PathBuf],
     /// Times without an offset are meant in it.
     pub zone: FixedOffset,
     /// Moved by looking.
@@ -117,12 +122,14 @@ pub(super) fn origin(action: &Action) -> Option<&Origin> {
     }
 }
 
-/// The uid of a cluster: that of its namespace `kube-system`.
+/// The uid of a cluster, which is that of its namespace `kube-system`, and what it runs.
 pub async fn name_of_cluster(cluster: &dyn Cluster) -> Result<ClusterName, ClusterError> {
     let kind = Kind::known("", "v1", "namespaces", "Namespace", false);
     let found = cluster.get(&kind, None, "kube-system").await?;
     let uid = found.as_ref().map(uid_of).unwrap_or_default().to_owned();
-    Ok(ClusterName { uid, shown: cluster.name() })
+    // Only for people who read the report.
+    let version = if cluster.lives() { cluster.version().await.unwrap_or_default() } else { String::new() };
+    Ok(ClusterName { uid, shown: cluster.name(), version, folder: None })
 }
 
 impl Preparing<'_> {
@@ -154,24 +161,33 @@ impl Preparing<'_> {
             read_before = ahead.read;
             made.push((step, ahead.creates));
         }
+        notices.extend(self.volumes(plan, objectives.rpo).await);
+        let fills = |step: &&Step| matches!(step.action, Action::RestoreVolume(_));
+        if let (Some(filling), true) =
+            (&self.filling, carried_out.iter().any(fills) || plan.fates.values().any(|fates| !fates.fill.is_empty()))
+        {
+            notices.extend(settings(filling));
+        }
         for step in &carried_out {
             if let Some(what) = not_possible(step, self.target) {
                 notices.push(blocks(
-                    Some(step),
+                    Some(&step.id),
                     what,
                     "take it out of the runbook, or leave it out with --skip and do it by hand",
                 ));
             }
         }
         notices.extend(self.place_of_drill(plan, &carried_out).await);
+        let estimated = estimate(plan, steps, self.filling.as_ref().map(|filling| filling.movers));
+        let guess = Duration::from_secs(estimated.seconds);
+        plan.estimate = Some(estimated);
         if let Some(rto) = objectives.rto {
             let (limits, way) = longest(steps);
-            let guess = Duration::from_secs(plan.bytes() / BYTES_A_SECOND);
             if guess > rto {
                 let what = format!(
                     "to bring back {} takes about {} at {}/s, and {} is all there is",
                     units::bytes(plan.bytes()),
-                    units::duration(guess),
+                    units::span(guess),
                     units::bytes(BYTES_A_SECOND),
                     units::duration(rto)
                 );
@@ -233,7 +249,7 @@ impl Preparing<'_> {
     ) {
         let (Some(origin), Some(source)) = (origin(&step.action), self.source) else {
             notices.push(blocks(
-                Some(step),
+                Some(&step.id),
                 "it needs a repository, and none was opened".to_owned(),
                 "give --repo URL and --identity FILE",
             ));
@@ -241,15 +257,13 @@ impl Preparing<'_> {
         };
         let snapshot = match choose(origin, source, self.zone) {
             Ok(snapshot) => snapshot,
-            Err((what, help)) => return notices.push(blocks(Some(step), what, help)),
+            Err((what, help)) => return notices.push(blocks(Some(&step.id), what, help)),
         };
         let (record, now) = (&snapshot.record, self.clock.now());
-        if let Err(error) = lookup(&source.reader, record.root, &TreePath::root()).await {
-            let what =
-                format!("snapshot {} of {} cannot be read: {}", snapshot.id.short(), origin.source, told(&error));
-            notices.push(blocks(Some(step), what, "choose another one, and see `homelab-dr check`"));
-        }
-        notices.extend(doubts(step, snapshot, source, now, rpo));
+        let name = format!("snapshot {} of {}", snapshot.id.short(), origin.source);
+        let opened = opens(&source.reader, record.root, &self.cancel).await;
+        notices.extend(of_opened(Some(&step.id), &name, opened));
+        notices.extend(ages::of_chosen(&step.id, snapshot, &source.chain, (now, rpo)));
         plan.chosen.insert(
             step.id.clone(),
             Chosen {
@@ -266,7 +280,13 @@ impl Preparing<'_> {
             .lack(snapshot)
             .map(|lack| format!("snapshot {} of {} {lack}", snapshot.id.short(), record.source));
         let mut doubts: Vec<String> = lack.into_iter().collect();
-        match self.fates(step, source, snapshot, ahead).await {
+        if let Action::RestoreFiles(files) = &step.action {
+            match self.files(files, source, snapshot).await {
+                Ok(found) => plan.files.extend(found.map(|found| (step.id.clone(), found))),
+                Err(notice) => notices.push(Notice { step: Some(step.id.clone()), ..notice }),
+            }
+        }
+        match self.fates(step, (source, snapshot), plan.drill.is_some(), ahead).await {
             Ok(Some((fates, found))) => {
                 if let (Some(part), Some(found)) = (&mut plan.drill, found) {
                     part.add(&step.id, found);
@@ -278,12 +298,16 @@ impl Preparing<'_> {
                 doubts.extend(of_volumes);
                 if let Some(conflict) = fates.conflict.first() {
                     let what = format!("{} objects cannot be restored, the first: {conflict}", fates.conflict.len());
-                    notices.push(blocks(Some(step), what, "leave them out with exclude, or mend what it says"));
+                    notices.push(blocks(Some(&step.id), what, "leave them out with exclude, or mend what it says"));
                 }
                 plan.fates.insert(step.id.clone(), fates);
             }
-            Err(Undone::Failed { why, help }) => notices.push(blocks(Some(step), why, &help)),
+            Err(Undone::Failed { why, help }) => notices.push(blocks(Some(&step.id), why, &help)),
             Ok(None) | Err(Undone::Stopped) => {}
+        }
+        if let Some(looked) = ahead.volume.take() {
+            notices.extend(looked.notices(&step.id, ahead.is_first));
+            plan.in_place.extend(looked.in_place.map(|in_place| (step.id.clone(), in_place)));
         }
         notices.extend(ahead.groups.iter().map(|group| group.notice(step, ahead.is_first)));
         if !doubts.is_empty() {
@@ -292,25 +316,72 @@ impl Preparing<'_> {
             } else {
                 "the step asks before it takes it; name another snapshot if there is one (`homelab-dr snapshots`)"
             };
-            notices.push(warns(Some(step), doubts.join("; "), help));
+            notices.push(warns(Some(&step.id), doubts.join("; "), help));
             plan.doubts.insert(step.id.clone(), doubts);
+        }
+    }
+
+    /// What becomes of files, where that is known soon; or why nothing can.
+    async fn files(
+        &self,
+        files: &RestoreFiles,
+        source: &Source,
+        snapshot: &Snapshot,
+    ) -> Result<Option<OfFiles>, Notice> {
+        let record = &snapshot.record;
+        let wrong = |error: &(dyn std::error::Error + 'static), help: &str| blocks(None, told(error), help);
+        let Ok(restore) = restore_plan(files, record.root, self.spared) else { return Ok(None) };
+        let restore = RestorePlan { dry_run: true, ..restore };
+        match base_of(&source.reader, restore.root, &restore.within, restore.delete).await {
+            Ok(_) => {}
+            Err(error @ (RestoreError::NoSuchPath(_) | RestoreError::DeleteBesideFile(_))) => {
+                return Err(wrong(&error, "see path in the step; `homelab-dr ls` shows what is in the snapshot"));
+            }
+            // Whether the snapshot can be read is told by itself.
+            Err(_) => return Ok(None),
+        }
+        let is_whole = restore.within == TreePath::root() && files.include.is_empty() && files.exclude.is_empty();
+        if is_whole && !restore.target.exists() {
+            let statistics = record.statistics;
+            return Ok(Some(OfFiles { written: statistics.files, bytes: statistics.bytes, ..OfFiles::default() }));
+        }
+        if record.statistics.files > FILES_LOOKED_AT_MAX {
+            return Ok(None);
+        }
+        let operation = self.operation(source);
+        match run_restore(&operation, &source.reader, &restore).await {
+            Ok(report) => Ok(Some(OfFiles {
+                written: report.files,
+                replaced: report.replaced,
+                bytes: report.bytes,
+                unchanged: report.unchanged,
+                removed: report.deleted.len() as u64,
+            })),
+            Err(error) => {
+                let what = format!("what becomes of {} cannot be seen: {}", files.target.display(), told(&error));
+                Err(warns(None, what, "see the directory, and whether it may be read"))
+            }
+        }
+    }
+
+    fn operation(&self, source: &Source) -> Context {
+        Context {
+            repository: source.repository.clone(),
+            clock: self.clock.clone(),
+            progress: self.progress.clone(),
+            cancel: self.cancel.clone(),
         }
     }
 
     async fn fates(
         &self,
         step: &Step,
-        source: &Source,
-        snapshot: &Snapshot,
+        (source, snapshot): (&Source, &Snapshot),
+        is_drill: bool,
         ahead: &mut Ahead,
     ) -> Result<Option<(Fates, Option<Found>)>, Undone> {
         let Some(cluster) = self.target.cluster() else { return Ok(None) };
-        let operation = Context {
-            repository: source.repository.clone(),
-            clock: self.clock.clone(),
-            progress: self.progress.clone(),
-            cancel: self.cancel.clone(),
-        };
+        let operation = self.operation(source);
         match &step.action {
             Action::RestoreResources(resources) => {
                 let coming = std::mem::take(&mut ahead.coming);
@@ -337,32 +408,22 @@ impl Preparing<'_> {
                 ahead.creates = looked.steps.into_iter().filter(|step| step.fate.creates()).collect();
                 Ok(Some((fates, found)))
             }
-            Action::RestoreVolume(volume) if !volume.in_place && cluster.lives() && volume.storage_class.is_none() => {
-                let like = beside::original(cluster, &volume.from.source).await.unwrap_or_default();
-                let class = at(&like, &["spec", "storageClassName"]);
-                let claim = serde_json::json!({"spec": {"storageClassName": class}});
-                let lacks = lacks_class(cluster, &claim).await;
-                let lacks = lacks.map_err(|error| Undone::Failed { why: told(&error), help: String::new() })?;
-                let taken = cluster.get(&kinds::claims(), Some(&volume.into.namespace), &volume.into.name).await;
-                // One that is there has a class; whether it may be filled is seen when it is.
-                match lacks.filter(|_| !matches!(taken, Ok(Some(_)))) {
-                    Some(why) => Err(Undone::Failed {
-                        why: format!("the claim would never get a volume: {why}"),
-                        help: "say storage_class in the step".to_owned(),
-                    }),
-                    None => Ok(None),
-                }
+            // What a drill needs it makes itself; whether its claims get volumes is looked at as a whole.
+            Action::RestoreVolume(volume) if cluster.lives() && !is_drill => {
+                let found = one_volume::look(cluster, volume, (source, snapshot), self.filling.as_ref(), ahead).await?;
+                ahead.volume = Some(found);
+                Ok(None)
             }
             _ => Ok(None),
         }
     }
 }
 
-fn blocks(step: Option<&Step>, what: impl Into<String>, help: &str) -> Notice {
-    Notice { blocks: true, step: step.map(|step| step.id.clone()), what: what.into(), help: help.to_owned() }
+pub(super) fn blocks(step: Option<&str>, what: impl Into<String>, help: &str) -> Notice {
+    Notice { blocks: true, step: step.map(str::to_owned), what: what.into(), help: help.to_owned() }
 }
 
-fn warns(step: Option<&Step>, what: impl Into<String>, help: &str) -> Notice {
+pub(super) fn warns(step: Option<&str>, what: impl Into<String>, help: &str) -> Notice {
     Notice { blocks: false, ..blocks(step, what, help) }
 }
 
@@ -381,37 +442,6 @@ fn choose<'a>(origin: &Origin, source: &'a Source, zone: FixedOffset) -> Result<
     };
     let id = select(&selector, &of_source).map_err(|error| (format!("of {}: {error}", origin.source), help))?.id;
     all.iter().find(|one| one.id == id).ok_or_else(|| (format!("there is no snapshot of {}", origin.source), help))
-}
-
-/// What speaks against a snapshot, and does not forbid it.
-fn doubts(step: &Step, snapshot: &Snapshot, source: &Source, now: Time, rpo: Option<Duration>) -> Vec<Notice> {
-    let (mut notices, record) = (Vec::new(), &snapshot.record);
-    let name = format!("snapshot {} of {}", snapshot.id.short(), record.source);
-    let age = now.since(record.started);
-    if let Some(rpo) = rpo.filter(|rpo| age > *rpo) {
-        let what = format!(
-            "{name} is {} old, and the objective is {}",
-            units::duration(Duration::from_secs(age.as_secs())),
-            units::duration(rpo)
-        );
-        notices.push(warns(Some(step), what, "take a newer one if there is one, and see why there is none"));
-    }
-    if record.started.is_future(now) {
-        notices.push(warns(
-            Some(step),
-            format!("{name} is dated in the future: some clock was wrong"),
-            "compare the clocks",
-        ));
-    }
-    let newer = source.chain.latest_of(&record.source).is_some_and(|latest| latest.id != snapshot.id);
-    if newer {
-        notices.push(warns(
-            Some(step),
-            format!("{name} is not the latest"),
-            "it was chosen by the runbook or a parameter",
-        ));
-    }
-    notices
 }
 
 /// Why a step cannot be carried out at all.

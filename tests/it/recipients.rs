@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use homelab_dr::base::cancel::Cancel;
 use homelab_dr::crypto::recipients::{
     GeneratedIdentity, IdentitySource, NoPrompt, Prompt, Recipient, generate_identity,
 };
+use homelab_dr::recover::opens::opens;
 use homelab_dr::repo::create::change_recipients;
 use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::Index;
@@ -45,7 +47,7 @@ async fn who_was_removed_reads_nothing_that_is_written_later_even_with_the_old_a
 
     let both = [mine.clone(), vec![Recipient::parse(&other.recipient.to_string()).unwrap()]].concat();
     change_recipients(&*repository.owner().await, &both, &*repository.clock).await.unwrap();
-    repository.backup(dir.path(), "s").await;
+    let first = repository.backup(dir.path(), "s").await;
     reads_all(open(&repository, &source(&other)).await.unwrap()).await.unwrap();
     let access = repository.store.list("access/").await.unwrap();
     assert_eq!(access.len(), 1, "the access object of before is gone");
@@ -64,6 +66,14 @@ async fn who_was_removed_reads_nothing_that_is_written_later_even_with_the_old_a
 
     // Who was removed kept a copy of the access object and puts it back.
     repository.store.put_new(&access[0].key, kept, None).await.unwrap();
+    let old = open(&repository, &source(&other)).await.unwrap();
+    let old = Arc::new(old);
+    let reader = Arc::new(Reader::new(old.clone(), Arc::new(Index::load(&old).await.unwrap())));
+    let looked = async |root| opens(&reader, root, &Cancel::default()).await;
+    assert!(matches!(looked(first.record.root).await, Ok(None)), "what was stored before is open to it");
+    let error = looked(report.record.root).await.unwrap_err();
+    assert!(matches!(error, RepoError::Removed { .. }), "{error}");
+    drop((reader, old));
     let old = open(&repository, &source(&other)).await.unwrap();
     let error = reads_all(old).await.unwrap_err();
     assert!(matches!(error, RepoError::Removed { .. }), "{error}");

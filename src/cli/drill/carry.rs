@@ -75,7 +75,8 @@ pub(super) async fn carry_out(
         let mut driver =
             Driver { steps, machine, log: &mut journal, hands: &hands, person: &mut following, cancel: &cancel };
         let taken_up = Event::TakenUp { host: host(), by: account(), version: env!("CARGO_PKG_VERSION").to_owned() };
-        let begun = match driver.happened(&taken_up) {
+        let opened = world.opened_by().map(|recipient| Event::Opened { recipient });
+        let begun = match [Some(taken_up), opened].iter().flatten().try_for_each(|event| driver.happened(event)) {
             Ok(()) => {
                 let making = made.make(ready, place, &world, context);
                 Ok(held(lease, &*clock, making).await)

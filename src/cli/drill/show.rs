@@ -100,7 +100,7 @@ fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, step: &Step) {
             "       snapshot {} of {}, {} old, {} ({})",
             short(&chosen.snapshot),
             shown(&chosen.source),
-            units::duration(Duration::from_secs(chosen.age)),
+            units::span(Duration::from_secs(chosen.age)),
             count(chosen.files, "file"),
             units::bytes(chosen.bytes)
         ));
@@ -184,7 +184,7 @@ pub(super) fn result(record: &RehearsalRecord) -> Vec<String> {
             shown(&source.source),
             source.snapshot.short(),
             local(source.started),
-            units::duration(Duration::from_secs(source.age)),
+            units::span(Duration::from_secs(source.age)),
         )
     };
     lines.extend(record.sources.iter().map(age));

@@ -180,6 +180,8 @@ impl Person for Following<'_> {
                 }
             }
             Event::TakenUp { .. }
+            | Event::Opened { .. }
+            | Event::Checked { .. }
             | Event::Asked { .. }
             | Event::Agreed { .. }
             | Event::Declined { .. }

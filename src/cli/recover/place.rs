@@ -1,5 +1,6 @@
 //! Where a run recovers from and to: options, and what they open.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use crate::cli::configuration;
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::guard::InUse;
+use crate::cli::guard::{InUse, real_path};
 use crate::cli::open::{self, Access};
 use crate::cli::restore::cluster::WITHOUT_A_BUCKET;
 use crate::cli::{journals, movers, preflight, progress};
@@ -19,7 +20,7 @@ use crate::recover::cluster::RecoverError;
 use crate::runbook::{Action, Objectives, Step};
 use crate::runs::ahead::Filling;
 use crate::runs::hands::{Movers, Source, Target, World};
-use crate::runs::plan::RunPlan;
+use crate::runs::plan::{ClusterName, RunPlan};
 use crate::runs::prepare::{Needs, Notice, Preparing, name_of_cluster};
 
 #[derive(Debug, Default, clap::Args)]
@@ -69,7 +70,8 @@ async fn filling(args: &PlaceArgs, context: &Context) -> Filling {
     let mut findings = Findings::default();
     let reach = preflight::reach(context, &mut findings, WITHOUT_A_BUCKET).await;
     let running = movers::running(context, args.mover_image.as_deref(), args.movers).ok();
-    Filling { image: running.map(|running| running.image), reach, findings }
+    let movers = running.as_ref().map_or(1, |running| running.movers);
+    Filling { image: running.map(|running| running.image), movers, reach, findings }
 }
 
 /// Opens what the steps need, and nothing else.
@@ -128,6 +130,7 @@ impl Opened {
             source: self.source.as_ref(),
             target: &self.target,
             clock: context.clock.clone(),
+            spared: &self.spared,
             zone: context.zone(),
             progress: context.progress.clone(),
             cancel: context.cancel.clone(),
@@ -140,22 +143,39 @@ impl Opened {
             () = context.cancel.cancelled() => return Err(Failure::Interrupted),
         };
         display.finish();
+        if let Some(name) = &mut plan.cluster {
+            name.folder = self.folder();
+        }
         plan.in_the_way = notices.iter().filter(|notice| notice.blocks).map(|notice| notice.what.clone()).collect();
         Ok(notices)
+    }
+
+    /// Where the folder really is that stands for a cluster.
+    fn folder(&self) -> Option<String> {
+        match &self.target {
+            Target::Folder(_, root) => Some(real_path(root).display().to_string()),
+            Target::Machine | Target::Api(_) => None,
+        }
     }
 
     /// A plan is for the cluster and the repository that it was made with.
     pub(super) async fn refuse_another(&self, plan: &RunPlan) -> Result<(), Failure> {
         if let (Some(planned), Some(cluster)) = (&plan.cluster, self.target.cluster()) {
             let found = name_of_cluster(cluster).await.map_err(RecoverError::from)?;
-            if found.uid != planned.uid {
+            let found = ClusterName { folder: self.folder(), ..found };
+            if !planned.is(&found) {
+                let (one, other) = (planned.folder.as_ref(), found.folder.as_ref());
                 return Err(Failure::new(
                     Exit::Refused,
                     format!(
-                        "the plan was made for the cluster at {}, and the one at {} is another",
-                        planned.shown, found.shown
+                        "the plan was made for {}, and {} is another",
+                        one.map_or_else(
+                            || format!("the cluster at {}", planned.shown),
+                            |at| format!("the folder {at}")
+                        ),
+                        other.map_or_else(|| format!("the one at {}", found.shown), |at| format!("the folder {at}")),
                     ),
-                    "nothing was changed; give the kubeconfig and context of that one, or make a plan for this one",
+                    "nothing was changed; give the kubeconfig and context of that one, or its folder, or make a plan for this one",
                 ));
             }
         }
@@ -206,6 +226,7 @@ impl Opened {
             host: host(),
             begun_before: BTreeSet::new(),
             held: tokio::sync::Mutex::default(),
+            looked: RefCell::default(),
             spared: self.spared,
         })
     }

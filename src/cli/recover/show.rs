@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::base::clock::Time;
 use crate::base::units;
 use crate::cli::output::count;
 use crate::cli::recover::person::time;
 use crate::format::entry::escape;
 use crate::runbook::{Runbook, Step, Values, longest, waves};
+use crate::runs::estimate::Estimate;
 use crate::runs::event::{Event, Record};
-use crate::runs::plan::{Fates, RunPlan};
+use crate::runs::plan::{Fates, InPlace, RunPlan};
 use crate::runs::prepare::Notice;
 
 /// Objects and volumes of a step that are named; the others are counted. `--json` has all.
@@ -43,8 +45,16 @@ pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &
         units::duration(limits),
         rto.unwrap_or_default()
     ));
+    lines.extend(plan.estimate.as_ref().map(|estimate| takes(estimate, plan.bytes())));
     lines.push(String::new());
     for (number, wave) in waves(steps).iter().enumerate() {
+        let begun = wave.iter().filter_map(|index| steps.get(*index)).filter(|step| !plan.skipped.contains(&step.id));
+        let (begun, parallel) = (begun.count(), plan.parallel.max(1));
+        if begun > 1 {
+            let how =
+                if parallel > 1 { format!("{} at once", begun.min(parallel)) } else { "one after another".into() };
+            lines.push(format!("{:>3}. {begun} steps that need nothing of each other, {how}:", number + 1));
+        }
         for step in wave.iter().filter_map(|index| steps.get(*index)) {
             one(&mut lines, number + 1, plan, runbook, step);
         }
@@ -65,6 +75,29 @@ pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &
     lines
 }
 
+/// How long it would take, and what nobody knows of that.
+fn takes(estimate: &Estimate, bytes: u64) -> String {
+    let rate = if bytes > 0 { format!(", at {}/s", units::bytes(estimate.bytes_a_second)) } else { String::new() };
+    let way = if estimate.is_of_the_line {
+        format!(" for what several steps bring back at once{rate}")
+    } else if estimate.way.is_empty() {
+        String::new()
+    } else {
+        format!(" along {}{rate}", in_brackets(&estimate.way, " → "))
+    };
+    let unknown = if estimate.unknown.is_empty() {
+        String::new()
+    } else {
+        let steps = in_brackets(&estimate.unknown, ", ");
+        format!("; how long people, programs and applications take in {steps} nobody knows")
+    };
+    format!("about {}{way}{unknown}", units::span(Duration::from_secs(estimate.seconds)))
+}
+
+fn in_brackets(steps: &[String], between: &str) -> String {
+    steps.iter().map(|id| format!("[{id}]")).collect::<Vec<_>>().join(between)
+}
+
 fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, runbook: &Runbook, step: &Step) {
     let (does, verify) = line_of(runbook, plan, &step.id);
     let left_out = if plan.skipped.contains(&step.id) { " (left out, as asked)" } else { "" };
@@ -77,13 +110,26 @@ fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, runbook: &Runbook, 
             "       snapshot {} of {}, {} old, {} ({})",
             short(&chosen.snapshot),
             escape(chosen.source.as_bytes()),
-            units::duration(Duration::from_secs(chosen.age)),
+            units::span(Duration::from_secs(chosen.age)),
             count(chosen.files, "file"),
             units::bytes(chosen.bytes)
         ));
     }
     if let Some(fates) = plan.fates.get(&step.id) {
-        fates_of(lines, fates);
+        fates_of(lines, fates, Time::parse(&plan.made));
+    }
+    if let Some(files) = plan.files.get(&step.id) {
+        let removed = if files.removed > 0 { format!(", REMOVES {}", files.removed) } else { String::new() };
+        lines.push(format!(
+            "       writes {} ({}), {} of them in the place of others; {} are there already{removed}",
+            count(files.written, "file"),
+            units::bytes(files.bytes),
+            files.replaced,
+            files.unchanged
+        ));
+    }
+    if let Some(in_place) = plan.in_place.get(&step.id) {
+        in_its_place(lines, in_place);
     }
     if step.is_destructive {
         lines.push("       REPLACES OR REMOVES what is there: asks before".to_owned());
@@ -91,7 +137,25 @@ fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, runbook: &Runbook, 
     lines.extend(verify.iter().map(|check| format!("       then verifies {}", escape(check.as_bytes()))));
 }
 
-fn fates_of(lines: &mut Vec<String>, fates: &Fates) {
+/// What it does to whatever uses the volume.
+fn in_its_place(lines: &mut Vec<String>, in_place: &InPlace) {
+    let mut put = |text: String| lines.push(format!("         {}", escape(text.as_bytes())));
+    let InPlace { claim, stops, pauses, autoscalers, goes_on } = in_place;
+    for (word, list) in [("pauses", pauses), ("scales to zero, and back", stops)] {
+        if !list.is_empty() {
+            put(format!("{word}: {}", list.join(", ")));
+        }
+    }
+    if !autoscalers.is_empty() {
+        put(format!("which is left alone at zero by {}", autoscalers.join(", ")));
+    }
+    put(match goes_on {
+        Some(run) => format!("goes on with run {run}, which was cut off while it wrote {claim}"),
+        None => format!("overwrites what is in {claim}, which becomes a snapshot of its own before"),
+    });
+}
+
+fn fates_of(lines: &mut Vec<String>, fates: &Fates, made: Option<Time>) {
     let objects = |list: &Vec<String>| count(list.len() as u64, "object");
     let mut words = vec![format!("{} created", objects(&fates.create))];
     words.push(format!("{} replaced", fates.replace.len()));
@@ -103,15 +167,27 @@ fn fates_of(lines: &mut Vec<String>, fates: &Fates) {
         lines.push(format!("         creates {}", escape(by_kind(&fates.create).as_bytes())));
     }
     for (word, list) in [("replaces", &fates.replace), ("leaves", &fates.keep), ("CANNOT RESTORE", &fates.conflict)] {
-        lines
-            .extend(list.iter().take(NAMED_MAX).map(|object| format!("         {word} {}", escape(object.as_bytes()))));
+        let line = |object: &String| {
+            let differs = fates.differs.get(object).map(|places| format!(" (differs in {})", places.join(", ")));
+            format!("         {word} {}", escape(format!("{object}{}", differs.unwrap_or_default()).as_bytes()))
+        };
+        lines.extend(list.iter().take(NAMED_MAX).map(line));
         if list.len() > NAMED_MAX {
             lines.push(format!("         {word} {} more", list.len() - NAMED_MAX));
         }
     }
+    let mut later: BTreeMap<&str, u64> = BTreeMap::new();
+    for one in &fates.unvalidated {
+        *later.entry(&one.why).or_default() += 1;
+    }
+    for (why, objects) in later.iter().take(NAMED_MAX) {
+        lines.push(format!("         {}: {}", count(*objects, "object"), escape(why.as_bytes())));
+    }
     for fill in &fates.fill {
-        let claim = escape(fill.claim.as_bytes());
-        lines.push(format!("         fills {claim} from {} ({})", short(&fill.snapshot), units::bytes(fill.bytes)));
+        let (claim, bytes) = (escape(fill.claim.as_bytes()), units::bytes(fill.bytes));
+        let age = made.zip(fill.started()).map(|(made, started)| format!(", {} old", units::span(made.since(started))));
+        let age = age.unwrap_or_default();
+        lines.push(format!("         fills {claim} from {} ({bytes}{age})", short(&fill.snapshot)));
     }
 }
 

@@ -1,11 +1,13 @@
 //! `restore.files`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{World, because, failed, reported, short};
 use crate::base::cancel::Cancel;
 use crate::base::units;
 use crate::format::entry::TreePath;
+use crate::format::record::TreeRoot;
 use crate::recover::select::Selection;
 use crate::recover::{Overwrite, RestorePlan, run_restore};
 use crate::runbook::{self, RestoreFiles, Step};
@@ -32,6 +34,22 @@ pub(super) fn within(files: &RestoreFiles) -> Result<TreePath, Undone> {
     TreePath::new(path.as_bytes()).map_err(wrong)
 }
 
+/// What is done in the directory.
+pub(crate) fn restore_plan(files: &RestoreFiles, root: TreeRoot, spared: &[PathBuf]) -> Result<RestorePlan, Undone> {
+    Ok(RestorePlan {
+        selection: selection(files)?,
+        spared: spared.to_vec(),
+        overwrite: match files.overwrite {
+            runbook::Overwrite::Never => Overwrite::Never,
+            runbook::Overwrite::Changed => Overwrite::Changed,
+            runbook::Overwrite::Always => Overwrite::Always,
+        },
+        delete: files.delete,
+        owner: !files.no_owner,
+        ..RestorePlan::whole(root, within(files)?, files.target.clone())
+    })
+}
+
 impl World<'_> {
     pub(super) async fn restore_files(
         &self,
@@ -40,18 +58,7 @@ impl World<'_> {
         cancel: &Arc<Cancel>,
     ) -> Result<Vec<String>, Undone> {
         let (chosen, snapshot) = self.snapshot(step)?;
-        let plan = RestorePlan {
-            selection: selection(files)?,
-            spared: self.spared.clone(),
-            overwrite: match files.overwrite {
-                runbook::Overwrite::Never => Overwrite::Never,
-                runbook::Overwrite::Changed => Overwrite::Changed,
-                runbook::Overwrite::Always => Overwrite::Always,
-            },
-            delete: files.delete,
-            owner: !files.no_owner,
-            ..RestorePlan::whole(snapshot.record.root, within(files)?, files.target.clone())
-        };
+        let plan = restore_plan(files, snapshot.record.root, &self.spared)?;
         let (operation, reader) = (self.operation(cancel)?, &self.source()?.reader);
         let report = reported(run_restore(&operation, reader, &plan).await, cancel)?;
         if !report.problems.is_empty() {

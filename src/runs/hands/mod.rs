@@ -11,7 +11,8 @@ mod resources;
 mod scale;
 mod volume;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::drive::{Hands, Undone};
+use super::event::Event;
 use super::plan::{Chosen, RunPlan};
 use super::prepare::origin;
 use crate::backup::Context;
@@ -39,6 +41,7 @@ use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::{RepoError, Repository};
 use crate::runbook::{Action, Check, Step};
 
+pub(crate) use files::restore_plan;
 pub use program::OnThisMachine;
 pub use quiesce::Holding;
 pub use resources::{fates_of, look, read};
@@ -107,6 +110,8 @@ pub struct World<'a> {
     pub begun_before: BTreeSet<String>,
     /// What holds still now, by the step that holds it.
     pub held: Holding,
+    /// What was seen of checks that the journal does not have yet, by step and place.
+    pub looked: RefCell<BTreeMap<(String, usize), Event>>,
     /// What a restore into a directory neither writes over nor removes: the repository and the keys of this run.
     pub spared: Vec<PathBuf>,
 }
@@ -132,6 +137,12 @@ pub(super) fn reported(done: Result<RestoreReport, RestoreError>, cancel: &Cance
 }
 
 impl World<'_> {
+    /// The recipient whose identity opened the repository, if one was opened.
+    #[must_use]
+    pub fn opened_by(&self) -> Option<String> {
+        self.source.as_ref()?.repository.opened_by.clone()
+    }
+
     fn cluster(&self) -> Result<&dyn Cluster, Undone> {
         self.target.cluster().ok_or_else(|| failed("it needs a cluster, and none was given", "give --kubeconfig FILE"))
     }
@@ -186,13 +197,33 @@ impl World<'_> {
         })
     }
 
-    /// All checks, one after another; the first that does not hold is the failure.
-    async fn hold(&self, step: &Step, checks: &[Check], cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
+    /// All checks, one after another; the first that does not hold is the failure. `first`: the place of the first among all of the step.
+    async fn hold(
+        &self,
+        step: &Step,
+        (first, checks): (usize, &[Check]),
+        cancel: &Arc<Cancel>,
+    ) -> Result<Vec<String>, Undone> {
         let mut said = Vec::new();
-        for check in checks {
-            said.push(self.check(step, check, cancel).await?);
+        for (place, check) in checks.iter().enumerate() {
+            let begun = self.clock.now();
+            let seen = self.check(step, check, cancel).await;
+            self.note((step, first + place), &seen, self.clock.now().since(begun));
+            said.push(seen?);
         }
         Ok(said)
+    }
+
+    /// For the journal: what was seen of a check. One that was stopped was not seen.
+    fn note(&self, (step, check): (&Step, usize), seen: &Result<String, Undone>, took: Duration) {
+        let (held, said) = match seen {
+            Ok(said) => (true, said.clone()),
+            Err(Undone::Failed { why, .. }) => (false, why.clone()),
+            Err(Undone::Stopped) => return,
+        };
+        let (seen, took) = (self.clock.now().to_string(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let event = Event::Checked { step: step.id.clone(), check, held, said, seen, took };
+        self.looked.borrow_mut().insert((step.id.clone(), check), event);
     }
 
     async fn carry_out(&self, step: &Step, cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
@@ -209,7 +240,7 @@ impl World<'_> {
                 () = cancel.cancelled() => Err(Undone::Stopped),
             },
             Action::WaitUntil { checks, every } => self.wait_until(step, checks, *every, cancel).await,
-            Action::Check(checks) => self.hold(step, checks, cancel).await,
+            Action::Check(checks) => self.hold(step, (0, checks), cancel).await,
             Action::Exec(what) => self.exec(step, what, cancel).await,
             Action::Run(argv) => program::run(argv, (&self.folder, step), cancel).await,
             Action::Notify(message) => Ok(vec![message.clone()]),
@@ -227,7 +258,7 @@ impl World<'_> {
         cancel: &Arc<Cancel>,
     ) -> Result<Vec<String>, Undone> {
         loop {
-            match self.hold(step, checks, cancel).await {
+            match self.hold(step, (0, checks), cancel).await {
                 Err(Undone::Failed { .. }) => {}
                 over => return over,
             }
@@ -263,7 +294,17 @@ impl Hands for World<'_> {
 
     async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
         let own = Arc::new(Cancel::default());
-        Box::pin(stoppable(cancel, &own, self.hold(step, &step.verify, &own))).await
+        let first = match &step.action {
+            Action::Check(checks) | Action::WaitUntil { checks, .. } => checks.len(),
+            _ => 0,
+        };
+        Box::pin(stoppable(cancel, &own, self.hold(step, (first, &step.verify), &own))).await
+    }
+
+    fn checked(&self, step: &Step) -> Vec<Event> {
+        let mut looked = self.looked.borrow_mut();
+        let of_step: Vec<(String, usize)> = looked.keys().filter(|(id, _)| *id == step.id).cloned().collect();
+        of_step.iter().filter_map(|key| looked.remove(key)).collect()
     }
 
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {

@@ -12,9 +12,9 @@ use crate::cluster::Cluster;
 use crate::cluster::rewrite::namespaces::Namespaces;
 use crate::format::entry::TreePath;
 use crate::recover::cluster::data::{At, Data, choose, claim_of_source};
-use crate::recover::cluster::fate::Fate;
+use crate::recover::cluster::fate::{Fate, Trial};
 use crate::recover::cluster::manifests::{self, Manifests};
-use crate::recover::cluster::plan::{ClusterPlan, Step as ClusterStep, plan};
+use crate::recover::cluster::plan::{ClusterPlan, Skipped, Step as ClusterStep, plan};
 use crate::recover::cluster::report::{Outcome, Report};
 use crate::recover::cluster::run::{Running, Waits, run};
 use crate::recover::cluster::select::Selection;
@@ -24,7 +24,7 @@ use crate::recover::cluster::{Existing, Options, RecoverError};
 use crate::repo::snapshots::Snapshot;
 use crate::runbook::{RestoreResources, Step};
 use crate::runs::drive::Undone;
-use crate::runs::plan::{Fates, Fill};
+use crate::runs::fates::{Because, Fates, Fill};
 
 /// Objects and volumes that a failure names.
 const TOLD_MAX: usize = 10;
@@ -81,13 +81,28 @@ pub async fn look(
 #[must_use]
 pub fn fates_of(plan: &ClusterPlan) -> Fates {
     let mut fates = Fates { skipped: plan.skipped.len() as u64, ..Fates::default() };
+    let not = |skipped: &Skipped| Because { object: skipped.object.to_string(), why: skipped.why.to_string() };
+    fates.not_restored = plan.skipped.iter().map(not).collect();
     for step in &plan.steps {
         let object = step.object.to_string();
         match &step.fate {
+            Fate::Create { trial: Trial::Later(why) } => {
+                fates.unvalidated.push(Because { object: object.clone(), why: why.clone() });
+                fates.create.push(object);
+            }
             Fate::Create { .. } | Fate::Finish | Fate::Fill => fates.create.push(object),
-            Fate::Replace { .. } => fates.replace.push(object),
-            Fate::Keep { .. } => fates.keep.push(object),
-            Fate::Same => fates.same += 1,
+            Fate::Replace { differs } => {
+                fates.differs.insert(object.clone(), differs.clone());
+                fates.replace.push(object);
+            }
+            Fate::Keep { differs } => {
+                fates.differs.insert(object.clone(), differs.clone());
+                fates.keep.push(object);
+            }
+            Fate::Same => {
+                fates.same += 1;
+                fates.equal.push(object);
+            }
             Fate::Conflict { why } => fates.conflict.push(format!("{object}: {why}")),
             Fate::Undecided => {}
         }
@@ -101,6 +116,7 @@ pub fn fates_of(plan: &ClusterPlan) -> Fates {
             source: data.source.clone(),
             started: data.started.to_string(),
             bytes: data.bytes,
+            files: data.files,
             doubt: data.doubt(),
         })
         .collect();
@@ -247,5 +263,83 @@ impl World<'_> {
             format!("volume {}: {} from snapshot {from}", volume.claim, units::bytes(volume.restored.bytes))
         }));
         Ok(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fates() -> Fates {
+        let names = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Fates {
+            create: names(&["secrets a/new"]),
+            replace: names(&["secrets a/old"]),
+            keep: names(&["secrets a/mine"]),
+            fill: vec![fill("a/data", "11")],
+            ..Fates::default()
+        }
+    }
+
+    fn fill(claim: &str, snapshot: &str) -> Fill {
+        let (claim, snapshot) = (claim.to_owned(), snapshot.to_owned());
+        Fill { claim, snapshot, source: String::new(), started: String::new(), bytes: 1, files: 1, doubt: None }
+    }
+
+    fn told(now: &Fates, again: bool, others: &[String]) -> Vec<String> {
+        beyond(&fates(), now, again, &others.iter().collect())
+    }
+
+    fn with(change: impl FnOnce(&mut Fates)) -> Fates {
+        let mut now = fates();
+        change(&mut now);
+        now
+    }
+
+    #[test]
+    fn as_planned_nothing_is_beyond_the_plan() {
+        assert_eq!(told(&fates(), false, &[]), Vec::<String>::new());
+        // What is there by now and equal is well, and so is what is gone and would be created.
+        let now = with(|now| (now.create, now.replace, now.same) = (Vec::new(), Vec::new(), 2));
+        assert_eq!(told(&now, false, &[]), Vec::<String>::new());
+        assert_eq!(told(&with(|now| now.create.push("secrets a/old".into())), false, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_would_be_replaced_and_was_not_to_be_is_told() {
+        for object in ["secrets a/new", "secrets a/mine", "secrets b/strange"] {
+            let now = with(|now| now.replace.push(object.into()));
+            assert_eq!(told(&now, false, &[]), [format!("{object} would be replaced")]);
+        }
+        // An earlier try of the step has made it.
+        assert_eq!(told(&with(|now| now.replace.push("secrets a/new".into())), true, &[]), Vec::<String>::new());
+        assert_eq!(told(&with(|now| now.replace.push("secrets a/mine".into())), true, &[]).len(), 1);
+    }
+
+    #[test]
+    fn what_is_there_by_now_and_differs_is_told() {
+        let now = with(|now| now.keep.push("secrets a/new".into()));
+        assert_eq!(told(&now, false, &[]), ["secrets a/new is there by now, and differs"]);
+        assert_eq!(told(&now, true, &[]), Vec::<String>::new());
+        assert_eq!(
+            told(&now, false, &["secrets a/new".into()]),
+            Vec::<String>::new(),
+            "another step of the run made it"
+        );
+        // What was to be replaced and stays is no harm.
+        assert_eq!(told(&with(|now| now.keep.push("secrets a/old".into())), false, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn another_filling_is_told_both_ways() {
+        let more = with(|now| now.fill.push(fill("a/other", "22")));
+        assert_eq!(told(&more, false, &[]), ["a/other would be filled from snapshot 22"]);
+        assert_eq!(told(&more, true, &[]).len(), 1, "no try of before could have meant it");
+        let fewer = with(|now| now.fill.clear());
+        assert_eq!(told(&fewer, false, &[]), ["a/data is there by now, and would NOT be filled"]);
+        assert_eq!(told(&fewer, true, &[]), Vec::<String>::new());
+        // From another snapshot is both.
+        let other = with(|now| now.fill = vec![fill("a/data", "33")]);
+        assert_eq!(told(&other, false, &[]).len(), 2);
     }
 }

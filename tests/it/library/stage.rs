@@ -283,8 +283,9 @@ fn line_masked(line: &str) -> String {
         |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());
     let is_number = |word: &str| word.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
     // How many objects there are, and how many bytes, is the affair of controllers and of the time of day.
-    let counts =
-        ["old,", "created,", "fills", "to bring back", "look at", "IN THE WAY"].iter().any(|word| line.contains(word));
+    let counts = ["old,", "created,", "about ", "not checked until", "fills", "to bring back", "look at", "IN THE WAY"]
+        .iter()
+        .any(|word| line.contains(word));
     let words: Vec<String> = line
         .split(' ')
         .map(|word| {
@@ -303,5 +304,10 @@ fn line_masked(line: &str) -> String {
             format!("{open}{shown}{tail}")
         })
         .collect();
-    words.join(" ")
+    let text = words.join(" ");
+    // Ages are in one unit or in two.
+    let units = ["s", "min", "h", "d"].map(|unit| format!("N {unit}"));
+    let pairs = units.iter().flat_map(|one| units.iter().map(move |other| format!("{one} {other} old")));
+    let ages = pairs.chain(units.iter().map(|unit| format!("{unit} old")));
+    ages.fold(text, |text, age| text.replace(&age, "N old"))
 }

@@ -70,8 +70,8 @@ async fn one_volume_comes_back_beside_and_in_place_and_a_second_try_does_it_once
     );
     assert!(disaster.world.folder("media", "copy").join("a/b/hello").exists());
     // Another run must not take the claim for its own.
-    let ran = run(vec![book, "--yes".to_owned()]).await.exits(1);
-    assert!(ran.err.contains("its data is somebody's"), "{}", ran.err);
+    let ran = run(vec![book, "--yes".to_owned()]).await.exits(7);
+    assert!(ran.err.contains("IN THE WAY [beside]") && ran.err.contains("its data is somebody's"), "{}", ran.err);
     // In place: what is in it makes way, and is a snapshot of its own.
     let copy = disaster.world.folder("media", "copy");
     std::fs::write(copy.join("a/b/hello"), "somebody else's").unwrap();
@@ -89,6 +89,11 @@ async fn what_has_come_to_be_since_the_plan_is_neither_replaced_nor_taken_for_re
     let disaster = disaster().await;
     let book = runbook(&folder(&disaster), "", &[ALL]);
     recover(&disaster, &[&book, "--plan", "--out", "plan.json"]).await.exits(0);
+    // A plan is for one cluster.
+    let of_another = ["recover", "--from", "plan.json", "--yes", "--kubeconfig", "kubeconfig", "--journals", "runs"];
+    let ran = disaster.world.run(&of_another).await.exits(7);
+    assert!(ran.err.contains("the plan was made for the cluster at") && ran.err.contains("is another"), "{}", ran.err);
+    assert!(!disaster.world.lab.path("runs").exists(), "nothing was begun");
     disaster.new.make("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "media"}}));
     disaster.new.make("media", crate::volumes_backup::claim_of("data", "local-path"));
     let ran = recover(&disaster, &["--from", "plan.json", "--yes"]).await.exits(1);
@@ -146,4 +151,58 @@ async fn a_plan_names_what_it_creates_and_what_the_target_would_refuse() {
     let book = runbook(&folder(&disaster), "", &["id: look\nneeds: []\nmanual: {}", &after]);
     let ran = recover(&disaster, &[&book, "--plan"]).await.exits(0);
     assert!(ran.out.contains("look at [all]: ") && ran.out.contains("no node that is ready"), "{}", ran.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_volume_is_looked_at_before_it_is_begun() {
+    let disaster = disaster().await;
+    let volume = |more: &str| {
+        format!(
+            "id: one\nneeds: []\nrestore.volume: {{source: pvc/media/data, {more}}}\nverify: [ready: {{objects: [media/persistentvolumeclaims/copy]}}]"
+        )
+    };
+    let plan = async |steps: &[&str], kubeconfig: &str, more: &[&str]| {
+        let book = runbook(&folder(&disaster), "", steps);
+        let args = ["recover", &book, "--plan", "--kubeconfig", kubeconfig, "--journals", "runs", "--no-progress"];
+        disaster.world.run(&[&args[..], more].concat()).await
+    };
+    for (into, says) in [
+        ("into: nowhere/copy", "there is no namespace nowhere for the claim copy"),
+        ("into: media/data", "the claim media/data is there already, and its data is somebody's"),
+        ("into: media/copy, storage_class: gone", "the cluster has no storage class gone"),
+        ("into: media/data, in_place: true", "media/data would not be restored in place: "),
+        ("into: media/none, in_place: true", "media/none would not be restored in place: there is no such claim"),
+    ] {
+        let ran = plan(&[&volume(into)], "kubeconfig", &[]).await.exits(7);
+        assert!(ran.out.contains("IN THE WAY [one]: ") && ran.out.contains(says), "{says}: {}", ran.out);
+    }
+    // Somebody may mend it before: then it is told, and keeps nobody from beginning.
+    let after = volume("into: nowhere/copy").replace("needs: []", "needs: [look]");
+    let look = "id: look\nneeds: []\nmanual: {}";
+    let ran = plan(&[look, &after], "kubeconfig", &[]).await.exits(0);
+    assert!(ran.out.contains("look at [one]: there is no namespace nowhere"), "{}", ran.out);
+    // A step before it brings the namespace.
+    let after = volume("into: media/copy, storage_class: local-path").replace("needs: []", "needs: [all]");
+    let ran = plan(&[ALL, &after], "new", &[]).await.exits(0);
+    assert!(!ran.out.contains("no namespace"), "{}", ran.out);
+    let twice = volume("into: media/data").replace("needs: []", "needs: [all]");
+    let ran = plan(&[ALL, &twice], "new", &[]).await.exits(0);
+    assert!(ran.out.contains("a step before it restores the claim media/data"), "{}", ran.out);
+    let ran = plan(&[&volume("into: media/copy")], "kubeconfig", &[]).await.exits(0);
+    assert!(ran.out.contains("about 16 s along [one]") && !ran.out.contains("IN THE WAY"), "{}", ran.out);
+    assert!(disaster.world.kube.object("persistentvolumeclaims", "media", "copy").is_none(), "a plan changes nothing");
+    // What this machine lacks is in the way, whoever looks before.
+    disaster.world.run(&["replicate", "--to", "in-a-folder", "--create"]).await.exits(0);
+    let listed = disaster.world.run(&["keys", "list", "--json"]).await.exits(0).json();
+    let of_folder = ["--repo", "in-a-folder", "--fingerprint", listed["fingerprint"].as_str().unwrap()];
+    let after = volume("into: media/copy").replace("needs: []", "needs: [look]");
+    let ran = plan(&[look, &after], "kubeconfig", &of_folder).await.exits(7);
+    assert!(ran.out.contains("IN THE WAY: the repository: is a folder of this machine"), "{}", ran.out);
+    let text = std::fs::read_to_string(disaster.world.lab.path("homelab-dr.yaml")).unwrap();
+    let without = text.lines().take_while(|line| !line.starts_with("  volumes:"));
+    let without: String = without.map(|line| format!("{line}\n")).collect();
+    std::fs::write(disaster.world.lab.path("homelab-dr.yaml"), without).unwrap();
+    let ran = plan(&[look, &after], "kubeconfig", &[]).await.exits(7);
+    assert!(ran.out.contains("IN THE WAY: the movers that fill volumes: nothing says which image"), "{}", ran.out);
+    plan(&[look, &after], "kubeconfig", &["--mover-image", "test:1"]).await.exits(0);
 }

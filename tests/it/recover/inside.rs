@@ -181,6 +181,8 @@ async fn what_a_mover_cannot_look_at_is_said_before_anything_is_done() {
     let ran = inside.recover(&[&book, "--yes"]).await.exits(7);
     assert!(ran.err.contains("postgres with datadir starts a server"), "{}", ran.err);
     let told = inside.recover(&[&book, "--yes", "--json"]).await.exits(7).json();
-    assert_eq!((&told["outcome"], &told["notices"][0]["blocks"]), (&json!("not-begun"), &json!(true)), "{told:#}");
+    assert_eq!(told["outcome"], "not-begun");
+    let notices = told["notices"].as_array().unwrap();
+    assert_eq!(notices.iter().filter(|notice| notice["blocks"] == true).count(), 1, "{told:#}");
     assert!(inside.world().kube.object(CLAIMS, "media", "copy").is_none());
 }

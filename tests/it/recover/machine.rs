@@ -58,9 +58,13 @@ fn a_runbook_is_planned_kept_and_carried_out() {
         document["events"].as_array().unwrap().iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(
         kinds,
-        ["taken-up", "begun", "acted", "done", "begun", "acted", "done", "begun", "acted", "done", "ended"]
+        [
+            "taken-up", "opened", "begun", "acted", "checked", "checked", "done", "begun", "acted", "done", "begun",
+            "acted", "done", "ended"
+        ]
     );
-    assert!(document["events"][5]["said"].to_string().contains("hello.txt"), "{document:#}");
+    assert_eq!(document["events"][1]["recipient"], home.recipient.as_str());
+    assert!(document["events"][8]["said"].to_string().contains("hello.txt"), "{document:#}");
     assert_eq!(std::fs::read_to_string(home.path("back/a/b/hello.txt")).unwrap(), "hello\n");
     assert!(!home.path("back/newer").exists());
     recover(&home, &["--from", "plan.json", "--yes"]).exits(7).says(&["was begun already", "--resume"]);
@@ -257,6 +261,10 @@ fn a_datastore_is_put_back_beside_what_was_there_and_never_under_a_running_serve
     let gone_on = rusqlite::Connection::open(server.join("db/state.db")).unwrap();
     gone_on.execute_batch("pragma journal_mode=wal; insert into kine values ('new')").unwrap();
     std::fs::write(server.join("token"), "K10new\n").unwrap();
+    for file in ["cred/x", "tls/ca"] {
+        std::fs::write(server.join(file), "since").unwrap();
+    }
+    let beside = |out: &str| server.join(format!("before-{}", run_of(out)));
     let back = format!(
         "id: back\nneeds: []\ndatastore.restore: {{source: k3s, k3s: {{data_dir: {}}}}}\nverify:\n  - sqlite: {{file: {}/db/state.db, query: 'select count(*) from kine', equals: 1}}",
         home.path("k3s").display(),
@@ -271,7 +279,12 @@ fn a_datastore_is_put_back_beside_what_was_there_and_never_under_a_running_serve
     let ran = go(&["--resume", &run_of(&ran.out), "--yes"]).exits(0);
     assert_eq!(std::fs::read_to_string(server.join("token")).unwrap(), "K10old\n");
     assert_eq!(std::fs::read_to_string(server.join("manifests/mine.yaml")).unwrap(), "mine");
-    let beside = server.join(format!("before-{}", run_of(&ran.out)));
+    // Without these no agent is let in again, and no kubeconfig is of use.
+    for (file, text) in [("cred/x", "key"), ("tls/ca", "key")] {
+        assert_eq!(std::fs::read_to_string(server.join(file)).unwrap(), text, "{file} comes back");
+        assert_eq!(std::fs::read_to_string(beside(&ran.out).join(file)).unwrap(), "since", "{file} of before is kept");
+    }
+    let beside = beside(&ran.out);
     assert_eq!(std::fs::read_to_string(beside.join("token")).unwrap(), "K10new\n");
     let before = rusqlite::Connection::open(beside.join("db/state.db")).unwrap();
     assert_eq!(before.query_row("select count(*) from kine", [], |row| row.get::<_, i64>(0)).unwrap(), 2);

@@ -4,6 +4,7 @@ mod cluster;
 mod inside;
 mod machine;
 mod person;
+mod plan;
 
 use std::path::Path;
 

@@ -112,11 +112,38 @@ fn a_good_run_says_what_was_measured() {
     assert_eq!((report["totals"]["checks"].as_u64(), report["totals"]["checks_held"].as_u64()), (Some(5), Some(5)));
     // Volumes count, and not the manifests: as the plan counts them.
     assert_eq!(report["totals"]["bytes_done"].as_u64(), Some(48_318_382_080 + 2_147_483_648 + 52_428));
-    // The age of volumes is not in a plan: that is no "met".
     assert_eq!(
         (&report["snapshots"][0]["rpo"], &report["objectives"]["rpo"]["verdict"]),
-        (&"met".into(), &"not-known".into())
+        (&"met".into(), &"met".into())
     );
+    let ages: Vec<u64> =
+        report["volumes"].as_array().unwrap().iter().filter_map(|one| one["age_seconds"].as_u64()).collect();
+    assert_eq!(ages, [21_300, 21_360], "of each volume by its own snapshot");
+    assert_eq!(
+        (&step("page")["checks"][0]["outcome"], &step("page")["checks"][0]["at"]),
+        (&"held".into(), &"2026-11-21T09:41:13Z".into())
+    );
+    assert_eq!(report["target"]["version"], "v1.36.1");
+    for process in report["taken_up"].as_array().unwrap() {
+        assert!(process["recipient"].as_str().unwrap().starts_with("age1"), "{process}");
+    }
+}
+
+#[test]
+fn a_volume_that_is_too_old_or_of_unknown_age_does_not_meet_the_objective() {
+    let of = |changes: &[(&str, &str)]| {
+        let place = Place::new();
+        place.add("5f0c1d2e", &changed("good", changes));
+        let report = report(&place, "5f0c1d2e");
+        (report["volumes"][0]["rpo"].clone(), report["objectives"]["rpo"]["verdict"].clone())
+    };
+    let started = "\"started\":\"2026-11-21T03:05:00Z\"";
+    // The objects are young, one volume is not.
+    assert_eq!(of(&[(started, "\"started\":\"2026-11-19T03:05:00Z\"")]), ("missed".into(), "missed".into()));
+    // A plan of before does not say it: that is no "met".
+    assert_eq!(of(&[(started, "\"started\":\"\"")]), ("not-known".into(), "not-known".into()));
+    // Some clock was wrong.
+    assert_eq!(of(&[(started, "\"started\":\"2027-11-19T03:05:00Z\"")]), ("not-known".into(), "not-known".into()));
 }
 
 #[test]
@@ -129,10 +156,28 @@ fn a_failed_run_reaches_nothing_and_says_what_was_undone() {
     let states: Vec<&str> =
         report["steps"].as_array().unwrap().iter().map(|step| step["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["done", "failed", "not-begun", "done"]);
+    let outcomes = |report: &Value| -> Vec<Value> {
+        report["steps"][1]["checks"].as_array().unwrap().iter().map(|check| check["outcome"].clone()).collect()
+    };
+    assert_eq!(outcomes(&report), ["held", "not-held"]);
     assert_eq!(
-        report["steps"][1]["checks"][1]["held"], false,
-        "which check failed is not known, so none is said to hold"
+        (&report["steps"][1]["checks"][0]["took_ms"], &report["totals"]["checks_held"]),
+        (&41_200.into(), &2.into())
     );
+    let text = Place::with_all().shown("a1b2c3d4", "text");
+    assert!(text.contains("did NOT hold: sqlite"), "{text}");
+    // The first that does not hold ends it; journals of before do not say which it was.
+    let lines = |is_kept: fn(&str) -> bool| -> String {
+        changed("failed", &[]).lines().filter(|line| is_kept(line)).map(|line| format!("{line}\n")).collect()
+    };
+    for (journal, expected) in [
+        (lines(|line| !line.contains("\"check\":0")), ["not-looked-at", "not-held"]),
+        (lines(|line| !line.contains("\"checked\"")), ["not-known", "not-known"]),
+    ] {
+        let place = Place::new();
+        place.add("a1b2c3d4", &journal);
+        assert_eq!(outcomes(&self::report(&place, "a1b2c3d4")), expected);
+    }
     assert_eq!(report["totals"]["bytes_done"], 0);
     let text = Place::with_all().shown("a1b2c3d4", "text");
     assert!(

@@ -23,13 +23,13 @@ const EVIL: [&str; 12] = [
 
 /// A journal in which everything that is not ours is evil.
 fn journal(evil: &str) -> String {
-    let text = "---\nid: evil\ntitle: T\n---\nX.\n\n## TITLE\n\nX.\n\n```yaml step\nid: a\nrun: {argv: [echo, WORD]}\n```\n\n## B\n\nX.\n\n```yaml step\nid: b\nmanual: {}\n```\n";
+    let text = "---\nid: evil\ntitle: T\n---\nX.\n\n## TITLE\n\nX.\n\n```yaml step\nid: a\nrun: {argv: [echo, WORD]}\nverify: [tcp: {address: \"127.0.0.1:1\"}]\n```\n\n## B\n\nX.\n\n```yaml step\nid: b\nmanual: {}\n```\n";
     let heading: String = evil.chars().map(|c| if c == '\n' { ' ' } else { c }).filter(|c| !c.is_control()).collect();
     let text = text.replace("TITLE", &heading.replace('\\', "")).replace("WORD", &json!(heading).to_string());
     let plan = json!({
         "homelab_dr_plan": 1, "run": "0e0e0e0e", "made": "2026-11-21T09:00:00Z",
         "runbook": {"id": evil, "title": evil, "digest": homelab_dr::runs::plan::digest(&text), "text": text},
-        "values": {evil: evil}, "repository": evil, "cluster": {"uid": evil, "shown": evil},
+        "values": {evil: evil}, "repository": evil, "cluster": {"uid": evil, "shown": evil, "version": evil},
         "chosen": {"a": {"snapshot": evil, "source": evil, "started": "2026-11-21T08:00:00Z", "age": 1, "files": 1, "bytes": 1}},
         "fates": {"a": {"create": [], "replace": [], "keep": [], "same": 0, "conflict": [], "skipped": 0,
             "fill": [{"claim": evil, "snapshot": evil, "bytes": 1}]}},
@@ -38,10 +38,12 @@ fn journal(evil: &str) -> String {
     let at = |second: u32| format!("2026-11-21T09:00:{second:02}Z");
     let records = [
         json!({"at": at(1), "event": "taken-up", "host": evil, "by": evil, "version": evil}),
+        json!({"at": at(1), "event": "opened", "recipient": evil}),
         json!({"at": at(2), "event": "begun", "step": "a"}),
         json!({"at": at(3), "event": "failed", "step": "a", "why": evil, "help": evil, "took": 1}),
         json!({"at": at(4), "event": "taken-up", "host": evil, "by": evil, "version": evil}),
         json!({"at": at(5), "event": "begun", "step": "a"}),
+        json!({"at": at(6), "event": "checked", "step": "a", "check": 0, "held": true, "said": evil, "seen": evil, "took": 1}),
         json!({"at": at(6), "event": "done", "step": "a", "said": [evil, evil], "took": 1}),
         json!({"at": at(7), "event": "let-go", "step": "a", "said": [evil], "is_well": false}),
         json!({"at": at(8), "event": "asked", "step": "b", "question": "manual"}),
