@@ -4,7 +4,8 @@
 //! damage does not spread. Never copied: `doomed/`, `checkpoints/`, `leases/` and `verified/`, which speak of one store only (that bytes were read back here proves nothing of the copy). Nothing is ever deleted on the target: what
 //! was forgotten at the source stays there until the target is pruned itself.
 //!
-//! **Order.** The source's snapshots are listed first and copied last, after everything else was seen on the target: a snapshot on the target is whole.
+//! **Order.** The source's snapshots are listed first and copied last, after everything else was seen on the target: a snapshot on the target is whole. One that the
+//! listing of everything else lacks waits for the next copy: that listing shows an older state (stores that are slow to list), without what the snapshot needs.
 //! `format.json` is the first object written: it claims the place for this repository, so that a copy that was cut off is known again and goes on, and
 //! neither `init` nor another repository's copy can take the place meanwhile. The epoch records come right before the snapshots: without them no key opens
 //! the target, so a half copy cannot be taken for an empty repository and written to. (With `format.json` last, a half copy would be a heap of objects
@@ -114,6 +115,8 @@ struct Copying<'a> {
     report: Report,
     bad: BTreeSet<Key>,
     blame: Blame,
+    /// The snapshots in the last listing of everything.
+    seen: BTreeSet<Key>,
 }
 
 /// Copies what the target lacks; see the module. An error leaves the target as a copy that was cut off: the next call goes on.
@@ -126,8 +129,8 @@ pub async fn replicate(
     let snapshots = source.list(layout::SNAPSHOTS).await?;
     let (format, first) = ends(source, target).await?;
     let report = Report::default();
-    let mut copying =
-        Copying { source, target, options, progress, report, bad: BTreeSet::new(), blame: Blame::default() };
+    let (bad, blame, seen) = (BTreeSet::new(), Blame::default(), BTreeSet::new());
+    let mut copying = Copying { source, target, options, progress, report, bad, blame, seen };
     if first {
         copying.report.copied_bytes += format.len() as u64;
         copying.report.copied += 1;
@@ -142,7 +145,8 @@ pub async fn replicate(
     }
     let there = sizes(target).await?;
     let before = copying.report.copied;
-    let wanted: Vec<Listed> = of(&snapshots, layout::SNAPSHOTS).cloned().collect();
+    let mut wanted: Vec<Listed> = of(&snapshots, layout::SNAPSHOTS).cloned().collect();
+    wanted.retain(|entry| copying.seen.contains(&entry.key));
     copying.all(wanted, &there, true).await?;
     copying.report.snapshots = copying.report.copied - before;
     copying.lock(there).await?;
@@ -171,6 +175,7 @@ impl Copying<'_> {
     /// perhaps not listed yet, so that another round is needed.
     async fn round(&mut self, first: bool) -> Result<u64, ReplicateError> {
         let listing = self.source.list("").await?;
+        self.seen = of(&listing, layout::SNAPSHOTS).map(|entry| entry.key.clone()).collect();
         let there = sizes(self.target).await?;
         self.report.foreign = listing.iter().filter(|entry| !layout::belongs(&entry.key)).count() as u64;
         let to_copy = ORDER.into_iter().chain([layout::SNAPSHOTS]).flat_map(|prefix| of(&listing, prefix));

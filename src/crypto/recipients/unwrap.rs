@@ -207,7 +207,7 @@ impl Attempt<'_> {
     }
 
     fn decrypt(&self, key: &dyn age::Identity) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
-        read_limited(Decryptor::new_buffered(self.age_bytes)?, key)
+        read_limited(Decryptor::new_buffered(self.age_bytes)?, key, self.age_bytes.len())
     }
 
     /// Whether the file has a stanza for this SSH key, told without its passphrase.
@@ -241,22 +241,23 @@ impl Attempt<'_> {
         key.set_max_work_factor(WORK_FACTOR_MAX);
         let name = name.to_owned();
         let inside = |source| UnwrapError::Inside { name: name.clone(), source };
-        let failure = match Decryptor::new_buffered(file).and_then(|decryptor| read_limited(decryptor, &key)) {
-            Ok(plaintext) => match std::str::from_utf8(&plaintext) {
-                Ok(text) => match lines(&name, text) {
-                    Ok(entries) => return Some(entries),
-                    Err(source) => inside(source),
+        let failure =
+            match Decryptor::new_buffered(file).and_then(|decryptor| read_limited(decryptor, &key, file.len())) {
+                Ok(plaintext) => match std::str::from_utf8(&plaintext) {
+                    Ok(text) => match lines(&name, text) {
+                        Ok(entries) => return Some(entries),
+                        Err(source) => inside(source),
+                    },
+                    Err(_) => inside(IdentityError::Binary { name: name.clone() }),
                 },
+                Err(DecryptError::ExcessiveWork { required, .. }) => {
+                    UnwrapError::ExcessiveWork { name, required, limit: WORK_FACTOR_MAX }
+                }
+                Err(DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed) => {
+                    UnwrapError::WrongPassphrase { name }
+                }
                 Err(_) => inside(IdentityError::Binary { name: name.clone() }),
-            },
-            Err(DecryptError::ExcessiveWork { required, .. }) => {
-                UnwrapError::ExcessiveWork { name, required, limit: WORK_FACTOR_MAX }
-            }
-            Err(DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed) => {
-                UnwrapError::WrongPassphrase { name }
-            }
-            Err(_) => inside(IdentityError::Binary { name: name.clone() }),
-        };
+            };
         self.failures.push(failure);
         None
     }
@@ -273,10 +274,15 @@ fn ssh_stanzas(age_bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
         .collect()
 }
 
-fn read_limited(decryptor: Decryptor<&[u8]>, key: &dyn age::Identity) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+/// What a file of `length` bytes holds.
+fn read_limited(
+    decryptor: Decryptor<&[u8]>,
+    key: &dyn age::Identity,
+    length: usize,
+) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
     let reader = decryptor.decrypt(std::iter::once(key))?;
-    // Reserved at once: a vector that grows leaves copies behind that nobody wipes.
-    let mut plaintext = Zeroizing::new(Vec::with_capacity(PLAINTEXT_BYTES_MAX.saturating_add(1)));
+    // Reserved at once: a vector that grows leaves copies behind that nobody wipes. The plaintext is shorter than the file; what is reserved is wiped, byte by byte.
+    let mut plaintext = Zeroizing::new(Vec::with_capacity(length.min(PLAINTEXT_BYTES_MAX.saturating_add(1))));
     let limit = u64::try_from(PLAINTEXT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     reader.take(limit).read_to_end(&mut plaintext).map_err(DecryptError::Io)?;
     Ok(plaintext)
