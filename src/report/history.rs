@@ -143,6 +143,7 @@ fn step_of(event: &Event) -> Option<&str> {
         | Event::Acted { step, .. }
         | Event::Done { step, .. }
         | Event::Failed { step, .. }
+        | Event::LettingGo { step }
         | Event::LetGo { step, .. }
         | Event::CutOff { step }
         | Event::Skipped { step } => Some(step),
@@ -213,6 +214,7 @@ impl History {
             }
             Event::Skipped { .. } => self.is_left_out = true,
             Event::TakenUp { .. }
+            | Event::LettingGo { .. }
             | Event::Paused { .. }
             | Event::Prepared { .. }
             | Event::Refused { .. }

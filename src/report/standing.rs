@@ -97,6 +97,7 @@ impl Stand {
                 | Event::Acted { .. }
                 | Event::Done { .. }
                 | Event::Failed { .. }
+                | Event::LettingGo { .. }
                 | Event::LetGo { .. }
                 | Event::CutOff { .. }
                 | Event::Skipped { .. } => {}

@@ -10,13 +10,16 @@
 //! Every kind of step is made so that this does no harm, or asks first.
 
 pub mod ahead;
+pub mod board;
 pub mod drive;
 pub mod event;
+pub mod folders;
 pub mod hands;
 pub mod journal;
 pub mod lease;
 pub mod machine;
 pub mod plan;
 pub mod prepare;
+pub mod process;
 #[cfg(test)]
 mod tests;

@@ -52,7 +52,13 @@ impl World<'_> {
             owner: !files.no_owner,
             ..RestorePlan::whole(snapshot.record.root, within(files)?, files.target.clone())
         };
-        let (operation, reader) = (self.operation(cancel)?, &self.source()?.reader);
+        self.have(&files.target)?;
+        let (operation, reader) = (self.operation(step, cancel)?, &self.source()?.reader);
+        operation.progress.begin("restoring", "file");
+        if files.path.is_none() && files.include.is_empty() && files.exclude.is_empty() {
+            let statistics = snapshot.record.statistics;
+            operation.progress.expect(statistics.files, statistics.bytes, false);
+        }
         let report = reported(run_restore(&operation, reader, &plan).await, cancel)?;
         if !report.problems.is_empty() {
             let told: Vec<String> = report

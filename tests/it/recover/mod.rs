@@ -1,5 +1,6 @@
 //! `recover`: runbooks carried out by the real program, on this machine and in a cluster, with people, faults and deaths.
 
+mod apart;
 mod cluster;
 mod inside;
 mod machine;
