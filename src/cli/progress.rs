@@ -73,7 +73,9 @@ fn follow(context: &Context, mut look: impl FnMut(usize) -> (Vec<String>, Vec<St
                 // The sign that turns stands before the first.
                 Some(bar) => bar.set_message(lines.join("\n  ")),
                 None if told.elapsed() >= LINE_EVERY => {
-                    lines.iter().for_each(|line| talk.put(line));
+                    for line in &lines {
+                        talk.put(line);
+                    }
                     told = Instant::now();
                 }
                 None => {}

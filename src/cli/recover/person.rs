@@ -158,9 +158,10 @@ impl Person for Following<'_> {
                 let title = self.runbook.title_of(step);
                 self.put(&format!("[{step}] begins: {title}"));
             }
-            Event::Acted { said, .. } => {
+            // Several are under way: whose it is has to be said.
+            Event::Acted { step, said } => {
                 for line in said {
-                    self.put(&format!("    {line}"));
+                    self.put(&format!("[{step}] {line}"));
                 }
             }
             Event::Done { step, said, took } => {

@@ -124,7 +124,9 @@ pub(super) fn have_folders(world: &World<'_>, steps: &[Step], context: &Context)
     if let Target::Folder(_, root) = &world.target {
         warnings.extend(world.folders.make(root)?);
     }
-    warnings.iter().for_each(|warning| context.talk.warn(warning));
+    for warning in &warnings {
+        context.talk.warn(warning);
+    }
     Ok(())
 }
 

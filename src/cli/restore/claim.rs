@@ -105,7 +105,7 @@ pub(super) async fn run(
         confirm(false, "Create and fill it?")?;
     }
     let reader = open::reader(context, &repository).await?;
-    let work = async {
+    let doing = async {
         movers::sweep(&api, context).await;
         let object = made(&api, &wanted, How::Really).await?;
         let clock = context.clock.clone();
@@ -118,7 +118,7 @@ pub(super) async fn run(
         display.finish();
         Ok::<_, Failure>((object, filled))
     };
-    let (object, filled) = recover::keeping((&api, &format!("restore into {shown}")), context, work).await??;
+    let (object, filled) = recover::keeping((&api, &format!("restore into {shown}")), context, doing).await??;
     if context.out.json {
         let (snapshot, lacks) = (filled.data.snapshot.hex(), filled.data.lacks);
         context.out.document(&Document { snapshot, lacks, dry_run: false, claim: &object, volume: Some(&filled) })?;

@@ -81,7 +81,7 @@ pub(super) async fn run(
         confirm(false, "Replace what is in it?")?;
     }
     context.cancel.begin();
-    let work = async {
+    let doing = Box::pin(async {
         movers::sweep(&api, context).await;
         let (clock, cancel, progress_of) = (context.clock.clone(), context.cancel.clone(), context.progress.clone());
         let crew = movers::crew_of(&api, &*clock, &progress_of, &cancel, &running);
@@ -94,9 +94,9 @@ pub(super) async fn run(
         let report = run.run(&planned).await;
         display.finish();
         Ok::<_, Failure>(report)
-    };
+    });
     let what = format!("restore in place of {namespace}/{name}");
-    let report = recover::keeping((&api, &what), context, work).await??;
+    let report = recover::keeping((&api, &what), context, doing).await??;
     if context.out.json {
         context.out.document(&Document { dry_run: false, safety_copy, plan: &planned, report: Some(&report) })?;
     } else {
