@@ -1,6 +1,6 @@
 //! Showing how far an operation is: a line that moves on a terminal, plain lines at intervals everywhere else.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::output::{Talk, count};
 use crate::format::entry::escape;
+use crate::runs::board::{Board, Standing};
 
 /// How often a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -24,6 +25,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 const RATE_OVER: Duration = Duration::from_secs(10);
 /// How often the count is noted for it.
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+/// Steps that come next and are named.
+const NEXT_MAX: usize = 4;
 /// How wide a terminal is that does not say it.
 const COLUMNS_UNKNOWN: usize = 80;
 
@@ -35,30 +38,44 @@ pub(crate) struct Display {
 
 /// Begins to show the context's progress, if it is to be shown.
 pub(crate) fn show(context: &Context) -> Display {
+    let (progress, mut rate) = (context.progress.clone(), Rate::default());
+    follow(context, move |width| (vec![line(&progress, rate.measure(&progress), width)], progress.waiting()))
+}
+
+/// Begins to show the steps of a run that are under way, each with its own progress, and what comes next.
+pub(crate) fn show_steps(context: &Context, board: &Arc<Board>) -> Display {
+    let (board, mut shown) = (board.clone(), Shown::default());
+    follow(context, move |width| shown.look(&board, width))
+}
+
+/// Shows what a look gives within a number of columns, and once each what it says is waited for.
+fn follow(context: &Context, mut look: impl FnMut(usize) -> (Vec<String>, Vec<String>) + Send + 'static) -> Display {
     let globals = &context.globals;
     if globals.quiet || globals.no_progress {
         return Display { stop: None, thread: None };
     }
     let (stop, stopped) = channel();
-    let (progress, talk) = (context.progress.clone(), context.talk.clone());
+    let talk = context.talk.clone();
     let terminal = std::io::stderr().is_terminal();
     let thread = std::thread::Builder::new().name("progress".into()).spawn(move || {
         let bar = terminal.then(|| bar(&talk));
-        let mut rate = Rate::default();
         let mut told = Instant::now();
         let mut waits_told = BTreeSet::new();
         let every = if terminal { REDRAW } else { LINE_EVERY };
         while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-            let rate = rate.measure(&progress);
-            for waiting in progress.waiting() {
+            let (lines, waiting) = look(if bar.is_some() { width() } else { usize::MAX });
+            for waiting in waiting {
                 if waits_told.insert(waiting.clone()) {
                     talk.put(&format!("still waiting for {}", escape(waiting.as_bytes())));
                 }
             }
             match &bar {
-                Some(bar) => bar.set_message(line(&progress, rate, width())),
+                // The sign that turns stands before the first.
+                Some(bar) => bar.set_message(lines.join("\n  ")),
                 None if told.elapsed() >= LINE_EVERY => {
-                    talk.put(&line(&progress, rate, usize::MAX));
+                    for line in &lines {
+                        talk.put(line);
+                    }
                     told = Instant::now();
                 }
                 None => {}
@@ -74,7 +91,7 @@ pub(crate) fn show(context: &Context) -> Display {
 
 fn bar(talk: &Arc<Talk>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
         bar.set_style(style);
     }
     bar.enable_steady_tick(REDRAW);
@@ -122,6 +139,58 @@ impl Rate {
         let millis = u64::try_from(now.duration_since(*since).as_millis()).unwrap_or(u64::MAX).max(1);
         (bytes - before).saturating_mul(1000) / millis
     }
+}
+
+/// What is shown of the steps of a run.
+#[derive(Default)]
+struct Shown {
+    /// Since when each is seen, and how fast it is.
+    steps: BTreeMap<String, (Option<Instant>, Rate)>,
+}
+
+impl Shown {
+    /// A line for each step that is under way, and one for the others.
+    fn look(&mut self, board: &Board, width: usize) -> (Vec<String>, Vec<String>) {
+        let under_way = board.under_way();
+        self.steps.retain(|step, _| under_way.iter().any(|(id, _)| id == step));
+        let (mut lines, mut waits) = (Vec::new(), Vec::new());
+        for (step, progress) in &under_way {
+            let (since, rate) = self.steps.entry(step.clone()).or_default();
+            let took = left(since.get_or_insert_with(Instant::now).elapsed());
+            lines.push(step_line(step, &took, (progress, rate.measure(progress)), width));
+            waits.extend(progress.waiting().into_iter().map(|what| format!("{what} [{step}]")));
+        }
+        lines.push(others_line(&board.standing(), width));
+        (lines, waits)
+    }
+}
+
+/// `[photos] 3m10s  restoring  12 of 90 files  …`
+fn step_line(step: &str, took: &str, (progress, rate): (&Progress, u64), width: usize) -> String {
+    let head = format!("[{step}] {took}");
+    let rest = line(progress, rate, width.saturating_sub(head.chars().count() + 2));
+    cut(format!("{head}  {rest}").trim_end(), width)
+}
+
+/// `2 of 9 steps are over; next: photos, web`
+fn others_line(standing: &Standing, width: usize) -> String {
+    let over = format!("{} of {} over", standing.over, count(standing.all as u64, "step"));
+    if standing.next.is_empty() {
+        return cut(&over, width);
+    }
+    let named = |number: usize| {
+        let more = standing.next.len().saturating_sub(number);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{over}; next: {}{more}", standing.next.iter().take(number).cloned().collect::<Vec<_>>().join(", "))
+    };
+    let most = standing.next.len().min(NEXT_MAX);
+    let fits = (1..=most).rev().map(named).find(|text| text.chars().count() <= width);
+    cut(&fits.unwrap_or(over), width)
+}
+
+/// As much of it as there is room for: a line that goes on in the next one cannot be taken away again.
+fn cut(text: &str, width: usize) -> String {
+    text.chars().take(width).collect()
 }
 
 /// `backing up  1234 of 5678 files  1.2 of 3.4 GiB (35%)  about 2m10s left  45.0 MiB/s  0.9 GiB stored`, as much of it as `width` columns hold.
@@ -233,6 +302,34 @@ mod tests {
         }
         let narrow = line(&progress, 45 << 20, 77);
         assert_eq!(narrow, "backing up  123.0 GiB of ~345.0 GiB (35%)  about 1h24m left  45.0 MiB/s");
+    }
+
+    #[test]
+    fn steps_are_shown_each_by_itself_and_what_comes_next_as_far_as_there_is_room() {
+        let (board, mut shown) = (Board::default(), Shown::default());
+        board.begins("photos");
+        board.begins("look");
+        let photos = board.of("photos");
+        photos.begin("filling", "file");
+        photos.expect(9, 4 << 20, false);
+        photos.add_file(1 << 20);
+        photos.waits_for("pod media/mover", Some("no node takes it".to_owned()));
+        let (lines, waits) = shown.look(&board, 100);
+        assert_eq!(
+            lines,
+            ["[photos] 0s  filling  1 of 9 files  1.0 MiB of 4.0 MiB (25%)  0 B/s", "[look] 0s", "0 of 0 steps over"]
+        );
+        assert_eq!(waits, ["pod media/mover: no node takes it [photos]"]);
+        assert_eq!(shown.look(&board, 46).0[0], "[photos] 0s  filling  1.0 MiB of 4.0 MiB (25%)");
+        assert!(shown.look(&board, 9).0.iter().all(|line| line.chars().count() <= 9));
+        board.ends("photos");
+        assert_eq!(shown.look(&board, 100).0.len(), 2);
+        assert_eq!(shown.steps.len(), 1, "what is over is forgotten");
+        let next = ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec();
+        let standing = Standing { over: 2, all: 9, next };
+        assert_eq!(others_line(&standing, 100), "2 of 9 steps over; next: a, b, c, d and 2 more");
+        assert_eq!(others_line(&standing, 40), "2 of 9 steps over; next: a, b and 4 more");
+        assert_eq!(others_line(&standing, 20), "2 of 9 steps over");
     }
 
     #[test]

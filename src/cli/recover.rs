@@ -7,7 +7,7 @@ pub(crate) mod place;
 mod ready;
 mod show;
 
-pub(crate) use carry::{drive, end, take};
+pub(crate) use carry::{drive, end, folder, keeping, take};
 
 use std::path::{Path, PathBuf};
 
@@ -233,8 +233,9 @@ async fn carry_out(
     }
     // In this order: whoever has the target writes the journal.
     let clock = context.clock.clone();
+    place::have_folders(&world, steps, context)?;
     let (cluster_lease, _machine) = match world.target.cluster().filter(|cluster| cluster.lives()) {
-        Some(cluster) => (Some(take(cluster, plan, context).await?), None),
+        Some(cluster) => (Some(take(cluster, &format!("run {}", plan.run), context).await?), None),
         None => (None, Some(lease::machine(journals)?)),
     };
     let (mut journal, records) = if args.resume.is_some() {
@@ -261,7 +262,8 @@ async fn carry_out(
         return Ok(None);
     }
     context.cancel.begin();
-    let mut following = Following::new(runbook, plan, args.yes, &args.confirm, context);
+    let shown = (machine.clone(), world.board.clone());
+    let mut following = Following::new((runbook, plan), (args.yes, &args.confirm), shown, context);
     let left = {
         let cancel = context.cancel.clone();
         let mut driver =
@@ -289,7 +291,7 @@ async fn carry_out(
     end(cluster_lease, context).await;
     let left = left?;
     let events = Journal::look(journals, &plan.run).map(|found| found.records).unwrap_or_default();
-    let behind = left::behind(world.target.cluster(), steps, &events).await;
+    let behind = left::behind(world.target.cluster(), steps, &events, context.talk.again()).await;
     Ok(Some(Carried { left, events, behind }))
 }
 
@@ -317,6 +319,13 @@ fn tell(ready: &Ready, carried: &Carried, context: &mut Context) -> Result<Exit,
         Left::Paused => {
             ("paused", Exit::Interrupted, format!("run {run} stopped; `homelab-dr recover --resume {run}` goes on"))
         }
+        Left::TakenOver { by } => (
+            "taken-over",
+            Exit::Refused,
+            format!(
+                "run {run} stopped, since {by} has taken the cluster over; when that is over, `homelab-dr recover --resume {run}` goes on"
+            ),
+        ),
         Left::Waits { step, .. } => (
             "waits",
             Exit::Waiting,

@@ -20,7 +20,7 @@ use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, was};
 use crate::cli::prompt::confirm;
-use crate::cli::{patterns, progress, select, verified};
+use crate::cli::{patterns, progress, recover, select, verified};
 use crate::format::entry::{TreePath, escape};
 use crate::recover::select::Selection;
 use crate::recover::{Overwrite, RestorePlan, RestoreProblem, RestoreReport, run_restore};
@@ -28,6 +28,7 @@ use crate::repo::Repository;
 use crate::repo::fetch::Reader;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::whole::Lack;
+use crate::runs::folders::Folders;
 use crate::tree::exclude::Excludes;
 use crate::tree::restore::metadata::SETTING_THE_OWNER;
 
@@ -174,6 +175,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let reader = open::reader(context, &repository).await?;
     let within = select::as_printed(&reader, snapshot, within).await?;
     let what = What { snapshot, within, target: args.target.clone(), spared: in_use.paths() };
+    let _held = held(&args, context)?;
     let (report, plan) = restore(&args, &what, &repository, &reader, context).await?;
     if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
         let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
@@ -190,6 +192,11 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         tell_of_others(snapshot, &chain, context)?;
     }
     Ok(exit)
+}
+
+/// The target, which nobody else restores into meanwhile.
+fn held(args: &Args, context: &Context) -> Result<Option<Folders>, Failure> {
+    (!args.dry_run).then(|| recover::folder(&args.target, context)).transpose()
 }
 
 /// `latest` is one snapshot and sounds like more.

@@ -1,6 +1,13 @@
-//! Kinds of the core group that several parts of this program name.
+//! Kinds, most of the core group, that several parts of this program name.
 
 use super::Kind;
+
+/// Where the lease of a recovery is: the namespace that every cluster has, also one that is empty.
+pub(crate) const LEASE_NAMESPACE: &str = "default";
+
+pub(crate) fn leases() -> Kind {
+    Kind::known("coordination.k8s.io", "v1", "leases", "Lease", true)
+}
 
 pub(crate) fn claims() -> Kind {
     Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true)

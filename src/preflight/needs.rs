@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::rights::{Need, Right};
+use crate::cluster::kinds::LEASE_NAMESPACE;
 
 /// When something is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ enum When {
     Keda,
     /// Where commands run.
     Commands,
+    /// Where the lease of the cluster is.
+    Lease,
 }
 
 /// Group, resource, verbs, and when.
@@ -86,6 +89,9 @@ const HOOKS: [Row; 11] = [
     // Older servers ask for `get`, newer ones for `create`, too.
     ("", "pods/exec", &["get", "create"], When::Commands),
 ];
+
+/// What keeps two recoveries of a cluster apart.
+const LEASE: [Row; 1] = [("coordination.k8s.io", "leases", &["get", "create", "patch", "delete"], When::Lease)];
 
 /// What filling volumes takes besides. docs/recover-cluster.md grants both.
 const FILLING: [Row; 3] = [
@@ -153,10 +159,16 @@ impl OfVolumes {
         needs.into_iter().collect()
     }
 
-    /// Everything that filling needs.
+    /// Everything that filling needs, but for the lease.
     #[must_use]
     pub fn needs_to_fill(&self) -> Vec<Need> {
         self.needs_of(MOVERS.iter().chain(&FILLING)).into_iter().collect()
+    }
+
+    /// What whoever restores into a cluster needs to keep others away from it.
+    #[must_use]
+    pub fn needs_of_lease() -> BTreeSet<Need> {
+        Self::default().needs_of(LEASE.iter())
     }
 
     fn needs_of<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> BTreeSet<Need> {
@@ -185,6 +197,7 @@ impl OfVolumes {
                 When::Held => somewhere(&hooks.held),
                 When::Unclear => somewhere(&hooks.unclear),
                 When::Commands => somewhere(&hooks.commands),
+                When::Lease => vec![Some(LEASE_NAMESPACE.to_owned())],
             };
             for (verb, namespace) in verbs.iter().flat_map(|verb| places.iter().map(move |place| (*verb, place))) {
                 let right = Right { verb: verb.to_owned(), group: group.to_owned(), resource: resource.to_owned() };
@@ -242,7 +255,7 @@ mod tests {
         agree(&[&MOVERS[..], &VOLUMES].concat(), &volumes, &BTreeSet::new());
         agree(&HOOKS, &granted(VOLUMES_PAGE, "```yaml rights of hooks\n"), &volumes);
         let filling = granted(include_str!("../../docs/recover-cluster.md"), "```yaml rights\n");
-        agree(&[&MOVERS[..], &FILLING].concat(), &filling, &BTreeSet::new());
+        agree(&[&MOVERS[..], &FILLING, &LEASE].concat(), &filling, &BTreeSet::new());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::filling::{self, Foreseen};
+use super::needs::OfVolumes;
 use super::rights::{self, Need, Right};
 use super::webhooks::Write;
 use super::{Check, Finding, Findings, PreflightError, Severity, backup, nodes, space, webhooks};
@@ -68,6 +69,9 @@ fn needs(steps: &[Step]) -> Vec<Need> {
             let right = Right { verb: (*verb).to_owned(), group: group.to_owned(), resource: resource.to_owned() };
             needs.insert(Need { right, namespace: step.object.namespace.clone(), for_words: false });
         }
+    }
+    if !needs.is_empty() {
+        needs.extend(OfVolumes::needs_of_lease());
     }
     needs.into_iter().collect()
 }

@@ -148,6 +148,7 @@ fn step_of(event: &Event) -> Option<&str> {
         | Event::Checked { step, .. }
         | Event::Done { step, .. }
         | Event::Failed { step, .. }
+        | Event::LettingGo { step }
         | Event::LetGo { step, .. }
         | Event::CutOff { step }
         | Event::Skipped { step } => Some(step),
@@ -237,6 +238,7 @@ impl History {
             Event::Skipped { .. } => self.is_left_out = true,
             Event::TakenUp { .. }
             | Event::Opened { .. }
+            | Event::LettingGo { .. }
             | Event::Paused { .. }
             | Event::Prepared { .. }
             | Event::Refused { .. }

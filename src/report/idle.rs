@@ -35,6 +35,7 @@ pub(super) fn idle(records: &[Record]) -> Result<Vec<Idle>, DocumentError> {
             | Event::Acted { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
+            | Event::LettingGo { .. }
             | Event::LetGo { .. }
             | Event::CutOff { .. }
             | Event::Skipped { .. } => {}

@@ -99,6 +99,7 @@ impl Stand {
                 | Event::Acted { .. }
                 | Event::Done { .. }
                 | Event::Failed { .. }
+                | Event::LettingGo { .. }
                 | Event::LetGo { .. }
                 | Event::CutOff { .. }
                 | Event::Skipped { .. } => {}

@@ -48,6 +48,14 @@ pub trait Hands {
 
     /// Lets go on what a `quiesce` step holds. Returns what became of it, and whether nothing is held any more.
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool);
+
+    /// Looks whether the target is still this run's; before each step.
+    async fn look(&self) {}
+
+    /// Who has taken the target over, as far as that was seen.
+    fn taken_by(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a person answered.
@@ -79,6 +87,11 @@ pub enum Left {
     Ended(Outcome),
     /// It was asked to stop.
     Paused,
+    /// Somebody else has the target.
+    TakenOver {
+        /// Who, and since when.
+        by: String,
+    },
     /// A person has to answer, and none is there.
     Waits {
         /// About which step.
@@ -135,6 +148,12 @@ impl Driver<'_> {
         let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Over> + '_>>> = FuturesUnordered::new();
         loop {
             let next = self.machine.next();
+            if matches!(next, Next::Begin(_)) && !self.cancel.is_cancelled() {
+                hands.look().await;
+                if hands.taken_by().is_some() {
+                    self.cancel.cancel();
+                }
+            }
             let stopping = self.cancel.is_cancelled();
             let acted = match next {
                 Next::LetGo(index) => self.let_go(index).await.map(|()| None),
@@ -166,7 +185,7 @@ impl Driver<'_> {
                         None => Ok(None),
                     },
                     Ok(Some(over)) => self.over(over).map(|()| None),
-                    Ok(None) => self.pause("it was asked to stop".to_owned()).await.map(|()| Some(Left::Paused)),
+                    Ok(None) => self.stop("").await.map(Some),
                 },
             };
             match acted {
@@ -202,6 +221,17 @@ impl Driver<'_> {
         self.happened(&Event::Paused { why })
     }
 
+    /// Somebody asked for it, or has taken the target over.
+    async fn stop(&mut self, when: &str) -> Result<Left, JournalError> {
+        match self.hands.taken_by() {
+            Some(by) => {
+                self.pause(format!("the target was taken over by {by}")).await?;
+                Ok(Left::TakenOver { by })
+            }
+            None => self.pause(format!("it was asked to stop{when}")).await.map(|()| Left::Paused),
+        }
+    }
+
     async fn ask(&mut self, index: usize, question: Question) -> Result<Option<Left>, JournalError> {
         let Some(step) = self.steps.get(index) else { return Ok(None) };
         let id = || step.id.clone();
@@ -212,8 +242,7 @@ impl Driver<'_> {
         let answer = tokio::select! {
             answer = self.person.ask(step, question) => answer,
             () = cancel.cancelled() => {
-                self.pause(format!("it was asked to stop at the question about step {}", step.id)).await?;
-                return Ok(Some(Left::Paused));
+                return self.stop(&format!(" at the question about step {}", step.id)).await.map(Some);
             }
         };
         match answer {
@@ -236,6 +265,7 @@ impl Driver<'_> {
     /// Also when the run is to stop: what holds still for a step that is over holds still for nothing.
     async fn let_go(&mut self, index: usize) -> Result<(), JournalError> {
         let Some(step) = self.steps.get(index) else { return Ok(()) };
+        self.happened(&Event::LettingGo { step: step.id.clone() })?;
         let (said, is_well) = self.hands.let_go(step).await;
         self.happened(&Event::LetGo { step: step.id.clone(), said, is_well })
     }

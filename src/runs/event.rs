@@ -122,6 +122,11 @@ pub enum Event {
         /// How long it took, in milliseconds.
         took: u64,
     },
+    /// What a `quiesce` step holds is about to go on.
+    LettingGo {
+        /// The step.
+        step: String,
+    },
     /// What a `quiesce` step held goes on, as far as this says.
     LetGo {
         /// The step that held it.

@@ -77,9 +77,26 @@ pub trait Log {
     fn write(&mut self, event: &Event) -> Result<(), JournalError>;
 }
 
+/// The end of a file: what is put there is durable once it was synced.
+pub(super) trait Tail {
+    fn put(&self, bytes: &[u8]) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl Tail for File {
+    fn put(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self;
+        file.write_all(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
 /// See the module.
 pub struct Journal<'a> {
-    file: File,
+    tail: Box<dyn Tail + 'a>,
     path: PathBuf,
     clock: &'a dyn Clock,
 }
@@ -112,6 +129,8 @@ impl<'a> Journal<'a> {
             move |source| JournalError::File { what, path, source }
         };
         let folder = dir.join(&plan.run);
+        // Of what is made now the name too has to be on the disk, or the journal may be gone after a power cut although what is in it was synced.
+        let to_sync = to_sync(&folder);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(fail("make the folder of"))?;
         let file = OpenOptions::new().create_new(true).read(true).append(true).mode(0o600).open(&path);
         let file = match file {
@@ -120,15 +139,20 @@ impl<'a> Journal<'a> {
             }
             file => file.map_err(fail("create"))?,
         };
-        let journal = Self { file, path: path.clone(), clock };
-        lock(&journal.file, &plan.run)?;
+        lock(&file, &plan.run)?;
+        let journal = Self { tail: Box::new(file), path: path.clone(), clock };
         let line = serde_json::to_string(plan).map_err(|error| fail("write")(error.into()))?;
         journal.line(&line)?;
-        // The names too, or the file may be gone after a power cut although what is in it was synced.
-        for folder in [folder.as_path(), dir] {
+        for folder in to_sync {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail("sync the folder of"))?;
         }
         Ok(journal)
+    }
+
+    /// The same at the end of something else.
+    #[cfg(test)]
+    pub(super) fn on(tail: Box<dyn Tail + 'a>, clock: &'a dyn Clock) -> Self {
+        Self { tail, path: PathBuf::new(), clock }
     }
 
     /// Takes the journal of a run up.
@@ -146,7 +170,7 @@ impl<'a> Journal<'a> {
             file.set_len(whole.len() as u64).and_then(|()| file.sync_all()).map_err(fail("mend the end of"))?;
         }
         let found = understand(&path, whole)?;
-        Ok((Self { file, path, clock }, found))
+        Ok((Self { tail: Box::new(file), path, clock }, found))
     }
 
     /// Reads the journal of a run, whoever has it.
@@ -166,8 +190,8 @@ impl<'a> Journal<'a> {
     fn line(&self, line: &str) -> Result<(), JournalError> {
         let fail = |source| JournalError::File { what: "write", path: self.path.clone(), source };
         // One write: what is cut off is the end of the file.
-        (&self.file).write_all(format!("{line}\n").as_bytes()).map_err(fail)?;
-        self.file.sync_data().map_err(fail)
+        self.tail.put(format!("{line}\n").as_bytes()).map_err(fail)?;
+        self.tail.sync().map_err(fail)
     }
 }
 
@@ -181,6 +205,14 @@ impl Log for Journal<'_> {
         })?;
         self.line(&line)
     }
+}
+
+/// The folders in which the names of a journal, and of the folders that are made for it, will stand.
+pub(super) fn to_sync(folder: &Path) -> Vec<PathBuf> {
+    let made = folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists());
+    let above = made.filter_map(Path::parent);
+    let here = |above: &Path| if above.as_os_str().is_empty() { PathBuf::from(".") } else { above.to_owned() };
+    std::iter::once(folder.to_owned()).chain(above.map(here)).collect()
 }
 
 fn existing(dir: &Path, run: &str) -> Result<PathBuf, JournalError> {

@@ -1,7 +1,9 @@
-//! One run on one target at a time: a `Lease` in a cluster, a locked file on a machine.
+//! One run on one target at a time: a `Lease` in a cluster, a locked file for programs on a machine. Folders are in [`super::folders`].
 //!
-//! No clocks are compared: somebody else's lease is over when it does not change for as long as it says while we look.
+//! No clocks are compared: somebody else's lease is over when it does not change for as long as it says while we look, or at once where its process was of this machine and has ended.
+//! What a run has started itself, such as a program of a step, works under the run's lease: the run waits for it.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -11,17 +13,21 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
+use super::process::{Process, is_locked_above, locked_by};
 use crate::base::clock::{Clock, Time};
 use crate::cluster::error::told;
+use crate::cluster::kinds::{LEASE_NAMESPACE as NAMESPACE, leases};
 use crate::cluster::object::{at, text};
-use crate::cluster::{Cluster, ClusterError, Created, How, Kind};
+use crate::cluster::{Cluster, ClusterError, Created, How};
 
-/// The namespace that every cluster has, also one that is empty.
-const NAMESPACE: &str = "default";
 const NAME: &str = "homelab-dr-recover";
 /// For how long it is taken, and how often that is said anew.
 const LASTS: Duration = Duration::from_secs(30);
 const RENEW: Duration = Duration::from_secs(8);
+/// How long giving it free may take: it ends by itself.
+const ENDS: Duration = Duration::from_secs(10);
+/// Which process has it, where that can be known.
+const PROCESS: &str = "homelab-dr.io/process";
 /// The file of a machine.
 const FILE: &str = "machine.lock";
 
@@ -73,108 +79,159 @@ pub fn machine(dir: &Path) -> Result<ThisMachine, LeaseError> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(fail)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(ThisMachine { _file: file }),
+        Err(_) if is_locked_above(&file) => Ok(ThisMachine { _file: file }),
         Err(_) => Err(LeaseError::Taken {
             target: "this machine".to_owned(),
-            holder: format!("a process that has {} locked", path.display()),
+            holder: format!("{}, which has {} locked", locked_by(&file), path.display()),
         }),
     }
-}
-
-fn leases() -> Kind {
-    Kind::known("coordination.k8s.io", "v1", "leases", "Lease", true)
 }
 
 /// A cluster as a target.
 pub struct Lease<'a> {
     cluster: &'a dyn Cluster,
     holder: String,
+    process: Option<String>,
+    /// Whoever has started this process has it, and says so again and again.
+    is_above: bool,
 }
 
 fn micro(now: Time) -> String {
     now.utc().to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
-fn spec(holder: &str, now: Time) -> Value {
-    json!({"holderIdentity": holder, "leaseDurationSeconds": LASTS.as_secs(), "renewTime": micro(now)})
+fn holder(lease: &Value) -> &str {
+    text(lease, &["spec", "holderIdentity"])
 }
 
-fn manifest(spec: &Value) -> Value {
-    json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": NAME, "namespace": NAMESPACE}, "spec": spec,
-    })
+/// Who, and since when.
+fn shown(lease: &Value) -> String {
+    match text(lease, &["spec", "acquireTime"]) {
+        "" => holder(lease).to_owned(),
+        since => format!(
+            "{}, since {}",
+            holder(lease),
+            Time::parse(since).map_or_else(|| since.to_owned(), |time| time.to_string())
+        ),
+    }
 }
 
 impl<'a> Lease<'a> {
-    /// Has a cluster for a run on a machine. Waits to see whether another that has it is alive; `waits` is told who.
+    fn spec(&self, now: Time) -> Value {
+        json!({
+            "holderIdentity": self.holder, "leaseDurationSeconds": LASTS.as_secs(), "acquireTime": micro(now), "renewTime": micro(now),
+        })
+    }
+
+    async fn create(&self, clock: &dyn Clock) -> Result<Created, ClusterError> {
+        let annotations: BTreeMap<&str, &String> = self.process.iter().map(|process| (PROCESS, process)).collect();
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": annotations}, "spec": self.spec(clock.now()),
+        });
+        self.cluster.create(&leases(), &lease, How::Really).await
+    }
+
+    /// Of this very state: what another has taken meanwhile is not taken back unseen.
+    async fn patch(&self, seen: &Value, spec: Value) -> Result<(), ClusterError> {
+        let version = text(seen, &["metadata", "resourceVersion"]);
+        let metadata = json!({"resourceVersion": version, "annotations": {PROCESS: self.process}});
+        let patch = json!({"metadata": metadata, "spec": spec});
+        self.cluster.patch(&leases(), Some(NAMESPACE), NAME, &patch).await.map(drop)
+    }
+
+    /// Has a cluster for `what` on a machine. Waits to see whether another that has it is alive; `waits` is told who.
     pub async fn take(
         cluster: &'a dyn Cluster,
-        (run, host): (&str, &str),
+        (what, host): (&str, &str),
         clock: &dyn Clock,
         waits: &dyn Fn(&str),
     ) -> Result<Lease<'a>, LeaseError> {
         // One process: the same plan can be carried out twice.
-        let process = getrandom::u32().map_err(LeaseError::Randomness)?;
-        let lease = Self { cluster, holder: format!("run {run} on {host} ({process:08x})") };
+        let (process, random) = (std::process::id(), getrandom::u32().map_err(LeaseError::Randomness)?);
+        let holder_here = format!("{what} on {host} (process {process}, {random:08x})");
+        let process = Process::this().map(|process| process.text());
+        let mut lease = Self { cluster, holder: holder_here, process, is_above: false };
         let fail = |source| LeaseError::Cluster { target: cluster.name(), source };
-        let wanted = manifest(&spec(&lease.holder, clock.now()));
-        let mut seen = match cluster.create(&leases(), &wanted, How::Really).await.map_err(fail)? {
+        let mut seen = match lease.create(clock).await.map_err(fail)? {
             Created::New(_) => return Ok(lease),
             Created::Found(found) => found,
         };
         let lasts = at(&seen, &["spec", "leaseDurationSeconds"]).as_u64().map_or(LASTS, Duration::from_secs);
-        let mut looked = Duration::ZERO;
-        waits(text(&seen, &["spec", "holderIdentity"]));
+        let (mut looked, mut told) = (Duration::ZERO, false);
         loop {
-            let holder = text(&seen, &["spec", "holderIdentity"]);
-            if holder.is_empty() || holder == lease.holder || looked >= lasts.min(LASTS) {
-                let version = text(&seen, &["metadata", "resourceVersion"]);
-                let patch = json!({"metadata": {"resourceVersion": version}, "spec": spec(&lease.holder, clock.now())});
-                match cluster.patch(&leases(), Some(NAMESPACE), NAME, &patch).await {
-                    Ok(_) => return Ok(lease),
-                    Err(error) if error.is_conflict() => looked = Duration::ZERO,
+            let theirs = Process::read(text(&seen, &["metadata", "annotations", PROCESS]));
+            if theirs.as_ref().is_some_and(Process::is_above) {
+                (lease.holder, lease.is_above) = (holder(&seen).to_owned(), true);
+                return Ok(lease);
+            }
+            let is_free = holder(&seen).is_empty() || holder(&seen) == lease.holder;
+            if is_free || theirs.is_some_and(|theirs| theirs.is_dead()) || looked >= lasts.min(LASTS) {
+                match lease.patch(&seen, lease.spec(clock.now())).await {
+                    Ok(()) => return Ok(lease),
+                    Err(error) if error.is_conflict() || error.is_missing() => looked = Duration::ZERO,
                     Err(error) => return Err(fail(error)),
                 }
             }
+            if !told {
+                waits(&shown(&seen));
+                told = true;
+            }
             tokio::time::sleep(Duration::from_secs(1)).await;
             looked += Duration::from_secs(1);
-            let found = cluster.get(&leases(), Some(NAMESPACE), NAME).await.map_err(fail)?.unwrap_or_default();
+            let found = cluster.get(&leases(), Some(NAMESPACE), NAME).await.map_err(fail)?;
+            let Some(found) = found else {
+                // It was given free.
+                match lease.create(clock).await.map_err(fail)? {
+                    Created::New(_) => return Ok(lease),
+                    Created::Found(found) => (seen, looked) = (found, Duration::ZERO),
+                }
+                continue;
+            };
             let renewed = |lease: &Value| text(lease, &["spec", "renewTime"]).to_owned();
-            let holder = text(&found, &["spec", "holderIdentity"]);
-            if renewed(&found) != renewed(&seen) && !holder.is_empty() && holder != lease.holder {
-                return Err(LeaseError::Taken { target: cluster.name(), holder: holder.to_owned() });
+            if renewed(&found) != renewed(&seen) && !holder(&found).is_empty() && holder(&found) != lease.holder {
+                return Err(LeaseError::Taken { target: cluster.name(), holder: shown(&found) });
             }
             seen = found;
         }
     }
 
+    /// Who else has it by now, and since when. A cluster that does not answer says nothing: while it is away, nobody can take it either.
+    pub async fn lost_to(&self) -> Option<String> {
+        let found = self.cluster.get(&leases(), Some(NAMESPACE), NAME).await.ok().flatten()?;
+        (!holder(&found).is_empty() && holder(&found) != self.holder).then(|| shown(&found))
+    }
+
     /// Says again and again that the run lives. Returns when another has the cluster, with who; never as long as nobody else has. A cluster that does not answer
-    /// is asked again: while it is away, nobody can take it either.
+    /// is asked again.
     pub async fn keep(&self, clock: &dyn Clock) -> String {
         loop {
             tokio::time::sleep(RENEW).await;
             let Ok(found) = self.cluster.get(&leases(), Some(NAMESPACE), NAME).await else { continue };
-            let holder = found.as_ref().map(|lease| text(lease, &["spec", "holderIdentity"])).unwrap_or_default();
-            if !holder.is_empty() && holder != self.holder {
-                return holder.to_owned();
+            match &found {
+                Some(lease) if !holder(lease).is_empty() && holder(lease) != self.holder => return shown(lease),
+                _ if self.is_above => {}
+                Some(lease) => {
+                    let spec = json!({"holderIdentity": self.holder, "leaseDurationSeconds": LASTS.as_secs(), "renewTime": micro(clock.now())});
+                    let _ = self.patch(lease, spec).await;
+                }
+                None => drop(self.create(clock).await),
             }
-            let spec = spec(&self.holder, clock.now());
-            let _ = if found.is_some() {
-                self.cluster.patch(&leases(), Some(NAMESPACE), NAME, &json!({"spec": spec})).await.map(drop)
-            } else {
-                self.cluster.create(&leases(), &manifest(&spec), How::Really).await.map(drop)
-            };
         }
     }
 
     /// Lets it go. What keeps that from being done is returned: the lease ends by itself.
     pub async fn end(self) -> Result<(), String> {
-        let found = self.cluster.get(&leases(), Some(NAMESPACE), NAME).await.map_err(|error| told(&error))?;
-        let Some(found) = found.filter(|lease| text(lease, &["spec", "holderIdentity"]) == self.holder) else {
+        if self.is_above {
             return Ok(());
+        }
+        let ended = async {
+            let found = self.cluster.get(&leases(), Some(NAMESPACE), NAME).await.map_err(|error| told(&error))?;
+            let Some(found) = found.filter(|lease| holder(lease) == self.holder) else { return Ok(()) };
+            let uid = text(&found, &["metadata", "uid"]);
+            let deleted = self.cluster.delete(&leases(), Some(NAMESPACE), NAME, uid).await;
+            deleted.map(drop).map_err(|error| told(&error))
         };
-        let uid = text(&found, &["metadata", "uid"]);
-        let deleted = self.cluster.delete(&leases(), Some(NAMESPACE), NAME, uid).await;
-        deleted.map(drop).map_err(|error| told(&error))
+        tokio::time::timeout(ENDS, ended).await.unwrap_or_else(|_| Err("the cluster does not answer".to_owned()))
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::board::Standing as HowFar;
 use super::event::{Event, Outcome, Question};
 use crate::runbook::{Action, OnFailure, Step};
 
@@ -58,8 +59,8 @@ struct Standing {
     cut_off: bool,
     /// What it does is done; what it promises has to be seen yet.
     acted: bool,
-    /// What it held was let go, or tried to be.
-    let_go: bool,
+    /// A `quiesce` step that was begun, whatever became of it: it may hold something, until that was let go, or tried to be.
+    holding: bool,
     /// Not all of what it held goes on.
     still_held: bool,
 }
@@ -86,7 +87,7 @@ impl<'a> Machine<'a> {
             agreed: Vec::new(),
             cut_off: false,
             acted: false,
-            let_go: false,
+            holding: false,
             still_held: false,
         };
         Self {
@@ -154,6 +155,12 @@ impl<'a> Machine<'a> {
                 let is_compensation =
                     self.index(step).and_then(|index| self.steps.get(index)).is_some_and(|step| step.is_compensation);
                 self.compensated |= is_compensation;
+                let of = self.index(step).and_then(|index| self.steps.get(index));
+                if of.is_some_and(|step| matches!(step.action, Action::Quiesce { .. }))
+                    && let Some(standing) = self.standing_of(step)
+                {
+                    standing.holding = true;
+                }
             }
             Event::Acted { step, .. } => {
                 if let Some(standing) = self.standing_of(step) {
@@ -173,11 +180,12 @@ impl<'a> Machine<'a> {
             Event::Ended { outcome } => self.ended = Some(*outcome),
             Event::LetGo { step, is_well, .. } => {
                 if let Some(standing) = self.standing_of(step) {
-                    (standing.let_go, standing.still_held) = (true, !is_well);
+                    (standing.holding, standing.still_held) = (false, !is_well);
                 }
             }
             Event::Opened { .. }
             | Event::Checked { .. }
+            | Event::LettingGo { .. }
             | Event::Asked { .. }
             | Event::Paused { .. }
             | Event::Prepared { .. }
@@ -215,6 +223,11 @@ impl<'a> Machine<'a> {
 
     /// Nobody knows what has held still in between: what has to is held once more.
     fn hold_again(&mut self) {
+        for (standing, step) in self.standing.iter_mut().zip(self.steps) {
+            if standing.state == State::Waiting && matches!(step.action, Action::Quiesce { .. }) {
+                standing.acted = false;
+            }
+        }
         let waits = self.standing.iter().zip(self.steps).any(|(standing, step)| {
             standing.state == State::Waiting && !step.is_compensation && !matches!(step.action, Action::Quiesce { .. })
         });
@@ -229,7 +242,7 @@ impl<'a> Machine<'a> {
         for index in again {
             if let Some(standing) = self.standing.get_mut(index) {
                 (standing.state, standing.acted) = (State::Waiting, false);
-                (standing.let_go, standing.still_held) = (false, false);
+                standing.still_held = false;
             }
         }
     }
@@ -327,10 +340,29 @@ impl<'a> Machine<'a> {
     fn held(&self, at_the_end: bool) -> Option<usize> {
         self.steps.iter().enumerate().position(|(index, step)| {
             let Action::Quiesce { until, .. } = &step.action else { return false };
-            let begun = matches!(self.state(index), State::Done | State::Failed);
-            let let_go = self.standing.get(index).is_some_and(|standing| standing.let_go);
-            begun && !let_go && (at_the_end || until.as_ref().is_some_and(|until| self.is_over(until)))
+            let holds = self.standing.get(index).is_some_and(|standing| standing.holding);
+            holds
+                && self.state(index) != State::Begun
+                && (at_the_end || until.as_ref().is_some_and(|until| self.is_over(until)))
         })
+    }
+
+    /// How far it is: what is over, and what is begun as soon as what is under way is done.
+    #[must_use]
+    pub fn standing(&self) -> HowFar {
+        let counted = || self.steps.iter().enumerate().filter(|(_, step)| !step.is_compensation);
+        let is_over = |index: usize| matches!(self.state(index), State::Done | State::Failed | State::Skipped);
+        let is_met_then = |need: &String| {
+            self.is_met(need) || self.index(need).is_some_and(|index| self.state(index) == State::Begun)
+        };
+        let upcoming =
+            |(index, step): &(usize, &Step)| self.state(*index) == State::Waiting && step.needs.iter().all(is_met_then);
+        let next = if self.going == Going::On {
+            counted().filter(upcoming).map(|(_, step)| step.id.clone()).collect()
+        } else {
+            Vec::new()
+        };
+        HowFar { over: counted().filter(|(index, _)| is_over(*index)).count(), all: counted().count(), next }
     }
 
     /// What to do next.

@@ -11,11 +11,13 @@
 
 mod ages;
 pub mod ahead;
+pub mod board;
 pub mod drive;
 pub mod estimate;
 pub mod event;
 pub mod fates;
 mod fills;
+pub mod folders;
 pub mod hands;
 pub mod journal;
 pub mod lease;
@@ -23,5 +25,6 @@ pub mod machine;
 mod one_volume;
 pub mod plan;
 pub mod prepare;
+pub mod process;
 #[cfg(test)]
 mod tests;

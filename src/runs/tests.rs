@@ -1,5 +1,9 @@
 //! Runs under simulated hands and time: every fault at every step, and a machine that dies at every record of the journal.
 
+mod deaths;
+mod faults;
+mod journals;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -33,21 +37,16 @@ fn quiesce(id: &str, needs: &[&str], until: Option<&str>) -> Step {
     Step { action: Action::Quiesce { claims, how: Quiet::Scale, until: until.map(str::to_owned) }, ..step(id, needs) }
 }
 
-/// A journal in memory, whose machine dies when it has so many records. A death loses the record that is being written, or happens right after it.
+/// A journal in memory.
+#[derive(Default)]
 struct Memory {
     events: Vec<Event>,
-    dies_at: Option<usize>,
-    after: bool,
 }
 
 impl Log for Memory {
     fn write(&mut self, event: &Event) -> Result<(), JournalError> {
-        let dead = JournalError::Busy { run: "dead".into() };
-        if self.dies_at.is_some_and(|at| self.events.len() > at || (!self.after && self.events.len() == at)) {
-            return Err(dead);
-        }
         self.events.push(event.clone());
-        if self.after && self.dies_at == Some(self.events.len() - 1) { Err(dead) } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -158,16 +157,38 @@ fn taken_up() -> Event {
 
 /// Takes a run up with what its journal has, in simulated time.
 fn go(steps: &[Step], log: &mut Memory, world: &World, person: &mut Somebody) -> Result<Left, JournalError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let machine = machine(steps, &log.events);
+    let events = log.events.clone();
+    carry_on(steps, &events, log, world, person)
+}
+
+fn carry_on(
+    steps: &[Step],
+    events: &[Event],
+    log: &mut dyn Log,
+    hands: &dyn Hands,
+    person: &mut Somebody,
+) -> Result<Left, JournalError> {
     let cancel = Cancel::default();
-    let mut driver = Driver { steps, machine, log, hands: world, person, cancel: &cancel };
+    stoppable(steps, events, log, (hands, &cancel), person)
+}
+
+/// The same, where somebody may ask for a stop.
+fn stoppable(
+    steps: &[Step],
+    events: &[Event],
+    log: &mut dyn Log,
+    (hands, cancel): (&dyn Hands, &Cancel),
+    person: &mut Somebody,
+) -> Result<Left, JournalError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let machine = machine(steps, events);
+    let mut driver = Driver { steps, machine, log, hands, person, cancel };
     driver.happened(&taken_up())?;
     runtime.expect("a runtime").block_on(driver.run())
 }
 
 fn whole(steps: &[Step], world: &World) -> (Left, Vec<Event>) {
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     let left = go(steps, &mut log, world, &mut Somebody::default()).expect("a journal");
     (left, log.events)
 }
@@ -216,7 +237,7 @@ fn what_fails_does_as_its_step_says() {
 fn a_failed_run_goes_on_where_it_stopped_and_an_undone_one_does_not() {
     let steps = [step("a", &[]), step("bad", &["a"]), step("next", &["bad"])];
     let world = World { fails: BTreeMap::from([("bad", 1)]), ..World::default() };
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     let first = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
     assert_eq!(first, Left::Ended(Outcome::Failed));
     let again = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
@@ -248,7 +269,7 @@ fn a_person_is_asked_when_nothing_else_can_go_on_and_nobody_pauses_the_run() {
     let manual = Step { action: Action::Manual("done".into()), ..step("look", &[]) };
     let steps = [manual, step("a", &[]), step("b", &["a"]), step("last", &["look"])];
     let world = World::default();
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     let nobody = BTreeMap::from([(("look".to_owned(), Question::Manual), Answer::Nobody)]);
     let mut person = Somebody { answers: nobody, ..Somebody::default() };
     let left = go(&steps, &mut log, &world, &mut person).expect("a journal");
@@ -266,7 +287,7 @@ fn a_person_is_asked_when_nothing_else_can_go_on_and_nobody_pauses_the_run() {
 fn what_replaces_is_agreed_to_for_one_try_and_a_failed_check_alone_does_it_not_again() {
     let steps = [Step { is_destructive: true, ..step("replace", &[]) }, step("last", &["replace"])];
     let world = World { wrong: RefCell::new(BTreeMap::from([("replace", 2)])), ..World::default() };
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     let mut person = Somebody::default();
     for _ in 0..2 {
         let left = go(&steps, &mut log, &world, &mut person).expect("a journal");
@@ -279,13 +300,13 @@ fn what_replaces_is_agreed_to_for_one_try_and_a_failed_check_alone_does_it_not_a
         "it was done once, and asked about once"
     );
     let world = World { fails: BTreeMap::from([("replace", 1)]), ..World::default() };
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     go(&steps, &mut log, &world, &mut person).expect("a journal");
     go(&steps, &mut log, &world, &mut person).expect("a journal");
     assert_eq!((count(&world, "replace", "begun"), person.asked.len()), (2, 3), "asked before each try");
     // Somebody says that it is passed: it is left as it is.
     let world = World { fails: BTreeMap::from([("replace", 9)]), ..World::default() };
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     go(&steps, &mut log, &world, &mut person).expect("a journal");
     let (said, by) = ("--confirm replace".to_owned(), "somebody".to_owned());
     log.events.push(Event::Agreed { step: "replace".into(), question: Question::GoOn, said, by });
@@ -304,7 +325,7 @@ fn doubtful_data_is_asked_about_before_it_is_taken() {
 fn who_does_not_agree_stops_the_run_before_the_step() {
     let steps = [Step { is_destructive: true, ..step("replace", &[]) }];
     let world = World::default();
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     let no = BTreeMap::from([(("replace".to_owned(), Question::Destructive), Answer::No("stop".into()))]);
     let left = go(&steps, &mut log, &world, &mut Somebody { answers: no, ..Somebody::default() }).expect("a journal");
     assert_eq!(left, Left::Declined { step: "replace".into() });
@@ -331,7 +352,7 @@ fn what_holds_still_goes_on_when_its_time_is_over_and_also_after_a_failure() {
     assert!(at(&world, "long", "let go") > at(&world, "later", "done"), "at the end");
     assert!(matches!(events.last(), Some(Event::Ended { .. })));
     let world = World { fails: BTreeMap::from([("copy", 1)]), ..World::default() };
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     let left = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
     assert_eq!((left, world.holding.borrow().len()), (Left::Ended(Outcome::Failed), 0));
     // Taken up, it holds still again before what needs it is tried again.
@@ -339,68 +360,6 @@ fn what_holds_still_goes_on_when_its_time_is_over_and_also_after_a_failure() {
     let left = go(&steps, &mut log, &world, &mut Somebody::default()).expect("a journal");
     assert_eq!((left, world.holding.borrow().len()), (Left::Ended(Outcome::Recovered), 0));
     assert!(at(&world, "hold", "done") < at(&world, "copy", "begun"));
-}
-
-/// The same run, killed at every record of its journal, before it is on the disk and right after: it always comes to the same end, no step that is known to be done is
-/// done again, none begins before what it needs is done, and nothing is held at the end.
-#[test]
-fn a_run_that_dies_anywhere_comes_to_its_end() {
-    let in_place = RestoreVolume {
-        from: crate::runbook::Origin { source: "s".into(), snapshot: "latest".into() },
-        into: Claim { namespace: "n".into(), name: "c".into() },
-        in_place: true,
-        storage_class: None,
-        size: None,
-    };
-    let steps = [
-        step("first", &[]),
-        quiesce("hold", &["first"], Some("volume")),
-        Step { action: Action::RestoreVolume(in_place), is_destructive: true, ..step("volume", &["hold"]) },
-        Step { action: Action::Run(vec!["true".into()]), ..step("program", &["first"]) },
-        Step { action: Action::Manual("done".into()), ..step("look", &["volume", "program"]) },
-        Step { on_failure: OnFailure::Continue, ..step("bad", &["look"]) },
-        step("last", &["bad"]),
-    ];
-    let fails = BTreeMap::from([("bad", usize::MAX)]);
-    let (_, events) = whole(&steps, &World { fails: fails.clone(), ..World::default() });
-    assert!(events.len() > 20, "{events:?}");
-    for dies_at in 0..events.len() {
-        for after in [false, true] {
-            let world = World { fails: fails.clone(), ..World::default() };
-            let mut log = Memory { events: Vec::new(), dies_at: Some(dies_at), after };
-            let mut person = Somebody::default();
-            go(&steps, &mut log, &world, &mut person).expect_err("it dies");
-            let known_done: Vec<String> = {
-                let at_death = machine(&steps, &log.events);
-                let is_done = |(index, _): &(usize, &Step)| at_death.state(*index) == State::Done;
-                steps.iter().enumerate().filter(is_done).map(|(_, step)| step.id.clone()).collect()
-            };
-            let before: Vec<usize> = known_done.iter().map(|id| count(&world, id, "done")).collect();
-            log.dies_at = None;
-            let was_over = machine(&steps, &log.events).ended();
-            let left = go(&steps, &mut log, &world, &mut person).expect("a journal");
-            let told = format!("died at {dies_at}, after: {after}: {:?}", log.events);
-            assert_eq!(left, Left::Ended(Outcome::WithFailures), "{told}");
-            assert!(was_over.is_none() || (after && dies_at + 1 == events.len()), "{told}");
-            for (id, before) in known_done.iter().zip(before) {
-                // What has to hold still is the one thing that is done again: nobody knows what happened in between.
-                assert!(id == "hold" || count(&world, id, "done") == before, "{id} was done again, {told}");
-            }
-            for step in &steps {
-                let ends = usize::from(step.id != "bad");
-                assert!(count(&world, &step.id, "done") >= ends, "{} was not done, {told}", step.id);
-            }
-            for (id, need) in [("hold", "first"), ("volume", "hold"), ("look", "volume"), ("last", "look")] {
-                assert!(at(&world, id, "begun") > at(&world, need, "done"), "{id} before {need}, {told}");
-            }
-            assert!(world.holding.borrow().is_empty(), "{told}");
-            let again = |id: &str| count(&world, id, "begun") > 1;
-            for id in ["program", "volume"] {
-                let asked = person.asked.contains(&(id.to_owned(), Question::Again));
-                assert!(!again(id) || asked, "{id} was done again and nobody was asked, {told}");
-            }
-        }
-    }
 }
 
 #[test]
@@ -426,7 +385,7 @@ fn a_stop_lets_go_and_the_run_can_be_taken_up() {
     let steps = [quiesce("hold", &[], None), step("copy", &["hold"])];
     let cancel = Cancel::default();
     let world = Stops(World { slow: BTreeSet::from(["copy"]), ..World::default() }, &cancel);
-    let mut log = Memory { events: Vec::new(), dies_at: None, after: false };
+    let mut log = Memory::default();
     let mut person = Somebody::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let driver = Driver {
@@ -445,90 +404,34 @@ fn a_stop_lets_go_and_the_run_can_be_taken_up() {
     assert_eq!(count(&world, "hold", "done"), 1, "it holds still again");
 }
 
-mod journals {
-    use std::io::Write as _;
+#[test]
+fn a_target_that_somebody_else_has_taken_is_left_before_the_next_step() {
+    struct Lost<'a>(&'a World);
+    #[async_trait(?Send)]
+    impl Hands for Lost<'_> {
+        async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+            self.0.act(step, cancel).await
+        }
 
-    use super::*;
-    use crate::base::clock::{ManualClock, Time};
-    use crate::runs::journal::Journal;
-    use crate::runs::plan::{Book, RunPlan, digest};
+        async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+            self.0.verify(step, cancel).await
+        }
 
-    fn plan() -> RunPlan {
-        RunPlan {
-            homelab_dr_plan: Some(1),
-            homelab_dr_drill_plan: None,
-            run: "5f0c1d2e".into(),
-            made: String::new(),
-            runbook: Book { id: "t".into(), title: String::new(), digest: digest("text"), text: "text".into() },
-            values: BTreeMap::new(),
-            repository: None,
-            cluster: None,
-            chosen: BTreeMap::new(),
-            fates: BTreeMap::new(),
-            files: BTreeMap::new(),
-            in_place: BTreeMap::new(),
-            parallel: 0,
-            estimate: None,
-            doubts: BTreeMap::new(),
-            in_the_way: Vec::new(),
-            skipped: BTreeSet::new(),
-            drill: None,
+        async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
+            self.0.let_go(step).await
+        }
+
+        fn taken_by(&self) -> Option<String> {
+            (count(self.0, "a", "done") > 0).then(|| "another".to_owned())
         }
     }
-
-    #[test]
-    fn a_plan_whose_runbook_is_wrong_for_this_program_says_what_is() {
-        let text = "---\nid: t\ntitle: T\n---\nText.\n\n## 1. A step\n\nText.\n\n```yaml step\nid: a\nsing: {}\n```\n";
-        let judges = crate::language::Judges { url: &|_| Ok(()), pattern: &|_| Ok(()) };
-        let book = Book { digest: digest(text), text: text.into(), ..plan().runbook };
-        let told = RunPlan { runbook: book, ..plan() }.steps(&judges).err().map(|error| error.to_string());
-        assert!(told.as_ref().is_some_and(|told| told.contains("sing") && told.contains("runbook:1")), "{told:?}");
-    }
-
-    fn file(dir: &tempfile::TempDir) -> PathBuf {
-        dir.path().join("5f0c1d2e/journal.jsonl")
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_one_process_has_it() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let clock = ManualClock::at(Time(1000));
-        let mut journal = Journal::begin(dir.path(), &plan(), &clock).expect("begun");
-        journal.write(&Event::Begun { step: "a".into() }).expect("written");
-        assert!(
-            matches!(Journal::begin(dir.path(), &plan(), &clock), Err(JournalError::Begun { .. })),
-            "one of each run"
-        );
-        assert!(matches!(Journal::take_up(dir.path(), "5f0c1d2e", &clock), Err(JournalError::Busy { .. })));
-        let seen = Journal::look(dir.path(), "5f0c1d2e").expect("readable while it is carried out");
-        assert_eq!((seen.plan, seen.records.len()), (plan(), 1));
-        drop(journal);
-        let (_, found) = Journal::take_up(dir.path(), "5f0c1d2e", &clock).expect("free again");
-        assert_eq!(found.records[0].event, Event::Begun { step: "a".into() });
-        for run in ["../../etc", "00000000", "5F0C1D2E", ""] {
-            assert!(matches!(Journal::look(dir.path(), run), Err(JournalError::NoSuchRun { .. })), "{run}");
-        }
-    }
-
-    #[test]
-    fn a_line_that_was_being_written_is_cut_away_and_a_broken_one_is_told() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let clock = ManualClock::at(Time(1000));
-        let mut journal = Journal::begin(dir.path(), &plan(), &clock).expect("begun");
-        journal.write(&Event::Begun { step: "a".into() }).expect("written");
-        drop(journal);
-        let whole = std::fs::read(file(&dir)).expect("read");
-        let mut torn = std::fs::OpenOptions::new().append(true).open(file(&dir)).expect("opened");
-        // Half of a sign of several bytes, too.
-        torn.write_all(b"{\"at\":\"\xe2\x82").expect("written");
-        let (mut journal, found) = Journal::take_up(dir.path(), "5f0c1d2e", &clock).expect("mended");
-        assert_eq!(found.records.len(), 1);
-        assert_eq!(std::fs::read(file(&dir)).expect("read"), whole);
-        journal.write(&Event::CutOff { step: "a".into() }).expect("written");
-        drop(journal);
-        let text = std::fs::read_to_string(file(&dir)).expect("read").replace("cut-off", "cut-up");
-        std::fs::write(file(&dir), text).expect("written");
-        let told = Journal::take_up(dir.path(), "5f0c1d2e", &clock).err().map(|error| error.to_string());
-        assert!(told.is_some_and(|told| told.contains("line 3")), "the place is told");
-    }
+    let steps = [quiesce("hold", &[], None), step("a", &["hold"]), step("b", &["a"])];
+    let (world, mut log, mut person) = (World::default(), Memory::default(), Somebody::default());
+    let left = carry_on(&steps, &[], &mut log, &Lost(&world), &mut person).expect("a journal");
+    assert_eq!(left, Left::TakenOver { by: "another".into() });
+    assert!(world.holding.borrow().is_empty() && count(&world, "b", "begun") == 0);
+    let why = Event::Paused { why: "the target was taken over by another".into() };
+    assert_eq!(log.events.last(), Some(&why));
+    assert!(!log.events.contains(&Event::Begun { step: "b".into() }), "it was not even announced");
+    assert_eq!(go(&steps, &mut log, &world, &mut person).expect("a journal"), Left::Ended(Outcome::Recovered));
 }

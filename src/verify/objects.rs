@@ -1,5 +1,6 @@
 //! Objects of a cluster: whether they are ready by their own status, what a condition of one says, and a program in a container of one.
 
+use futures::stream::{self, StreamExt as _};
 use serde_json::Value;
 
 use super::words::name_of as shown;
@@ -7,7 +8,7 @@ use super::{Look, Surroundings};
 use crate::cluster::error::told;
 use crate::cluster::exec::{Room, Said};
 use crate::cluster::kinds::pods;
-use crate::cluster::list::whole;
+use crate::cluster::list::{Which, collect_of, whole};
 use crate::cluster::object::{controller_of, items, name_of, namespace_of, text};
 use crate::cluster::ready::{Readiness, obstacles, readiness};
 use crate::cluster::{Cluster, Kind};
@@ -31,6 +32,29 @@ const LIVING: [(&str, &str, &str, &str); 7] = [
     ("", "v1", "pods", "Pod"),
     ("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
 ];
+
+/// Groups of Kubernetes itself: what of them lives is in [`LIVING`]. Everything else is somebody's definition.
+const OF_KUBERNETES: [&str; 15] = [
+    "",
+    "apps",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "metrics.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "storage.k8s.io",
+];
+/// Definitions that are looked at, how many of them at once, and objects of each: far more than a cluster at home has.
+const KINDS_MAX: usize = 1000;
+const KINDS_AT_ONCE: usize = 8;
+const OBJECTS_EACH_MAX: usize = 2000;
 
 pub(super) fn cluster(around: &Surroundings) -> Result<&dyn Cluster, String> {
     around.cluster.as_deref().map_err(Clone::clone)
@@ -110,7 +134,8 @@ fn all(count: usize, troubles: &[String]) -> Look {
     Err(format!("{} of {objects} not ready: {told}{more}", troubles.len()))
 }
 
-/// All workloads and claims of a namespace; what another one of them controls is that one's affair. A namespace without any of them is not ready.
+/// All workloads and claims of a namespace, and then what operators say of their objects in it; what another one controls is that one's affair. A namespace without any workload and claim
+/// is not ready.
 pub(super) async fn namespace(namespace: &str, around: &Surroundings) -> Look {
     let cluster = cluster(around)?;
     let (mut count, mut troubles) = (0, Vec::new());
@@ -128,10 +153,48 @@ pub(super) async fn namespace(namespace: &str, around: &Surroundings) -> Look {
         }
     }
     if count == 0 {
-        Err(format!("the namespace {namespace} has no workload and no claim"))
-    } else {
-        all(count, &troubles)
+        return Err(format!("the namespace {namespace} has no workload and no claim"));
     }
+    if troubles.is_empty() {
+        let (more, wrong) = of_operators(cluster, namespace).await?;
+        count += more;
+        troubles = wrong;
+    }
+    all(count, &troubles)
+}
+
+/// How many objects of somebody's definitions are in a namespace, and why some are not ready. What has no status says nothing, and is ready.
+async fn of_operators(cluster: &dyn Cluster, namespace: &str) -> Result<(usize, Vec<String>), String> {
+    let kinds = cluster.kinds().await.map_err(|error| told(&error))?.kinds;
+    let defined: Vec<Kind> =
+        kinds.into_iter().filter(|kind| kind.namespaced && !OF_KUBERNETES.contains(&&*kind.group)).collect();
+    if defined.len() > KINDS_MAX {
+        return Err(format!("{} has more than {KINDS_MAX} kinds of operators", cluster.name()));
+    }
+    let looked = defined.iter().map(|kind| async move {
+        let own = |object: Value| controller_of(&object).is_none().then_some(object);
+        (kind, collect_of(cluster, kind, Which::of(Some(namespace)), OBJECTS_EACH_MAX, own).await)
+    });
+    let mut looked = stream::iter(looked).buffered(KINDS_AT_ONCE);
+    let (mut count, mut troubles) = (0, Vec::new());
+    while let Some((kind, found)) = looked.next().await {
+        let found = match found {
+            // Its definition went in between.
+            Err(error) if error.is_missing() => continue,
+            Err(error) => return Err(format!("{kind} cannot be listed: {}", told(&error))),
+            Ok(found) if found.len() > OBJECTS_EACH_MAX => {
+                return Err(format!("there are more than {OBJECTS_EACH_MAX} {kind} in {namespace}"));
+            }
+            Ok(found) => found,
+        };
+        count += found.len();
+        for object in &found {
+            if let Readiness::Waiting(why) | Readiness::Failed(why) = readiness(kind, object) {
+                troubles.push(format!("{kind}/{}: {why}", name_of(object)));
+            }
+        }
+    }
+    Ok((count, troubles))
 }
 
 pub(super) async fn condition(object: &Object, condition: &str, status: &str, around: &Surroundings) -> Look {

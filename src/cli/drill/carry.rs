@@ -53,7 +53,7 @@ pub(super) async fn carry_out(
     let clock = context.clock.clone();
     // In this order: whoever has the target knows that what others left is nobody's.
     let (cluster_lease, _machine) = match world.target.cluster().filter(|cluster| cluster.lives()) {
-        Some(cluster) => (Some(take(cluster, plan, context).await?), None),
+        Some(cluster) => (Some(take(cluster, &format!("drill {}", plan.run), context).await?), None),
         None => (None, Some(lease::machine(journals)?)),
     };
     let lease = cluster_lease.as_ref();
@@ -66,7 +66,8 @@ pub(super) async fn carry_out(
         }
     };
     context.cancel.begin();
-    let mut following = Following::new(runbook, plan, true, &[], context);
+    let shown = (Machine::new(steps, runbook.parallel), world.board.clone());
+    let mut following = Following::new((runbook, plan), (true, &[]), shown, context);
     let mut made = Made::default();
     let left = {
         let cancel = context.cancel.clone();

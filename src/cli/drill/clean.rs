@@ -15,7 +15,6 @@ use crate::drill::cluster;
 use crate::drill::folder::{self, Swept};
 use crate::recover::cluster::RecoverError;
 use crate::runs::lease::{self, Lease};
-use crate::runs::plan::run_id;
 
 #[derive(Default, Serialize)]
 struct Document {
@@ -52,9 +51,9 @@ pub(super) async fn sweep(parent: &Path, cluster: Option<&dyn Cluster>, context:
 
 /// Of a cluster: everything of drills, with the lease that keeps a living one away.
 async fn of_cluster(api: &Api, context: &Context) -> Result<Document, Failure> {
-    let (run, machine, talk) = (run_id()?, host(), context.talk.clone());
+    let (machine, talk) = (host(), context.talk.clone());
     let waits = |holder: &str| talk.put(&format!("waiting up to half a minute to see whether {holder} lives"));
-    let lease = Lease::take(api, (&run, &machine), &*context.clock, &waits).await?;
+    let lease = Lease::take(api, ("drill --clean", &machine), &*context.clock, &waits).await?;
     let swept = tokio::select! {
         swept = cluster::sweep(api, true) => swept,
         other = lease.keep(&*context.clock) => {

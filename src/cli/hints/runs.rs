@@ -56,7 +56,7 @@ impl Advise for LeaseError {
         Some(match self {
             Self::Taken { .. } => Advice::new(
                 Exit::Refused,
-                "nothing was changed; wait for the other run or end it: half a minute after its end the target is free",
+                "nothing was changed; wait for it or end it, and the target is free: one that was killed on another machine has it for half a minute more",
             ),
             Self::Cluster { .. } => Advice::new(
                 Exit::Error,

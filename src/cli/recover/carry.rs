@@ -1,28 +1,31 @@
 //! Carrying a run out while its target is kept: the lease is renewed, and so is what holds still.
 
+use std::cell::RefCell;
+use std::future::Future;
+use std::path::Path;
+
+use async_trait::async_trait;
+
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::cli::context::{Context, host};
 use crate::cli::failure::Failure;
 use crate::cli::output::Talk;
 use crate::cluster::Cluster;
-use crate::runs::drive::{Driver, Left};
+use crate::runbook::Step;
+use crate::runs::drive::{Driver, Hands, Left, Undone};
+use crate::runs::folders::Folders;
 use crate::runs::hands::World;
 use crate::runs::journal::JournalError;
 use crate::runs::lease::Lease;
-use crate::runs::plan::RunPlan;
 
-/// Has the cluster for this run; says so if it has to wait for that.
-pub(crate) async fn take<'a>(
-    cluster: &'a dyn Cluster,
-    plan: &RunPlan,
-    context: &Context,
-) -> Result<Lease<'a>, Failure> {
+/// Has the cluster for this; says so if it has to wait for that.
+pub(crate) async fn take<'a>(cluster: &'a dyn Cluster, what: &str, context: &Context) -> Result<Lease<'a>, Failure> {
     let talk = context.talk.clone();
     let waits = |holder: &str| talk.put(&format!("waiting up to half a minute to see whether {holder} lives"));
     let machine = host();
     tokio::select! {
-        lease = Lease::take(cluster, (&plan.run, &machine), &*context.clock, &waits) => Ok(lease?),
+        lease = Lease::take(cluster, (what, &machine), &*context.clock, &waits) => Ok(lease?),
         () = context.cancel.cancelled() => Err(Failure::Interrupted),
     }
 }
@@ -36,6 +39,87 @@ pub(crate) async fn end(lease: Option<Lease<'_>>, context: &Context) {
     }
 }
 
+/// Does something with a cluster, which nobody else recovers meanwhile. Another who takes it over ends it. In a folder nothing lives that could be asked.
+pub(crate) async fn keeping<T>(
+    (cluster, what): (&dyn Cluster, &str),
+    context: &Context,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    if !cluster.lives() {
+        return Ok(work.await);
+    }
+    let lease = take(cluster, what, context).await?;
+    tokio::pin!(work);
+    let done = tokio::select! {
+        done = &mut work => done,
+        other = lease.keep(&*context.clock) => {
+            lost(&other, (&context.talk, &context.cancel));
+            work.await
+        }
+    };
+    end(Some(lease), context).await;
+    Ok(done)
+}
+
+/// Has a folder to itself, made if it is not there, until what is returned is dropped.
+pub(crate) fn folder(target: &Path, context: &Context) -> Result<Folders, Failure> {
+    let folders = Folders::default();
+    if let Some(warning) = folders.make(target)? {
+        context.talk.warn(&warning);
+    }
+    Ok(folders)
+}
+
+fn lost(to: &str, (talk, cancel): (&Talk, &Cancel)) {
+    talk.warn(&format!("the cluster was taken over by {to}: this run stops"));
+    cancel.cancel();
+}
+
+/// The hands of a run whose cluster somebody else may take.
+struct Watching<'a> {
+    hands: &'a dyn Hands,
+    lease: Option<&'a Lease<'a>>,
+    talk: &'a Talk,
+    cancel: &'a Cancel,
+    taken_by: RefCell<Option<String>>,
+}
+
+impl Watching<'_> {
+    fn lost(&self, to: String) {
+        if self.taken_by.borrow().is_some() {
+            return;
+        }
+        lost(&to, (self.talk, self.cancel));
+        self.taken_by.replace(Some(to));
+    }
+}
+
+#[async_trait(?Send)]
+impl Hands for Watching<'_> {
+    async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+        self.hands.act(step, cancel).await
+    }
+
+    async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+        self.hands.verify(step, cancel).await
+    }
+
+    async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
+        self.hands.let_go(step).await
+    }
+
+    async fn look(&self) {
+        let Some(lease) = self.lease else { return };
+        if let Some(other) = lease.lost_to().await {
+            self.lost(other);
+        }
+    }
+
+    fn taken_by(&self) -> Option<String> {
+        self.taken_by.borrow().clone()
+    }
+}
+
 /// Drives a run to where it is left. Another who takes the cluster over ends it.
 pub(crate) async fn drive(
     driver: Driver<'_>,
@@ -43,6 +127,9 @@ pub(crate) async fn drive(
     clock: &dyn Clock,
     (talk, cancel): (&Talk, &Cancel),
 ) -> Result<Left, JournalError> {
+    let watching = Watching { hands: driver.hands, lease, talk, cancel, taken_by: RefCell::default() };
+    let Driver { steps, machine, log, person, cancel, .. } = driver;
+    let driver = Driver { steps, machine, log, hands: &watching, person, cancel };
     let kept = async {
         match lease {
             Some(lease) => lease.keep(clock).await,
@@ -56,8 +143,7 @@ pub(crate) async fn drive(
         left = &mut all => left,
         never = world.keep() => match never {},
         other = &mut kept => {
-            talk.warn(&format!("the cluster was taken over by {other}: this run stops"));
-            cancel.cancel();
+            watching.lost(other);
             all.await
         }
     }

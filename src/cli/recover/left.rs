@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cli::again::Again;
 use crate::cluster::Cluster;
 use crate::cluster::error::told;
 use crate::gitops::note::State;
@@ -18,14 +19,19 @@ fn step<'a>(steps: &'a [Step], id: &str) -> Option<&'a Step> {
 }
 
 /// Everything that is left so at the end, a line each; nothing where all is as it was.
-pub(super) async fn behind(cluster: Option<&dyn Cluster>, steps: &[Step], events: &[Record]) -> Vec<String> {
-    let mut lines = at_zero(steps, events);
+pub(super) async fn behind(
+    cluster: Option<&dyn Cluster>,
+    steps: &[Step],
+    events: &[Record],
+    again: &Again,
+) -> Vec<String> {
+    let mut lines = at_zero(steps, events, again);
     let pauses = |record: &Record| {
         let Event::Begun { step: id } = &record.event else { return false };
         step(steps, id).is_some_and(|step| matches!(step.action, Action::Gitops { pause: true, .. }))
     };
     if let (Some(cluster), true) = (cluster, events.iter().any(pauses)) {
-        lines.extend(paused(cluster).await);
+        lines.extend(paused(cluster).await.map(|line| again.told(&line)));
     }
     lines
 }
@@ -58,7 +64,7 @@ async fn paused(cluster: &dyn Cluster) -> Option<String> {
 }
 
 /// Workloads that a step has set to zero, and none to another number since.
-fn at_zero(steps: &[Step], events: &[Record]) -> Vec<String> {
+fn at_zero(steps: &[Step], events: &[Record], again: &Again) -> Vec<String> {
     let mut now: BTreeMap<String, (&Object, &str, u64)> = BTreeMap::new();
     for record in events {
         let Event::Acted { step: id, .. } = &record.event else { continue };
@@ -71,8 +77,10 @@ fn at_zero(steps: &[Step], events: &[Record]) -> Vec<String> {
         let namespace = object.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
         let group = if object.group.is_empty() { String::new() } else { format!(".{}", object.group) };
         format!(
-            "STILL AT ZERO, by step {id}: {name}; `kubectl{namespace} scale {}{group}/{} --replicas=N` starts it",
-            object.resource, object.name
+            "STILL AT ZERO, by step {id}: {name}; `kubectl{}{namespace} scale {}{group}/{} --replicas=N` starts it",
+            again.for_kubectl(),
+            object.resource,
+            object.name
         )
     })
     .collect()
@@ -106,10 +114,14 @@ mod tests {
         ];
         let runbook = crate::runbook::read(text.concat().as_bytes(), &JUDGES).runbook.expect("right");
         let steps = runbook.sampled(&JUDGES).expect("right");
-        let left = behind(None, &steps, &[acted("down"), acted("up"), acted("off")]).await;
+        let (here, there) = (Again::default(), Again::cluster(Some("/k/old one".as_ref()), Some("home")));
+        let left = behind(None, &steps, &[acted("down"), acted("up"), acted("off")], &here).await;
         let line = "STILL AT ZERO, by step off: media/deployments.apps/db; `kubectl -n media scale deployments.apps/db --replicas=N` starts it";
         assert_eq!(left, [line]);
-        assert!(behind(None, &steps, &[record(Event::Begun { step: "down".into() })]).await.is_empty());
-        assert_eq!(behind(None, &steps, &[acted("down")]).await.len(), 1);
+        assert!(behind(None, &steps, &[record(Event::Begun { step: "down".into() })], &here).await.is_empty());
+        let left = behind(None, &steps, &[acted("down")], &there).await;
+        let command =
+            "`kubectl --kubeconfig '/k/old one' --context home -n media scale deployments.apps/web --replicas=N`";
+        assert!(left.len() == 1 && left[0].contains(command), "{left:?}");
     }
 }

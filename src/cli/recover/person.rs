@@ -1,6 +1,7 @@
 //! The person at the terminal who follows a run: is told what happens, and asked what only a person can say.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -12,8 +13,10 @@ use crate::cli::recover::show;
 use crate::cli::runbook::prose;
 use crate::format::entry::escape;
 use crate::runbook::{Action, Runbook, Step};
+use crate::runs::board::Board;
 use crate::runs::drive::{Answer, Person};
 use crate::runs::event::{Event, Question};
+use crate::runs::machine::Machine;
 use crate::runs::plan::RunPlan;
 
 /// What ends the wait for what has to be typed.
@@ -33,21 +36,35 @@ pub(crate) struct Following<'a> {
     context: &'a Context,
     yes: bool,
     confirmed: BTreeSet<&'a str>,
+    /// Where the run is, and who shows that.
+    machine: Machine<'a>,
+    board: Arc<Board>,
     /// There while nobody is asked.
     display: Option<Display>,
 }
 
 impl<'a> Following<'a> {
     pub(crate) fn new(
-        runbook: &'a Runbook,
-        plan: &'a RunPlan,
-        yes: bool,
-        confirmed: &'a [String],
+        (runbook, plan): (&'a Runbook, &'a RunPlan),
+        (yes, confirmed): (bool, &'a [String]),
+        (machine, board): (Machine<'a>, Arc<Board>),
         context: &'a Context,
     ) -> Self {
-        context.progress.begin("recovering", "");
-        let display = Some(progress::show(context));
-        Self { runbook, plan, context, yes, confirmed: confirmed.iter().map(String::as_str).collect(), display }
+        let confirmed = confirmed.iter().map(String::as_str).collect();
+        board.stands(&machine);
+        let display = Some(progress::show_steps(context, &board));
+        Self { runbook, plan, context, yes, confirmed, machine, board, display }
+    }
+
+    /// Shows where the run is by now.
+    fn moves(&mut self, event: &Event) {
+        self.machine.apply(event);
+        match event {
+            Event::Begun { step } => self.board.begins(step),
+            Event::Done { step, .. } | Event::Failed { step, .. } | Event::CutOff { step } => self.board.ends(step),
+            _ => {}
+        }
+        self.board.stands(&self.machine);
     }
 
     /// Takes the display away.
@@ -104,7 +121,8 @@ impl Person for Following<'_> {
             }
             Question::Destructive => {
                 self.explain(step);
-                self.put(&format!("\n{}", show::line_of(self.runbook, self.plan, &step.id).0));
+                self.put("");
+                self.put(&show::line_of(self.runbook, self.plan, &step.id).0);
                 if let Some(chosen) = self.plan.chosen.get(&step.id) {
                     self.put(&format!("from snapshot {} of {}, {}", chosen.snapshot, chosen.source, chosen.started));
                 }
@@ -129,19 +147,21 @@ impl Person for Following<'_> {
             Question::GoOn => format!("\nStep {} has failed. To go on with the others", step.id),
         };
         let answer = Self::typed(step, question, &text).await;
-        self.display = Some(progress::show(self.context));
+        self.display = Some(progress::show_steps(self.context, &self.board));
         answer
     }
 
     fn told(&mut self, event: &Event) {
+        self.moves(event);
         match event {
             Event::Begun { step } => {
                 let title = self.runbook.title_of(step);
                 self.put(&format!("[{step}] begins: {title}"));
             }
-            Event::Acted { said, .. } => {
+            // Several are under way: whose it is has to be said.
+            Event::Acted { step, said } => {
                 for line in said {
-                    self.put(&format!("    {line}"));
+                    self.put(&format!("[{step}] {line}"));
                 }
             }
             Event::Done { step, said, took } => {
@@ -156,6 +176,7 @@ impl Person for Following<'_> {
                     self.put(&format!("    {help}"));
                 }
             }
+            Event::LettingGo { step } => self.put(&format!("[{step}] lets go what it holds")),
             Event::LetGo { step, said, is_well } => {
                 let word = if *is_well { "lets go" } else { "could NOT let go" };
                 self.put(&format!("[{step}] {word}: {}", said.join("; ")));

@@ -19,6 +19,7 @@ use crate::preflight::Findings;
 use crate::recover::cluster::RecoverError;
 use crate::runbook::{Action, Objectives, Step};
 use crate::runs::ahead::Filling;
+use crate::runs::folders::Folders;
 use crate::runs::hands::{Movers, Source, Target, World};
 use crate::runs::plan::{ClusterName, RunPlan};
 use crate::runs::prepare::{Needs, Notice, Preparing, name_of_cluster};
@@ -110,6 +111,25 @@ pub(crate) async fn open(
         _ => Target::Machine,
     };
     Ok(Opened { source, target, spared })
+}
+
+/// Has the folders of this machine to itself that a run writes into. Those that are not there yet are had by the steps that make them.
+pub(super) fn have_folders(world: &World<'_>, steps: &[Step], context: &Context) -> Result<(), Failure> {
+    let target = |step: &Step| match &step.action {
+        _ if world.plan.skipped.contains(&step.id) => None,
+        Action::RestoreFiles(files) => Some(files.target.clone()),
+        Action::RestoreDatastore { data_dir, .. } => Some(data_dir.clone()),
+        _ => None,
+    };
+    let targets: Vec<PathBuf> = steps.iter().filter_map(target).collect();
+    let mut warnings = world.folders.take_all(&targets)?;
+    if let Target::Folder(_, root) = &world.target {
+        warnings.extend(world.folders.make(root)?);
+    }
+    for warning in &warnings {
+        context.talk.warn(warning);
+    }
+    Ok(())
 }
 
 impl Opened {
@@ -220,13 +240,14 @@ impl Opened {
             target: self.target,
             movers,
             clock: context.clock.clone(),
-            progress: context.progress.clone(),
+            board: Arc::default(),
             journals: configuration::journal_namespace(context),
             folder: args.journals()?.join(&plan.run),
             host: host(),
             begun_before: BTreeSet::new(),
             held: tokio::sync::Mutex::default(),
             looked: RefCell::default(),
+            folders: Folders::default(),
             spared: self.spared,
         })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Args, Document, What, document, exit_of, is_all, lack, restore, warn_of};
+use super::{Args, Document, What, document, exit_of, held, is_all, lack, restore, warn_of};
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
@@ -86,6 +86,7 @@ pub(super) async fn run(
     for snapshot in &newest {
         in_use.refuse_target(&args.target.join(directory(&snapshot.record.source)), false)?;
     }
+    let _held = held(args, context)?;
     let reader = open::reader(context, repository).await?;
     let (mut worst, mut rows, mut cells, mut good) = (Exit::Done, Vec::new(), Vec::new(), Vec::new());
     for snapshot in newest {

@@ -11,7 +11,7 @@ use crate::cli::open::{self, Access};
 use crate::cli::prompt::confirm;
 use crate::cli::restore::cluster::exit_of_volume;
 use crate::cli::restore::cluster::show::{origin, volume as volume_line};
-use crate::cli::{movers, progress, select};
+use crate::cli::{movers, progress, recover, select};
 use crate::cluster::api::Api;
 use crate::cluster::{Cluster as _, How};
 use crate::format::entry::escape;
@@ -104,17 +104,21 @@ pub(super) async fn run(
         }
         confirm(false, "Create and fill it?")?;
     }
-    movers::sweep(&api, context).await;
     let reader = open::reader(context, &repository).await?;
-    let object = made(&api, &wanted, How::Really).await?;
-    let clock = context.clock.clone();
-    let (progress_of, cancel) = (context.progress.clone(), context.cancel.clone());
-    let crew = movers::crew_of(&api, &*clock, &progress_of, &cancel, &running);
-    let volumes = movers::filling(&crew, &handed, &running, reader, within)?;
-    context.progress.begin("filling the volume", "file");
-    let display = progress::show(context);
-    let filled = beside::fill(&api, &volumes, &wanted, object.clone()).await;
-    display.finish();
+    let doing = async {
+        movers::sweep(&api, context).await;
+        let object = made(&api, &wanted, How::Really).await?;
+        let clock = context.clock.clone();
+        let (progress_of, cancel) = (context.progress.clone(), context.cancel.clone());
+        let crew = movers::crew_of(&api, &*clock, &progress_of, &cancel, &running);
+        let volumes = movers::filling(&crew, &handed, &running, reader, within)?;
+        context.progress.begin("filling the volume", "file");
+        let display = progress::show(context);
+        let filled = beside::fill(&api, &volumes, &wanted, object.clone()).await;
+        display.finish();
+        Ok::<_, Failure>((object, filled))
+    };
+    let (object, filled) = recover::keeping((&api, &format!("restore into {shown}")), context, doing).await??;
     if context.out.json {
         let (snapshot, lacks) = (filled.data.snapshot.hex(), filled.data.lacks);
         context.out.document(&Document { snapshot, lacks, dry_run: false, claim: &object, volume: Some(&filled) })?;

@@ -20,7 +20,7 @@ use crate::cli::failure::Failure;
 use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
 use crate::cli::prompt::confirm;
-use crate::cli::{movers, progress, select};
+use crate::cli::{movers, progress, recover, select};
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::folder::{Folder, MANIFESTS, VOLUMES};
@@ -164,7 +164,14 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         confirm(false, "Restore them?")?;
     }
     let manner = Manner { existing: options.existing, empty_volumes: args.cluster.empty_volumes };
-    let report = carry_out(&plan, &target, needs.as_ref(), (&repository, reader), manner, context).await?;
+    let work = carry_out(&plan, &target, needs.as_ref(), (&repository, reader), manner, context);
+    let report = if fills || plan.steps.iter().any(|step| step.fate.acts()) {
+        let _held = args.cluster.into_folder.as_ref().map(|root| recover::folder(root, context)).transpose()?;
+        let what = format!("restore of snapshot {}", snapshot.id.short());
+        recover::keeping((target.cluster(), &what), context, work).await??
+    } else {
+        work.await?
+    };
     let waited = match args.cluster.wait.filter(|_| report.stopped.is_none() && !report.interrupted) {
         Some(limit) => Some(wait(target.cluster(), &plan, &report, limit, context).await?),
         None => None,

@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::prompt::confirm;
-use crate::cli::{movers, progress, select};
+use crate::cli::{movers, progress, recover, select};
 use crate::cluster::api::Api;
 use crate::format::entry::escape;
 use crate::hooks::{Acting, Waits};
@@ -81,17 +81,22 @@ pub(super) async fn run(
         confirm(false, "Replace what is in it?")?;
     }
     context.cancel.begin();
-    movers::sweep(&api, context).await;
-    let (clock, cancel, progress_of) = (context.clock.clone(), context.cancel.clone(), context.progress.clone());
-    let crew = movers::crew_of(&api, &*clock, &progress_of, &cancel, &running);
-    let movers = movers::filling(&crew, &handed, &running, reader, within)?;
-    let acting = Acting { cluster: &api, exec: &api, clock: &*clock, waits: Waits::default(), cancel: &cancel };
-    let (journal_in, host) = (configuration::journal_namespace(context).unwrap_or_else(|| namespace.clone()), host());
-    context.progress.begin("restoring in place", "file");
-    let display = progress::show(context);
-    let report =
-        InPlace { acting, movers, id: None, namespace: &journal_in, host: &host, safety_copy }.run(&planned).await;
-    display.finish();
+    let doing = Box::pin(async {
+        movers::sweep(&api, context).await;
+        let (clock, cancel, progress_of) = (context.clock.clone(), context.cancel.clone(), context.progress.clone());
+        let crew = movers::crew_of(&api, &*clock, &progress_of, &cancel, &running);
+        let movers = movers::filling(&crew, &handed, &running, reader, within)?;
+        let acting = Acting { cluster: &api, exec: &api, clock: &*clock, waits: Waits::default(), cancel: &cancel };
+        let journal_in = configuration::journal_namespace(context).unwrap_or_else(|| namespace.clone());
+        context.progress.begin("restoring in place", "file");
+        let display = progress::show(context);
+        let run = InPlace { acting, movers, id: None, namespace: &journal_in, host: &host(), safety_copy };
+        let report = run.run(&planned).await;
+        display.finish();
+        Ok::<_, Failure>(report)
+    });
+    let what = format!("restore in place of {namespace}/{name}");
+    let report = recover::keeping((&api, &what), context, doing).await??;
     if context.out.json {
         context.out.document(&Document { dry_run: false, safety_copy, plan: &planned, report: Some(&report) })?;
     } else {

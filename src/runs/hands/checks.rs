@@ -106,7 +106,7 @@ impl World<'_> {
             consumers: Vec::new(),
             node: None,
         };
-        Ok(volume::hold(check, &self.filling(TreePath::root(), cancel)?, &filling).await)
+        Ok(volume::hold(check, &self.filling(TreePath::root(), (&self.board.of(&step.id), cancel))?, &filling).await)
     }
 
     /// One check, tried as often as it says.

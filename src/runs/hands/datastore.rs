@@ -45,6 +45,7 @@ impl World<'_> {
                 "stop the server first: systemctl stop k3s, and k3s-killall.sh for what is left of it",
             );
         }
+        self.have(data_dir)?;
         let beside = server.join(format!("before-{}", self.plan.run));
         let moved = make_way(&server, &beside).map_err(|error| {
             failed(
@@ -57,7 +58,7 @@ impl World<'_> {
             spared: self.spared.clone(),
             ..RestorePlan::whole(snapshot.record.root, TreePath::root(), server.clone())
         };
-        let report = reported(run_restore(&self.operation(cancel)?, &source.reader, &plan).await, cancel)?;
+        let report = reported(run_restore(&self.operation(step, cancel)?, &source.reader, &plan).await, cancel)?;
         if let Some(problem) = report.problems.first() {
             let why =
                 format!("{} problems, the first: {}", report.problems.len(), crate::cluster::error::told(problem));

@@ -59,7 +59,13 @@ impl World<'_> {
     ) -> Result<Vec<String>, Undone> {
         let (chosen, snapshot) = self.snapshot(step)?;
         let plan = restore_plan(files, snapshot.record.root, &self.spared)?;
-        let (operation, reader) = (self.operation(cancel)?, &self.source()?.reader);
+        self.have(&files.target)?;
+        let (operation, reader) = (self.operation(step, cancel)?, &self.source()?.reader);
+        operation.progress.begin("restoring", "file");
+        if files.path.is_none() && files.include.is_empty() && files.exclude.is_empty() {
+            let statistics = snapshot.record.statistics;
+            operation.progress.expect(statistics.files, statistics.bytes, false);
+        }
         let report = reported(run_restore(&operation, reader, &plan).await, cancel)?;
         if !report.problems.is_empty() {
             let told: Vec<String> = report

@@ -9,6 +9,7 @@ use crate::gitops::plan::{Action, plan};
 use crate::gitops::report::Outcome;
 use crate::gitops::run::{Running, run};
 use crate::gitops::{Selection, note};
+use crate::runbook::Step;
 use crate::runs::drive::Undone;
 
 /// How long is waited before looking whether anything was un-paused again, as `gitops pause` does.
@@ -18,9 +19,9 @@ const HELP: &str = "`homelab-dr gitops status` says what is paused and by whom";
 impl World<'_> {
     pub(super) async fn gitops(
         &self,
+        step: &Step,
         pause: bool,
-        namespaces: &[String],
-        names: &[String],
+        (namespaces, names): (&[String], &[String]),
         cancel: &Arc<Cancel>,
     ) -> Result<Vec<String>, Undone> {
         let cluster = self.cluster()?;
@@ -31,7 +32,8 @@ impl World<'_> {
         if !planned.installed {
             return Ok(vec!["neither Flux nor ArgoCD is there".to_owned()]);
         }
-        let running = Running { cluster, clock: &*self.clock, settle: SETTLE, progress: &self.progress, cancel };
+        let progress = self.board.of(&step.id);
+        let running = Running { cluster, clock: &*self.clock, settle: SETTLE, progress: &progress, cancel };
         let report = run(&planned, &running).await;
         if report.interrupted {
             return Err(Undone::Stopped);

@@ -14,14 +14,16 @@ mod volume;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::board::Board;
 use super::drive::{Hands, Undone};
 use super::event::Event;
+use super::folders::Folders;
 use super::plan::{Chosen, RunPlan};
 use super::prepare::origin;
 use crate::backup::Context;
@@ -29,7 +31,6 @@ use crate::backup::volumes::Handed;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::id::ObjectId;
-use crate::base::progress::Progress;
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::error::told;
@@ -98,8 +99,8 @@ pub struct World<'a> {
     pub movers: Option<Movers>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Moved by whatever goes on.
-    pub progress: Arc<Progress>,
+    /// How far each step is.
+    pub board: Arc<Board>,
     /// Where journals of holds are kept; without it in the namespace of what is held.
     pub journals: Option<String>,
     /// What this machine keeps of the run: the folder of its journal.
@@ -112,6 +113,8 @@ pub struct World<'a> {
     pub held: Holding,
     /// What was seen of checks that the journal does not have yet, by step and place.
     pub looked: RefCell<BTreeMap<(String, usize), Event>>,
+    /// Folders of this machine that the run has to itself.
+    pub folders: Folders,
     /// What a restore into a directory neither writes over nor removes: the repository and the keys of this run.
     pub spared: Vec<PathBuf>,
 }
@@ -159,6 +162,12 @@ impl World<'_> {
         }
     }
 
+    /// Has a folder to itself from here on; it is made if it is not there yet.
+    fn have(&self, folder: &Path) -> Result<(), Undone> {
+        let help = "nothing was written; wait for the other one or end it, and take this run up again";
+        self.folders.make(folder).map(drop).map_err(|error| because(&error, help))
+    }
+
     fn source(&self) -> Result<&Source, Undone> {
         self.source.as_ref().ok_or_else(|| failed("it needs a repository, and none was opened", "give --repo URL"))
     }
@@ -188,11 +197,11 @@ impl World<'_> {
         Ok((chosen, found))
     }
 
-    fn operation(&self, cancel: &Arc<Cancel>) -> Result<Context, Undone> {
+    fn operation(&self, step: &Step, cancel: &Arc<Cancel>) -> Result<Context, Undone> {
         Ok(Context {
             repository: self.source()?.repository.clone(),
             clock: self.clock.clone(),
-            progress: self.progress.clone(),
+            progress: self.board.of(&step.id),
             cancel: cancel.clone(),
         })
     }
@@ -227,12 +236,13 @@ impl World<'_> {
     }
 
     async fn carry_out(&self, step: &Step, cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
+        self.board.of(&step.id).begin(phase(&step.action), "");
         match &step.action {
             Action::RestoreFiles(files) => self.restore_files(step, files, cancel).await,
             Action::RestoreResources(resources) => self.restore_resources(step, resources, cancel).await,
             Action::RestoreVolume(volume) => self.restore_volume(step, volume, cancel).await,
             Action::RestoreDatastore { data_dir, .. } => self.restore_datastore(step, data_dir, cancel).await,
-            Action::Gitops { pause, namespaces, names } => self.gitops(*pause, namespaces, names, cancel).await,
+            Action::Gitops { pause, namespaces, names } => self.gitops(step, *pause, (namespaces, names), cancel).await,
             Action::Scale { object, replicas } => self.scale(object, *replicas, cancel).await,
             Action::Quiesce { claims, how, .. } => self.quiesce(step, claims, how, cancel).await,
             Action::Pause(time) => tokio::select! {
@@ -270,6 +280,24 @@ impl World<'_> {
     }
 }
 
+/// What is shown of a step that says nothing more about itself.
+const fn phase(action: &Action) -> &'static str {
+    match action {
+        Action::RestoreFiles(_)
+        | Action::RestoreResources(_)
+        | Action::RestoreVolume(_)
+        | Action::RestoreDatastore { .. } => "restoring",
+        Action::Gitops { pause: true, .. } => "pausing Flux and ArgoCD",
+        Action::Gitops { pause: false, .. } => "letting Flux and ArgoCD go on",
+        Action::Scale { .. } => "scaling",
+        Action::Quiesce { .. } => "making applications hold still",
+        Action::Pause(_) | Action::WaitUntil { .. } => "waiting",
+        Action::Check(_) => "looking",
+        Action::Exec(_) | Action::Run(_) => "running a program",
+        Action::Notify(_) | Action::Manual(_) => "",
+    }
+}
+
 /// The start of an id, for people.
 fn short(hex: &str) -> &str {
     hex.get(..16).unwrap_or(hex)
@@ -294,6 +322,9 @@ impl Hands for World<'_> {
 
     async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
         let own = Arc::new(Cancel::default());
+        if !step.verify.is_empty() {
+            self.board.of(&step.id).begin("verifying", "");
+        }
         let first = match &step.action {
             Action::Check(checks) | Action::WaitUntil { checks, .. } => checks.len(),
             _ => 0,

@@ -195,7 +195,7 @@ impl World<'_> {
     ) -> Result<Vec<String>, Undone> {
         let (source, cluster) = (self.source()?, self.cluster()?);
         let (chosen, snapshot) = self.snapshot(step)?;
-        let operation = self.operation(cancel)?;
+        let operation = self.operation(step, cancel)?;
         let planned = self.plan.fates.get(&step.id);
         let looking = async {
             let manifests = read(source, snapshot, &operation).await?;
@@ -226,14 +226,18 @@ impl World<'_> {
                 Some(Box::new(IntoFolder { root, reader, context: &operation, existing }))
             }
             _ if now.fill.is_empty() => None,
-            _ => Some(Box::new(self.filling(TreePath::root(), cancel)?)),
+            _ => Some(Box::new(self.filling(TreePath::root(), (&operation.progress, cancel))?)),
         };
+        // Bytes are most of it, where there are any: files and objects are not counted together.
+        let bytes: u64 = now.fill.iter().map(|fill| fill.bytes).sum();
+        operation.progress.begin("restoring", if bytes > 0 { "" } else { "object" });
+        operation.progress.expect(if bytes > 0 { 0 } else { looked.steps.len() as u64 }, bytes, false);
         let running = Running {
             cluster,
             empty_volumes: resources.empty_volumes,
             volumes: volumes.as_deref(),
             waits: Waits::default(),
-            progress: &self.progress,
+            progress: &operation.progress,
             cancel,
         };
         let report = run(&looked, &running).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Target, World, because, failed, reported, short};
 use crate::base::cancel::Cancel;
+use crate::base::progress::Progress;
 use crate::base::units;
 use crate::cluster::{How, folder};
 use crate::format::entry::TreePath;
@@ -27,7 +28,11 @@ pub(super) fn claim_of(volume: &RestoreVolume) -> String {
 
 impl World<'_> {
     /// What fills volumes of a cluster.
-    pub(super) fn filling<'a>(&'a self, within: TreePath, cancel: &'a Cancel) -> Result<ByMovers<'a>, Undone> {
+    pub(super) fn filling<'a>(
+        &'a self,
+        within: TreePath,
+        (progress, cancel): (&'a Progress, &'a Cancel),
+    ) -> Result<ByMovers<'a>, Undone> {
         let api = self.api()?;
         let help = "give --mover-image IMAGE, or name it in homelab-dr.yaml";
         let movers = self.movers.as_ref().ok_or_else(|| failed("nothing says how movers run", help))?;
@@ -36,7 +41,7 @@ impl World<'_> {
             cluster: api,
             streams: api,
             clock: &*self.clock,
-            progress: &self.progress,
+            progress,
             cancel,
             limits: Limits::default(),
             start_timeout: running.start_timeout,
@@ -44,6 +49,14 @@ impl World<'_> {
         };
         ByMovers::new(crew, &movers.handed, running, self.source()?.reader.clone(), within)
             .map_err(|error| because(&error, "the system gives no randomness"))
+    }
+
+    /// The progress of a step that brings all of this back.
+    fn begins(&self, what: &'static str, (step, data): (&Step, &Data)) -> Arc<Progress> {
+        let progress = self.board.of(&step.id);
+        progress.begin(what, "file");
+        progress.expect(data.files, data.bytes, false);
+        progress
     }
 
     pub(super) async fn restore_volume(
@@ -56,7 +69,7 @@ impl World<'_> {
         let data = Data::of(&self.source()?.chain, snapshot, snapshot.record.started);
         match &self.target {
             Target::Machine => Err(failed("it needs a cluster, and none was given", "give --kubeconfig FILE")),
-            Target::Folder(_, root) => self.unpack(root, volume, &data, cancel).await,
+            Target::Folder(_, root) => self.unpack(step, (root, volume), &data, cancel).await,
             Target::Api(_) if volume.in_place => self.in_place(step, volume, data, cancel).await,
             Target::Api(_) => self.beside(step, volume, data, cancel).await,
         }
@@ -64,15 +77,16 @@ impl World<'_> {
 
     async fn unpack(
         &self,
-        root: &std::path::Path,
-        volume: &RestoreVolume,
+        step: &Step,
+        (root, volume): (&std::path::Path, &RestoreVolume),
         data: &Data,
         cancel: &Arc<Cancel>,
     ) -> Result<Vec<String>, Undone> {
         let claim = claim_of(volume);
         let target = folder::volume(root, &volume.into.namespace, &volume.into.name)
             .ok_or_else(|| failed(format!("{claim} cannot be the name of a folder"), "name another claim with into"))?;
-        let (operation, reader) = (self.operation(cancel)?, &self.source()?.reader);
+        let (operation, reader) = (self.operation(step, cancel)?, &self.source()?.reader);
+        let _ = self.begins("restoring", (step, data));
         let plan = RestorePlan::whole(data.root, TreePath::root(), target.clone());
         let done = if volume.in_place {
             fill::in_place(&operation, reader, plan).await
@@ -126,7 +140,8 @@ impl World<'_> {
             Ok(Made::Full) => return Ok(vec![format!("{} was filled before this run was taken up", claim_of(volume))]),
             Err(error) => return Err(because(&error, error.mend())),
         };
-        let movers = self.filling(TreePath::root(), cancel)?;
+        let progress = self.begins("filling", (step, &data));
+        let movers = self.filling(TreePath::root(), (&progress, cancel))?;
         let filled = beside::fill(api, &movers, &wanted, made).await;
         outcome(&filled, cancel)
     }
@@ -145,7 +160,9 @@ impl World<'_> {
         let planned = in_place::plan(api, claim, data, &TreePath::root()).await;
         let planned = planned
             .map_err(|error| because(&error, "see what it says, or restore it beside with another claim in into"))?;
-        let movers = self.filling(TreePath::root(), cancel)?;
+        let progress = self.board.of(&step.id);
+        progress.begin("restoring in place", "file");
+        let movers = self.filling(TreePath::root(), (&progress, cancel))?;
         let acting = Acting { cluster: api, exec: api, clock: &*self.clock, waits: Waits::default(), cancel };
         let journals = self.journals.clone().unwrap_or(namespace);
         let id = self.hold_id(step, 0);

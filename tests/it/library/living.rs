@@ -50,7 +50,9 @@ async fn an_upgrade_is_taken_back(stage: &Stage, before: &str) {
     // Without the person who takes the commit back it stops where it waits for that, and says what is left.
     let ran = stage.carries_out("kubeconfig", &book, &[]).await.exits(8);
     assert!(
-        ran.out.contains("STILL PAUSED: Kustomization flux-system/apps; `homelab-dr gitops resume`"),
+        ran.out.contains(
+            "STILL PAUSED: Kustomization flux-system/apps; `homelab-dr gitops resume --kubeconfig kubeconfig`"
+        ),
         "{}",
         ran.out
     );

@@ -1,7 +1,11 @@
 //! `recover`: runbooks carried out by the real program, on this machine and in a cluster, with people, faults and deaths.
 
+mod apart;
+mod chosen;
 mod cluster;
 mod inside;
+mod killed;
+mod kinds;
 mod machine;
 mod person;
 mod plan;

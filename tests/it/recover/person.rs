@@ -29,22 +29,29 @@ fn a_plan_has_values_and_no_variables() {
     assert!(!ran.out.contains('\u{202e}') && ran.out.contains("/tmp/x\\xe2\\x80\\xaey"), "{}", ran.out);
 }
 
-/// At a terminal: everything that is said there, once the question was answered by these keys.
-fn at_a_terminal(home: &Home, line: &str, question: &str, keys: &[u8]) -> (i32, String) {
+/// At a terminal: everything that is said there. Each text is waited for behind the one before it, and answered by its keys, or by a file
+/// that is made if those begin with a zero.
+fn at_a_terminal(home: &Home, line: &str, exchange: &[(&str, &[u8])]) -> (i32, String) {
     let mut script = Command::new("script");
     let line = format!("{} {line}", env!("CARGO_BIN_EXE_homelab-dr"));
     script.args(["-qefc", &line, "/dev/null"]).current_dir(home.dir()).env("SHELL", "/bin/sh");
     script.env("HOMELAB_DR_RUNS", "runs").env("HOMELAB_DR_IDENTITY_FILE", "key").env("HOMELAB_DR_REPO", "repo");
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is there");
     let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let (mut said, mut piece, mut answered) = (String::new(), [0; 4096], false);
+    let (mut said, mut piece, mut seen, mut waits) = (String::new(), [0; 4096], 0, exchange.iter().peekable());
     while let Ok(read @ 1..) = output.read(&mut piece) {
         said.push_str(&String::from_utf8_lossy(&piece[..read]));
-        if !answered && said.contains(question) {
-            input.write_all(keys).unwrap();
-            answered = true;
+        while let Some((text, keys)) = waits.peek() {
+            let Some(at) = said[seen..].find(text) else { break };
+            seen += at + text.len();
+            match keys.split_first() {
+                Some((0, file)) => std::fs::write(home.path(std::str::from_utf8(file).unwrap()), "").unwrap(),
+                _ => input.write_all(keys).unwrap(),
+            }
+            waits.next();
         }
     }
+    assert!(waits.peek().is_none(), "it never came to {:?}: {said}", waits.peek());
     (child.wait().unwrap().code().unwrap(), said)
 }
 
@@ -55,16 +62,95 @@ fn ctrl_c_at_a_question_ends_the_run_in_good_order() {
         runbook(home.dir(), "", &["id: look\nmanual: {confirm: looks right}", "id: last\nnotify: {message: end}"]);
     let line = format!("recover {book} --yes --no-progress");
     let question = "type `looks right`, or `stop` to stop here:";
-    let (code, said) = at_a_terminal(&home, &line, question, b"\x03");
+    let (code, said) = at_a_terminal(&home, &line, &[(question, b"\x03")]);
     assert_eq!(code, 130, "{said}");
     let run = run_of(&said);
     assert!(said.contains(&format!("run {run} stopped; `homelab-dr recover --resume {run}` goes on")), "{said}");
     // The machine is free again, and the question is asked again.
     let line = format!("recover --resume {run} --no-progress");
-    let (code, said) = at_a_terminal(&home, &line, question, b"stop\n");
+    let (code, said) = at_a_terminal(&home, &line, &[(question, b"stop\n")]);
     assert_eq!(code, 7, "{said}");
-    let (code, said) = at_a_terminal(&home, &line, question, b"yes\nlooks right\n");
+    let (code, said) = at_a_terminal(&home, &line, &[(question, b"yes\n"), (question, b"looks right\n")]);
     assert!(code == 0 && said.contains("recovered by run"), "{said}");
+}
+
+#[test]
+fn what_replaces_something_is_shown_and_has_to_be_typed() {
+    let home = Home::new();
+    home.backup();
+    let back = home.path("back");
+    std::fs::create_dir(&back).unwrap();
+    std::fs::write(back.join("newer"), "newer").unwrap();
+    let look = "id: look\nneeds: []\nmanual: {confirm: looks right}";
+    let files = format!(
+        "id: files\nneeds: [look]\nrestore.files: {{source: files, target: {}, delete: true}}\nverify: [no-empty: {{}}]",
+        back.display()
+    );
+    let book = runbook(home.dir(), "", &[look, &files]);
+    let line = format!("recover {book} --no-progress");
+    let (begin, manual, replace): (&str, &str, &str) =
+        ("Carry it out? [y/N]", "type `looks right`, or `stop` to stop here:", "type `files`, or `stop` to stop here:");
+    let (code, said) = at_a_terminal(&home, &line, &[(begin, b"n\n")]);
+    assert!(code == 7 && said.contains("nothing was changed") && !home.path("runs").exists(), "{said}");
+    // What a person would do is shown at the question, and what is about to be lost.
+    let prose = "## 0. A step\r\nWhat a person would do.\r\n";
+    let exchange: [(&str, &[u8]); 6] = [
+        (begin, b"y\n"),
+        ("What a person would do.", b""),
+        (manual, b"looks right\n"),
+        ("This step replaces or removes what is there.", b""),
+        (replace, b"y\n"),
+        (replace, b"stop\n"),
+    ];
+    let (code, said) = at_a_terminal(&home, &line, &exchange);
+    assert_eq!(code, 7, "{said}");
+    assert!(said.contains(prose) && said.contains("\r\nfrom snapshot "), "{said}");
+    assert!(said.contains("\r\nrestore.files source: files, target: ") && !said.contains("\\x"), "{said}");
+    assert!(back.join("newer").exists() && !back.join("a").exists(), "nothing was done without it");
+    let run = run_of(&said);
+    let line = format!("recover --resume {run} --no-progress");
+    let (code, said) = at_a_terminal(&home, &line, &[(replace, b"files\n")]);
+    assert!(code == 0 && !said.contains("looks right"), "what was agreed to is not asked again: {said}");
+    assert!(!back.join("newer").exists() && back.join("a/b/hello.txt").exists());
+    let journal = std::fs::read_to_string(home.path("runs").join(&run).join("journal.jsonl")).unwrap();
+    for typed in [
+        "\"question\":\"manual\",\"said\":\"looks right\"",
+        "\"question\":\"destructive\",\"said\":\"files\"",
+        "\"said\":\"stop\"",
+    ] {
+        assert!(journal.contains(typed), "{typed}: {journal}");
+    }
+}
+
+#[test]
+fn steps_that_are_under_way_are_shown_with_what_comes_next_until_somebody_is_asked() {
+    let home = Home::new();
+    let wait = |id: &str| {
+        let go = home.path(id);
+        format!("id: {id}\nneeds: []\nrun: {{argv: [sh, -c, 'while [ ! -e {} ]; do sleep 0.05; done']}}", go.display())
+    };
+    let steps = [
+        &wait("left"),
+        &wait("right"),
+        "id: look\nneeds: [left, right]\nmanual: {}",
+        "id: last\nnotify: {message: end}",
+    ];
+    let book = runbook(home.dir(), "parallel: 2\n", &steps);
+    let exchange: [(&str, &[u8]); 8] = [
+        ("[left] ", b""),
+        ("running a program", b""),
+        ("[right] ", b""),
+        ("running a program", b""),
+        ("0 of 4 steps over; next: look", b"\0left"),
+        ("[left] done", b""),
+        ("1 of 4 steps over; next: look", b"\0right"),
+        ("type `done`, or `stop` to stop here:", b"done\n"),
+    ];
+    let (code, said) = at_a_terminal(&home, &format!("recover {book} --yes"), &exchange);
+    assert_eq!(code, 0, "{said}");
+    let question = said.split("type `done`").nth(1).unwrap();
+    let (answer, _) = question.split_once("[look] begins").unwrap();
+    assert!(!answer.contains("steps over"), "nothing moves while somebody types: {answer:?}");
 }
 
 #[test]
@@ -105,11 +191,13 @@ async fn what_is_still_paused_and_at_zero_is_told_at_the_end() {
     };
     let ran = run(vec![book.clone()]).await.exits(1);
     assert!(
-        ran.out.contains("STILL PAUSED: Kustomization media/apps; `homelab-dr gitops resume` lets them go on"),
+        ran.out.contains(
+            "STILL PAUSED: Kustomization media/apps; `homelab-dr gitops resume --kubeconfig kubeconfig` lets them go on"
+        ),
         "{}",
         ran.out
     );
-    assert!(ran.out.contains("STILL AT ZERO, by step down: media/deployments.apps/web; `kubectl -n media scale deployments.apps/web --replicas=N`"), "{}", ran.out);
+    assert!(ran.out.contains("STILL AT ZERO, by step down: media/deployments.apps/web; `kubectl --kubeconfig kubeconfig -n media scale deployments.apps/web --replicas=N`"), "{}", ran.out);
     let run_id = run_of(&ran.out);
     let ran = run(vec!["--resume".into(), run_id.clone(), "--json".into()]).await.exits(1);
     assert_eq!(ran.json()["left"].as_array().map(Vec::len), Some(2), "{}", ran.out);

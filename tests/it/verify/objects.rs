@@ -4,6 +4,7 @@ use homelab_dr::runbook::{InPod, Object};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::gitops::world::{define, definition};
 use crate::hooks::{api, bare, claim, workload};
 use crate::support::kube::server::KubeServer;
 
@@ -120,6 +121,67 @@ async fn what_is_not_ready_says_what_its_pods_say() {
         &["1 of 1 object is not ready", "deployments/web"],
     );
     not(look(&exec("deployments.apps", "web", &["true"], None), &around).await, &["none of the 1 pods", "is ready"]);
+}
+
+/// What an operator says of its objects is what a namespace is waited for, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_ready_when_its_custom_resources_are() {
+    let server = bare().await;
+    let around = of(&server).await;
+    server.make("media", deployment("web", &["sleep", "600"]));
+    server
+        .until("it runs", |state| {
+            state.object("deployments.apps", "media", "web").is_some_and(|web| web["status"]["availableReplicas"] == 1)
+        })
+        .await;
+    let namespace = || Probe::NamespaceReady("media".to_owned());
+    let spec = json!({"secretName": {"type": "string"}});
+    for (group, kind) in
+        [("cert-manager.io", "Certificate"), ("postgresql.cnpg.io", "Cluster"), ("acme.example", "Note")]
+    {
+        define(&server, definition(group, "v1", kind, &spec)).await;
+    }
+    let make = |space: &str, group: &str, kind: &str, name: &str, more: Value| {
+        let mut object =
+            json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": name}, "spec": {}});
+        object["metadata"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.make(space, object);
+    };
+    let says = |table: &str, space: &str, name: &str, status: Value| {
+        server.shared.with(|state| {
+            let object = state.object(table, space, name).unwrap();
+            state.edit(&object, |object| object["status"] = status);
+        });
+    };
+    let condition_of =
+        |status: &str, message: &str| json!({"conditions": [{"type": "Ready", "status": status, "message": message}]});
+    // One without a word of its own, one of another namespace, one that another object answers for.
+    make("media", "acme.example", "Note", "note", json!({}));
+    make("homelab-dr", "cert-manager.io", "Certificate", "elsewhere", json!({}));
+    says("certificates.cert-manager.io", "homelab-dr", "elsewhere", condition_of("False", "of another"));
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "controller": true, "uid": server.object("deployments.apps", "media", "web").unwrap()["metadata"]["uid"]}]);
+    make("media", "cert-manager.io", "Certificate", "owned", json!({"ownerReferences": owner}));
+    says("certificates.cert-manager.io", "media", "owned", condition_of("False", "of its owner"));
+    assert_eq!(holds(look(&namespace(), &around).await), "2 objects are ready");
+
+    make("media", "cert-manager.io", "Certificate", "page", json!({}));
+    make("media", "postgresql.cnpg.io", "Cluster", "db", json!({}));
+    says("certificates.cert-manager.io", "media", "page", condition_of("False", "Issuing certificate"));
+    says("clusters.postgresql.cnpg.io", "media", "db", condition_of("False", "Setting up primary"));
+    let both =
+        ["2 of 4 objects are not ready", "certificates.cert-manager.io/page: Ready is False: Issuing certificate"];
+    let why = not(look(&namespace(), &around).await, &both);
+    assert!(why.contains("clusters.postgresql.cnpg.io/db: Ready is False: Setting up primary"), "{why}");
+    let one = |name: &str| Probe::Ready(vec![object("certificates.cert-manager.io", name)]);
+    not(look(&one("page"), &around).await, &["Issuing certificate"]);
+    says("certificates.cert-manager.io", "media", "page", condition_of("True", "up to date"));
+    holds(look(&one("page"), &around).await);
+    not(look(&namespace(), &around).await, &["1 of 4 objects", "Setting up primary"]);
+    says("clusters.postgresql.cnpg.io", "media", "db", condition_of("True", "healthy"));
+    assert_eq!(holds(look(&namespace(), &around).await), "4 objects are ready");
+    // What cannot be looked at is not taken for ready.
+    server.faults(|faults| faults.refuse("GET", "/namespaces/media/clusters", 403, "forbidden"));
+    not(look(&namespace(), &around).await, &["clusters.postgresql.cnpg.io cannot be listed"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,7 +71,7 @@ async fn one_volume_comes_back_beside_the_old_one_with_the_rights_in_the_documen
     assert!(ran.err.contains("has no storage class gone") && ran.err.contains("local-path"), "{}", ran.err);
     assert!(world.kube.object("persistentvolumeclaims", "media", "never").is_none());
     into("nowhere/copy", &["--storage-class", "local-path"]).await.exits(1);
-    for (number, resource) in ["pods/attach", "persistentvolumeclaims"].into_iter().enumerate() {
+    for (number, resource) in ["leases", "pods/attach", "persistentvolumeclaims"].into_iter().enumerate() {
         let mut rules = role["rules"].clone();
         for rule in rules.as_array_mut().unwrap() {
             rule["resources"].as_array_mut().unwrap().retain(|other| other != resource);

@@ -154,7 +154,7 @@ impl Disaster {
     }
 
     /// Nothing that was made for a run is left in the new cluster.
-    async fn is_clean(&self) {
+    pub(crate) async fn is_clean(&self) {
         let gone = |state: &crate::support::kube::state::State| {
             let policies = state.objects("networkpolicies.networking.k8s.io");
             !state.objects("pods").iter().chain(&policies).any(|object| is_ours(object))

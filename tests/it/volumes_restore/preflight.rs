@@ -138,15 +138,15 @@ async fn the_rights_that_are_asked_for_are_those_that_filling_uses() {
     let seen = disaster.new.seen();
     let used: BTreeSet<_> = seen[before..].iter().filter_map(|seen| right_of(seen)).collect();
     let of = OfVolumes { anywhere: true, cilium: true, snapshots: true, ..OfVolumes::default() };
-    let needs = of.needs_to_fill().into_iter();
+    let needs = of.needs_to_fill().into_iter().chain(OfVolumes::needs_of_lease());
     let asked: BTreeSet<_> = needs.map(|need| (need.right.group, need.right.resource, need.right.verb)).collect();
     let missing: Vec<_> = used.difference(&asked).collect();
     assert!(missing.is_empty(), "used and not asked for: {missing:?}");
-    // Only in trouble: words of errors, a heartbeat after five minutes, a connection of an older server. And Cilium is not here: nobody finds its policies.
+    // Only in trouble: words of errors, a heartbeat after five minutes, a lease that is renewed, a connection of an older server. And Cilium is not here: nobody finds its policies.
     let rare = |(_, resource, verb): &&(String, String, String)| {
         matches!(
             (resource.as_str(), verb.as_str()),
-            ("events" | "pods/attach" | "ciliumnetworkpolicies", _) | ("pods", "patch")
+            ("events" | "pods/attach" | "ciliumnetworkpolicies", _) | ("pods" | "leases", "patch")
         )
     };
     let idle: Vec<_> = asked.difference(&used).filter(|right| !rare(right)).collect();

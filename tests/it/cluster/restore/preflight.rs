@@ -128,6 +128,11 @@ async fn rights_that_a_restore_lacks_are_told_as_rules() {
         "blocks rights secrets: the account may not create, patch them in namespace media",
         &["- apiGroups: ['']\n  resources: [secrets]\n  verbs: [create, patch]"],
     );
+    has(
+        &told,
+        "blocks rights leases.coordination.k8s.io: the account may not create, delete, patch them in namespace default",
+        &["resources: [leases]"],
+    );
     assert!(!told.iter().any(|finding| finding.contains("configmaps")), "{told:#?}");
     assert_eq!(found(&preflight(&home, "new", &these).await.exits(0)), Vec::<String>::new());
 }

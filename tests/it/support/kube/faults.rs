@@ -54,8 +54,22 @@ pub(crate) struct Faults {
     rooms: BTreeMap<String, (u64, u64)>,
     uploads: bool,
     expired: bool,
+    /// Requests that get no answer, and how many have met that.
+    holds: Vec<Hold>,
+    hanging: usize,
     /// What the network plugin does about policies.
     pub(crate) network: Network,
+}
+
+/// The `nth` request (from 1) that matches from now on, dry runs not counted, gets no answer: whoever asks hangs until it is killed.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    pub(crate) method: &'static str,
+    /// A part of the path.
+    pub(crate) path: &'static str,
+    pub(crate) nth: usize,
+    /// It is carried out before.
+    pub(crate) done: bool,
 }
 
 impl Faults {
@@ -106,6 +120,28 @@ impl Faults {
     /// The answer to a request gets lost: it is carried out, and what the client sees is this failure.
     pub(crate) fn lose(&mut self, failure: Failure) {
         self.lost.push(failure);
+    }
+
+    pub(crate) fn hold(&mut self, hold: Hold) {
+        self.holds.push(hold);
+    }
+
+    /// How many requests hang by now.
+    pub(crate) fn hanging(&self) -> usize {
+        self.hanging
+    }
+
+    /// Counts a request that is about to be carried out, or was.
+    pub(crate) fn hangs(&mut self, method: &str, path: &str, done: bool) -> bool {
+        let matches = |hold: &Hold| {
+            hold.done == done && hold.method == method && path.contains(hold.path) && !path.contains("dryRun")
+        };
+        self.holds.iter_mut().filter(|hold| matches(hold)).for_each(|hold| hold.nth -= 1);
+        let found = self.holds.iter().position(|hold| hold.nth == 0);
+        found.map(|at| self.holds.remove(at)).is_some_and(|_| {
+            self.hanging += 1;
+            true
+        })
     }
 
     /// Failures that no request has met yet.

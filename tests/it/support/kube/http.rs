@@ -45,10 +45,19 @@ pub(crate) async fn answer(
 ) -> std::result::Result<Response<Body>, Infallible> {
     let yaml = header(request.headers(), &ACCEPT).starts_with("application/yaml");
     let (method, uri) = (request.method().to_string(), request.uri().to_string());
+    hang(&shared, (&method, &uri), false).await;
     let reply = handle(Arc::clone(&shared), request).await.unwrap_or_else(Reply::from);
+    hang(&shared, (&method, &uri), true).await;
     let lost = shared.with(|state| state.faults.loses(&method, &uri));
     let reply = lost.map_or(reply, Reply::from);
     Ok(reply.response(yaml))
+}
+
+/// Never returns where a test wants no answer; the connection's end ends it.
+async fn hang(shared: &Shared, (method, uri): (&str, &str), done: bool) {
+    if shared.with(|state| state.faults.hangs(method, uri, done)) {
+        std::future::pending::<()>().await;
+    }
 }
 
 pub(crate) fn header<'a>(headers: &'a hyper::HeaderMap, name: &hyper::header::HeaderName) -> &'a str {

@@ -1,0 +1,172 @@
+//! Journals as files.
+
+use std::io::Write as _;
+
+use super::*;
+use crate::base::clock::{ManualClock, Time};
+use crate::runs::journal::{Journal, Tail, to_sync};
+use crate::runs::plan::{Book, RunPlan, digest};
+
+pub(super) fn plan() -> RunPlan {
+    RunPlan {
+        homelab_dr_plan: Some(1),
+        homelab_dr_drill_plan: None,
+        run: "5f0c1d2e".into(),
+        made: String::new(),
+        runbook: Book { id: "t".into(), title: String::new(), digest: digest("text"), text: "text".into() },
+        values: BTreeMap::new(),
+        repository: None,
+        cluster: None,
+        chosen: BTreeMap::new(),
+        fates: BTreeMap::new(),
+        files: BTreeMap::new(),
+        in_place: BTreeMap::new(),
+        parallel: 0,
+        estimate: None,
+        doubts: BTreeMap::new(),
+        in_the_way: Vec::new(),
+        skipped: BTreeSet::new(),
+        drill: None,
+    }
+}
+
+#[test]
+fn a_plan_whose_runbook_is_wrong_for_this_program_says_what_is() {
+    let text = "---\nid: t\ntitle: T\n---\nText.\n\n## 1. A step\n\nText.\n\n```yaml step\nid: a\nsing: {}\n```\n";
+    let judges = crate::language::Judges { url: &|_| Ok(()), pattern: &|_| Ok(()) };
+    let book = Book { digest: digest(text), text: text.into(), ..plan().runbook };
+    let told = RunPlan { runbook: book, ..plan() }.steps(&judges).err().map(|error| error.to_string());
+    assert!(told.as_ref().is_some_and(|told| told.contains("sing") && told.contains("runbook:1")), "{told:?}");
+}
+
+/// In memory where that can be: hundreds of journals are synced line by line.
+pub(super) fn dir() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.or_else(|_| tempfile::tempdir()).expect("a folder")
+}
+
+pub(super) fn file(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("5f0c1d2e/journal.jsonl")
+}
+
+#[test]
+fn what_is_written_is_read_and_one_process_has_it() {
+    let dir = dir();
+    let clock = ManualClock::at(Time(1000));
+    let mut journal = Journal::begin(dir.path(), &plan(), &clock).expect("begun");
+    journal.write(&Event::Begun { step: "a".into() }).expect("written");
+    assert!(matches!(Journal::begin(dir.path(), &plan(), &clock), Err(JournalError::Begun { .. })), "one of each run");
+    assert!(matches!(Journal::take_up(dir.path(), "5f0c1d2e", &clock), Err(JournalError::Busy { .. })));
+    let seen = Journal::look(dir.path(), "5f0c1d2e").expect("readable while it is carried out");
+    assert_eq!((seen.plan, seen.records.len()), (plan(), 1));
+    drop(journal);
+    let (_, found) = Journal::take_up(dir.path(), "5f0c1d2e", &clock).expect("free again");
+    assert_eq!(found.records[0].event, Event::Begun { step: "a".into() });
+    for run in ["../../etc", "00000000", "5F0C1D2E", ""] {
+        assert!(matches!(Journal::look(dir.path(), run), Err(JournalError::NoSuchRun { .. })), "{run}");
+    }
+}
+
+#[test]
+fn a_line_that_was_being_written_is_cut_away_and_a_broken_one_is_told() {
+    let dir = dir();
+    let clock = ManualClock::at(Time(1000));
+    let mut journal = Journal::begin(dir.path(), &plan(), &clock).expect("begun");
+    journal.write(&Event::Begun { step: "a".into() }).expect("written");
+    drop(journal);
+    let whole = std::fs::read(file(&dir)).expect("read");
+    let mut torn = std::fs::OpenOptions::new().append(true).open(file(&dir)).expect("opened");
+    // Half of a sign of several bytes, too.
+    torn.write_all(b"{\"at\":\"\xe2\x82").expect("written");
+    let (mut journal, found) = Journal::take_up(dir.path(), "5f0c1d2e", &clock).expect("mended");
+    assert_eq!(found.records.len(), 1);
+    assert_eq!(std::fs::read(file(&dir)).expect("read"), whole);
+    journal.write(&Event::CutOff { step: "a".into() }).expect("written");
+    drop(journal);
+    let text = std::fs::read_to_string(file(&dir)).expect("read").replace("cut-off", "cut-up");
+    std::fs::write(file(&dir), text).expect("written");
+    let told = Journal::take_up(dir.path(), "5f0c1d2e", &clock).err().map(|error| error.to_string());
+    assert!(told.is_some_and(|told| told.contains("line 3")), "the place is told");
+}
+
+/// What happens in a run, in its order: what is put at the end of the journal, that it is synced, and what hands do.
+type Trace = RefCell<Vec<String>>;
+
+struct Traced<'a>(&'a Trace);
+
+impl Tail for Traced<'_> {
+    fn put(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let record: serde_json::Value = serde_json::from_slice(bytes).expect("a line");
+        let text = |field: &str| record[field].as_str().unwrap_or_default().to_owned();
+        self.0.borrow_mut().push(format!("put {} {}", text("event"), text("step")).trim().to_owned());
+        assert_eq!(bytes.last(), Some(&b'\n'), "whole lines");
+        Ok(())
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        self.0.borrow_mut().push("sync".into());
+        Ok(())
+    }
+}
+
+#[async_trait(?Send)]
+impl Hands for Traced<'_> {
+    async fn act(&self, step: &Step, _: &Cancel) -> Result<Vec<String>, Undone> {
+        self.0.borrow_mut().push(format!("ACT {}", step.id));
+        Ok(Vec::new())
+    }
+
+    async fn verify(&self, step: &Step, _: &Cancel) -> Result<Vec<String>, Undone> {
+        self.0.borrow_mut().push(format!("VERIFY {}", step.id));
+        Ok(Vec::new())
+    }
+
+    async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
+        self.0.borrow_mut().push(format!("LET GO {}", step.id));
+        (Vec::new(), true)
+    }
+}
+
+#[test]
+fn what_is_about_to_happen_is_on_the_disk_before_it_does_and_what_has_happened_right_after() {
+    let (trace, clock) = (Trace::default(), ManualClock::at(Time(1000)));
+    let steps = [quiesce("hold", &[], Some("a")), step("a", &["hold"])];
+    let mut journal = Journal::on(Box::new(Traced(&trace)), &clock);
+    let left = carry_on(&steps, &[], &mut journal, &Traced(&trace), &mut Somebody::default()).expect("a journal");
+    assert_eq!(left, Left::Ended(Outcome::Recovered));
+    let of = |id: &str| {
+        let lines = ["put begun ID", "sync", "ACT ID", "put acted ID", "sync", "VERIFY ID", "put done ID", "sync"];
+        lines.map(|line| line.replace("ID", id)).to_vec()
+    };
+    let letting_go = ["put letting-go hold", "sync", "LET GO hold", "put let-go hold", "sync"].map(str::to_owned);
+    let expected = [
+        vec!["put taken-up".to_owned(), "sync".to_owned()],
+        of("hold"),
+        of("a"),
+        letting_go.to_vec(),
+        vec!["put ended".to_owned(), "sync".to_owned()],
+    ];
+    drop(journal);
+    assert_eq!(trace.into_inner(), expected.concat());
+}
+
+#[test]
+fn a_file_is_really_synced_and_so_is_every_folder_that_was_made_for_it() {
+    let dir = dir();
+    let fifo = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).expect("made");
+    let fifo = std::fs::File::options().read(true).write(true).open(fifo).expect("opened");
+    fifo.put(b"a line\n").expect("there is room");
+    let error = Tail::sync(&fifo).expect_err("the system was asked, and cannot sync a pipe");
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::INVAL.raw_os_error()), "{error}");
+    let below = |path: &str| dir.path().join(path);
+    assert_eq!(
+        to_sync(&below("a/b/5f")),
+        [below("a/b/5f"), below("a/b"), below("a"), below("").components().collect()]
+    );
+    std::fs::create_dir_all(below("a/b")).expect("made");
+    assert_eq!(to_sync(&below("a/b/5f")), [below("a/b/5f"), below("a/b")]);
+    assert_eq!(to_sync(std::path::Path::new("not-there/5f")), ["not-there/5f", "not-there", "."].map(PathBuf::from));
+}
