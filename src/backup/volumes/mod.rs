@@ -91,6 +91,7 @@ impl Handed {
             held: false,
             dumped: None,
             apart: false,
+            together: None,
         })
     }
 }
@@ -102,6 +103,8 @@ pub struct Wanted {
     pub tags: BTreeMap<String, String>,
     /// The machine's name, where no node is known.
     pub host: String,
+    /// The run that they are of.
+    pub run: Option<String>,
     /// Read every file.
     pub reread: bool,
 }

@@ -128,7 +128,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     }
     let chain = open::chain(context, &repository).await?;
     let snapshot = objects_of(args, &chain, context)?;
-    options.data = choose(&chain, snapshot.record.started, at);
+    options.data = choose(&chain, &snapshot.record, at);
     let target = Target::open(&args.cluster).await?;
     let cluster = target.cluster();
     let reader = open::reader(context, &repository).await?;

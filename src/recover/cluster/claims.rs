@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::data::{make_room, names_claims};
+use super::data::{make_room, names_claims, unlike};
 use super::fate::Fate;
 use super::plan::Step;
 use super::{Existing, Options, RecoverError};
@@ -119,6 +119,10 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
                 continue;
             }
             step.notes.push("an earlier run began to fill it".to_owned());
+        }
+        if let Some((why, _)) = unlike(step.live.as_ref().unwrap_or(&step.rewritten.object), data) {
+            step.fate = Fate::Conflict { why: why.to_owned() };
+            continue;
         }
         let key = (step.object.namespace.clone().unwrap_or_default(), step.object.name.clone());
         if let Some(pod) = users.get(&key).filter(|_| !data.proven_empty) {

@@ -42,7 +42,7 @@ fn options(resources: &RestoreResources, source: &Source, snapshot: &Snapshot) -
         nodes: resources.nodes.clone().into_iter().collect(),
         existing: if resources.update { Existing::Update } else { Existing::Skip },
         derived_secrets: resources.with_derived_secrets,
-        data: choose(&source.chain, snapshot.record.started, at),
+        data: choose(&source.chain, &snapshot.record, at),
         storage_classes: resources.storage_classes.clone(),
         coming: Vec::new(),
     })

@@ -92,6 +92,8 @@ async fn rubbish_under_a_proper_seal_is_found_with_an_identity_and_named_with_it
             program: "test".to_owned(),
             host: "test".to_owned(),
             based_on: None,
+            device: None,
+            run: None,
         };
         (writer, record)
     })

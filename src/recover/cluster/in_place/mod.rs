@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Identity;
-use super::data::Data;
+use super::data::{Data, unlike};
 use super::filling::{Held, uses_held};
 use super::volumes::{Filling, consumers_of};
 use crate::base::shell::quoted;
@@ -144,6 +144,9 @@ pub async fn plan(
         return Err(refused(&claim, "there is no such claim", "without --in-place it is created and filled"));
     };
     obstacle(&claim, &object)?;
+    if let Some((why, mend)) = unlike(&object, &data) {
+        return Err(refused(&claim, why, mend));
+    }
     let own = left_unfinished(cluster, &claim).await?;
     let scale = match &own {
         Some(journal) => gone_on_with(cluster, &claim, journal).await?,
@@ -192,9 +195,10 @@ fn obstacle(claim: &Identity, object: &Value) -> Result<(), InPlaceError> {
         _ if !annotation(object, FILLING).is_empty() => {
             ("another restore has begun to fill it, and has not ended", "run that again until it is done")
         }
-        "Bound" if text(object, &["spec", "volumeMode"]) == "Block" => {
-            ("it is a block device, which this version does not write", "restore it into a file, and copy that")
-        }
+        "Bound" if text(object, &["spec", "volumeMode"]) == "Block" => (
+            "it is a block device: one that holds something is not written over",
+            "restore it into a new claim beside it, without --in-place, and have its application use that",
+        ),
         "Bound" => return Ok(()),
         _ => ("it has no volume", "bind it first, or delete it: without --in-place it is created anew"),
     };
