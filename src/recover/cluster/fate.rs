@@ -12,6 +12,8 @@ use crate::cluster::error::told;
 use crate::cluster::object::{at, is_dying, items, text};
 use crate::cluster::rewrite::{is_untouched_account, replacement};
 use crate::cluster::{Cluster, ClusterError, How};
+use crate::gitops::note::{self, Replaced};
+use crate::gitops::tool::role_of;
 use crate::hooks::held::holder;
 
 /// What the server said to a creation that was not meant.
@@ -104,11 +106,35 @@ impl Looking<'_> {
                 return Ok(step);
             }
         };
+        if let Err(why) = self.stays_paused(&mut step) {
+            step.fate = Fate::Conflict { why };
+            return Ok(step);
+        }
         step.fate = match &step.live {
             None => self.try_create(&step).await?,
             Some(live) => self.of_existing(&step, live).await?,
         };
         Ok(step)
+    }
+
+    /// What `gitops pause` has paused stays so: it would undo in the middle what the rest of the restore does. An error is why it cannot be replaced.
+    fn stays_paused(&self, step: &mut Step) -> Result<(), String> {
+        let (Some(live), Some((role, _))) = (&step.live, role_of(&step.kind)) else { return Ok(()) };
+        if self.existing == Existing::Skip {
+            return Ok(());
+        }
+        match note::replace(role, &mut step.rewritten.object, live) {
+            Replaced::Active => {}
+            Replaced::Stays { run } => {
+                let what = "stays paused, `homelab-dr gitops resume` lets it go on as the snapshot has it";
+                step.notes.push(format!("{what} (paused by run {run})"));
+            }
+            Replaced::Ends => step.notes.push("is paused, not by homelab-dr, and will not be any more".to_owned()),
+            Replaced::Unclear { why } => {
+                return Err(format!("{why}: `homelab-dr gitops resume` it, or unpause it by hand, and run this again"));
+            }
+        }
+        Ok(())
     }
 
     async fn try_create(&self, step: &Step) -> Result<Fate, ClusterError> {
