@@ -157,7 +157,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         )),
         _ => None,
     };
-    let writes_over = options.existing == Existing::Update && args.cluster.into_folder.is_some() && fills;
+    let writes_over = options.existing.writes() && args.cluster.into_folder.is_some() && fills;
     if (writes_over || plan.steps.iter().any(|step| step.fate.acts())) && !args.yes {
         context.out.flush()?;
         show::summary_of(&plan, snapshot, context);

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Existing;
 use super::plan::Step;
 use super::reach::{Reach, There};
+use super::recreate::{Asked, refusal, would_take};
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
 use crate::cluster::error::told;
@@ -46,6 +47,13 @@ pub enum Fate {
         /// Where it differs.
         differs: Vec<String>,
     },
+    /// It is there, differs, cannot be changed, and is deleted and made anew.
+    Recreate {
+        /// Where it differs.
+        differs: Vec<String>,
+        /// Why it cannot be changed, in the server's words.
+        because: String,
+    },
     /// It is there and equal.
     Same,
     /// It is there, differs, and is left.
@@ -70,7 +78,7 @@ impl Fate {
     /// Whether something is done.
     #[must_use]
     pub const fn acts(&self) -> bool {
-        matches!(self, Self::Create { .. } | Self::Finish | Self::Fill | Self::Replace { .. })
+        matches!(self, Self::Create { .. } | Self::Finish | Self::Fill | Self::Replace { .. } | Self::Recreate { .. })
     }
 }
 
@@ -178,6 +186,14 @@ impl Looking<'_> {
         let object = replacement(&step.kind, &step.rewritten.object, live);
         Ok(match self.cluster.replace(&step.kind, &object, How::Trial).await {
             Ok(_) => Fate::Replace { differs },
+            // Not of a kind that a policy or a right would be: what does not change is said so (422).
+            Err(ClusterError::Refused { status: 422, message, .. })
+                if self.existing == Existing::Recreate
+                    && self.cluster.lives()
+                    && !message.contains("does not support dry run") =>
+            {
+                self.recreated(step, live, differs, message).await?
+            }
             Err(ClusterError::Refused { status: 400 | 403 | 422, message, .. })
                 if !message.contains("does not support dry run") =>
             {
@@ -185,6 +201,25 @@ impl Looking<'_> {
             }
             Err(ClusterError::Refused { status, .. }) if status != 401 => Fate::Replace { differs },
             Err(error) => return Err(error),
+        })
+    }
+}
+
+impl Looking<'_> {
+    /// Of what cannot be changed: whether it is made anew.
+    async fn recreated(
+        &self,
+        step: &Step,
+        live: &Value,
+        differs: Vec<String>,
+        because: String,
+    ) -> Result<Fate, ClusterError> {
+        if let Some(why) = refusal(&step.kind, live) {
+            return Ok(Fate::Conflict { why: format!("{because}; {why}") });
+        }
+        Ok(match would_take(self.cluster, &step.kind, &step.rewritten.object).await? {
+            Asked::Yes => Fate::Recreate { differs, because },
+            Asked::No(why) => Fate::Conflict { why: format!("{because}; {why}") },
         })
     }
 }

@@ -85,7 +85,7 @@ pub fn fates_of(plan: &ClusterPlan) -> Fates {
         let object = step.object.to_string();
         match &step.fate {
             Fate::Create { .. } | Fate::Finish | Fate::Fill => fates.create.push(object),
-            Fate::Replace { .. } => fates.replace.push(object),
+            Fate::Replace { .. } | Fate::Recreate { .. } => fates.replace.push(object),
             Fate::Keep { .. } => fates.keep.push(object),
             Fate::Same => fates.same += 1,
             Fate::Conflict { why } => fates.conflict.push(format!("{object}: {why}")),
