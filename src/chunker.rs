@@ -65,10 +65,16 @@ pub fn choose(head: &[u8], size: u64) -> Cut {
     let sqlite = head.starts_with(b"SQLite format 3\0");
     let media = MEDIA_MAGIC.iter().any(|magic| head.starts_with(magic)) || head.get(4..8) == Some(b"ftyp");
     if !media && size >= PAGED_BYTES_MIN && (sqlite || size.is_multiple_of(4096)) {
-        // A terabyte of image must not need sixteen million blocks.
-        return Cut::Paged(if size > 16 << 30 { 256 << 10 } else { 64 << 10 });
+        return paged(size);
     }
     if media { MEDIA } else { GENERAL }
+}
+
+/// How to cut what is known to be rewritten page by page, whatever it begins with: a device.
+#[must_use]
+pub const fn paged(size: u64) -> Cut {
+    // A terabyte of image must not need sixteen million blocks.
+    Cut::Paged(if size > 16 << 30 { 256 << 10 } else { 64 << 10 })
 }
 
 /// Cuts with the repository's own gear table.

@@ -105,6 +105,8 @@ pub struct Storing<'a> {
 pub struct Opened {
     /// Its size, or a guess; decides how it is cut.
     pub size: u64,
+    /// It is a raw volume, which is rewritten page by page.
+    pub device: bool,
     /// Its mtime.
     pub mtime: FileTime,
     /// Its identity.
@@ -119,7 +121,7 @@ impl Opened {
     /// Of a file that is nothing special.
     #[must_use]
     pub const fn plain(size: u64, mtime: FileTime, identity: Identity) -> Self {
-        Self { size, mtime, identity, live: None, trouble: None }
+        Self { size, device: false, mtime, identity, live: None, trouble: None }
     }
 }
 
@@ -170,6 +172,9 @@ impl Storing<'_> {
             while start < end && (at_end || hole > 0 || end - start >= CHUNK_BYTES_MAX) {
                 let data = self.buffer.get(start..end).unwrap_or_default();
                 let cut = *cut.get_or_insert_with(|| {
+                    if opened.device {
+                        return chunker::paged(opened.size);
+                    }
                     chunker::choose(data.get(..data.len().min(chunker::HEAD_BYTES)).unwrap_or_default(), opened.size)
                 });
                 let length = chunker.next(cut, offset, data);

@@ -71,12 +71,16 @@ pub struct BackupOptions {
     pub tags: BTreeMap<String, String>,
     /// The machine's name.
     pub host: String,
+    /// The run of a configured backup.
+    pub run: Option<String>,
     /// Read every file, whatever the previous snapshot says.
     pub reread: bool,
     /// zstd level; `None` for the default.
     pub level: Option<i32>,
     /// Worker threads; `None` for one a processor.
     pub threads: Option<usize>,
+    /// The one path is a raw volume: it is read whole, each time.
+    pub device: bool,
     /// The files are in use: capture databases; `None` to read all as they are.
     pub live: Option<LiveOptions>,
 }
@@ -91,10 +95,20 @@ impl BackupOptions {
             walk: WalkOptions::default(),
             tags: BTreeMap::new(),
             host: String::new(),
+            run: None,
             reread: false,
             level: None,
             threads: None,
+            device: false,
             live: None,
+        }
+    }
+
+    /// What is read, opened.
+    fn open(&self) -> Result<Source, SourceError> {
+        match &*self.paths {
+            [path] if self.device => Source::device(path),
+            paths => Source::new(paths),
         }
     }
 
@@ -209,11 +223,13 @@ pub async fn run_backup_if(
 ) -> Result<BackupReport, BackupError> {
     let Context { repository, clock, progress, .. } = context;
     let started = clock.now();
-    let source = Source::new(&options.paths)?;
+    let source = options.open()?;
+    // Nothing tells of a raw volume that it has not changed.
+    let reread = options.reread || options.device;
     progress.begin("opening", "");
     let index = commit::prepare(repository).await?;
     let (previous, before_it) = previous_snapshot(repository, options).await?;
-    let before = open_previous(repository, &index, previous.as_ref(), started, options.reread);
+    let before = open_previous(repository, &index, previous.as_ref(), started, reread);
     progress.begin("backing up", "file");
     if let Some(snapshot) = &previous {
         // Until the scan is through, the last time is the best guess; without one nothing is guessed.
@@ -239,7 +255,7 @@ pub async fn run_backup_if(
         Some(false) => return Err(writer.finish().await.map_or_else(BackupError::from, |_| BackupError::NotSure)),
         None => return Err(give_up(writer, Vec::new()).await.into()),
     }
-    let based_on = previous.filter(|_| !options.reread).map(|snapshot| snapshot.id);
+    let based_on = previous.filter(|_| !reread).map(|snapshot| snapshot.id);
     let begun = Begun { started, index, before: before_it, checkpoints };
     Ok(finish(context, options, begun, writer, assembled, based_on).await?)
 }
@@ -344,5 +360,7 @@ fn snapshot_record(
         program: env!("CARGO_PKG_VERSION").to_owned(),
         host: options.host.clone(),
         based_on,
+        device: options.device.then_some(true),
+        run: options.run.clone(),
     }
 }

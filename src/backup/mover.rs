@@ -40,6 +40,12 @@ pub fn options(source: &str, volume: PathBuf, scratch: Option<PathBuf>, in_use: 
     BackupOptions { paths: vec![volume], live, ..BackupOptions::of(source) }
 }
 
+/// How a raw volume is read: as it is, without a look at what is on it.
+#[must_use]
+pub fn device_options(source: &str, device: PathBuf) -> BackupOptions {
+    BackupOptions { paths: vec![device], device: true, ..BackupOptions::of(source) }
+}
+
 /// What a backup came to, in numbers, with the first problems: those first that leave something out.
 #[must_use]
 pub fn summary(report: &BackupReport, took: Duration) -> (Summary, Vec<ProblemLine>) {

@@ -14,7 +14,6 @@ use crate::base::id::BlobId;
 use crate::format::entry::Content;
 use crate::format::record::TreeRoot;
 use crate::repo::index::Index;
-use crate::tree::source::Source;
 
 struct Counting(Tally);
 
@@ -52,7 +51,7 @@ impl Sink for Counting {
 pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<BackupReport, BackupError> {
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
-    let source = Source::new(&options.paths)?;
+    let source = options.open()?;
     let index = Arc::new(Index::load(&repository).await?);
     let looked_at = index.clone();
     let (previous, before_it) = previous_snapshot(&repository, options).await?;

@@ -156,7 +156,8 @@ fn store_file(storing: &mut Storing<'_>, taken: Taken, job: &mut FileJob) -> Res
 fn store(storing: &mut Storing<'_>, mut taken: Taken, slot: &Arc<Slot>) -> Result<(), RepoError> {
     let (live, trouble, reader) = (taken.live.take(), taken.trouble.take(), &mut taken.reader);
     let plain = Opened::plain(reader.size(), reader.mtime(), reader.identity());
-    storing.store(reader, Opened { live, trouble, ..plain }, slot)
+    let device = reader.is_device();
+    storing.store(reader, Opened { live, trouble, device, ..plain }, slot)
 }
 
 /// Where a key begins in its file at the latest: after some lines of comment.

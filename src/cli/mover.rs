@@ -19,6 +19,7 @@ use crate::cli::open::{self, Access};
 use crate::crypto::content::HandedKey;
 use crate::crypto::writer_key::WriterKey;
 use crate::format::entry::TreePath;
+use crate::recover::device::device;
 use crate::recover::fill::{fill, in_place};
 use crate::recover::select::Selection;
 use crate::recover::{self, RestorePlan, RestoreReport};
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// Where the volume is mounted
     #[arg(long, value_name = "PATH")]
     path: PathBuf,
+    /// It is no directory but a raw volume, a block device
+    #[arg(long)]
+    device: bool,
     /// Where copies of databases in use are made
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -249,6 +253,9 @@ async fn bring_back(
     let within = TreePath::new(job.within.as_slice()).map_err(|_| Failure::Interrupted)?;
     let plan = RestorePlan::whole(record.root, within, args.path.clone());
     let operation = context.operation(repository);
+    if args.device {
+        return Ok(device(&operation, &reader, plan, job.fresh).await?);
+    }
     if job.in_place {
         return Ok(in_place(&operation, &reader, plan).await?);
     }
@@ -262,6 +269,10 @@ async fn look_inside(
     keys: Vec<HandedKey>,
     context: &mut Context,
 ) -> Result<Seen, Failure> {
+    if args.device {
+        let what = format!("{} is a raw volume: nothing in it can be looked at", args.path.display());
+        return Err(Failure::new(Exit::Refused, what, "leave the check out, or have one of the application's own"));
+    }
     let from = match &job.against {
         None => None,
         Some(job) => {
@@ -290,14 +301,14 @@ async fn back_up(
     let repository = repository((&job.address, &job.credentials, &job.writer_key), context, Access::Write).await?;
     let walk = WalkOptions { exclude: Excludes::new(&job.exclude)?, ..WalkOptions::default() };
     let in_use = InUse { still: job.still, apart: job.apart, dumped: job.dumped.clone() };
-    let options = BackupOptions {
-        walk,
-        tags: job.tags.clone(),
-        host: job.host.clone(),
-        reread: job.reread,
-        // Beside the application, which goes on writing, or at what would be there if the node had lost its power.
-        ..mover::options(&job.source, args.path.clone(), args.scratch.clone(), in_use)
+    // Beside the application, which goes on writing, or at what would be there if the node had lost its power.
+    let options = if args.device {
+        mover::device_options(&job.source, args.path.clone())
+    } else {
+        mover::options(&job.source, args.path.clone(), args.scratch.clone(), in_use)
     };
+    let (tags, host, run) = (job.tags.clone(), job.host.clone(), job.together.clone());
+    let options = BackupOptions { walk, tags, host, run, reread: job.reread, ..options };
     // Whoever holds the application still sees whether it did; without that word there is no snapshot, whatever became of whoever should say it.
     let sure = async { !job.held || ears.may_commit(voice, Duration::from_secs(args.silence.max(1))).await };
     Ok(run_backup_if(&context.operation(repository), &options, sure).await?)

@@ -342,7 +342,7 @@ async fn of_restore(args: &RestoreArgs, context: &mut Context, findings: &mut Fi
     if !within.as_bytes().is_empty() {
         return Err(Failure::usage("a path in the snapshot was given", "--include takes namespace/kind/name"));
     }
-    options.data = choose(&chain, snapshot.record.started, at);
+    options.data = choose(&chain, &snapshot.record, at);
     let reader = open::reader(context, &repository).await?;
     let cluster = args.plan.target().await?;
     let plan = look(&options, snapshot, &cluster, (&repository, &reader), context).await?;

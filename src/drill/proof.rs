@@ -96,6 +96,7 @@ async fn tries(
             image: image.to_owned(),
             rights: Rights::Application { user: NOBODY, group: Some(NOBODY), groups: Vec::new() },
             fills: false,
+            device: false,
             reaches: true,
             node: None,
             tolerations: Vec::new(),

@@ -223,6 +223,12 @@ pub struct SnapshotRecord {
     /// The snapshot whose tree told what is unchanged.
     #[n(11)]
     pub based_on: Option<ObjectId>,
+    /// `true` if its one file is all that was on a block device; else left out.
+    #[n(12)]
+    pub device: Option<bool>,
+    /// The run of a configured backup that made it: what that has made besides says the same.
+    #[n(13)]
+    pub run: Option<String>,
 }
 
 /// How many problems a snapshot record spells out.

@@ -165,6 +165,48 @@ pub fn pause(role: Role, object: &mut Value, mut note: Note, way: Automated) {
     }
 }
 
+/// What becomes of a pause when `object` takes the place of `live`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replaced {
+    /// There is none.
+    Active,
+    /// It is ours, of this run, and `object` is paused as well.
+    Stays {
+        /// The run.
+        run: String,
+    },
+    /// It is not ours, and `object` is not paused.
+    Ends,
+    /// Nobody can tell what it would be: why.
+    Unclear {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Has what takes the place of a paused object be paused by the same note: resumed, it is what it would be if nobody had paused anything.
+pub fn replace(role: Role, object: &mut Value, live: &Value) -> Replaced {
+    let unclear = |why: String| Replaced::Unclear { why };
+    match (state_of(role, live), Note::of(live)) {
+        (State::Active, _) => Replaced::Active,
+        (State::Others, _) if role.is_paused(object) => Replaced::Active,
+        (State::Others, _) => Replaced::Ends,
+        (State::Ours { run, .. }, Ok(Some(note))) => {
+            let taken_out = note.fields.iter().any(|field| field.set.is_none());
+            let way = if taken_out { Automated::TakenOut } else { Automated::Disabled };
+            pause(role, object, Note { fields: Vec::new(), ..note }, way);
+            // What was paused before anybody of us came has no note, and stays paused as well.
+            let is_noted = Note::of(object).is_ok_and(|note| note.is_some());
+            if is_noted { Replaced::Stays { run } } else { Replaced::Active }
+        }
+        (State::Undone { fields, .. }, _) => {
+            unclear(format!("we paused it, and somebody has changed {} since", fields.join(", ")))
+        }
+        (State::Unreadable { why }, _) => unclear(format!("its note of a pause cannot be read: {why}")),
+        (State::Ours { .. }, _) => unclear("its note of a pause cannot be read".to_owned()),
+    }
+}
+
 /// Takes the pause back: every field that is as we set it is what it was before. Returns what somebody has changed meanwhile, which stays. Does nothing without a note.
 pub fn resume(object: &mut Value) -> Result<Vec<Kept>, String> {
     let Some(note) = Note::of(object)? else { return Ok(Vec::new()) };

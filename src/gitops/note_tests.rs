@@ -142,3 +142,39 @@ fn a_mark_that_cannot_be_understood_is_left_alone() {
         assert_eq!(object, before);
     }
 }
+
+/// What takes the place of something paused is paused by the same run, and resumed it is as it would have been.
+#[test]
+fn what_replaces_something_paused_stays_paused_and_resumes_to_itself() {
+    let stays = Replaced::Stays { run: "5f0c1d2e".into() };
+    for way in [Automated::Disabled, Automated::TakenOut] {
+        for (role, before) in shapes() {
+            for (of, wanted) in shapes().into_iter().filter(|(of, _)| *of == role) {
+                let mut live = before.clone();
+                pause(role, &mut live, note(), way);
+                let mut object = wanted.clone();
+                assert_eq!(replace(of, &mut object, &live), stays, "{live} {wanted}");
+                assert_eq!(state_of(role, &object), State::Ours { since: NOW, run: "5f0c1d2e".into() }, "{object}");
+                assert_eq!((resume(&mut object), object), (Ok(vec![]), wanted));
+            }
+            let mut object = before.clone();
+            assert_eq!((replace(role, &mut object, &before), object), (Replaced::Active, before));
+        }
+    }
+    let object = |suspend: bool| json!({"metadata": {"name": "x"}, "spec": {"suspend": suspend}});
+    let replaced = |wanted: bool, live: &Value| {
+        let mut wanted = object(wanted);
+        let replaced = replace(Role::Suspended, &mut wanted, live);
+        (replaced, wanted)
+    };
+    // By somebody else, and what the snapshot has is paused by itself.
+    assert_eq!(replaced(false, &object(true)), (Replaced::Ends, object(false)));
+    assert_eq!(replaced(true, &object(true)), (Replaced::Active, object(true)));
+    let mut live = paused(Role::Suspended, &object(false));
+    assert_eq!(replaced(true, &live), (Replaced::Active, object(true)));
+    // Changed since, or by a note that nobody can read.
+    live["spec"]["suspend"] = false.into();
+    assert!(matches!(replaced(false, &live).0, Replaced::Unclear { why } if why.contains("spec.suspend")));
+    live["metadata"]["annotations"][NOTE] = "{".into();
+    assert!(matches!(replaced(false, &live), (Replaced::Unclear { .. }, wanted) if wanted == object(false)));
+}

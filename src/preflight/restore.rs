@@ -62,6 +62,7 @@ fn needs(steps: &[Step]) -> Vec<Need> {
     for step in steps.iter().filter(|step| step.fate.acts() || matches!(step.fate, Fate::Conflict { .. })) {
         let verbs: &[&str] = match step.fate {
             Fate::Create { .. } | Fate::Conflict { .. } => &["get", "create", "patch"],
+            Fate::Recreate { .. } => &["get", "create", "patch", "update", "delete"],
             _ => &["get", "update", "patch"],
         };
         let (resource, group) = resource_of(step);
@@ -81,7 +82,11 @@ fn writes(steps: &[Step]) -> BTreeSet<Write> {
     for step in steps.iter().filter(|step| step.fate.acts()) {
         let (resource, group) = resource_of(step);
         // Owners of fields are given back by a change.
-        let operations: &[&'static str] = if step.fate.creates() { &["CREATE", "UPDATE"] } else { &["UPDATE"] };
+        let operations: &[&'static str] = match step.fate {
+            Fate::Create { .. } => &["CREATE", "UPDATE"],
+            Fate::Recreate { .. } => &["DELETE", "CREATE", "UPDATE"],
+            _ => &["UPDATE"],
+        };
         for operation in operations {
             let (group, resource) = (group.to_owned(), resource.to_owned());
             writes.insert(Write { group, resource, operation, namespace: step.object.namespace.clone() });

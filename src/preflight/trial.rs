@@ -143,7 +143,10 @@ pub(super) async fn look(
     let mut groups: BTreeMap<String, (&PodPlan, Vec<&str>)> = BTreeMap::new();
     for (pod, claim) in pods {
         // The same but for the volume that is mounted.
-        let key = format!("{}\0{:?}\0{:?}\0{:?}", pod.namespace, pod.rights, pod.tolerations, pod.pull_secrets);
+        let key = format!(
+            "{}\0{}\0{:?}\0{:?}\0{:?}",
+            pod.namespace, pod.device, pod.rights, pod.tolerations, pod.pull_secrets
+        );
         groups.entry(key).or_insert_with(|| (pod, Vec::new())).1.push(claim);
     }
     let mut policed: Vec<&str> = Vec::new();

@@ -91,7 +91,7 @@ impl Writer {
             Self::There(file, Comparison::Same) if !file.is_changed() => Ok((Ended::Same, Vec::new())),
             Self::There(file, _) => {
                 let ended = if file.is_changed() { Ended::Written } else { Ended::Mended };
-                Ok((ended, file.finish(entry)))
+                file.finish(entry).map(|problems| (ended, problems))
             }
         }
     }
@@ -101,7 +101,8 @@ impl Writer {
 pub struct OpenFile {
     entry: Entry,
     size: u64,
-    target: Target,
+    /// `None` for a raw volume: nothing is made there.
+    target: Option<Target>,
     writer: Mutex<Option<Arc<Writer>>>,
     /// Pieces not yet written, plus one until all are known.
     pending: AtomicUsize,
@@ -113,7 +114,7 @@ impl OpenFile {
     /// One of `size` bytes: a new one, or `there`. Until [`OpenFile::done`] more pieces may be awaited.
     pub(super) fn new(
         (entry, size): (Entry, u64),
-        target: Target,
+        target: Option<Target>,
         there: Option<(PatchFile, Comparison)>,
         results: Arc<Results>,
     ) -> Arc<Self> {
@@ -132,7 +133,9 @@ impl OpenFile {
         if let Some(writer) = &*held {
             return Ok(writer.clone());
         }
-        let writer = Arc::new(Writer::New(self.target.create_file(&self.entry.path, self.size)?));
+        let gone = || Problem::new(self.entry.path.clone(), "writing", Cause::Replaced);
+        let target = self.target.as_ref().ok_or_else(gone)?;
+        let writer = Arc::new(Writer::New(target.create_file(&self.entry.path, self.size)?));
         *held = Some(writer.clone());
         Ok(writer)
     }

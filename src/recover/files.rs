@@ -42,7 +42,19 @@ impl<'a> Files<'a> {
         let Some(target) = self.target.clone() else { return Ok(()) };
         let Some(pieces) = self.pieces(&entry, report).await? else { return Ok(()) };
         let pieces = placed(pieces);
-        self.queue(entry, size, target, pieces, None).await
+        self.queue(entry, size, Some(target), pieces, None).await
+    }
+
+    /// Has the pieces of a raw volume written that are not there.
+    pub(super) async fn write_device(
+        &mut self,
+        entry: Entry,
+        size: u64,
+        differing: Vec<(u64, Piece)>,
+        device: PatchFile,
+    ) -> Result<(), RestoreError> {
+        // Also where nothing differs: then it has to be seen that all is on the disk.
+        self.queue(entry, size, None, differing, Some((device, Comparison::ContentMayDiffer))).await
     }
 
     /// What a file is made of; `None` if that cannot be read, which is told.
@@ -68,7 +80,7 @@ impl<'a> Files<'a> {
         &mut self,
         entry: Entry,
         size: u64,
-        target: Target,
+        target: Option<Target>,
         pieces: Vec<(u64, Piece)>,
         there: Option<(PatchFile, Comparison)>,
     ) -> Result<(), RestoreError> {

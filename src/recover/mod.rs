@@ -10,6 +10,7 @@
 //! A file is finished, with metadata and name, only when every piece was checked and written; a file with a damaged piece is not left behind.
 
 pub mod cluster;
+pub mod device;
 pub(crate) mod differ;
 mod extra;
 mod file;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use crate::backup::Context;
 use crate::format::entry::{Entry, Kind, TreePath};
 use crate::format::record::TreeRoot;
+use crate::recover::device::FillDeviceError;
 use crate::recover::extra::Extra;
 use crate::recover::files::Files;
 use crate::recover::select::{Chosen, Selection};
@@ -198,6 +200,9 @@ pub enum RestoreError {
         /// Something that is in it.
         first: PathBuf,
     },
+    /// It is a raw volume, and not written, or not as it should be.
+    #[error(transparent)]
+    Device(#[from] FillDeviceError),
     /// The target cannot be marked as being filled.
     #[error("cannot begin to fill {}", target.display())]
     Mark {

@@ -54,14 +54,14 @@ impl Files<'_> {
             return Ok(());
         }
         let Some(file) = file.filter(PatchFile::is_alone) else {
-            return self.queue(entry, size, target, pieces, None).await;
+            return self.queue(entry, size, Some(target), pieces, None).await;
         };
         let cleared = file.begin(&entry, size).and_then(|()| {
             let mut holes = differing.iter().filter(|(_, piece)| matches!(piece, Piece::Hole { .. }));
             holes.try_for_each(|(offset, piece)| file.clear(*offset, piece.length()))
         });
         match cleared {
-            Ok(()) => self.queue(entry, size, target, differing, Some((file, comparison))).await,
+            Ok(()) => self.queue(entry, size, Some(target), differing, Some((file, comparison))).await,
             Err(problem) => {
                 report.problems.push(problem.into());
                 self.context.progress.add_file(size);

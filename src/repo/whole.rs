@@ -139,6 +139,8 @@ pub(crate) mod tests {
             program: String::new(),
             host: String::new(),
             based_on: None,
+            device: None,
+            run: None,
         };
         Snapshot { id: ObjectId::new([id; 32]), record }
     }

@@ -195,6 +195,8 @@ impl Scene {
             program: "simulation".to_owned(),
             host: process.name.clone(),
             based_on: None,
+            device: None,
+            run: None,
         };
         let committed = commit(writer, record, &clock).await?;
         let reported = Reported { id: committed.id, root, files: expected };

@@ -98,6 +98,12 @@ impl Found {
         }
     }
 
+    /// A raw volume: a file of its length, which is its owner's alone wherever it is restored to.
+    pub(super) fn of_device(path: TreePath, node: &Inode, length: u64) -> Self {
+        let found = Self::new(path, FoundKind::File, node, Vec::new());
+        Self { mode: 0o600, size: length, ..found }
+    }
+
     /// What stands beside it.
     #[must_use]
     pub fn beside(&self) -> Option<&Beside> {

@@ -8,6 +8,7 @@
 //! Extended attributes go through `/proc/self/fd`, so `/proc` must be mounted.
 
 mod beneath;
+pub mod device;
 pub mod exclude;
 pub mod found;
 mod inode;

@@ -1,13 +1,18 @@
-//! Reads one regular file as data and holes. Holes are never read, and a file that changes meanwhile is told.
+//! Reads one regular file as data and holes. Holes are never read, and a file that changes meanwhile is told. A raw volume is read whole; blocks of zeros in it
+//! count as holes.
 
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, pread, retry_on_intr};
 
+use super::device::{self, BLOCK_BYTES};
 use super::inode::Inode;
 use super::problem::{Cause, Problem};
 use crate::format::entry::{FileTime, Identity, TreePath};
+
+/// Zeros of a raw volume that are told at once: whoever reads looks in between whether it should stop.
+const ZEROS_BYTES_MAX: u64 = 64 << 20;
 
 /// A part of the file, right behind the one before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,18 +45,26 @@ pub struct FileReader {
     data_end: u64,
     /// The file that this one, a copy, stands in for: its times and its inode are told.
     original: Option<Inode>,
+    /// A raw volume, which has no holes.
+    device: bool,
 }
 
 impl FileReader {
     pub(super) const fn new(fd: OwnedFd, before: Inode, path: TreePath) -> Self {
         let end = before.size;
-        Self { fd, path, before, offset: 0, end, data_end: 0, original: None }
+        Self { fd, path, before, offset: 0, end, data_end: 0, original: None, device: false }
+    }
+
+    /// Of a raw volume; its size is the device's.
+    pub(super) const fn of_device(fd: OwnedFd, before: Inode, path: TreePath) -> Self {
+        let end = before.size;
+        Self { fd, path, before, offset: 0, end, data_end: end, original: None, device: true }
     }
 
     /// Of a copy that has the bytes, and the file that has the name, the times and the inode.
     pub(super) const fn standing_in(fd: OwnedFd, before: Inode, path: TreePath, original: Inode) -> Self {
         let end = before.size;
-        Self { fd, path, before, offset: 0, end, data_end: 0, original: Some(original) }
+        Self { fd, path, before, offset: 0, end, data_end: 0, original: Some(original), device: false }
     }
 
     fn shown(&self) -> &Inode {
@@ -67,6 +80,12 @@ impl FileReader {
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.before.size
+    }
+
+    /// Whether it is a raw volume.
+    #[must_use]
+    pub const fn is_device(&self) -> bool {
+        self.device
     }
 
     /// mtime when it was opened; later than the walk's if the file was written to in between.
@@ -98,6 +117,9 @@ impl FileReader {
         if self.offset >= self.end {
             return Ok(None);
         }
+        if self.device {
+            return self.next_of_device(buffer);
+        }
         if self.offset >= self.data_end
             && let Some(hole) = self.find_data()?
         {
@@ -121,6 +143,37 @@ impl FileReader {
             }
         }
         Ok(if filled == 0 { None } else { Some(Part::Data(filled)) })
+    }
+
+    /// A block, or as many zeros as there are. An end before the length that it had is an error: a device does not shrink.
+    fn next_of_device(&mut self, buffer: &mut [u8]) -> Result<Option<Part>, Problem> {
+        let mut zeros = 0_u64;
+        while self.offset < self.end && zeros < ZEROS_BYTES_MAX {
+            let into = usize::try_from(self.offset % BLOCK_BYTES as u64).unwrap_or(0);
+            let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
+            let whole = (BLOCK_BYTES - into).min(left);
+            let wanted = whole.min(buffer.len());
+            let block = buffer.get_mut(..wanted).unwrap_or_default();
+            let mut filled = 0;
+            while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match retry_on_intr(|| pread(&self.fd, &mut *rest, self.offset + filled as u64)) {
+                    Ok(0) => return Err(self.problem("reading", Cause::System(Errno::IO))),
+                    Ok(count) => filled += count,
+                    Err(errno) => return Err(self.problem("reading", Cause::System(errno))),
+                }
+            }
+            if into == 0 && wanted == whole && block.iter().all(|byte| *byte == 0) {
+                zeros += wanted as u64;
+                self.offset += wanted as u64;
+            } else if zeros > 0 {
+                // Read again next time; its pages are at hand.
+                break;
+            } else {
+                self.offset += wanted as u64;
+                return Ok(Some(Part::Data(wanted)));
+            }
+        }
+        Ok(Some(Part::Hole(zeros)))
     }
 
     /// Looks where data goes on. Returns the hole before it and passes over it, or finds the end of the data right here.
@@ -153,6 +206,13 @@ impl FileReader {
 
     /// Tells how much there was and whether it stood still.
     pub fn finish(&self) -> Result<Ending, Problem> {
+        if self.device {
+            // Its node has times, and they say nothing of its content.
+            let now =
+                device::length(&self.fd).map_err(|errno| self.problem("looking again at", Cause::System(errno)))?;
+            let changed = (now != self.before.size).then(|| self.problem("reading", Cause::Changed));
+            return Ok(Ending { size: self.offset, changed });
+        }
         let now = Inode::of(&self.fd).map_err(|errno| self.problem("looking again at", Cause::System(errno)))?;
         let then = &self.before;
         // A rename, a new link or a chmod changes the ctime as well; that is one needless reading next time.
@@ -266,5 +326,45 @@ mod tests {
         assert_eq!(parts(&mut reader, 100), [Part::Hole(4096)]);
         let end = reader.finish().expect("still open");
         assert_eq!((end.size, end.changed.is_some()), (4096, true));
+    }
+
+    /// A device whose file system has holes, and knows of them, is read whole; its zeros are told as such.
+    #[test]
+    fn zeros_of_a_device_are_found_by_reading_and_one_that_ends_early_fails() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let (mib, block) = (1_u64 << 20, BLOCK_BYTES as u64);
+        file.as_file().set_len(100 * mib + 300).expect("sparse");
+        file.as_file().write_all_at(&[7; 10], 3 * block + 5).expect("written");
+        file.as_file().write_all_at(&[0; 4096], 9 * block).expect("zeros that are no hole");
+        file.as_file().write_all_at(&[8; 1], 100 * mib + 299).expect("written");
+        let source = crate::tree::source::Source::device(file.path()).expect("it stands for a device");
+        let found: Vec<_> =
+            source.walk(crate::tree::walk::WalkOptions::default()).collect::<Result<_, _>>().expect("one");
+        let [found] = &found[..] else { unreachable!("{found:?}") };
+        assert_eq!((found.path.as_bytes(), found.size), (&b"device"[..], 100 * mib + 300));
+        let mut reader = source.open(found).expect("open");
+        let all = parts(&mut reader, 1 << 20);
+        let rest = 100 * mib - 4 * block;
+        let expected = [
+            Part::Hole(3 * block),
+            Part::Data(BLOCK_BYTES),
+            Part::Hole(64 * mib),
+            Part::Hole(rest - 64 * mib),
+            Part::Data(300),
+        ];
+        assert_eq!(all, expected);
+        assert_eq!(reader.finish().expect("looked at"), Ending { size: 100 * mib + 300, changed: None });
+        // Pieces of any length are put together alike.
+        let mut again = source.open(found).expect("open");
+        let lengths = parts(&mut again, 5000).into_iter().map(|part| match part {
+            Part::Data(length) => length as u64,
+            Part::Hole(length) => length,
+        });
+        assert_eq!(lengths.sum::<u64>(), 100 * mib + 300);
+        let mut short = source.open(found).expect("open");
+        file.as_file().set_len(mib).expect("cut");
+        let mut buffer = vec![0; 1 << 20];
+        let ended = std::iter::from_fn(|| short.next(&mut buffer).transpose()).find(Result::is_err);
+        assert!(ended.is_some(), "what is gone is not taken for zeros");
     }
 }

@@ -1,4 +1,4 @@
-//! What is backed up: one directory, one file, or several of either; and the safe way to open a file found in it.
+//! What is backed up: one directory, one file, several of either, or a raw volume; and the safe way to open a file found in it.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,6 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::beneath;
+use super::device::{self, Device, DeviceError};
 use super::found::{Found, FoundKind};
 use super::inode::Inode;
 use super::problem::{Cause, Problem};
@@ -50,6 +51,9 @@ pub enum SourceError {
         #[source]
         cause: PathError,
     },
+    /// A raw volume cannot be read.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Two paths would be put under the same name.
     #[error("{} and {} have the same name", first.display(), second.display())]
     SameName {
@@ -75,6 +79,8 @@ pub(super) struct Root {
     /// Where it is put in the tree.
     pub path: TreePath,
     given: PathBuf,
+    /// It is a raw volume, open since the beginning.
+    pub device: Option<Device>,
 }
 
 impl Source {
@@ -89,6 +95,19 @@ impl Source {
             return Err(SourceError::SameName { first: first.given.clone(), second: second.given.clone() });
         }
         if roots.is_empty() { Err(SourceError::Nothing) } else { Ok(Self { roots: roots.into() }) }
+    }
+
+    /// A raw volume, as the one file [`device::NAME`].
+    pub fn device(path: &Path) -> Result<Self, SourceError> {
+        let device = Some(Device::open(path, false)?);
+        let fail = |cause: Errno| SourceError::Open { path: path.to_owned(), cause: cause.into() };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = openat(CWD, above, flags, Mode::empty()).map_err(fail)?;
+        let name = CString::new(path.file_name().unwrap_or_default().as_bytes()).map_err(|_| fail(Errno::INVAL))?;
+        let no_name = |cause| SourceError::NoName { path: path.to_owned(), cause };
+        let root = TreePath::new(device::NAME).map_err(no_name)?;
+        Ok(Self { roots: [Root { directory, name, path: root, given: path.to_owned(), device }].into() })
     }
 
     /// Finds everything, in tree order.
@@ -110,6 +129,14 @@ impl Source {
             return Err(fail(Cause::OtherKind));
         }
         let (root, path) = self.locate(&found.path).ok_or_else(|| fail(Cause::Vanished))?;
+        if let Some(device) = &root.device {
+            let fd = device
+                .fd
+                .try_clone()
+                .map_err(|error| fail(Errno::from_io_error(&error).map_or(Cause::Vanished, Cause::System)))?;
+            let node = Inode::of(&fd).map_err(looking)?;
+            return Ok(FileReader::of_device(fd, Inode { size: device.length, ..node }, found.path.clone()));
+        }
         let fd = open_reading(root.directory.as_fd(), path, OFlags::empty()).map_err(looking)?;
         let inode = Inode::of(&fd).map_err(looking)?;
         if inode.key() != found.key || inode.file_type != FileType::RegularFile {
@@ -197,7 +224,7 @@ impl Root {
             (directory(real.parent().unwrap_or(Path::new("/")))?, CString::new(name).unwrap_or_default())
         };
         let path = if is_directory && alone { TreePath::root() } else { own_name()? };
-        Ok(Self { directory, name, path, given: given.to_owned() })
+        Ok(Self { directory, name, path, given: given.to_owned(), device: None })
     }
 }
 

@@ -111,6 +111,13 @@ impl Walk {
             let source = self.source.clone();
             let Some(root) = source.roots.get(self.roots_seen) else { return false };
             self.roots_seen += 1;
+            if let Some(device) = &root.device {
+                let operation = "looking at";
+                let looking = |errno| Problem::looking(root.path.clone(), operation, errno);
+                let node = Inode::of(&device.fd).map_err(looking);
+                self.ready.push_back(node.map(|node| Found::of_device(root.path.clone(), &node, device.length())));
+                return true;
+            }
             self.visit(root.directory.as_fd(), (&root.name, [true; 3]), root.path.clone(), None);
             return true;
         };

@@ -13,6 +13,8 @@ use super::labels::{EXPIRES, MANAGED_BY, MANAGER, RUN};
 pub const CONTAINER: &str = "mover";
 /// Where the volume is mounted.
 pub const MOUNT: &str = "/volume";
+/// Where a raw volume is, which nobody can mount.
+pub const DEVICE: &str = "/dev/volume";
 /// Where copies of databases in use are made.
 const SCRATCH: &str = "/scratch";
 /// User and group where the application's are not known: nobody's.
@@ -31,7 +33,9 @@ fn reaching(mut manifest: Value) -> Value {
         if let Some(args) = list_mut(container, &["args"]) {
             args.push("--reach".into());
         }
-        take_items(container, &["volumeMounts"], |mount| text(mount, &["name"]) == "volume");
+        for list in ["volumeMounts", "volumeDevices"] {
+            take_items(container, &[list], |mount| text(mount, &["name"]) == "volume");
+        }
     }
     take_items(&mut manifest, &["spec", "volumes"], |volume| text(volume, &["name"]) == "volume");
     manifest
@@ -94,6 +98,8 @@ pub struct PodPlan {
     pub rights: Rights,
     /// Whether it writes into the volume; otherwise it reads it.
     pub fills: bool,
+    /// Whether the volume is a raw one, a block device.
+    pub device: bool,
     /// Whether it only looks if the store is reached from there: it mounts no volume.
     pub reaches: bool,
     /// The node of the application, where the volume is attached; `None` if any will do.
@@ -148,14 +154,22 @@ impl PodPlan {
 
     fn container(&self) -> Value {
         let silence = self.silence.as_secs().max(1).to_string();
-        let mut args = json!(["mover", "--run", self.name, "--path", MOUNT, "--silence", silence]);
+        let path = if self.device { DEVICE } else { MOUNT };
+        let mut args = json!(["mover", "--run", self.name, "--path", path, "--silence", silence]);
         let mut mounts = json!([{"name": "volume", "mountPath": MOUNT, "readOnly": !self.fills}]);
-        if let (false, Some(args), Some(mounts)) = (self.fills, args.as_array_mut(), mounts.as_array_mut()) {
+        if let (true, Some(args), Some(mounts)) = (self.needs_scratch(), args.as_array_mut(), mounts.as_array_mut()) {
             // A copy of the largest database has to fit.
             args.splice(5..5, ["--scratch".into(), SCRATCH.into()]);
             mounts.push(json!({"name": "scratch", "mountPath": SCRATCH}));
         }
-        let ephemeral = if self.fills { "256Mi" } else { "16Gi" };
+        if let (true, Some(args)) = (self.device, args.as_array_mut()) {
+            args.insert(5, "--device".into());
+        }
+        let ephemeral = if self.needs_scratch() { "16Gi" } else { "256Mi" };
+        let (list, mounts) = match self.device {
+            true => ("volumeDevices", json!([{"name": "volume", "devicePath": DEVICE}])),
+            false => ("volumeMounts", mounts),
+        };
         json!({
             "name": CONTAINER,
             "image": self.image,
@@ -169,8 +183,22 @@ impl PodPlan {
                 "limits": {"cpu": "2", "memory": "512Mi", "ephemeral-storage": ephemeral},
             },
             "securityContext": self.container_security(),
-            "volumeMounts": mounts,
+            list: mounts,
         })
+    }
+
+    /// Nothing on a raw volume is a database that anybody could find.
+    const fn needs_scratch(&self) -> bool {
+        !self.fills && !self.device
+    }
+
+    /// What is mounted. That it is only read is said of a mount; of a device it is said here, and the kubelet opens it to the container for reading only.
+    fn volume(&self) -> Value {
+        let mut claim = json!({"claimName": self.claim});
+        if let (true, false, Some(fields)) = (self.device, self.fills, claim.as_object_mut()) {
+            fields.insert("readOnly".into(), true.into());
+        }
+        json!({"name": "volume", "persistentVolumeClaim": claim})
     }
 
     /// The manifest of one that only tries, so long at most, whether an address is reached, or no longer is.
@@ -190,9 +218,9 @@ impl PodPlan {
             "enableServiceLinks": false,
             "securityContext": self.pod_security(),
             "containers": [self.container()],
-            "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": self.claim}}],
+            "volumes": [self.volume()],
         });
-        if let (false, Some(volumes)) = (self.fills, spec.get_mut("volumes").and_then(Value::as_array_mut)) {
+        if let (true, Some(volumes)) = (self.needs_scratch(), spec.get_mut("volumes").and_then(Value::as_array_mut)) {
             volumes.push(json!({"name": "scratch", "emptyDir": {}}));
         }
         if let Some(fields) = spec.as_object_mut() {

@@ -109,6 +109,8 @@ pub struct Read {
     pub dumped_by: Option<String>,
     /// With whose rights.
     pub rights: Rights,
+    /// Whether it is a raw volume, a block device.
+    pub device: bool,
     /// The application's.
     pub tolerations: Vec<Value>,
     /// The application's, where the mover runs in its namespace.
@@ -160,7 +162,8 @@ pub(crate) fn uses(pod: &Value) -> Vec<Use> {
             return None;
         }
         let mounts = |container: &&Value| {
-            items(container, &["volumeMounts"]).iter().any(|mount| at(mount, &["name"]) == at(volume, &["name"]))
+            let mut mounts = items(container, &["volumeMounts"]).iter().chain(items(container, &["volumeDevices"]));
+            mounts.any(|mount| at(mount, &["name"]) == at(volume, &["name"]))
         };
         let container = items(pod, &["spec", "containers"]).iter().find(mounts).unwrap_or(&Value::Null);
         let own = |field: &str| {
@@ -373,6 +376,7 @@ impl Facts {
             held: None,
             dumped_by: postgres_dump_of(&source.choice, claim).map(str::to_owned),
             rights,
+            device: is_device(claim),
             tolerations: used.map(|used| used.tolerations.clone()).unwrap_or_default(),
             pull_secrets: pull_secrets.unwrap_or_default(),
         }))
@@ -407,13 +411,15 @@ pub(super) fn unreadable(claim: &Value) -> Option<(&'static str, &'static str)> 
             "run that restore again until it is done, or see `homelab-dr release --plan`",
         ));
     }
-    if text(claim, &["spec", "volumeMode"]) == "Block" {
-        return Some(("it is a block device, which this version does not read", LEAVE_OUT));
-    }
     (!label(claim, CNPG).is_empty()).then_some((
         "it belongs to a CloudNativePG cluster, whose files make no database that starts",
         "dump it with pg_dump (a source of the kind command), and name that source under cnpg; or leave the claim out on purpose",
     ))
+}
+
+/// Whether a claim is of a raw volume.
+pub(crate) fn is_device(claim: &Value) -> bool {
+    text(claim, &["spec", "volumeMode"]) == "Block"
 }
 
 /// A user, and a group.

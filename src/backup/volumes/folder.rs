@@ -24,6 +24,7 @@ use crate::cluster::ours::is_ours;
 use crate::cluster::rewrite::operators::is_ephemeral;
 use crate::config::{ClaimsChoice, FolderVolumesSource};
 use crate::recover::fill::is_begun;
+use crate::tree::device::NAME;
 use crate::tree::walk::WalkOptions;
 use crate::volumes as ways;
 use crate::volumes::choose::policy::meant;
@@ -31,7 +32,6 @@ use crate::volumes::choose::wish::{Wish, wish};
 use crate::volumes::choose::{Choice, No, Way};
 use crate::volumes::facts::wishes;
 use crate::volumes::kinds;
-use crate::volumes::protocol::Dump;
 
 /// What is not as good about it as one would wish.
 const AS_IT_LIES: &str = "read where it lies: if somebody writes to it meanwhile, its files are not of one moment";
@@ -41,8 +41,10 @@ const AS_IT_LIES: &str = "read where it lies: if somebody writes to it meanwhile
 pub struct Direct {
     /// For the record: live, since it is read where it is.
     pub choice: Choice,
-    /// The directory of its data.
+    /// The directory of its data; of a raw volume the file that holds all of it.
     pub directory: PathBuf,
+    /// Whether it is a raw volume.
+    pub device: bool,
     /// The source whose dump stands for data of `PostgreSQL` in it.
     pub dumped_by: Option<String>,
 }
@@ -136,9 +138,15 @@ fn fate(root: &Path, choice: &ClaimsChoice, claim: &Value, space: &Namespace) ->
         return Fate::refused("its manifest names no namespace", "write metadata.namespace into it");
     };
     let name = name_of(claim);
-    let Some(directory) = folder::volume(root, namespace, name) else {
+    let Some(mut directory) = folder::volume(root, namespace, name) else {
         return Fate::refused("its name cannot be the name of a directory", LEAVE_OUT);
     };
+    let (device, content) = (claims::is_device(claim), directory.join(NAME));
+    if device && !content.symlink_metadata().is_ok_and(|found| found.is_file()) {
+        let path = content.display();
+        let why = format!("it is a block device, and there is no file {path}: nobody knows what was on it");
+        return Fate::refused(why, format!("restore its data, which makes that file; or {LEAVE_OUT}"));
+    }
     if !directory.is_dir() {
         let why = format!("there is no directory {}: nobody knows what was in it", directory.display());
         return Fate::refused(why, format!("restore its data into it; make it, if nothing was; or {LEAVE_OUT}"));
@@ -146,6 +154,9 @@ fn fate(root: &Path, choice: &ClaimsChoice, claim: &Value, space: &Namespace) ->
     if is_begun(&directory) {
         let why = format!("a restore began to fill {} and did not come to its end", directory.display());
         return Fate::refused(why, "run that restore again");
+    }
+    if device {
+        directory = content;
     }
     let dumped_by = claims::postgres_dump_of(choice, claim).map(str::to_owned);
     let choice = Choice {
@@ -156,7 +167,7 @@ fn fate(root: &Path, choice: &ClaimsChoice, claim: &Value, space: &Namespace) ->
         reason: format!("its data lies in the folder {}", root.display()),
         cautions: vec![AS_IT_LIES.to_owned()],
     };
-    Fate::Read(Box::new(Direct { choice, directory, dumped_by }))
+    Fate::Read(Box::new(Direct { choice, directory, device, dumped_by }))
 }
 
 /// Of a directory for which there is no claim. Labels and class are unknown: a source that asks for some does not take it.
@@ -195,13 +206,17 @@ impl Reading<'_> {
     }
 
     async fn read(&self, source: String, read: Direct) -> Row {
-        let Direct { choice, directory, dumped_by } = read;
+        let Direct { choice, directory, device, dumped_by } = read;
         let dumped = dumped_by.map(|source| one::dump(&source, self.succeeded));
+        let read = match device {
+            true => mover::device_options(&source, directory),
+            false => mover::options(&source, directory, None, InUse { dumped, ..InUse::default() }),
+        };
         let begun = self.context.clock.now();
         let outcome = if self.context.cancel.is_cancelled() {
             Outcome::Failed(MoverError::Cancelled)
         } else {
-            match run_backup(self.context, &self.options(&source, directory, dumped)).await {
+            match run_backup(self.context, &self.options(read)).await {
                 Ok(report) => {
                     let (summary, problems) = mover::summary(&report, self.context.clock.now().since(begun));
                     Outcome::Captured { summary, problems }
@@ -212,13 +227,14 @@ impl Reading<'_> {
         Row { took: self.context.clock.now().since(begun), ..Row::new(source, Some(choice), outcome) }
     }
 
-    fn options(&self, source: &str, directory: PathBuf, dumped: Option<Dump>) -> BackupOptions {
+    fn options(&self, read: BackupOptions) -> BackupOptions {
         BackupOptions {
             walk: self.walk.clone(),
             tags: self.wanted.tags.clone(),
+            run: self.wanted.run.clone(),
             host: self.wanted.host.clone(),
             reread: self.wanted.reread,
-            ..mover::options(source, directory, None, InUse { dumped, ..InUse::default() })
+            ..read
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::claims::{Claim, Fate};
 use super::hooks::Wanted;
-use super::{MoverError, Movers};
+use super::{MoverError, Movers, keepers};
 use crate::base::cancel::Cancel;
 use crate::cluster::Cluster;
 use crate::cluster::error::told;
@@ -37,14 +37,16 @@ const TRIES_MAX: u32 = 3;
 pub struct Foreseen {
     /// `scaled to zero`, `command`, `handshake`.
     pub how: &'static str,
-    /// The workloads, pods or claims that hold still; none if nobody uses the claim anyway.
+    /// The workloads, pods or claims that hold still, and who is paused for that; none if nobody uses the claim anyway.
     pub what: Vec<String>,
     /// Nobody runs that could be held; whether somebody does when it is read, is seen then.
     pub(crate) idle: bool,
     /// The objects that are changed.
     pub(crate) targets: Vec<Target>,
-    /// What a person should know before, such as that Flux looks after a workload.
+    /// What a person should know before, such as that a label says that Flux looks after a workload.
     pub(crate) notes: Vec<String>,
+    /// Who keeps the workloads as they are in Git, and is paused as well.
+    pub(crate) paused: Vec<String>,
     /// Claims of the same number are held together.
     pub(super) group: usize,
 }
@@ -54,7 +56,7 @@ pub struct Foreseen {
 pub struct HeldFor {
     /// `scaled to zero`, `command`, `handshake`.
     pub how: &'static str,
-    /// The workloads, pods or claims that held still; none if nobody used the claim anyway.
+    /// The workloads, pods or claims that held still, and who was paused for that; none if nobody used the claim anyway.
     pub what: Vec<String>,
     /// From the first thing that was done to it until all was released.
     pub took: Duration,
@@ -66,6 +68,20 @@ struct One {
     wanted: Wanted,
     plan: Plan,
     pods: BTreeSet<String>,
+    paused: Vec<String>,
+}
+
+/// What a hook would do, with who keeps the workloads as they are in Git.
+async fn planned(
+    cluster: &dyn Cluster,
+    seen: &Seen,
+    wanted: &Wanted,
+    limit: Duration,
+    of: For<'_>,
+) -> Result<(Plan, Vec<String>), HookError> {
+    let mut plan = plan(cluster, seen, &wanted.way, limit, of).await?;
+    let paused = keepers::join(cluster, &mut plan).await?;
+    Ok((plan, paused))
 }
 
 /// Finds out what the hooks of some claims would hold, and which claims are held together. Refuses those whose hook would not work.
@@ -80,11 +96,11 @@ pub(crate) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Resu
         let Fate::Read(read) = &mut claim.fate else { continue };
         let Some(wanted) = read.hook.clone() else { continue };
         let of = For { namespace: &claim.namespace, claims: std::slice::from_ref(&claim.name), run: "" };
-        match plan(cluster, &seen, &wanted.way, wanted.limit, of).await {
-            Ok(plan) => {
+        match planned(cluster, &seen, &wanted, wanted.limit, of).await {
+            Ok((plan, paused)) => {
                 read.choice.cautions.extend(plan.notes().iter().cloned());
                 let pods = plan.pods();
-                all.push(One { at, namespace: claim.namespace.clone(), wanted, plan, pods });
+                all.push(One { at, namespace: claim.namespace.clone(), wanted, plan, pods, paused });
             }
             Err(error) => {
                 let mend = "see docs/hooks.md: another hook, or homelab-dr.io/hook: none for no hook".to_owned();
@@ -98,8 +114,9 @@ pub(crate) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Resu
         match (group, &mut claim.fate) {
             (Some(group), Fate::Read(read)) => {
                 let targets = one.plan.targets().into_iter().cloned().collect();
-                let (how, what, notes) = (one.plan.how(), one.plan.what(), one.plan.notes().to_vec());
-                read.held = Some(Foreseen { how, what, idle: one.plan.is_idle(), targets, notes, group });
+                let (how, notes, idle) = (one.plan.how(), one.plan.notes().to_vec(), one.plan.is_idle());
+                let (what, paused) = ([one.plan.what(), one.paused.clone()].concat(), one.paused.clone());
+                read.held = Some(Foreseen { how, what, idle, targets, notes, paused, group });
             }
             (None, fate) => {
                 let why = format!(
@@ -162,15 +179,26 @@ pub(super) fn acting<'a>(movers: &'a Movers<'_>, limit: Duration) -> Acting<'a> 
     Acting { cluster: movers.cluster, exec: movers.exec, clock: &*movers.clock, waits, cancel: &movers.cancel }
 }
 
+/// Flux and ArgoCD are paused for one unit at a time: two may be kept by the same, which goes on when the first of them is done.
+pub(super) type Turn = tokio::sync::OwnedMutexGuard<()>;
+
+/// Whether somebody is to be paused for a claim.
+pub(super) fn pauses(claim: &Claim) -> bool {
+    matches!(&claim.fate, Fate::Read(read) if read.held.as_ref().is_some_and(|held| !held.paused.is_empty()))
+}
+
 /// What hold still, for as long as its members need it.
 pub(super) struct Held<'a> {
     movers: &'a Movers<'a>,
     plan: Plan,
+    paused: Vec<String>,
     limit: Duration,
     journal: tokio::sync::Mutex<Journal>,
     begun: Instant,
     /// Members that still need it.
     needed: AtomicUsize,
+    /// Whose turn it is to have Flux and ArgoCD paused; given on when they go on.
+    turn: Mutex<Option<Turn>>,
     /// Nothing is held any more, or nothing more can be done about it.
     over: Cancel,
     ended: Mutex<Ended>,
@@ -193,6 +221,7 @@ impl<'a> Held<'a> {
         movers: &'a Movers<'a>,
         id: &str,
         unit: &[(usize, Claim)],
+        turn: Option<Turn>,
     ) -> Result<Option<Self>, (HookError, Ended)> {
         let hooks = unit.iter().filter_map(|(_, claim)| match &claim.fate {
             Fate::Read(read) => read.held.as_ref().and(read.hook.as_ref()),
@@ -203,13 +232,18 @@ impl<'a> Held<'a> {
         let limit = hooks.iter().map(|hook| hook.limit).max().unwrap_or(first.limit);
         let acting = acting(movers, limit);
         let names: Vec<String> = unit.iter().map(|(_, claim)| claim.name.clone()).collect();
-        let planned = async {
+        let asked = async {
             // By what is there now: it may have waited for others for hours.
             let seen = Seen::read(movers.cluster).await?;
             let of = For { namespace: &claim.namespace, claims: &names, run: id };
-            plan(movers.cluster, &seen, &first.way, limit, of).await
+            let (plan, paused) = planned(movers.cluster, &seen, first, limit, of).await?;
+            if let (false, None) = (paused.is_empty(), &turn) {
+                let why = format!("{} keeps it as it is in Git by now; run it again", paused.join(", "));
+                return Err(HookError::Changed { what: plan.what().join(", "), why });
+            }
+            Ok((plan, paused))
         };
-        let plan = planned.await.map_err(|error| (error, Ended::default()))?;
+        let (plan, paused) = asked.await.map_err(|error| (error, Ended::default()))?;
         if plan.is_idle() {
             return Ok(None);
         }
@@ -220,10 +254,12 @@ impl<'a> Held<'a> {
         let held = Self {
             movers,
             plan,
+            paused,
             limit,
             journal: tokio::sync::Mutex::new(journal),
             begun,
             needed: AtomicUsize::new(unit.len()),
+            turn: Mutex::new(turn),
             over: Cancel::default(),
             ended: Mutex::default(),
         };
@@ -244,7 +280,11 @@ impl<'a> Held<'a> {
 
     /// For the record.
     pub(super) fn record(&self) -> HeldFor {
-        HeldFor { how: self.plan.how(), what: self.plan.what(), took: self.ended().took }
+        HeldFor {
+            how: self.plan.how(),
+            what: [self.plan.what(), self.paused.clone()].concat(),
+            took: self.ended().took,
+        }
     }
 
     /// Whether no process has the claims open.
@@ -321,6 +361,7 @@ impl<'a> Held<'a> {
         }
         ended.took = self.begun.elapsed();
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = ended;
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.over.cancel();
     }
 }

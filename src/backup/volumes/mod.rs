@@ -14,6 +14,7 @@ mod earlier;
 pub mod folder;
 pub mod hold;
 pub mod hooks;
+pub(crate) mod keepers;
 mod one;
 mod unit;
 
@@ -91,6 +92,7 @@ impl Handed {
             held: false,
             dumped: None,
             apart: false,
+            together: None,
         })
     }
 }
@@ -102,6 +104,8 @@ pub struct Wanted {
     pub tags: BTreeMap<String, String>,
     /// The machine's name, where no node is known.
     pub host: String,
+    /// The run that they are of.
+    pub run: Option<String>,
     /// Read every file.
     pub reread: bool,
 }
@@ -339,8 +343,8 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
     let claims = plan(movers.cluster, movers.source, movers.others).await?;
     let hooked = claims.iter().any(|claim| matches!(&claim.fate, Fate::Read(read) if read.hook.is_some()));
     movers.progress.begin("backing up volumes", "file");
-    let slots = Slots::new(movers.source.movers);
-    let rows = hold::units(claims).into_iter().map(|unit| unit::rows(movers, &run, &slots, unit));
+    let (slots, turns) = (Slots::new(movers.source.movers), Arc::new(tokio::sync::Mutex::new(())));
+    let rows = hold::units(claims).into_iter().map(|unit| unit::rows(movers, &run, (&slots, &turns), unit));
     // Whichever is done makes room for the next; told in the order of the claims.
     let rows: Vec<Vec<(usize, Row)>> = stream::iter(rows).buffer_unordered(movers.source.movers.max(1)).collect().await;
     let mut rows: Vec<(usize, Row)> = rows.into_iter().flatten().collect();

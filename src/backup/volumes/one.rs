@@ -231,6 +231,7 @@ pub(crate) fn pod_of(
         image: source.image.clone(),
         rights: read.rights.clone(),
         fills: false,
+        device: read.device,
         reaches: false,
         node: read.node().map(str::to_owned),
         tolerations: read.tolerations.clone(),
@@ -256,6 +257,7 @@ fn job(
         source: claim.source(),
         host: read.node().map_or_else(|| movers.wanted.host.clone(), str::to_owned),
         tags: movers.wanted.tags.clone(),
+        together: movers.wanted.run.clone(),
         exclude: vec![ALWAYS_LEFT_OUT.to_owned()],
         reread: movers.wanted.reread,
         // Nobody writes to it: it is a copy, or all who had it open have ended.

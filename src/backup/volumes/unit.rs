@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::claims::{Claim, Fate};
-use super::hold::{Ended, Held, Member};
+use super::hold::{Ended, Held, Member, pauses};
 use super::{MoverError, Movers, Outcome, Row, one};
 use crate::hooks::HookError;
 use crate::volumes::RunId;
@@ -43,12 +43,14 @@ struct Kept<'a> {
 pub(super) async fn rows(
     movers: &Movers<'_>,
     run: &RunId,
-    slots: &Slots,
+    (slots, turns): (&Slots, &Arc<Mutex<()>>),
     mut unit: Vec<(usize, Claim)>,
 ) -> Vec<(usize, Row)> {
     let is_live =
         |claim: &Claim| matches!(&claim.fate, Fate::Read(read) if matches!(read.choice.way, Way::Live { .. }));
     let is_held = |claim: &Claim| matches!(&claim.fate, Fate::Read(read) if read.held.is_some());
+    // Before any slot: whoever waits for its turn keeps none from whoever has it.
+    let turn = if unit.iter().any(|(_, claim)| pauses(claim)) { Some(turns.clone().lock_owned().await) } else { None };
     let live = unit.iter().filter(|(_, claim)| is_live(claim)).count();
     // What is read while its application stands still does not wait for others then.
     let kept = if live > 0 && unit.iter().any(|(_, claim)| is_held(claim)) {
@@ -59,7 +61,7 @@ pub(super) async fn rows(
     let begun = match unit.first() {
         Some((number, claim)) if is_held(claim) && !movers.cancel.is_cancelled() => {
             // Letters and digits, as labels have them; one journal for each.
-            Held::begin(movers, &format!("{run}-{number}"), &unit).await
+            Held::begin(movers, &format!("{run}-{number}"), &unit, turn).await
         }
         _ => Ok(None),
     };

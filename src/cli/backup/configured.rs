@@ -20,6 +20,7 @@ use crate::backup::cluster::run_cluster;
 use crate::backup::command::{CommandError, run_command};
 use crate::backup::coverage::choice;
 use crate::backup::plan::plan_backup;
+use crate::backup::volumes::MoverError;
 use crate::backup::{self, BackupError, BackupOptions, BackupReport, run_backup};
 use crate::base::units;
 use crate::cli::again::Again;
@@ -32,14 +33,15 @@ use crate::cli::output::{ErrorDocument, columns, count, table_within};
 use crate::cli::progress;
 use crate::cluster::capture::Captured;
 use crate::config::{PathSource, ResourcesSource, Source, SourceKind};
+use crate::crypto::secret::random;
 use crate::datastore::find_k3s;
 use crate::format::entry::escape;
 use crate::format::record::Statistics;
 use crate::tree::exclude::Excludes;
 use crate::tree::live::LiveOptions;
 use crate::tree::live::postgres::Postgres;
-use crate::volumes::Left;
 use crate::volumes::mover::evidence::Evidence;
+use crate::volumes::{Left, RunId};
 use coverage::{LeftOut, Watch};
 
 /// Lines of what a program said that are repeated; the end tells why it failed.
@@ -188,6 +190,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     let sources = chosen(args, context)?;
     let repository = open::repository(context, if args.dry_run { Access::Read } else { Access::Write }).await?;
     let operation = context.operation(repository);
+    let run = RunId::new(random().map_err(MoverError::from)?).to_string();
     let (mut rows, mut exit, mut hopeless) = (Vec::new(), Exit::Done, false);
     // Of a part nobody expects that it is all.
     let mut watch = if args.source.is_none() { Watch::begin(&sources).await } else { Watch::default() };
@@ -199,9 +202,9 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         context.say(&format!("source {}", escape(source.name.as_bytes())))?;
         // They make several rows, each of its own.
         let of_volumes = match &source.kind {
-            SourceKind::Volumes(of) => Some(volumes::rows(source, of, args, context, &rows).await),
+            SourceKind::Volumes(of) => Some(volumes::rows(source, of, args, context, (&run, &rows)).await),
             SourceKind::FolderVolumes(of) => {
-                Some(volumes::rows_of_folder(source, of, args, context, &operation, &rows).await)
+                Some(volumes::rows_of_folder(source, of, args, context, &operation, (&run, &rows)).await)
             }
             _ => None,
         };
@@ -226,7 +229,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         if args.dry_run {
             watch.would(source).await;
         }
-        let result = one(source, args, context, &operation, &rows).await;
+        let result = one(source, args, context, &operation, (&run, &rows)).await;
         let took = context.clock.now().since(begun);
         let row = match result {
             Ok(Made { report, captured }) => {
@@ -281,10 +284,11 @@ async fn one(
     args: &Args,
     context: &mut Context,
     operation: &backup::Context,
-    done: &[Row],
+    (run, done): (&str, &[Row]),
 ) -> Result<Made, Failure> {
     let (tags, reread) = (source.tags.clone(), args.reread);
     let mut options = BackupOptions { tags, reread, host: host(), ..BackupOptions::of(&source.name) };
+    options.run = Some(run.to_owned());
     options.tags.extend(args.tag.iter().cloned());
     let report = match &source.kind {
         SourceKind::Path(path) => {

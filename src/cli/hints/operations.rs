@@ -16,6 +16,8 @@ use crate::recover::cluster::beside::BesideError;
 use crate::recover::cluster::in_place::InPlaceError;
 use crate::recover::cluster::select::PatternError;
 use crate::recover::cluster::{Identity, RecoverError};
+use crate::recover::device::FillDeviceError;
+use crate::tree::device::DeviceError;
 use crate::tree::exclude::ExcludeError;
 use crate::tree::source::SourceError;
 use crate::volumes as ways;
@@ -23,6 +25,7 @@ use crate::volumes as ways;
 impl Advise for SourceError {
     fn advice(&self) -> Option<Advice> {
         let help = match self {
+            Self::Device(error) => return error.advice(),
             Self::Nothing => "name at least one directory or file",
             Self::Open { .. } => "see the path, and whether you may read it",
             Self::Kind { .. } => {
@@ -213,6 +216,44 @@ impl Advise for CommandError {
     }
 }
 
+impl Advise for DeviceError {
+    fn advice(&self) -> Option<Advice> {
+        let help = match self {
+            Self::Open { .. } if self.is_denied() => {
+                "a device belongs to root unless the container runtime gives it to the user of the pod: annotate the claim with homelab-dr.io/mover-mode: root, \
+                 or set device_ownership_from_security_context = true in containerd or CRI-O on the nodes"
+            }
+            Self::Open { .. } | Self::Kind { .. } | Self::Length { .. } => {
+                "see whether the claim has volumeMode: Block, and what the node says of its volume (kubectl describe pod)"
+            }
+        };
+        Some(Advice::new(Exit::Error, help))
+    }
+}
+
+impl Advise for FillDeviceError {
+    fn advice(&self) -> Option<Advice> {
+        Some(match self {
+            Self::Device(error) => return error.advice(),
+            Self::Files => Advice::new(
+                Exit::Refused,
+                "nothing was written; restore it into a claim with volumeMode: Filesystem, or take a snapshot of a device",
+            ),
+            Self::Small { .. } => {
+                Advice::new(Exit::Refused, "nothing was written; have the claim ask for as much as the snapshot has")
+            }
+            Self::Taken { .. } => Advice::new(
+                Exit::Refused,
+                "nothing was written; see what it is: if nobody needs it, delete the claim and have its volume cleared or made anew, and run this again",
+            ),
+            Self::ReadBack { .. } => Advice::new(
+                Exit::Error,
+                "do not use that volume: see the logs of its node and of its storage, and have it made anew",
+            ),
+        })
+    }
+}
+
 impl Advise for RestoreError {
     fn advice(&self) -> Option<Advice> {
         Some(match self {
@@ -232,6 +273,7 @@ impl Advise for RestoreError {
                 Exit::Refused,
                 "nothing was written there: see what it is; `homelab-dr restore SNAPSHOT --into-claim NAMESPACE/NAME` fills a new claim beside it",
             ),
+            Self::Device(error) => return error.advice(),
             Self::Mark { .. } => {
                 Advice::new(Exit::Error, "see whether it is there and may be written to, and has room")
             }

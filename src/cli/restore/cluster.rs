@@ -128,7 +128,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     }
     let chain = open::chain(context, &repository).await?;
     let snapshot = objects_of(args, &chain, context)?;
-    options.data = choose(&chain, snapshot.record.started, at);
+    options.data = choose(&chain, &snapshot.record, at);
     let target = Target::open(&args.cluster).await?;
     let cluster = target.cluster();
     let reader = open::reader(context, &repository).await?;
@@ -157,7 +157,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         )),
         _ => None,
     };
-    let writes_over = options.existing == Existing::Update && args.cluster.into_folder.is_some() && fills;
+    let writes_over = options.existing.writes() && args.cluster.into_folder.is_some() && fills;
     if (writes_over || plan.steps.iter().any(|step| step.fate.acts())) && !args.yes {
         context.out.flush()?;
         show::summary_of(&plan, snapshot, context);

@@ -152,7 +152,7 @@ async fn of_snapshot(snapshot: &OsString, context: &mut Context) -> Result<Seen,
             .talk
             .warn(&format!("{} cannot be read, and is not in the proposal: {}", unreadable.path, unreadable.why));
     }
-    let data = choose(&chain, snapshot.record.started, At::Objects);
+    let data = choose(&chain, &snapshot.record, At::Objects);
     let place = format!("snapshot {} of {}, {}", snapshot.id.short(), snapshot.record.source, snapshot.record.started);
     let bytes = data.into_iter().map(|(claim, data)| (claim, data.bytes)).collect();
     Ok(Seen { objects: read.objects, place, source: snapshot.record.source.clone(), bytes })

@@ -32,6 +32,8 @@ pub(super) enum Failed {
     Otherwise(String),
     /// The cluster cannot be talked to any more.
     Away(ClusterError),
+    /// The same, with an object deleted that was to be made anew.
+    Gone(String),
 }
 
 impl From<ClusterError> for Failed {
@@ -220,7 +222,7 @@ impl Acting<'_> {
     }
 
     /// The object as it is now.
-    async fn again(&self, step: &Step) -> Result<Value, Failed> {
+    pub(super) async fn again(&self, step: &Step) -> Result<Value, Failed> {
         let found = self.cluster.get(&step.kind, step.object.namespace.as_deref(), &step.object.name).await?;
         found.ok_or_else(|| Failed::Otherwise("it is gone since it was last looked at".to_owned()))
     }

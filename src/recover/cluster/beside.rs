@@ -102,6 +102,9 @@ impl Wanted<'_> {
                 "resources": {"requests": {"storage": format!("{mebibytes}Mi")}},
             },
         });
+        if let (true, Some(spec)) = (self.data.device, claim.get_mut("spec").and_then(Value::as_object_mut)) {
+            spec.insert("volumeMode".to_owned(), "Block".into());
+        }
         if let (Some(class), Some(spec)) = (class, claim.get_mut("spec").and_then(Value::as_object_mut)) {
             spec.insert("storageClassName".to_owned(), class.into());
         }

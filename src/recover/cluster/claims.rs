@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::data::{make_room, names_claims};
+use super::data::{make_room, names_claims, unlike};
 use super::fate::Fate;
 use super::plan::Step;
-use super::{Existing, Options, RecoverError};
+use super::{Options, RecoverError};
 use crate::base::shell::quoted;
 use crate::cluster::list::whole;
 use crate::cluster::object::{annotation, at, items, items_mut, name_of, namespace_of, text};
@@ -63,7 +63,7 @@ pub(super) fn prepare(steps: &mut [Step]) {
 /// After the target was asked: what cannot be filled is in conflict, what is somebody's is left.
 pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &Options) -> Result<(), RecoverError> {
     if !cluster.lives() {
-        for step in steps.iter_mut().filter(|step| step.fill.is_some() && options.existing == Existing::Update) {
+        for step in steps.iter_mut().filter(|step| step.fill.is_some() && options.existing.writes()) {
             step.notes.push("what is in its directory already and differs is written over".to_owned());
         }
         return Ok(());
@@ -104,7 +104,7 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
                 let snapshot = data.snapshot;
                 step.fill = None;
                 if !matches!(step.fate, Fate::Conflict { .. }) {
-                    if options.existing == Existing::Update {
+                    if options.existing.writes() {
                         in_place.push((step.object.clone(), snapshot));
                     }
                     step.notes.push("it is there: its data is left as it is".to_owned());
@@ -119,6 +119,10 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
                 continue;
             }
             step.notes.push("an earlier run began to fill it".to_owned());
+        }
+        if let Some((why, _)) = unlike(step.live.as_ref().unwrap_or(&step.rewritten.object), data) {
+            step.fate = Fate::Conflict { why: why.to_owned() };
+            continue;
         }
         let key = (step.object.namespace.clone().unwrap_or_default(), step.object.name.clone());
         if let Some(pod) = users.get(&key).filter(|_| !data.proven_empty) {

@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::backup::volumes::claims::is_device;
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
 use crate::base::units;
 use crate::base::when::{Listed as _, newest_first_key};
 use crate::cluster::object::{at, items, text};
-use crate::format::record::TreeRoot;
+use crate::format::record::{SnapshotRecord, TreeRoot};
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::whole::Lack;
 use crate::volumes::quantity;
@@ -56,6 +57,9 @@ pub struct Data {
     pub files: u64,
     /// Bytes in them, holes included.
     pub bytes: u64,
+    /// It is of a block device.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
     /// It is whole, and nothing is in it.
     pub proven_empty: bool,
     /// Why it does not stand for all that the claim held.
@@ -115,6 +119,7 @@ impl Data {
             earlier: record.started < objects,
             files: statistics.files,
             bytes: statistics.bytes,
+            device: record.device == Some(true),
             proven_empty: holds_nothing && lacks.is_none(),
             lacks,
             passed_over: None,
@@ -143,6 +148,9 @@ impl Data {
     /// What a volume has to have for it.
     #[must_use]
     pub const fn needs(&self) -> u64 {
+        if self.device {
+            return self.bytes;
+        }
         self.bytes.saturating_add(self.bytes / 16).saturating_add(ROOM_BYTES)
     }
 
@@ -162,9 +170,11 @@ pub fn claim_of_source(source: &str) -> Option<(String, String)> {
     (!claim.contains('/')).then(|| (namespace.to_owned(), claim.to_owned()))
 }
 
-/// Chooses for every claim that has snapshots. `objects` is when the objects were read.
+/// Chooses for every claim that has snapshots. `objects` are those of the objects. The nearest to them is what the same run of `backup` has made, however long that took: what is
+/// nearer by the clock, of a run before or after it, is of another state.
 #[must_use]
-pub fn choose(chain: &Chain, objects: Time, at: At) -> Volumes {
+pub fn choose(chain: &Chain, objects: &SnapshotRecord, at: At) -> Volumes {
+    let (run, objects) = (objects.run.as_ref().filter(|_| at == At::Objects), objects.started);
     let mut of_claims: BTreeMap<(String, String), Vec<&Snapshot>> = BTreeMap::new();
     for snapshot in chain.snapshots.iter().filter(|one| !one.is_aside()) {
         let Some(key) = claim_of_source(&snapshot.record.source) else { continue };
@@ -175,9 +185,10 @@ pub fn choose(chain: &Chain, objects: Time, at: At) -> Volumes {
         At::Time(time) => one.record.started.0.abs_diff(time.0),
         At::Latest => 0,
     };
+    let is_of_another = |one: &Snapshot| run.is_some_and(|run| one.record.run.as_ref() != Some(run));
     let data = |mut snapshots: Vec<&Snapshot>| {
         // Of two that are as far the newer, by the order in which they were made, whatever the clocks said.
-        snapshots.sort_by_key(|one| (far(one), Reverse(newest_first_key(*one))));
+        snapshots.sort_by_key(|one| (is_of_another(one), far(one), Reverse(newest_first_key(*one))));
         of_nearest(chain, &snapshots, objects)
     };
     of_claims.into_iter().filter_map(|(key, snapshots)| Some((key, data(snapshots)?))).collect()
@@ -197,6 +208,21 @@ fn of_nearest(chain: &Chain, nearest_first: &[&Snapshot], objects: Time) -> Opti
 /// Whether a captured claim never had a volume: then nothing of it was lost.
 pub(super) fn never_bound(captured: &Value) -> bool {
     text(captured, &["spec", "volumeName"]).is_empty() && text(captured, &["status", "phase"]) == "Pending"
+}
+
+/// Why what a snapshot holds does not go into a claim, and what to do about it: a device is no directory.
+pub(super) fn unlike(claim: &Value, data: &Data) -> Option<(&'static str, &'static str)> {
+    match (is_device(claim), data.device) {
+        (true, false) if !data.proven_empty => Some((
+            "the claim is a block device (volumeMode: Block), and the snapshot holds files",
+            "restore it by itself into a claim that is made for it: --into-claim NAMESPACE/NAME",
+        )),
+        (false, true) => Some((
+            "the snapshot is of a block device, and the claim is a file system (volumeMode: Filesystem)",
+            "restore it by itself into a claim that is made for it: --into-claim NAMESPACE/NAME",
+        )),
+        _ => None,
+    }
 }
 
 /// Has a claim ask for as much as its data needs; says what it asks for now, if that is more than before.
@@ -256,6 +282,39 @@ mod tests {
         made(id, source, (minute, sequence), 100, 0)
     }
 
+    /// The record of objects that were read in a minute.
+    fn read_at(minutes: i64) -> SnapshotRecord {
+        snapshot(99, "cluster", minutes, 99).record
+    }
+
+    #[test]
+    fn what_the_same_run_made_is_nearest_whatever_the_clock_says() {
+        let of_run = |mut one: Snapshot, run: &str| {
+            one.record.run = (!run.is_empty()).then(|| run.to_owned());
+            one
+        };
+        let one = |id: u8, minute: i64, run: &str| of_run(snapshot(id, "pvc/a/b", minute, u64::from(id)), run);
+        let taken = |all: Vec<Snapshot>, run: &str, at: At| {
+            let mut objects = read_at(61);
+            objects.run = (!run.is_empty()).then(|| run.to_owned());
+            let chosen = choose(&Chain { snapshots: all, ..Chain::default() }, &objects, at);
+            chosen[&("a".to_owned(), "b".to_owned())].snapshot.as_bytes()[0]
+        };
+        let all = || vec![one(1, 60, "first"), one(2, 90, "second"), one(3, 62, "third")];
+        assert_eq!(taken(all(), "second", At::Objects), 2);
+        assert_eq!(taken(all(), "first", At::Objects), 1);
+        // Asked for otherwise, of a run that has none, or of none at all.
+        assert_eq!(taken(all(), "second", At::Time(Time(60 * 60_000))), 1);
+        assert_eq!(taken(all(), "second", At::Latest), 3);
+        assert_eq!(taken(all(), "another", At::Objects), 3);
+        assert_eq!(taken(all(), "", At::Objects), 3);
+        assert_eq!(taken(vec![one(1, 60, ""), one(2, 90, "")], "second", At::Objects), 1);
+        // One of that run that is not whole makes way as any other does.
+        let mut emptied = vec![one(1, 60, "first"), one(2, 90, "second")];
+        emptied[1] = of_run(made(2, "pvc/a/b", (90, 2), 0, 0), "second");
+        assert_eq!(taken(emptied, "second", At::Objects), 1);
+    }
+
     fn chain() -> Chain {
         let snapshots = vec![
             snapshot(1, "pvc/media/data", 0, 1),
@@ -271,7 +330,7 @@ mod tests {
     #[test]
     fn the_nearest_is_taken_or_the_one_that_was_asked_for() {
         let id = |objects: i64, at: At| {
-            let chosen = choose(&chain(), Time(objects * 60_000), at);
+            let chosen = choose(&chain(), &read_at(objects), at);
             assert_eq!(chosen.len(), 2, "only claims");
             let data = &chosen[&("media".to_owned(), "data".to_owned())];
             (data.snapshot.as_bytes()[0], data.distance().unwrap_or_default())
@@ -286,7 +345,7 @@ mod tests {
     /// What is taken of these, and what it and a nearer one lack.
     fn taken(snapshots: Vec<Snapshot>, objects: i64, at: At) -> (u8, Option<Lack>, Option<(u8, Lack)>) {
         let chain = Chain { snapshots, ..Chain::default() };
-        let chosen = choose(&chain, Time(objects * 60_000), at);
+        let chosen = choose(&chain, &read_at(objects), at);
         let data = &chosen[&("a".to_owned(), "b".to_owned())];
         assert!(!data.is_doubtful() || !data.proven_empty, "{data:?}");
         let passed = data.passed_over.as_ref().map(|over| (over.snapshot.as_bytes()[0], over.lacks));

@@ -6,12 +6,15 @@ use serde_json::Value;
 use super::Existing;
 use super::plan::Step;
 use super::reach::{Reach, There};
+use super::recreate::{Asked, refusal, would_take};
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
 use crate::cluster::error::told;
 use crate::cluster::object::{at, is_dying, items, text};
 use crate::cluster::rewrite::{is_untouched_account, replacement};
 use crate::cluster::{Cluster, ClusterError, How};
+use crate::gitops::note::{self, Replaced};
+use crate::gitops::tool::role_of;
 use crate::hooks::held::holder;
 
 /// What the server said to a creation that was not meant.
@@ -44,6 +47,13 @@ pub enum Fate {
         /// Where it differs.
         differs: Vec<String>,
     },
+    /// It is there, differs, cannot be changed, and is deleted and made anew.
+    Recreate {
+        /// Where it differs.
+        differs: Vec<String>,
+        /// Why it cannot be changed, in the server's words.
+        because: String,
+    },
     /// It is there and equal.
     Same,
     /// It is there, differs, and is left.
@@ -68,7 +78,7 @@ impl Fate {
     /// Whether something is done.
     #[must_use]
     pub const fn acts(&self) -> bool {
-        matches!(self, Self::Create { .. } | Self::Finish | Self::Fill | Self::Replace { .. })
+        matches!(self, Self::Create { .. } | Self::Finish | Self::Fill | Self::Replace { .. } | Self::Recreate { .. })
     }
 }
 
@@ -104,11 +114,35 @@ impl Looking<'_> {
                 return Ok(step);
             }
         };
+        if let Err(why) = self.stays_paused(&mut step) {
+            step.fate = Fate::Conflict { why };
+            return Ok(step);
+        }
         step.fate = match &step.live {
             None => self.try_create(&step).await?,
             Some(live) => self.of_existing(&step, live).await?,
         };
         Ok(step)
+    }
+
+    /// What `gitops pause` has paused stays so: it would undo in the middle what the rest of the restore does. An error is why it cannot be replaced.
+    fn stays_paused(&self, step: &mut Step) -> Result<(), String> {
+        let (Some(live), Some((role, _))) = (&step.live, role_of(&step.kind)) else { return Ok(()) };
+        if self.existing == Existing::Skip {
+            return Ok(());
+        }
+        match note::replace(role, &mut step.rewritten.object, live) {
+            Replaced::Active => {}
+            Replaced::Stays { run } => {
+                let what = "stays paused, `homelab-dr gitops resume` lets it go on as the snapshot has it";
+                step.notes.push(format!("{what} (paused by run {run})"));
+            }
+            Replaced::Ends => step.notes.push("is paused, not by homelab-dr, and will not be any more".to_owned()),
+            Replaced::Unclear { why } => {
+                return Err(format!("{why}: `homelab-dr gitops resume` it, or unpause it by hand, and run this again"));
+            }
+        }
+        Ok(())
     }
 
     async fn try_create(&self, step: &Step) -> Result<Fate, ClusterError> {
@@ -152,6 +186,14 @@ impl Looking<'_> {
         let object = replacement(&step.kind, &step.rewritten.object, live);
         Ok(match self.cluster.replace(&step.kind, &object, How::Trial).await {
             Ok(_) => Fate::Replace { differs },
+            // Not of a kind that a policy or a right would be: what does not change is said so (422).
+            Err(ClusterError::Refused { status: 422, message, .. })
+                if self.existing == Existing::Recreate
+                    && self.cluster.lives()
+                    && !message.contains("does not support dry run") =>
+            {
+                self.recreated(step, live, differs, message).await?
+            }
             Err(ClusterError::Refused { status: 400 | 403 | 422, message, .. })
                 if !message.contains("does not support dry run") =>
             {
@@ -159,6 +201,25 @@ impl Looking<'_> {
             }
             Err(ClusterError::Refused { status, .. }) if status != 401 => Fate::Replace { differs },
             Err(error) => return Err(error),
+        })
+    }
+}
+
+impl Looking<'_> {
+    /// Of what cannot be changed: whether it is made anew.
+    async fn recreated(
+        &self,
+        step: &Step,
+        live: &Value,
+        differs: Vec<String>,
+        because: String,
+    ) -> Result<Fate, ClusterError> {
+        if let Some(why) = refusal(&step.kind, live) {
+            return Ok(Fate::Conflict { why: format!("{because}; {why}") });
+        }
+        Ok(match would_take(self.cluster, &step.kind, &step.rewritten.object).await? {
+            Asked::Yes => Fate::Recreate { differs, because },
+            Asked::No(why) => Fate::Conflict { why: format!("{because}; {why}") },
         })
     }
 }

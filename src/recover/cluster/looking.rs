@@ -2,6 +2,7 @@
 
 use super::movers::{ByMovers, Not, mend_of};
 use super::volumes::{Filling, Outcome};
+use crate::backup::volumes::claims::is_device;
 use crate::cluster::error::told;
 use crate::cluster::object::{items, name_of, text};
 use crate::crypto::secret::random;
@@ -48,6 +49,10 @@ impl ByMovers<'_> {
         made: &mut Made,
     ) -> Result<(bool, String), Not> {
         let (namespace, claim) = (filling.claim.namespace.clone().unwrap_or_default(), &filling.claim.name);
+        if is_device(&filling.object) {
+            let mend = "leave the check out, or have one of the application's own";
+            return Err(Not::other("it is a block device: nothing in it can be looked at", mend));
+        }
         let users = self.users(filling).await.map_err(|error| Not::other(told(&error), "see the cluster"))?;
         let is_for_one = items(&filling.object, &["spec", "accessModes"]).iter().any(|mode| mode == ONE_POD);
         if let Some(user) = users.first().filter(|_| is_for_one) {

@@ -26,6 +26,7 @@ pub mod plan;
 mod reach;
 mod read_back;
 pub mod ready;
+mod recreate;
 pub mod report;
 pub mod run;
 pub mod select;
@@ -83,6 +84,16 @@ pub enum Existing {
     Skip,
     /// Replace them.
     Update,
+    /// Replace them; delete those that cannot be changed to what the snapshot has, and make them anew.
+    Recreate,
+}
+
+impl Existing {
+    /// Whether what is there is written over.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        !matches!(self, Self::Skip)
+    }
 }
 
 /// What is restored, and how.

@@ -8,13 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::data::SOURCE;
+use super::data::{SOURCE, unlike};
 use super::volumes::{Filled, Filling, Outcome, Volumes};
 use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::backup::volumes::Handed;
-use crate::backup::volumes::claims::{Namespace, rights};
+use crate::backup::volumes::claims::{Namespace, is_device, rights};
+use crate::cluster::Cluster;
 use crate::cluster::error::told;
-use crate::cluster::object::{annotation, name_of};
+use crate::cluster::object::{annotation, at, name_of, text};
 use crate::config::MoverMode;
 use crate::crypto::secret::{NoRandomness, random};
 use crate::format::entry::TreePath;
@@ -24,13 +25,16 @@ use crate::recover::sessions;
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::volumes::facts::{self, Facts};
-use crate::volumes::labels::MOVER_MODE;
+use crate::volumes::labels::{FILLING, MOVER_MODE};
 use crate::volumes::mover::{self, Crew, Made, MoverError, evict};
 use crate::volumes::pod::{PodPlan, Rights};
 use crate::volumes::protocol::{Credential, Job, RestoreJob, Task};
 use crate::volumes::run::name_for;
 use crate::volumes::said::{ProblemLine, Summary};
 use crate::volumes::{RunId, kinds};
+
+/// What a provisioner notes in a volume that it has made.
+const PROVISIONED: &str = "pv.kubernetes.io/provisioned-by";
 
 /// See the module.
 pub struct ByMovers<'a> {
@@ -194,6 +198,7 @@ pub(crate) fn pod_of(
         image: image.to_owned(),
         rights,
         fills: true,
+        device: is_device(&filling.object),
         reaches: false,
         node: filling.node.clone(),
         tolerations: used.as_ref().map(|used| used.tolerations.clone()).unwrap_or_default(),
@@ -203,17 +208,45 @@ pub(crate) fn pod_of(
     }
 }
 
+/// Whether the volume of a claim that is being filled was made for it by its provisioner: nobody had it before.
+async fn is_fresh(cluster: &dyn Cluster, namespace: &str, name: &str) -> Result<bool, MoverError> {
+    let found = cluster.get(&kinds::claims(), Some(namespace), name).await.map_err(MoverError::Unreachable)?;
+    let Some(claim) = found.filter(|claim| !annotation(claim, FILLING).is_empty()) else { return Ok(false) };
+    let volume = text(&claim, &["spec", "volumeName"]);
+    let found = cluster.get(&kinds::volumes(), None, volume).await.map_err(MoverError::Unreachable)?;
+    Ok(found.is_some_and(|volume| is_made_for(&volume, &claim)))
+}
+
+/// By what both say. The times of one API server are compared as they are written.
+fn is_made_for(volume: &Value, claim: &Value) -> bool {
+    let made = |object: &Value| text(object, &["metadata", "creationTimestamp"]).to_owned();
+    let (uid, source) = (text(claim, &["metadata", "uid"]), ["dataSource", "dataSourceRef"]);
+    !uid.is_empty()
+        && text(volume, &["spec", "claimRef", "uid"]) == uid
+        && !annotation(volume, PROVISIONED).is_empty()
+        && made(volume) >= made(claim)
+        && source.iter().all(|field| at(claim, &["spec", field]).is_null())
+}
+
 impl ByMovers<'_> {
     async fn attempt(&self, filling: &Filling, made: &mut Made) -> Result<mover::Ending, Not> {
         let (namespace, claim) = (filling.claim.namespace.clone().unwrap_or_default(), &filling.claim.name);
+        if let Some((why, mend)) = unlike(&filling.object, &filling.data) {
+            return Err(Not::other(why, mend));
+        }
         let plan = self.pod(filling, name_for(&self.run, &namespace, claim), true).await?;
         let keys = sessions::keys(&self.reader, filling.data.root, &self.within, self.crew.cancel).await;
         let keys = keys.map_err(|error| Not::unreadable(&error))?;
-        let task = Task::restore(&plan.name, self.job(&plan.name, filling)?, keys).map_err(MoverError::from)?;
+        let job = self.job(&plan.name, filling)?;
+        let task = async {
+            // Not before its pod runs: where a volume waits for its consumer there is none until then.
+            let fresh = plan.device && is_fresh(self.crew.cluster, &namespace, claim).await?;
+            Ok(Task::restore(&plan.name, RestoreJob { fresh, ..job }, keys)?)
+        };
         // One that an earlier run left may still be writing.
         evict(&self.crew, &namespace, claim).await.map_err(MoverError::Unreachable)?;
         self.nobody_uses(filling).await?;
-        Ok(self.crew.attend(&plan, &self.handed.reach, async { Ok(task) }, None, made).await)
+        Ok(self.crew.attend(&plan, &self.handed.reach, task, None, made).await)
     }
 
     /// The pods that use the claim now.
@@ -279,6 +312,7 @@ impl ByMovers<'_> {
                 held: true,
                 dumped: None,
                 apart: false,
+                together: None,
             };
             let task = Task::backup(&plan.name, &job).map_err(MoverError::from)?;
             evict(&self.crew, &namespace, claim).await.map_err(MoverError::Unreachable)?;
@@ -327,6 +361,7 @@ impl ByMovers<'_> {
             parts: 0,
             limit_download: handed.limit_download,
             in_place: self.in_place,
+            fresh: false,
         })
     }
 }

@@ -12,7 +12,7 @@ use super::fate::{Fate, Looking};
 use super::manifests::{Captured, Manifests, Unreadable};
 use super::reach::Reach;
 use super::strangers::introduce;
-use super::{Identity, Options, RecoverError, claims, nodes};
+use super::{Identity, Options, RecoverError, claims, nodes, recreate};
 use crate::cluster::object::{at, items, name_of, namespace_of, text};
 use crate::cluster::order::{self, Stage};
 use crate::cluster::rewrite::drill::take_over;
@@ -244,6 +244,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         (step.fate, step.fill) = (Fate::Same, None);
     }
     reach.settle(&mut steps);
+    recreate::settle(cluster, &mut steps).await?;
     claims::settle(cluster, &mut steps, options).await?;
     nodes::caution(cluster, &mut steps).await?;
     let empty_volumes =

@@ -13,6 +13,7 @@ use super::filling::{self, FIRST_USER, Held};
 use super::link::Owners;
 use super::lost::Lost;
 use super::plan::{ClusterPlan, Step};
+use super::recreate::GONE_TIME_MAX;
 use super::report::{Outcome, Report, Stopped};
 use super::volumes::Volumes;
 use super::{RecoverError, reach};
@@ -30,12 +31,14 @@ pub struct Waits {
     pub definition: Duration,
     /// A namespace, until it is active.
     pub namespace: Duration,
+    /// What is made anew, until it is gone.
+    pub gone: Duration,
 }
 
 impl Default for Waits {
     /// A definition takes a second or two; Velero waits a minute as well.
     fn default() -> Self {
-        Self { definition: Duration::from_mins(1), namespace: Duration::from_secs(30) }
+        Self { definition: Duration::from_mins(1), namespace: Duration::from_secs(30), gone: GONE_TIME_MAX }
     }
 }
 
@@ -145,6 +148,11 @@ impl Run<'_> {
                     self.goes_away(step, &error);
                     break;
                 }
+                Err(Failed::Gone(why)) => {
+                    self.away = Some(why.clone());
+                    self.stop(step, why);
+                    break;
+                }
             }
             self.running.progress.add_file(0);
         }
@@ -231,6 +239,7 @@ impl Run<'_> {
             Fate::Finish => acting.finish(step, &owners).await?,
             Fate::Fill => acting.fill(step, &owners).await?,
             Fate::Replace { .. } => acting.replace(step, &owners).await?,
+            Fate::Recreate { .. } => acting.recreate(step, &owners, self.running.waits.gone).await?,
             Fate::Same => return Ok(State::Over(Outcome::Same)),
             Fate::Keep { differs } => return Ok(State::Over(Outcome::Kept { differs: differs.clone() })),
             Fate::Conflict { why } => return Ok(State::Over(Outcome::Conflict { why: why.clone() })),
@@ -258,7 +267,7 @@ impl Run<'_> {
         for step in waited.collect::<Vec<_>>() {
             match self.wait_until_up(step, end).await {
                 Ok(()) => {}
-                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why)) => {
+                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why) | Failed::Gone(why)) => {
                     if done == Stage::Definitions {
                         self.lost.with(step);
                     }
@@ -319,7 +328,7 @@ impl Run<'_> {
                     *linked = owners.missing.is_empty();
                     continue;
                 }
-                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why)) => why,
+                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why) | Failed::Gone(why)) => why,
                 // What is not linked yet is not read back either.
                 Err(Failed::Away(error)) => return self.goes_away(step, &error),
             };

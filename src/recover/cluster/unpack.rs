@@ -53,7 +53,7 @@ impl Volumes for IntoFolder<'_> {
         let plan = RestorePlan::whole(filling.data.root, TreePath::root(), target);
         let snapshot = &filling.data.snapshot;
         let done = match fill(self.context, &self.reader, snapshot, plan.clone()).await {
-            Err(RestoreError::NotEmpty { .. }) if self.existing == Existing::Update => {
+            Err(RestoreError::NotEmpty { .. }) if self.existing.writes() => {
                 update(self.context, &self.reader, snapshot, plan).await
             }
             done => done.map(|report| (report, Vec::new())),

@@ -286,6 +286,7 @@ mod tests {
             earlier: false,
             files: 1,
             bytes: 1,
+            device: false,
             proven_empty: false,
             lacks: None,
             passed_over: None,

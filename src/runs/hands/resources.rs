@@ -42,7 +42,7 @@ fn options(resources: &RestoreResources, source: &Source, snapshot: &Snapshot) -
         nodes: resources.nodes.clone().into_iter().collect(),
         existing: if resources.update { Existing::Update } else { Existing::Skip },
         derived_secrets: resources.with_derived_secrets,
-        data: choose(&source.chain, snapshot.record.started, at),
+        data: choose(&source.chain, &snapshot.record, at),
         storage_classes: resources.storage_classes.clone(),
         coming: Vec::new(),
     })
@@ -91,7 +91,7 @@ pub fn fates_of(plan: &ClusterPlan) -> Fates {
                 fates.create.push(object);
             }
             Fate::Create { .. } | Fate::Finish | Fate::Fill => fates.create.push(object),
-            Fate::Replace { differs } => {
+            Fate::Replace { differs } | Fate::Recreate { differs, .. } => {
                 fates.differs.insert(object.clone(), differs.clone());
                 fates.replace.push(object);
             }

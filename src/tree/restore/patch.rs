@@ -1,4 +1,4 @@
-//! One regular file that is there, brought to another content by writing only what differs.
+//! One regular file that is there, or a raw volume, brought to another content by writing only what differs.
 //!
 //! Who is cut off in the middle leaves a file that is neither the old nor the new one: whoever asks for this knows that it has to be gone on with. A file with
 //! further names is only compared: written through one name it would change under all of them.
@@ -6,12 +6,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, OFlags, SeekFrom, fallocate, ftruncate, seek, unlinkat};
+use rustix::fs::{
+    Advice, AtFlags, FallocateFlags, FileType, OFlags, SeekFrom, fadvise, fallocate, fsync, ftruncate, seek, unlinkat,
+};
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::{Target, metadata};
 use crate::format::entry::{Entry, TreePath};
 use crate::tree::beneath;
+use crate::tree::device::Device;
 use crate::tree::inode::Inode;
 use crate::tree::live::beside::ENDINGS;
 use crate::tree::problem::{Cause, Problem};
@@ -22,7 +25,8 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// See the module. Usable from several threads at once.
 #[derive(Debug)]
 pub struct PatchFile {
-    target: Target,
+    /// `None` for a raw volume, which has its length, owner and times from nobody.
+    target: Option<Target>,
     fd: OwnedFd,
     path: TreePath,
     /// Its length as it was found.
@@ -41,11 +45,23 @@ impl Target {
         let now = Inode::of(&fd).ok().filter(|now| now.file_type == FileType::RegularFile)?;
         let (length, alone) = (now.size, now.links == 1);
         let changed = AtomicBool::new(false);
-        Some(PatchFile { target: self.clone(), fd, path: path.clone(), length, alone, changed })
+        Some(PatchFile { target: Some(self.clone()), fd, path: path.clone(), length, alone, changed })
     }
 }
 
 impl PatchFile {
+    /// A raw volume; `path` is what it is called in problems.
+    #[must_use]
+    pub fn of_device(device: Device, path: TreePath) -> Self {
+        let Device { fd, length } = device;
+        Self { target: None, fd, path, length, alone: true, changed: AtomicBool::new(false) }
+    }
+
+    /// What is read from here on comes from the disk, as far as the kernel can be asked for that.
+    pub fn forget_pages(&self) {
+        let _ = fadvise(&self.fd, 0, None, Advice::DontNeed);
+    }
+
     /// Whether it has no other name.
     #[must_use]
     pub const fn is_alone(&self) -> bool {
@@ -86,8 +102,9 @@ impl PatchFile {
         let mut at = offset;
         let mut block = vec![0; BLOCK_BYTES];
         while at < end {
-            // Where there are no holes it says that all is data.
+            // Where there are no holes it says that all is data. What a device says of them is no promise.
             match seek(&self.fd, SeekFrom::Data(at)) {
+                _ if self.target.is_none() => {}
                 Ok(data) if data >= end => return true,
                 Ok(data) => at = at.max(data),
                 Err(Errno::NXIO) => return true,
@@ -106,8 +123,9 @@ impl PatchFile {
     /// Gives it its length; what it gets more is a hole. The journals of a database that is brought to another state go before its first byte changes: they
     /// would be applied to what they do not belong to.
     pub fn begin(&self, entry: &Entry, size: u64) -> Result<(), Problem> {
+        let Some(target) = &self.target else { return Ok(()) };
         if entry.live.as_ref().is_some_and(|live| live.how.is_capture()) {
-            let parent = self.target.parent(&self.path)?;
+            let parent = target.parent(&self.path)?;
             for ending in ENDINGS {
                 match unlinkat(&parent, [beneath::name(&self.path), ending].concat().as_slice(), AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => {}
@@ -171,10 +189,15 @@ impl PatchFile {
         Ok(())
     }
 
-    /// Gives it its metadata. What is missing of that is returned. It is on the disk after [`Target::sync`].
-    #[must_use]
-    pub fn finish(self, entry: &Entry) -> Vec<Problem> {
-        metadata::apply(self.fd.as_fd(), entry, self.target.options().owner)
+    /// Gives it its metadata. What is missing of that is returned. It is on the disk after [`Target::sync`]; a raw volume is when this returns.
+    pub fn finish(self, entry: &Entry) -> Result<Vec<Problem>, Problem> {
+        let Some(target) = &self.target else {
+            return match retry_on_intr(|| fsync(&self.fd)) {
+                Ok(()) => Ok(Vec::new()),
+                Err(errno) => Err(self.problem("writing to the disk", errno)),
+            };
+        };
+        Ok(metadata::apply(self.fd.as_fd(), entry, target.options().owner))
     }
 
     fn problem(&self, operation: &'static str, errno: Errno) -> Problem {

@@ -336,6 +336,7 @@ mod tests {
             held: false,
             dumped: None,
             apart: false,
+            together: None,
         };
         protocol::job(RUN, &job).expect("short")
     }
@@ -391,6 +392,7 @@ mod tests {
             parts,
             limit_download: None,
             in_place: false,
+            fresh: false,
         }
     }
 

@@ -112,6 +112,9 @@ pub struct Job {
     #[n(15)]
     #[cbor(default)]
     pub apart: bool,
+    /// The run of `backup`, for the record: what is made together says the same.
+    #[n(16)]
+    pub together: Option<String>,
 }
 
 /// A dump that stands for the data of a database.
@@ -172,6 +175,7 @@ pub(super) fn example(run: &str) -> Job {
         held: false,
         dumped: None,
         apart: false,
+        together: None,
     }
 }
 

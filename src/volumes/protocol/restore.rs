@@ -40,6 +40,10 @@ pub struct RestoreJob {
     /// What is in the volume makes way: else it has to be empty.
     #[n(9)]
     pub in_place: bool,
+    /// The volume was made for the claim that is filled, and for nobody before: what a raw one holds is nobody's.
+    #[n(10)]
+    #[cbor(default)]
+    pub fresh: bool,
 }
 
 impl RestoreJob {

@@ -91,6 +91,8 @@ async fn victim_backs_up(test: &TestRepository, promised: &[u8]) -> u64 {
             program: "test".to_owned(),
             host: "test".to_owned(),
             based_on: None,
+            device: None,
+            run: None,
         };
         (writer, record)
     })

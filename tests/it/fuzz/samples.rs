@@ -108,5 +108,7 @@ pub(super) fn snapshot() -> SnapshotRecord {
         program: "0.1.0".to_owned(),
         host: "nas".to_owned(),
         based_on: Some(ObjectId::new([4; 32])),
+        device: Some(true),
+        run: Some("5f0c1d2e".to_owned()),
     }
 }

@@ -114,6 +114,8 @@ impl World {
             program: "test".to_owned(),
             host: "test".to_owned(),
             based_on: None,
+            device: None,
+            run: None,
         }
     }
 

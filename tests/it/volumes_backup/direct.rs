@@ -82,6 +82,7 @@ fn job(home: &Home, key: &str) -> Job {
         held: false,
         dumped: None,
         apart: false,
+        together: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod direct;
 pub(crate) mod faults;
 pub(crate) mod hooks;
 mod hooks_earlier;
+mod hooks_git;
 mod hooks_torn;
 pub(crate) mod hooks_trouble;
 mod live;

@@ -19,6 +19,7 @@ fn plan(rights: Rights) -> PodPlan {
         image: IMAGE.into(),
         rights,
         fills: false,
+        device: false,
         reaches: false,
         node: Some("lab-node".into()),
         tolerations: vec![
@@ -49,6 +50,8 @@ fn manifests_are_as_they_were_reviewed() {
         ("privileged", plan(Rights::Privileged)),
         ("fills-application", fills(application())),
         ("fills-root", fills(plan(Rights::Root))),
+        ("device", PodPlan { device: true, ..application() }),
+        ("fills-device", fills(PodPlan { device: true, ..plan(Rights::Root) })),
     ] {
         let (golden, text) = (dir.join(format!("{name}.json")), format!("{:#}\n", plan.manifest()));
         if bless {
@@ -81,6 +84,8 @@ async fn each_level_lets_in_what_it_is_for() {
         (application(), [true, true, true]),
         (fills(application()), [true, true, true]),
         (fills(plan(Rights::Root)), [false, true, true]),
+        (PodPlan { device: true, ..application() }, [true, true, true]),
+        (fills(PodPlan { device: true, ..plan(Rights::Root) }), [false, true, true]),
         (plan(Rights::Root), [false, true, true]),
         (plan(Rights::Privileged), [false, false, true]),
     ] {

@@ -1,6 +1,7 @@
 //! Volumes come back: from a cluster that is lost into one that is empty, by real movers, and into a folder.
 
 mod beside;
+mod device;
 mod disaster;
 mod faults;
 mod in_place;

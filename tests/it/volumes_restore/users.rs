@@ -5,7 +5,7 @@ use super::*;
 use crate::cluster::restore::outcome;
 
 /// The program where any user finds it.
-fn for_anybody(folder: &Path) -> PathBuf {
+pub(super) fn for_anybody(folder: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let (from, to) = (Path::new(env!("CARGO_BIN_EXE_homelab-dr")), folder.join("homelab-dr"));
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -88,21 +88,22 @@ struct Common<'a> {
 }
 
 impl<'a> Common<'a> {
-    fn new(source: &'a Source, args: &Args, before: &[Row]) -> Self {
+    fn new(source: &'a Source, args: &Args, (run, before): (&str, &[Row])) -> Self {
         let mut tags = source.tags.clone();
         tags.extend(args.tag.iter().cloned());
         let succeeded = before.iter().filter(|row| row.result == Outcome::Done).map(|row| row.source.clone()).collect();
-        Self { source, succeeded, wanted: Wanted { tags, host: host(), reread: args.reread } }
+        let wanted = Wanted { tags, host: host(), run: Some(run.to_owned()), reread: args.reread };
+        Self { source, succeeded, wanted }
     }
 }
 
-/// Volumes that movers read.
+/// Volumes that movers read. `before`: the run, and what it has made until now.
 pub(super) async fn rows(
     source: &Source,
     volumes: &VolumesSource,
     args: &Args,
     context: &mut Context,
-    before: &[Row],
+    before: (&str, &[Row]),
 ) -> Result<(Vec<Row>, Exit), Failure> {
     let api = Api::open(volumes.kubeconfig.as_deref(), volumes.context.as_deref()).await?;
     let others = others(source, volumes, context);
@@ -135,7 +136,7 @@ pub(super) async fn rows_of_folder(
     args: &Args,
     context: &mut Context,
     operation: &backup::Context,
-    before: &[Row],
+    before: (&str, &[Row]),
 ) -> Result<(Vec<Row>, Exit), Failure> {
     let folder = open_folder(&volumes.folder)?;
     let of_folder = |kind: &SourceKind| match kind {

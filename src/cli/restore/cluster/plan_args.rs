@@ -75,12 +75,15 @@ pub(in crate::cli) enum WhatIsThere {
     Skip,
     /// Replace them, as they are in the snapshot
     Update,
+    /// The same; what cannot be changed to that is deleted and made anew
+    Recreate,
 }
 
 impl WhatIsThere {
     const fn meant(given: Option<Self>) -> Existing {
         match given {
             Some(Self::Update) => Existing::Update,
+            Some(Self::Recreate) => Existing::Recreate,
             _ => Existing::Skip,
         }
     }

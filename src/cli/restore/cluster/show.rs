@@ -60,6 +60,7 @@ fn word(fate: &Fate) -> &'static str {
         Fate::Finish => "finish",
         Fate::Fill => "fill",
         Fate::Replace { .. } => "replace",
+        Fate::Recreate { .. } => "RECREATE",
         Fate::Same => "same",
         Fate::Keep { .. } => "keep",
         Fate::Conflict { .. } => "CONFLICT",
@@ -88,6 +89,10 @@ fn note(step: &Step) -> String {
     }
     match &step.fate {
         Fate::Replace { differs } | Fate::Keep { differs } => notes.push(format!("differs in {}", differs.join(", "))),
+        Fate::Recreate { differs, because } => notes.push(format!(
+            "DELETED and made anew: it differs in {}, and cannot be changed to that: {because}",
+            differs.join(", ")
+        )),
         Fate::Create { trial: Trial::Later(why) } | Fate::Conflict { why } => notes.push(why.clone()),
         Fate::Finish => notes.push("an earlier run did not come to its end".to_owned()),
         Fate::Fill => notes.push("as the cluster made it".to_owned()),
@@ -227,7 +232,7 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
             || !step.notes.is_empty()
             || !step.lost.is_empty()
             || step.doubt().is_some();
-        matches!(step.fate, Fate::Replace { .. } | Fate::Conflict { .. }) || is_about_data
+        matches!(step.fate, Fate::Replace { .. } | Fate::Recreate { .. } | Fate::Conflict { .. }) || is_about_data
     };
     let mut steps: Vec<&Step> = plan.steps.iter().filter(|step| step.fate.acts() || has_to_be_seen(step)).collect();
     steps.sort_by_key(|step| !has_to_be_seen(step));

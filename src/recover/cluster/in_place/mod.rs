@@ -7,7 +7,6 @@
 //! ```
 //! From the first byte that is written until the last one is, nothing is let go: what would start then would start on half of something. Another run of the same goes on.
 
-mod keepers;
 mod run;
 
 use std::collections::BTreeSet;
@@ -16,9 +15,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Identity;
-use super::data::Data;
+use super::data::{Data, unlike};
 use super::filling::{Held, uses_held};
 use super::volumes::{Filling, consumers_of};
+use crate::backup::volumes::keepers::{self, BY_HAND, KeeperError, is_workload};
 use crate::base::shell::quoted;
 use crate::cluster::error::told;
 use crate::cluster::object::{annotation, is_dying, name_of, text};
@@ -102,9 +102,11 @@ fn refused(claim: &Identity, why: impl Into<String>, mend: impl Into<String>) ->
     InPlaceError::Refused { claim: shown(claim), why: why.into(), mend: mend.into() }
 }
 
-/// Whether something is held so that no pod runs, and not for the sake of it.
-fn is_workload(kind: &Kind) -> bool {
-    ["Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"].contains(&kind.name.as_str())
+fn not_paused(claim: &Identity, error: KeeperError) -> InPlaceError {
+    match error {
+        KeeperError::Unseen { workloads, source } => InPlaceError::Gitops { workloads, source },
+        error => refused(claim, told(&error), BY_HAND),
+    }
 }
 
 impl InPlacePlan {
@@ -144,6 +146,9 @@ pub async fn plan(
         return Err(refused(&claim, "there is no such claim", "without --in-place it is created and filled"));
     };
     obstacle(&claim, &object)?;
+    if let Some((why, mend)) = unlike(&object, &data) {
+        return Err(refused(&claim, why, mend));
+    }
     let own = left_unfinished(cluster, &claim).await?;
     let scale = match &own {
         Some(journal) => gone_on_with(cluster, &claim, journal).await?,
@@ -151,12 +156,7 @@ pub async fn plan(
             .await
             .map_err(|error| not_held(&claim, error))?,
     };
-    let mut workloads = Vec::new();
-    for hold in scale.holds.iter().filter(|hold| is_workload(&hold.target.kind())) {
-        let kind = hold.target.kind();
-        let found = cluster.get(&kind, hold.target.namespace.as_deref(), &hold.target.name).await?;
-        workloads.extend(found.map(|object| (kind, object)));
-    }
+    let workloads = keepers::workloads(cluster, &scale).await?;
     let pods = workloads.iter().flat_map(|(_, object)| consumers_of(object, &[claim.name.clone()].into()));
     let mut plan = InPlacePlan {
         cluster: cluster.name(),
@@ -173,7 +173,8 @@ pub async fn plan(
         data,
     };
     if plan.journal.is_none() {
-        let mut keepers = keepers::holds(cluster, &plan.claim, &plan.scale, &workloads).await?;
+        let keepers = keepers::holds(cluster, &plan.scale, &workloads).await;
+        let mut keepers = keepers.map_err(|error| not_paused(&plan.claim, error))?.unwrap_or_default();
         plan.paused = keepers.iter().map(|hold| hold.target.to_string()).collect();
         // They are paused first and go on last.
         keepers.append(&mut plan.scale.holds);
@@ -192,9 +193,10 @@ fn obstacle(claim: &Identity, object: &Value) -> Result<(), InPlaceError> {
         _ if !annotation(object, FILLING).is_empty() => {
             ("another restore has begun to fill it, and has not ended", "run that again until it is done")
         }
-        "Bound" if text(object, &["spec", "volumeMode"]) == "Block" => {
-            ("it is a block device, which this version does not write", "restore it into a file, and copy that")
-        }
+        "Bound" if text(object, &["spec", "volumeMode"]) == "Block" => (
+            "it is a block device: one that holds something is not written over",
+            "restore it into a new claim beside it, without --in-place, and have its application use that",
+        ),
         "Bound" => return Ok(()),
         _ => ("it has no volume", "bind it first, or delete it: without --in-place it is created anew"),
     };

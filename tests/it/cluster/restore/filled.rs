@@ -53,6 +53,8 @@ fn snapshot(number: u8, files: u64, problems: u64) -> Snapshot {
         program: String::new(),
         host: String::new(),
         based_on: None,
+        device: None,
+        run: None,
     };
     Snapshot { id: ObjectId::new([number; 32]), record }
 }
@@ -66,7 +68,7 @@ async fn restored(
 ) -> (ClusterPlan, Report) {
     let api = impatient(server).await;
     let chain = Chain { snapshots, ..Chain::default() };
-    let data = choose(&chain, Time(9 * 3_600_000), At::Objects);
+    let data = choose(&chain, &snapshot(9, 1, 0).record, At::Objects);
     let options = Wanted { data, existing, ..Wanted::default() };
     let plan = make_plan(&api, manifests(objects.to_vec()), &options).await.unwrap();
     let (progress, cancel) = (Progress::default(), Cancel::default());

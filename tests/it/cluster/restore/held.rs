@@ -107,3 +107,49 @@ async fn of_which_nobody_knows_what_it_was_is_a_problem() {
     assert_eq!((&set["spec"]["replicas"], &set["annotations"]), (&json!(0), &Value::Null), "{set}");
     assert_eq!(plain(&new, SCALED, "db")["annotations"], Value::Null, "of this it is known");
 }
+
+/// Whoever pauses before a restore does not want it undone by the restore.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_paused_where_it_is_restored_stays_paused_and_resumes_to_what_the_snapshot_has() {
+    let (old, new) = (server().await, server().await);
+    for server in [&old, &new] {
+        server.make("", namespace("media"));
+        flux(server).await;
+        for name in ["by-hand", "changed"] {
+            server.make("media", json!({
+                "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": {"name": name}, "spec": {"interval": "10m"},
+            }));
+        }
+    }
+    let edit = |server: &KubeServer, name: &str, field: &str, value: Value| {
+        server.shared.with(|state| {
+            let object = state.object(KUSTOMIZATIONS, "media", name).unwrap();
+            state.edit(&object, |object| object["spec"][field] = value);
+        });
+    };
+    let home = between(&old, &new);
+    run(&home, &["backup"]).await.exits(0);
+    for name in ["apps", "by-hand", "changed"] {
+        edit(&new, name, "interval", "1h".into());
+    }
+    edit(&new, "by-hand", "suspend", true.into());
+    run(&home, &["gitops", "pause", "--yes", "--wait", "0s", "--kubeconfig", "new"]).await.exits(0);
+    edit(&new, "changed", "suspend", false.into());
+
+    let options = ["--include", "*.kustomize.toolkit.fluxcd.io", "--existing", "update"];
+    let ran = restore(&home, "new", &[&options[..], &["--plan"]].concat()).await;
+    let line = |name: &str| {
+        let name = format!("media/{name}");
+        ran.out.lines().find(|line| line.contains(&name)).unwrap_or_else(|| panic!("no {name}: {}", ran.out))
+    };
+    assert!(line("apps").contains("stays paused, `homelab-dr gitops resume"), "{}", ran.out);
+    assert!(line("by-hand").contains("is paused, not by homelab-dr, and will not be any more"), "{}", ran.out);
+    assert!(line("changed").contains("somebody has changed spec.suspend since"), "{}", ran.out);
+    restore(&home, "new", &options).await.exits(3);
+    let spec = |name: &str| plain(&new, KUSTOMIZATIONS, name)["spec"].clone();
+    assert_eq!(spec("apps"), json!({"interval": "10m", "suspend": true}));
+    assert_eq!(spec("by-hand"), json!({"interval": "10m"}));
+    assert_eq!(spec("changed"), json!({"interval": "1h", "suspend": false}), "left as it was");
+    run(&home, &["gitops", "resume", "--yes", "--kubeconfig", "new"]).await;
+    assert_eq!(plain(&new, KUSTOMIZATIONS, "apps"), plain(&old, KUSTOMIZATIONS, "apps"));
+}

@@ -14,6 +14,7 @@ mod owners;
 mod plan;
 mod preflight;
 mod ready;
+mod recreate;
 mod rests;
 mod trouble;
 

@@ -183,7 +183,18 @@ fn provision(state: &mut State, claim: &Value, class: &Value) {
     } else {
         state.folder.join("local-path").join(format!("{name}_{namespace}_{}", text(&claim["metadata"]["name"])))
     };
+    let block = claim["spec"]["volumeMode"] == "Block";
+    if block && !csi {
+        let text = format!(
+            "failed to provision volume with StorageClass \"{}\": block volume is not supported",
+            text(&class["metadata"]["name"])
+        );
+        again(state, claim, "Warning", "ProvisioningFailed", &text);
+        return;
+    }
+    let bytes = quantity::to_bytes(text(&claim["spec"]["resources"]["requests"]["storage"])).unwrap_or(0);
     match state.source_folder(claim, csi) {
+        Ok(source) if block => super::device(source.as_deref(), &folder, u64::try_from(bytes).unwrap_or(0)),
         Ok(None) => std::fs::create_dir_all(&folder).expect("a folder for the volume"),
         Ok(Some(source)) => super::copy_folder(&source, &folder),
         Err(None) => return,

@@ -27,7 +27,7 @@ use crate::support::kube::ops::update::Target;
 use crate::support::kube::server::Shared;
 use crate::support::kube::state::{Caller, How, State, text};
 
-pub(crate) use volumes::copy_folder;
+pub(crate) use volumes::{copy_folder, device};
 
 const TICK: Duration = Duration::from_millis(20);
 /// The manager of what most controllers write.

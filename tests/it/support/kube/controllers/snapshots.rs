@@ -293,7 +293,7 @@ fn uploaded(state: &mut State, content: &Value) {
 fn look_up(state: &mut State, content: &Value) {
     let handle = text(&content["spec"]["source"]["snapshotHandle"]).to_owned();
     let contents = state.objects(CONTENTS);
-    if handle.is_empty() || !state.snapshot_folder(&handle).is_dir() {
+    if handle.is_empty() || !state.snapshot_folder(&handle).exists() {
         if content["status"]["error"].is_null() {
             state.change(SIDECAR, content, "status", |object| {
                 let text = format!("Failed to check and update snapshot content: failed to list snapshot for content: snapshot {handle} not found");
@@ -378,6 +378,7 @@ fn end_content(state: &mut State, content: &Value) {
     if content["spec"]["deletionPolicy"] == "Delete" {
         let handle = text(&content["status"]["snapshotHandle"]);
         if !handle.is_empty() {
+            let _ = std::fs::remove_file(state.snapshot_folder(handle));
             let _ = std::fs::remove_dir_all(state.snapshot_folder(handle));
         }
     }

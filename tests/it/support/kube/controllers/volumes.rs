@@ -1,5 +1,6 @@
 //! Volumes: their phase, their folders, their protection while in use, and what becomes of them when their claim is gone.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,6 +93,7 @@ fn phase(state: &mut State, volume: &Value) {
             && provisioned
             && let Some(folder) = state.volume_folder(volume)
         {
+            let _ = std::fs::remove_file(&folder);
             let _ = std::fs::remove_dir_all(folder);
         }
         state.edit(volume, |object| drop_finalizer(object, VOLUME_PROTECTION));
@@ -190,8 +192,29 @@ impl State {
     }
 }
 
-/// Copies files, folders and links; what else a test may put into a volume is not kept.
+/// The group that devices are of, and no pod.
+const DISK: u32 = 6;
+
+/// A raw volume: a file of its length that stands for a device, as root's alone as the node of a device is. A new one holds what its storage had there before, of which nobody
+/// knows that it is zeros: here it is not, in the first half.
+pub(crate) fn device(source: Option<&Path>, to: &Path, bytes: u64) {
+    std::fs::create_dir_all(to.parent().expect("a folder of volumes")).expect("a folder");
+    match source {
+        Some(source) => drop(std::fs::copy(source, to).expect("a copy of a device")),
+        None => std::fs::write(to, vec![0xa5; usize::try_from(bytes / 2).expect("small")]).expect("a new device"),
+    }
+    let file = std::fs::File::options().write(true).open(to).expect("the device");
+    file.set_len(bytes).expect("its length");
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o660)).expect("it is ours");
+    // As udev has it. Who is not root gives nothing away, and runs no pod as anybody else either.
+    let _ = std::os::unix::fs::chown(to, None, Some(DISK));
+}
+
+/// Copies a device, or files, folders and links; what else a test may put into a volume is not kept.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    if from.is_file() {
+        return device(Some(from), to, from.metadata().expect("a device").len());
+    }
     std::fs::create_dir_all(to).expect("a folder");
     let Ok(entries) = std::fs::read_dir(from) else { return };
     for entry in entries.flatten() {

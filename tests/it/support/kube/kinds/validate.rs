@@ -124,6 +124,12 @@ fn containers(path: &str, spec: &Value, claims: &Value) -> Vec<Cause> {
         if container["image"].as_str().is_none_or(str::is_empty) {
             causes.push(Cause::required(format!("{path}.containers[{at}].image"), ""));
         }
+        for (device_at, device) in container["volumeDevices"].as_array().into_iter().flatten().enumerate() {
+            let field = format!("{path}.containers[{at}].volumeDevices[{device_at}].name");
+            if !volumes.contains(&&device["name"]) {
+                causes.push(Cause::new("FieldValueNotFound", field, format!("Not found: {}", device["name"])));
+            }
+        }
         for (mount_at, mount) in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
             if !volumes.contains(&&mount["name"]) {
                 let field = format!("{path}.containers[{at}].volumeMounts[{mount_at}].name");

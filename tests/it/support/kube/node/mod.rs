@@ -4,6 +4,9 @@
 //! - **Mounts.** Nothing is mounted. Each volume is a folder; wherever a mount path stands in a container's `command`, `args` or
 //!   `env` (whole or as the beginning of a path), the folder stands instead. `HOMELAB_DR_MOUNTS` holds all of them as a JSON object,
 //!   mount path to folder.
+//! - **Devices.** A raw volume is a regular file, which stands wherever its device path does. It has a length as a device has, by seeking to its end, and is root's; what it does not
+//!   model: that it is a block device for `stat` and cannot be made longer or cut, that it is read and written in sectors, that a container may open it for reading only if its claim
+//!   is `readOnly`, and that a runtime may be set to give it to the pod's user. Who opens a path of no device creates nothing on a real node, and must not here.
 //! - **Images.** An image is a program of this machine, by [`Node::images`]; it is what runs when there is no `command`, before `args`.
 //!   Without an entry only `command` runs. Images in [`Node::absent`] cannot be pulled.
 //! - **Users** have no effect but with [`Node::users`]: then a process has the user, group and supplemental groups of its pod, and a claim's volume belongs to its `fsGroup`, unless it is hostPath or NFS, which a kubelet leaves alone. It takes root.

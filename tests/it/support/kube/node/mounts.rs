@@ -20,9 +20,11 @@ pub(crate) fn volumes(state: &mut State, node: &Node, pod: &Value) -> Result<BTr
         let own = root.join(&name);
         let folder = if let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() {
             let bound = state.object("persistentvolumeclaims", &namespace, claim);
-            if bound.is_none_or(|claim| claim["status"]["phase"] != "Bound" || is_dying(&claim)) {
+            if bound.as_ref().is_none_or(|claim| claim["status"]["phase"] != "Bound" || is_dying(claim)) {
                 return Err(format!("persistentvolumeclaim \"{claim}\" is not bound"));
             }
+            let block = bound.is_some_and(|claim| claim["spec"]["volumeMode"] == "Block");
+            misused(pod, &name, block)?;
             let folder = state.claim_folder(&namespace, claim).ok_or_else(|| format!("claim {claim} has no folder"))?;
             if node.users && state.claim_volume(&namespace, claim).is_some_and(|volume| users::is_given(&volume)) {
                 users::give(pod, &folder);
@@ -38,6 +40,17 @@ pub(crate) fn volumes(state: &mut State, node: &Node, pod: &Value) -> Result<BTr
         folders.insert(name, folder);
     }
     Ok(folders)
+}
+
+/// A kubelet does not mount a raw volume, nor hands out a file system as a device.
+fn misused(pod: &Value, volume: &str, block: bool) -> Result<(), String> {
+    let (mode, list) = if block { ("Block", "volumeMounts") } else { ("Filesystem", "volumeDevices") };
+    for container in pod["spec"]["containers"].as_array().into_iter().flatten() {
+        if container[list].as_array().into_iter().flatten().any(|mount| mount["name"] == volume) {
+            return Err(format!("volume {volume} has volumeMode {mode}, but is specified in {list}"));
+        }
+    }
+    Ok(())
 }
 
 /// Files of config maps, secrets and projections; an emptyDir stays empty.

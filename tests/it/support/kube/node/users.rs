@@ -26,9 +26,11 @@ pub(super) fn before(pod: &Value, container: &Value) -> Vec<String> {
     words
 }
 
-/// Whether the kubelet gives such a volume to anybody: what is of the node or of NFS stays as it is.
+/// Whether the kubelet gives such a volume to anybody: what is of the node or of NFS stays as it is, and so does a device, which belongs to root.
 pub(super) fn is_given(volume: &Value) -> bool {
-    !volume["spec"]["hostPath"].is_object() && !volume["spec"]["nfs"].is_object()
+    !volume["spec"]["hostPath"].is_object()
+        && !volume["spec"]["nfs"].is_object()
+        && volume["spec"]["volumeMode"] != "Block"
 }
 
 /// Gives a volume to the pod's `fsGroup`, as `SetVolumeOwnership` of the kubelet does: everything belongs to the group, which may read and write, and directories hand it on.
