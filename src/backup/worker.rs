@@ -157,7 +157,7 @@ fn store(storing: &mut Storing<'_>, mut taken: Taken, slot: &Arc<Slot>) -> Resul
     let (live, trouble, reader) = (taken.live.take(), taken.trouble.take(), &mut taken.reader);
     let plain = Opened::plain(reader.size(), reader.mtime(), reader.identity());
     let device = reader.is_device();
-    storing.store(reader, Opened { live, trouble, device, ..plain }, slot)
+    storing.store(reader, Opened { device, live, trouble, ..plain }, slot)
 }
 
 /// Where a key begins in its file at the latest: after some lines of comment.

@@ -166,9 +166,10 @@ impl PodPlan {
             args.insert(5, "--device".into());
         }
         let ephemeral = if self.needs_scratch() { "16Gi" } else { "256Mi" };
-        let (list, mounts) = match self.device {
-            true => ("volumeDevices", json!([{"name": "volume", "devicePath": DEVICE}])),
-            false => ("volumeMounts", mounts),
+        let (list, mounts) = if self.device {
+            ("volumeDevices", json!([{"name": "volume", "devicePath": DEVICE}]))
+        } else {
+            ("volumeMounts", mounts)
         };
         json!({
             "name": CONTAINER,

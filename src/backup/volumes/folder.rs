@@ -208,9 +208,10 @@ impl Reading<'_> {
     async fn read(&self, source: String, read: Direct) -> Row {
         let Direct { choice, directory, device, dumped_by } = read;
         let dumped = dumped_by.map(|source| one::dump(&source, self.succeeded));
-        let read = match device {
-            true => mover::device_options(&source, directory),
-            false => mover::options(&source, directory, None, InUse { dumped, ..InUse::default() }),
+        let read = if device {
+            mover::device_options(&source, directory)
+        } else {
+            mover::options(&source, directory, None, InUse { dumped, ..InUse::default() })
         };
         let begun = self.context.clock.now();
         let outcome = if self.context.cancel.is_cancelled() {
