@@ -174,8 +174,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let (snapshot, within) = select::snapshot_path(context, &chain, given)?;
     let reader = open::reader(context, &repository).await?;
     let within = select::as_printed(&reader, snapshot, within).await?;
-    let held = held(&args, context)?;
-    let what = What { snapshot, within, target: args.target.clone(), spared: in_use.paths(), held: held.as_ref() };
+    let folders = held(&args, context)?;
+    let what = What { snapshot, within, target: args.target.clone(), spared: in_use.paths(), held: folders.as_ref() };
     let (report, plan) = restore(&args, &what, &repository, &reader, context).await?;
     if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
         let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
