@@ -20,7 +20,7 @@ use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, was};
 use crate::cli::prompt::confirm;
-use crate::cli::{patterns, progress, recover, select, verified};
+use crate::cli::{patterns, progress, select, verified};
 use crate::format::entry::{TreePath, escape};
 use crate::recover::select::Selection;
 use crate::recover::{Overwrite, RestorePlan, RestoreProblem, RestoreReport, run_restore};
@@ -150,6 +150,8 @@ struct What<'a> {
     target: PathBuf,
     /// What of the target is left as it is: the repository and the keys.
     spared: Vec<PathBuf>,
+    /// What is had of the target; nothing in a dry run.
+    held: Option<&'a Folders>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
@@ -174,8 +176,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let (snapshot, within) = select::snapshot_path(context, &chain, given)?;
     let reader = open::reader(context, &repository).await?;
     let within = select::as_printed(&reader, snapshot, within).await?;
-    let what = What { snapshot, within, target: args.target.clone(), spared: in_use.paths() };
-    let _held = held(&args, context)?;
+    let folders = held(&args, context)?;
+    let what = What { snapshot, within, target: args.target.clone(), spared: in_use.paths(), held: folders.as_ref() };
     let (report, plan) = restore(&args, &what, &repository, &reader, context).await?;
     if report.chosen == 0 && !(args.include.is_empty() && args.exclude.is_empty()) {
         let what = format!("nothing in snapshot {} was chosen by --include and --exclude", snapshot.id.short());
@@ -194,9 +196,16 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     Ok(exit)
 }
 
-/// The target, which nobody else restores into meanwhile.
+/// The target, which nobody else restores into meanwhile; nothing is made yet.
 fn held(args: &Args, context: &Context) -> Result<Option<Folders>, Failure> {
-    (!args.dry_run).then(|| recover::folder(&args.target, context)).transpose()
+    if args.dry_run {
+        return Ok(None);
+    }
+    let folders = Folders::default();
+    if let Some(warning) = folders.take(&args.target)? {
+        context.talk.warn(&warning);
+    }
+    Ok(Some(folders))
 }
 
 /// `latest` is one snapshot and sounds like more.
@@ -247,6 +256,11 @@ async fn restore(
         let would = run_restore(&operation, reader, &plan).await?;
         ask_to_delete(&would, &plan, context)?;
         plan.dry_run = false;
+    }
+    if let Some(folders) = what.held
+        && let Some(warning) = folders.make(&plan.target)?
+    {
+        context.talk.warn(&warning);
     }
     context.progress.begin("restoring", "file");
     if is_all(args, &plan) {

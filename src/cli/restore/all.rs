@@ -86,7 +86,7 @@ pub(super) async fn run(
     for snapshot in &newest {
         in_use.refuse_target(&args.target.join(directory(&snapshot.record.source)), false)?;
     }
-    let _held = held(args, context)?;
+    let folders = held(args, context)?;
     let reader = open::reader(context, repository).await?;
     let (mut worst, mut rows, mut cells, mut good) = (Exit::Done, Vec::new(), Vec::new(), Vec::new());
     for snapshot in newest {
@@ -94,7 +94,7 @@ pub(super) async fn run(
         let name = directory(source);
         context.say(&format!("restoring {} into {}", escape(source.as_bytes()), args.target.join(&name).display()))?;
         let target = args.target.join(OsString::from(&name));
-        let what = What { snapshot, within: TreePath::root(), target, spared: in_use.paths() };
+        let what = What { snapshot, within: TreePath::root(), target, spared: in_use.paths(), held: folders.as_ref() };
         let mut cell = vec![escape(source.as_bytes()), snapshot.id.short(), local(snapshot.record.started)];
         let mut row = Row { source: source.clone(), directory: name, exit: 0, error: None, restored: None };
         let exit = match restore(args, &what, repository, &reader, context).await {
