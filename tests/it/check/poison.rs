@@ -149,7 +149,7 @@ async fn a_poisoned_chunk_is_put_out_of_use_and_the_next_backup_stores_it_anew()
     assert!(photos(&test).await[0].is_err(), "rubbish is never given out for the photo");
 
     let outcome = repaired(&test, Vec::new()).await;
-    assert_eq!(outcome.marked, [poisoned.clone()]);
+    assert_eq!(outcome.marked, std::slice::from_ref(&poisoned));
     assert_eq!(outcome.losses.len(), 1);
     assert_eq!(outcome.losses[0].files, ["photo"]);
     assert!(victim_backs_up(&test, &promised).await >= 5000, "it is not built upon any more");
