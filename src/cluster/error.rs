@@ -122,6 +122,12 @@ impl ClusterError {
         }
     }
 
+    /// Whether a webhook that is asked about changes cannot be called, and nothing passes without it.
+    #[must_use]
+    pub fn is_of_a_webhook(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains("failed calling webhook"))
+    }
+
     /// Whether the cluster as a whole fails, and not this one request: nothing else would be answered either. What may pass counts, since whoever gets it
     /// as an error has tried for as long as there is patience.
     #[must_use]

@@ -9,6 +9,7 @@ use super::{Check, Finding, Findings, Severity};
 use crate::backup::volumes::claims::{Claim, Fate, Read};
 use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::config::HookWay;
+use crate::gitops::tool::role_of;
 
 /// What hooks want of which claims, before it is found out what that means: a claim whose hook would not work says it no more afterwards.
 pub(super) struct Asked(Vec<(String, HookWay)>);
@@ -52,6 +53,9 @@ pub(super) async fn needed(
     }
     if asked.0.iter().any(|(_, way)| *way == HookWay::Scale) {
         of.keda = cluster.serves(&Kind::known("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject", true)).await?;
+        let kinds = cluster.kinds().await?.kinds;
+        let keepers = kinds.into_iter().filter(|kind| role_of(kind).is_some());
+        of.git = keepers.map(|kind| (kind.group, kind.resource)).collect();
     }
     Ok(Some(of))
 }

@@ -32,6 +32,8 @@ enum When {
     Unclear,
     /// With workloads that are scaled, where KEDA is.
     Keda,
+    /// With workloads that are scaled, for those kinds of Flux and ArgoCD that the cluster has.
+    Git,
     /// Where commands run.
     Commands,
     /// Where the lease of the cluster is.
@@ -75,7 +77,7 @@ const VOLUMES: [Row; 9] = [
 ];
 
 /// What hooks take besides, but for the objects that they change, which are known one by one. The second role in docs/volumes.md grants it.
-const HOOKS: [Row; 11] = [
+const HOOKS: [Row; 17] = [
     ("", "persistentvolumeclaims", &["get"], When::Held),
     ("", "pods", &["get"], When::Held),
     ("", "configmaps", &["list"], When::Hooks),
@@ -86,6 +88,12 @@ const HOOKS: [Row; 11] = [
     ("", "replicationcontrollers", &["get"], When::Unclear),
     ("", "persistentvolumes", &["get", "patch"], When::Unclear),
     ("keda.sh", "scaledobjects", &["list"], When::Keda),
+    ("argoproj.io", "applicationsets", &["get", "list", "patch"], When::Git),
+    ("argoproj.io", "applications", &["get", "list", "patch"], When::Git),
+    ("kustomize.toolkit.fluxcd.io", "kustomizations", &["get", "list", "patch"], When::Git),
+    ("helm.toolkit.fluxcd.io", "helmreleases", &["get", "list", "patch"], When::Git),
+    ("fluxcd.controlplane.io", "fluxinstances", &["get", "list", "patch"], When::Git),
+    ("fluxcd.controlplane.io", "resourcesets", &["get", "list", "patch"], When::Git),
     // Older servers ask for `get`, newer ones for `create`, too.
     ("", "pods/exec", &["get", "create"], When::Commands),
 ];
@@ -130,6 +138,8 @@ pub struct OfHooks {
     pub unclear: BTreeSet<String>,
     /// Whether anything is scaled, and the cluster has KEDA.
     pub keda: bool,
+    /// Group and resource of the kinds of Flux and ArgoCD that the cluster has, if anything is scaled.
+    pub git: BTreeSet<(String, String)>,
     /// Namespaces that commands run in.
     pub commands: BTreeSet<String>,
 }
@@ -185,7 +195,8 @@ impl OfVolumes {
             };
             let places = match when {
                 When::Keda if !hooks.keda => Vec::new(),
-                When::Always | When::Words | When::Hooks | When::Keda => vec![None],
+                When::Git if !hooks.git.contains(&(group.to_owned(), resource.to_owned())) => Vec::new(),
+                When::Always | When::Words | When::Hooks | When::Keda | When::Git => vec![None],
                 When::Storage => self.home.iter().map(|_| None).collect(),
                 // Listed by the sweep, wherever they are.
                 When::Cilium if verbs == ["list"] => vec![None],
@@ -277,6 +288,10 @@ mod tests {
             assert!(has(&with, verb, resource, namespace) && !has(&without, verb, resource, namespace), "{resource}");
         }
         assert!(!has(&with, "get", "deployments", Some("media")) && !has(&with, "list", "scaledobjects", None));
+        assert!(!has(&with, "patch", "applications", None));
+        let git = [("argoproj.io".to_owned(), "applications".to_owned())].into();
+        let kept = of(Some(OfHooks { git, ..OfHooks::default() }));
+        assert!(has(&kept, "patch", "applications", None) && !has(&kept, "patch", "kustomizations", None));
     }
 
     #[test]

@@ -42,9 +42,7 @@ pub trait Hands {
     async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone>;
 
     /// What was seen of each check of a step since this was asked last, as the journal has it.
-    fn checked(&self, _step: &Step) -> Vec<Event> {
-        Vec::new()
-    }
+    fn checked(&self, step: &Step) -> Vec<Event>;
 
     /// Lets go on what a `quiesce` step holds. Returns what became of it, and whether nothing is held any more.
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool);

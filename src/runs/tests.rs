@@ -103,6 +103,10 @@ impl Hands for World {
         }
     }
 
+    fn checked(&self, _step: &Step) -> Vec<Event> {
+        Vec::new()
+    }
+
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
         self.holding.borrow_mut().remove(&step.id);
         self.acts.borrow_mut().push((step.id.clone(), "let go"));
@@ -378,6 +382,10 @@ fn a_stop_lets_go_and_the_run_can_be_taken_up() {
             self.0.verify(step, cancel).await
         }
 
+        fn checked(&self, step: &Step) -> Vec<Event> {
+            self.0.checked(step)
+        }
+
         async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
             self.0.let_go(step).await
         }
@@ -415,6 +423,10 @@ fn a_target_that_somebody_else_has_taken_is_left_before_the_next_step() {
 
         async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
             self.0.verify(step, cancel).await
+        }
+
+        fn checked(&self, step: &Step) -> Vec<Event> {
+            self.0.checked(step)
         }
 
         async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {

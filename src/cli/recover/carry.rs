@@ -14,6 +14,7 @@ use crate::cli::output::Talk;
 use crate::cluster::Cluster;
 use crate::runbook::Step;
 use crate::runs::drive::{Driver, Hands, Left, Undone};
+use crate::runs::event::Event;
 use crate::runs::folders::Folders;
 use crate::runs::hands::World;
 use crate::runs::journal::JournalError;
@@ -102,6 +103,10 @@ impl Hands for Watching<'_> {
 
     async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
         self.hands.verify(step, cancel).await
+    }
+
+    fn checked(&self, step: &Step) -> Vec<Event> {
+        self.hands.checked(step)
     }
 
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {

@@ -73,6 +73,10 @@ impl Hands for Stops<'_> {
         self.world.verify(step, cancel).await
     }
 
+    fn checked(&self, step: &Step) -> Vec<Event> {
+        self.world.checked(step)
+    }
+
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
         self.world.let_go(step).await
     }

@@ -122,6 +122,10 @@ impl Hands for Traced<'_> {
         Ok(Vec::new())
     }
 
+    fn checked(&self, _step: &Step) -> Vec<Event> {
+        Vec::new()
+    }
+
     async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
         self.0.borrow_mut().push(format!("LET GO {}", step.id));
         (Vec::new(), true)

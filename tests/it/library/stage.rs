@@ -128,10 +128,16 @@ impl Stage {
         namespace(&world.kube, "cloudflared").await;
         world.kube.make("cloudflared", secret("cloudflared-token", "Opaque", &[("token", "good")]));
         let volumes = json!([{"name": "token", "secret": {"secretName": "cloudflared-token"}}]);
-        let script =
-            "grep -q good /etc/tunnel/token && exec sleep 900; echo Unauthorized: Invalid tunnel secret; exit 1";
         let mounts = json!([{"name": "token", "mountPath": "/etc/tunnel"}]);
-        world.kube.make("cloudflared", runs("cloudflared", script, volumes, mounts));
+        let mut connector = runs("cloudflared", "exec sleep 900", volumes, mounts);
+        // Before it runs: without a probe, which the nodes here do not make, it would be ready for as long as it takes to see that the token is wrong.
+        let pod = &mut connector["spec"]["template"]["spec"];
+        let mut token = pod["containers"][0].clone();
+        token["name"] = "token".into();
+        token["command"][2] =
+            "grep -q good /etc/tunnel/token || { echo Unauthorized: Invalid tunnel secret; exit 1; }".into();
+        pod["initContainers"] = json!([token]);
+        world.kube.make("cloudflared", connector);
         until_ready(&world.kube, "cloudflared", "cloudflared").await;
 
         let free = json!({});
