@@ -2,12 +2,12 @@
 //!
 //! A blob is lost when no copy of it can be read. Every tree is walked again; leaves that lost nothing are remembered and not read a second time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use crate::base::id::BlobId;
 use crate::check::report::{Affected, AffectedSnapshot, EXAMPLES_MAX, Finding, Hint, Problem, SNAPSHOTS_MAX, Severity};
 use crate::check::trouble::Troubles;
-use crate::check::walk::{Broken, Visitor, walk};
+use crate::check::walk::{Broken, CleanLeaves, Visitor, walk};
 use crate::format::entry::{Piece, TreePath};
 use crate::format::kind::Kind;
 use crate::repo::doomed::Marks;
@@ -22,10 +22,7 @@ type Culprit = Option<u32>;
 struct Tracing<'a> {
     index: &'a Index,
     troubles: &'a Troubles,
-    /// Leaves and nodes that lost nothing, nor anything below.
-    clean: HashSet<BlobId>,
-    /// Whether the leaf that is being told lost something.
-    leaf_lost: bool,
+    leaves: CleanLeaves,
     /// A part of some tree cannot be read: what it needs is not known.
     broken: bool,
     snapshot: BTreeMap<Culprit, AffectedSnapshot>,
@@ -55,7 +52,7 @@ impl Tracing<'_> {
     }
 
     fn lost_file(&mut self, path: &TreePath, blobs: &[BlobId]) {
-        self.leaf_lost = true;
+        self.leaves.lose();
         let mut culprits: Vec<Culprit> = blobs.iter().flat_map(|blob| self.culprits(blob)).collect();
         culprits.sort_unstable();
         culprits.dedup();
@@ -76,16 +73,11 @@ impl Tracing<'_> {
 
 impl Visitor for Tracing<'_> {
     fn skip(&mut self, kind: Kind, blob: &BlobId) -> bool {
-        if kind == Kind::Leaf {
-            self.leaf_lost = false;
-        }
-        self.clean.contains(blob)
+        self.leaves.skip(kind, blob)
     }
 
     fn opened(&mut self, kind: Kind, _: &BlobId) {
-        if kind == Kind::Leaf {
-            self.leaf_lost = false;
-        }
+        self.leaves.begin(kind);
     }
 
     fn broken(&mut self, broken: &Broken<'_>) {
@@ -118,9 +110,7 @@ impl Visitor for Tracing<'_> {
     }
 
     fn leaf_done(&mut self, leaf: &BlobId) {
-        if !self.leaf_lost {
-            self.clean.insert(*leaf);
-        }
+        self.leaves.done(leaf);
     }
 }
 
@@ -176,8 +166,7 @@ pub(super) async fn tell(
     let mut tracing = Tracing {
         index: &reader.index,
         troubles,
-        clean: HashSet::new(),
-        leaf_lost: false,
+        leaves: CleanLeaves::default(),
         broken: false,
         snapshot: BTreeMap::new(),
         current: first,

@@ -1,13 +1,11 @@
 //! Everything that cannot be read, file by file: what a person has to know after nothing more could be done.
 
-use std::collections::HashSet;
-
 use serde::Serialize;
 
 use crate::base::clock::Time;
 use crate::base::id::{BlobId, ObjectId};
 use crate::check::trouble::Troubles;
-use crate::check::walk::{Broken, Visitor, walk};
+use crate::check::walk::{Broken, CleanLeaves, Visitor, walk};
 use crate::format::entry::{Piece, TreePath, escape};
 use crate::format::kind::Kind;
 use crate::repo::fetch::Reader;
@@ -43,16 +41,14 @@ pub struct Loss {
 struct Losing<'a> {
     index: &'a Index,
     troubles: &'a Troubles,
-    /// Leaves that lost nothing.
-    clean: HashSet<BlobId>,
-    leaf_lost: bool,
+    leaves: CleanLeaves,
     files: Vec<String>,
     parts: Vec<LostPart>,
 }
 
 impl Losing<'_> {
     fn lost_file(&mut self, path: &TreePath) {
-        self.leaf_lost = true;
+        self.leaves.lose();
         let name = path.display();
         // A file with a broken list and a lost chunk is told twice in a row.
         if self.files.last() != Some(&name) {
@@ -63,16 +59,11 @@ impl Losing<'_> {
 
 impl Visitor for Losing<'_> {
     fn skip(&mut self, kind: Kind, blob: &BlobId) -> bool {
-        if kind == Kind::Leaf {
-            self.leaf_lost = false;
-        }
-        self.clean.contains(blob)
+        self.leaves.skip(kind, blob)
     }
 
     fn opened(&mut self, kind: Kind, _: &BlobId) {
-        if kind == Kind::Leaf {
-            self.leaf_lost = false;
-        }
+        self.leaves.begin(kind);
     }
 
     fn broken(&mut self, broken: &Broken<'_>) {
@@ -94,23 +85,15 @@ impl Visitor for Losing<'_> {
     }
 
     fn leaf_done(&mut self, leaf: &BlobId) {
-        if !self.leaf_lost {
-            self.clean.insert(*leaf);
-        }
+        self.leaves.done(leaf);
     }
 }
 
 /// What each snapshot has lost, the newest first; whole ones are left out.
 pub(super) async fn of(reader: &Reader, snapshots: &[Snapshot], troubles: &Troubles) -> Vec<Loss> {
     let mut losses = Vec::new();
-    let mut losing = Losing {
-        index: &reader.index,
-        troubles,
-        clean: HashSet::new(),
-        leaf_lost: false,
-        files: Vec::new(),
-        parts: Vec::new(),
-    };
+    let mut losing =
+        Losing { index: &reader.index, troubles, leaves: CleanLeaves::default(), files: Vec::new(), parts: Vec::new() };
     for snapshot in snapshots.iter().rev() {
         walk(&reader.into(), snapshot.record.root, &mut losing).await;
         let (files, parts) = (std::mem::take(&mut losing.files), std::mem::take(&mut losing.parts));

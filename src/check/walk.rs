@@ -1,5 +1,6 @@
 //! Walking a tree that may be broken: what opens is visited, what does not is told, and the walk goes on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::id::BlobId;
@@ -43,6 +44,41 @@ pub(crate) trait Visitor: Send {
     fn file(&mut self, path: &TreePath, pieces: &[Piece]);
     /// A leaf ends: everything in it was told.
     fn leaf_done(&mut self, _leaf: &BlobId) {}
+}
+
+/// For visitors that look for what is lost: leaves that lost nothing are remembered, and not read for the next tree.
+#[derive(Default)]
+pub(crate) struct CleanLeaves {
+    clean: HashSet<BlobId>,
+    /// Whether the leaf that is being told lost something.
+    lost: bool,
+}
+
+impl CleanLeaves {
+    /// For [`Visitor::skip`]: whether nothing is lost in it.
+    pub(crate) fn skip(&mut self, kind: Kind, blob: &BlobId) -> bool {
+        self.begin(kind);
+        self.clean.contains(blob)
+    }
+
+    /// For [`Visitor::opened`].
+    pub(crate) fn begin(&mut self, kind: Kind) {
+        if kind == Kind::Leaf {
+            self.lost = false;
+        }
+    }
+
+    /// Something of the leaf that is being told is lost.
+    pub(crate) fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// For [`Visitor::leaf_done`].
+    pub(crate) fn done(&mut self, leaf: &BlobId) {
+        if !self.lost {
+            self.clean.insert(*leaf);
+        }
+    }
 }
 
 /// Where the blobs of trees are read: here, and where they do not open here in one of the others.

@@ -14,6 +14,10 @@ use crate::base::when::{SelectError, SelectorError};
 use crate::cli::exit::Exit;
 use crate::store::url::StoreUrlError;
 
+/// What to do where nobody answers for a webhook that fails closed.
+pub(crate) const ABSENT_WEBHOOK: &str = "a webhook of the cluster refuses what it cannot look at, and nobody answers for it: bring up what runs it, or delete its \
+     configuration (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), and run this again";
+
 /// What to do about an error, and what to end with.
 #[derive(Debug)]
 pub struct Advice {

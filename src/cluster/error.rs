@@ -89,6 +89,12 @@ pub enum ClusterError {
     },
 }
 
+/// Whether words of the server say that nobody answers for a webhook that is asked about changes and fails closed.
+#[must_use]
+pub fn names_absent_webhook(words: &str) -> bool {
+    words.contains("failed calling webhook")
+}
+
 impl ClusterError {
     /// Whether the moment that a list was begun at is too long ago for the server; the list has to begin anew.
     #[must_use]
@@ -115,8 +121,8 @@ impl ClusterError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, message, .. } => {
-                const OF_A_WEBHOOK: [&str; 2] = ["failed calling webhook", "conversion webhook for"];
-                matches!(status, 429 | 500 | 502 | 503 | 504) && !OF_A_WEBHOOK.iter().any(|say| message.contains(say))
+                let of_a_webhook = names_absent_webhook(message) || message.contains("conversion webhook for");
+                matches!(status, 429 | 500 | 502 | 503 | 504) && !of_a_webhook
             }
             _ => false,
         }
@@ -125,7 +131,7 @@ impl ClusterError {
     /// Whether a webhook that is asked about changes cannot be called, and nothing passes without it.
     #[must_use]
     pub fn is_of_a_webhook(&self) -> bool {
-        matches!(self, Self::Refused { message, .. } if message.contains("failed calling webhook"))
+        matches!(self, Self::Refused { message, .. } if names_absent_webhook(message))
     }
 
     /// Whether the cluster as a whole fails, and not this one request: nothing else would be answered either. What may pass counts, since whoever gets it

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Check, Direction, Finding, Findings, Severity, is_final};
 use crate::backup::volumes::claims::{Claim, ENFORCE, Fate, Read};
 use crate::backup::volumes::pod_of;
-use crate::cluster::error::told;
+use crate::cluster::error::{names_absent_webhook, told};
 use crate::cluster::{Cluster, ClusterError, How};
 use crate::config::VolumesSource;
 use crate::recover::cluster::movers as fill;
@@ -50,7 +50,7 @@ fn mend(words: &str, pod: &PodPlan, direction: Direction) -> String {
             "make room in it (kubectl -n {namespace} describe resourcequota): a mover asks for 50m CPU and 128Mi, and gets at most 2 CPU, 512Mi"
         );
     }
-    if words.contains("failed calling webhook") {
+    if names_absent_webhook(words) {
         return "bring up what runs the webhook, or delete its configuration: \
                 kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"
             .to_owned();

@@ -17,17 +17,6 @@ use crate::repo::layout;
 use crate::repo::sealed::get_within;
 use crate::store::{Key, Listed, Store, StoreError};
 
-/// Prefixes of small objects that are named by their hash.
-const SMALL: [&str; 8] = [
-    layout::ACCESS,
-    layout::INDEX,
-    layout::SNAPSHOTS,
-    layout::DRILLS,
-    layout::VERIFIED,
-    layout::REHEARSALS,
-    layout::DOOMED,
-    layout::CHECKPOINTS,
-];
 /// Objects read at once.
 const AT_ONCE: usize = 8;
 /// After this many graces no prune is still at work that read a mark before it was damaged.
@@ -98,7 +87,7 @@ async fn damaged(store: &dyn Store, listed: Vec<Listed>) -> Result<Vec<Listed>, 
 /// Reads every small object and puts right those that are damaged and that somebody has.
 pub(super) async fn small(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), RepairError> {
     let store = &*work.repository.store;
-    for prefix in SMALL {
+    for prefix in layout::HASH_NAMED.into_iter().filter(|prefix| *prefix != layout::PACKS) {
         let mut listed = store.list(prefix).await?;
         listed.retain(|entry| layout::object_id(&entry.key).is_some());
         for entry in damaged(store, listed).await? {

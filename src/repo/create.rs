@@ -14,13 +14,13 @@ use crate::crypto::hash::object_id;
 use crate::crypto::meta::MetaKeys;
 use crate::crypto::recipients::{Recipient, wrap};
 use crate::crypto::secret::{Secret, random};
-use crate::crypto::sign::{self, RootPublic};
+use crate::crypto::sign;
 use crate::crypto::writer_key::WriterKey;
 use crate::format::kind::RecordKind;
 use crate::format::record::{self, AccessRecord, EpochKeys, EpochRecord, FORMAT_VERSION, FormatFile, SignedEpoch};
 use crate::repo::error::RepoError;
 use crate::repo::layout;
-use crate::repo::open::{Repository, metadata_commitment};
+use crate::repo::open::{Repository, metadata_commitment, writer_key_of};
 use crate::repo::sealed;
 use crate::store::{Key, Store, StoreError};
 
@@ -63,7 +63,8 @@ impl NewRepository {
             generation: 1,
             created,
         };
-        let keys = writer_key(&access).ok_or(RepoError::Worker { what: "init" })?;
+        let current = access.epochs.iter().max_by_key(|epoch| epoch.number);
+        let keys = current.map(|epoch| writer_key_of(&access, epoch)).ok_or(RepoError::Worker { what: "init" })?;
         let epoch = EpochRecord {
             number: 1,
             public,
@@ -108,18 +109,6 @@ pub async fn create(
     clock: &dyn Clock,
 ) -> Result<WriterKey, RepoError> {
     NewRepository::draw(&**store, recipients, lock, clock).await?.store(&**store).await
-}
-
-fn writer_key(access: &AccessRecord) -> Option<WriterKey> {
-    let epoch = access.epochs.iter().max_by_key(|epoch| epoch.number)?;
-    Some(WriterKey {
-        repository: access.repository,
-        root: RootPublic::of(&access.root),
-        epoch: epoch.number,
-        metadata_key: epoch.metadata_key.duplicate(),
-        chunk_id_key: access.chunk_id_key.duplicate(),
-        chunker_key: access.chunker_key.duplicate(),
-    })
 }
 
 /// Seals an access record to `recipients` and puts it; returns its name.

@@ -433,20 +433,22 @@ pub(crate) async fn keys_in_access(
     pinned: Option<Fingerprint>,
 ) -> Result<Vec<WriterKey>, RepoError> {
     let found = read_access(store, id, identities, prompt, pinned).await?;
-    Ok(found.iter().filter_map(|(access, _)| writer_key_of(access)).collect())
+    // The first epoch is the one that has begun for sure.
+    let key =
+        |access: &AccessRecord| Some(writer_key_of(access, access.epochs.iter().min_by_key(|epoch| epoch.number)?));
+    Ok(found.iter().filter_map(|(access, _)| key(access)).collect())
 }
 
-/// The writer key of the first epoch in an access record: the one that has begun for sure.
-fn writer_key_of(access: &AccessRecord) -> Option<WriterKey> {
-    let epoch = access.epochs.iter().min_by_key(|epoch| epoch.number)?;
-    Some(WriterKey {
+/// The writer key of one of the epochs in an access record.
+pub(crate) fn writer_key_of(access: &AccessRecord, epoch: &EpochKeys) -> WriterKey {
+    WriterKey {
         repository: access.repository,
         root: RootPublic::of(&access.root),
         epoch: epoch.number,
         metadata_key: epoch.metadata_key.duplicate(),
         chunk_id_key: access.chunk_id_key.duplicate(),
         chunker_key: access.chunker_key.duplicate(),
-    })
+    }
 }
 
 /// The highest number below `epochs/`.

@@ -1,6 +1,6 @@
 //! Advice about runs of runbooks.
 
-use super::{Advice, Advise};
+use super::{ABSENT_WEBHOOK, Advice, Advise};
 use crate::cli::exit::Exit;
 use crate::drill::folder::FolderError;
 use crate::runs::journal::JournalError;
@@ -58,11 +58,9 @@ impl Advise for LeaseError {
                 Exit::Refused,
                 "nothing was changed; wait for it or end it, and the target is free: one that was killed on another machine has it for half a minute more",
             ),
-            Self::Cluster { source, .. } if source.is_of_a_webhook() => Advice::new(
-                Exit::Refused,
-                "nothing was changed: a webhook of the cluster refuses what it cannot look at, and nobody answers for it. Bring up what runs it, or delete its \
-                 configuration (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), and run this again",
-            ),
+            Self::Cluster { source, .. } if source.is_of_a_webhook() => {
+                Advice::new(Exit::Refused, format!("nothing was changed; {ABSENT_WEBHOOK}"))
+            }
             Self::Cluster { .. } => Advice::new(
                 Exit::Error,
                 "nothing was changed; the account needs create, get, patch and delete on leases.coordination.k8s.io in the namespace default",

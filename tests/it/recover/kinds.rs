@@ -1,36 +1,9 @@
 //! Kinds of steps that no runbook of the library has, carried out for real: three ways to hold still, waits, a program in a container, a volume into a folder.
 
-use serde_json::Value;
-
 use super::runbook;
 use crate::support::kube::state::text;
 use crate::volumes_backup::World;
-use crate::volumes_backup::hooks::{deployed, is_let_go, journals, until_held};
-
-/// Whoever looks after the data of a claim, and answers when it is asked to hold still.
-fn answers(world: &World) -> tokio::task::JoinHandle<()> {
-    let shared = std::sync::Arc::clone(&world.kube.shared);
-    tokio::spawn(async move {
-        let mut changed = shared.changed.subscribe();
-        loop {
-            shared.with(|state| {
-                let Some(claim) = state.object("persistentvolumeclaims", "media", "data") else { return };
-                let notes = &claim["metadata"]["annotations"];
-                let asked = notes["homelab-dr.io/quiesce"].clone();
-                if asked != notes["homelab-dr.io/quiesced"] {
-                    state.edit(&claim, |claim| {
-                        let notes = claim["metadata"]["annotations"].as_object_mut().unwrap();
-                        match asked {
-                            Value::Null => drop(notes.remove("homelab-dr.io/quiesced")),
-                            asked => drop(notes.insert("homelab-dr.io/quiesced".to_owned(), asked)),
-                        }
-                    });
-                }
-            });
-            changed.changed().await.unwrap();
-        }
-    })
-}
+use crate::volumes_backup::hooks::{answers, deployed, is_let_go, journals, until_held};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn applications_hold_still_in_three_ways_and_go_on_when_their_step_is_over() {

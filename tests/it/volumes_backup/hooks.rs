@@ -156,6 +156,31 @@ async fn started(world: &World, claim: &str, times: usize) {
     panic!("{claim}: {:?} instead of {times}", std::fs::read_to_string(&file));
 }
 
+/// Whoever looks after the data of a claim, and answers when it is asked to hold still.
+pub(crate) fn answers(world: &World) -> tokio::task::JoinHandle<()> {
+    let shared = std::sync::Arc::clone(&world.kube.shared);
+    tokio::spawn(async move {
+        let mut changed = shared.changed.subscribe();
+        loop {
+            shared.with(|state| {
+                let Some(claim) = state.object("persistentvolumeclaims", "media", "data") else { return };
+                let notes = &claim["metadata"]["annotations"];
+                let asked = notes["homelab-dr.io/quiesce"].clone();
+                if asked != notes["homelab-dr.io/quiesced"] {
+                    state.edit(&claim, |claim| {
+                        let notes = claim["metadata"]["annotations"].as_object_mut().unwrap();
+                        match asked {
+                            Value::Null => drop(notes.remove("homelab-dr.io/quiesced")),
+                            asked => drop(notes.insert("homelab-dr.io/quiesced".to_owned(), asked)),
+                        }
+                    });
+                }
+            });
+            changed.changed().await.unwrap();
+        }
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn around_a_snapshot_it_stands_still_until_it_is_cut_and_no_longer() {
     let world = World::new(SCALE).await;
@@ -447,27 +472,7 @@ async fn annotations_override_and_what_they_do_not_say_clearly_is_refused() {
 
     // Somebody looks after the data, and answers.
     world.configure(", namespace: backup");
-    let shared = std::sync::Arc::clone(&world.kube.shared);
-    let answering = tokio::spawn(async move {
-        let mut changed = shared.changed.subscribe();
-        loop {
-            shared.with(|state| {
-                let claim = state.object("persistentvolumeclaims", "media", "data").unwrap();
-                let notes = &claim["metadata"]["annotations"];
-                let asked = notes["homelab-dr.io/quiesce"].clone();
-                if asked != notes["homelab-dr.io/quiesced"] {
-                    state.edit(&claim, |claim| {
-                        let notes = claim["metadata"]["annotations"].as_object_mut().unwrap();
-                        match asked {
-                            Value::Null => drop(notes.remove("homelab-dr.io/quiesced")),
-                            asked => drop(notes.insert("homelab-dr.io/quiesced".to_owned(), asked)),
-                        }
-                    });
-                }
-            });
-            changed.changed().await.unwrap();
-        }
-    });
+    let answering = answers(&world);
     let told = world.backup(&["--json"]).await.exits(0).json();
     answering.abort();
     let row = row(&told, "media/data");

@@ -8,7 +8,9 @@ use super::by_kind;
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::failure::Failure;
+use crate::cli::hints::ABSENT_WEBHOOK;
 use crate::cli::output::count;
+use crate::cluster::error::names_absent_webhook;
 use crate::cluster::rewrite::skip::Skip;
 use crate::format::entry::escape;
 use crate::recover::cluster::data::Data;
@@ -245,10 +247,6 @@ pub(super) fn summary_of(plan: &ClusterPlan, snapshot: &Snapshot, context: &Cont
     talk.put(&counts(plan));
 }
 
-/// What an API server says when nobody answers for a webhook that fails closed.
-const WEBHOOK_AWAY: &str = "failed calling webhook";
-const WEBHOOK_ADVICE: &str = "a webhook of the cluster refuses what it cannot look at, and nobody answers for it: bring up what runs it, or delete its \
-     configuration (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), and run this again";
 /// In which column of the table an object counts.
 const fn column(outcome: &Outcome) -> usize {
     match outcome {
@@ -307,9 +305,9 @@ pub(super) fn report(plan: &ClusterPlan, report: &Report, context: &mut Context)
         volume(filled, context)?;
     }
     context.out.flush()?;
-    let is_webhook = |row: &&Row| matches!(&row.outcome, Outcome::Refused { why } if why.contains(WEBHOOK_AWAY));
+    let is_webhook = |row: &&Row| matches!(&row.outcome, Outcome::Refused { why } if names_absent_webhook(why));
     if report.rows.iter().any(|row| is_webhook(&row)) {
-        context.talk.warn(WEBHOOK_ADVICE);
+        context.talk.warn(ABSENT_WEBHOOK);
     }
     for waited in &report.waited_in_vain {
         context.talk.warn(&escape(waited.as_bytes()));
