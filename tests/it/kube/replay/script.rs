@@ -148,6 +148,16 @@ pub(super) async fn between(file: &str, line: usize, server: &KubeServer, wire: 
                 })
                 .await;
         }
+        // A second and a half: the provisioner had begun to clone.
+        ("volumes", 27) => {
+            server
+                .until("the source of the clone is protected", |state| {
+                    state.object("persistentvolumeclaims", "transcript", "imm").is_some_and(|claim| {
+                        claim["metadata"]["finalizers"].as_array().is_some_and(|all| all.len() == 2)
+                    })
+                })
+                .await;
+        }
         _ => {}
     }
 }
