@@ -53,6 +53,8 @@ pub struct Facts<'a> {
     pub verified: &'a Verified,
     /// The key drills, newest first.
     pub keys: &'a [Drill],
+    /// When the current epoch began: the repository was created, or a recipient was removed.
+    pub epoch: Time,
 }
 
 /// A snapshot of a source.
@@ -64,6 +66,17 @@ pub struct Newest {
     pub started: Time,
     /// How old it is, in seconds.
     pub age: u64,
+}
+
+/// A snapshot that was read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadBack {
+    /// Its id.
+    pub id: ObjectId,
+    /// When.
+    pub at: Time,
+    /// Whether it is the newest that lacks nothing.
+    pub is_newest: bool,
 }
 
 /// A drill that covered a source.
@@ -90,8 +103,8 @@ pub struct SourceStatus {
     pub may_be: u64,
     /// The last drill that covered it, whatever it came to.
     pub drill: Option<Covered>,
-    /// When all content of a snapshot of it was last read back.
-    pub read_back: Option<Time>,
+    /// The snapshot of which all content was read back last, and when.
+    pub read_back: Option<ReadBack>,
     /// What is not well.
     pub problems: Vec<String>,
 }
@@ -140,12 +153,18 @@ pub fn judge(facts: &Facts<'_>, limits: &Limits) -> Status {
     if sources.is_empty() {
         problems.push("there is no snapshot, and nothing is named to be backed up".to_owned());
     }
-    let newest = facts.keys.first();
+    problems.extend(from_the_future(facts));
+    let newest = facts.keys.iter().find(|drill| !drill.at.is_future(facts.now));
     match newest.map(|drill| facts.now.since(drill.at)) {
         None => problems.push("no identity was ever tried: `homelab-dr keys drill`".to_owned()),
         Some(age) if age > limits.key => {
             problems.push(format!("no identity was tried for {}: `homelab-dr keys drill`", span(age.as_secs())));
         }
+        // Whose identity it was may be who was removed.
+        Some(_) if newest.is_some_and(|drill| drill.at < facts.epoch) => problems.push(
+            "no identity was tried since a recipient was removed: `homelab-dr keys drill`, with one that stays"
+                .to_owned(),
+        ),
         Some(_) => {}
     }
     let key_drill = newest.map(|drill| (drill.at, drill.recipient.clone()));
@@ -163,7 +182,8 @@ fn source(name: &str, all: &[&Snapshot], facts: &Facts<'_>, limits: &Limits) -> 
         facts.rehearsals.iter().map(|(_, record)| record).find(|record| {
             wanted(record)
                 && record.outcome != Rehearsed::Stopped
-                && record.sources.iter().any(|one| one.source == name)
+                && !record.begun.is_future(facts.now)
+                && record.sources.iter().any(|one| one.source == name && one.part != Some(true))
         })
     };
     let told = covering(&|record| record.rpo.is_some()).and_then(|record| record.rpo);
@@ -191,7 +211,11 @@ fn source(name: &str, all: &[&Snapshot], facts: &Facts<'_>, limits: &Limits) -> 
     }
     let drill = covering(&|_| true);
     match drill {
-        None => problems.push("it was never rehearsed: `homelab-dr drill`".to_owned()),
+        None if rehearsed_in_part(name, facts) => problems.push(
+            "only a part of it was ever rehearsed: let a step of a runbook bring all of it back, or `homelab-dr drill --source NAME`".to_owned(),
+        ),
+        None => problems
+            .push("it was never rehearsed: `homelab-dr drill RUNBOOK`, or `homelab-dr drill --source NAME`".to_owned()),
         Some(record) if record.outcome == Rehearsed::Failed => {
             problems.push(format!("its last drill ({}) FAILED: {}", record.run, record.why));
         }
@@ -200,7 +224,10 @@ fn source(name: &str, all: &[&Snapshot], facts: &Facts<'_>, limits: &Limits) -> 
         }
         Some(_) => {}
     }
-    let read_back = all.iter().filter_map(|one| facts.verified.at.get(&one.id)).max().copied();
+    problems.extend(damage(all, facts));
+    let read = all.iter().filter_map(|one| Some((*facts.verified.at.get(&one.id)?, sequence(one), one.id)));
+    let is_newest = |id| complete.is_some_and(|complete| complete.id == id);
+    let read_back = read.max().map(|(at, _, id)| ReadBack { id, at, is_newest: is_newest(id) });
     SourceStatus {
         source: name.to_owned(),
         complete: complete.map(|one| Newest { id: one.id, started: one.record.started, age: age(one.record.started) }),
@@ -216,6 +243,36 @@ fn source(name: &str, all: &[&Snapshot], facts: &Facts<'_>, limits: &Limits) -> 
     }
 }
 
+fn rehearsed_in_part(name: &str, facts: &Facts<'_>) -> bool {
+    facts.rehearsals.iter().any(|(_, record)| record.sources.iter().any(|one| one.source == name))
+}
+
+/// Records that a wrong clock has dated in the future: they would stand before every later one, so they do not count.
+fn from_the_future(facts: &Facts<'_>) -> Option<String> {
+    let drills = facts.rehearsals.iter().filter(|(_, record)| record.begun.is_future(facts.now)).count();
+    let keys = facts.keys.iter().filter(|drill| drill.at.is_future(facts.now)).count();
+    let number = drills + keys;
+    (number > 0).then(|| {
+        format!("{number} of the records of drills and key drills are dated in the future and do not count: some clock was wrong, or somebody made them up")
+    })
+}
+
+/// The newest snapshot that was found damaged, unless that one, or a newer one, was read whole since.
+fn damage(all: &[&Snapshot], facts: &Facts<'_>) -> Option<String> {
+    let sequence = |one: &Snapshot| one.record.link.sequence;
+    let found = all.iter().filter_map(|one| Some((sequence(one), one.id, *facts.verified.damaged.get(&one.id)?)));
+    let (number, id, at) = found.max()?;
+    let is_good = |one: &&Snapshot| facts.verified.at.get(&one.id).is_some_and(|good| *good >= at);
+    if all.iter().any(|one| sequence(one) >= number && is_good(one)) {
+        return None;
+    }
+    let ago = span(facts.now.since(at).as_secs());
+    Some(format!(
+        "`check` found its snapshot {} DAMAGED {ago} ago, and nothing was read whole since: `homelab-dr check --repair` with an identity mends what it can and says what is lost",
+        id.short()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,8 +284,15 @@ mod tests {
     fn rehearsal(source: &str, day: i64, outcome: Rehearsed) -> (ObjectId, RehearsalRecord) {
         let at = Time(day * DAY_MINUTES * 60_000);
         let id = ObjectId::new([7; 32]);
-        let source =
-            RehearsedSource { source: source.to_owned(), snapshot: id, started: at, age: 0, bytes: 1, took: Some(1) };
+        let source = RehearsedSource {
+            source: source.to_owned(),
+            snapshot: id,
+            started: at,
+            age: 0,
+            bytes: 1,
+            took: Some(1),
+            part: None,
+        };
         let record = RehearsalRecord {
             run: format!("{day:08x}"),
             begun: at,
@@ -278,6 +342,7 @@ mod tests {
             rehearsals,
             verified: &Verified::default(),
             keys,
+            epoch: Time(-100 * DAY_MINUTES * 60_000),
         };
         let status = judge(&facts, limits);
         assert_eq!(status.is_well(), status.problems.is_empty() && status.sources[0].problems.is_empty());
@@ -314,6 +379,23 @@ mod tests {
             let told = judged(snapshots, rehearsals, keys, &limits);
             assert_eq!((told.len(), told[0].contains(says)), (1, true), "{says}: {told:?}");
         }
+        // One that brought a part back says nothing of the rest, and one from the future nothing at all.
+        let mut part = rehearsal("photos", 95, Passed);
+        part.1.sources[0].part = Some(true);
+        let told = judged(&[(99, 5, 0)], std::slice::from_ref(&part), &keys, &limits);
+        assert!(told.len() == 1 && told[0].contains("only a part of it"), "{told:?}");
+        assert_eq!(
+            judged(&[(99, 5, 0)], &[part, rehearsal("photos", 90, Passed)], &keys, &limits),
+            Vec::<String>::new()
+        );
+        let future = [rehearsal("photos", 120, Passed), rehearsal("photos", 95, Failed)];
+        let told = judged(&[(99, 5, 0)], &future, &keys, &limits);
+        assert!(told.len() == 2 && told[0].contains("future") && told[1].contains("FAILED"), "{told:?}");
+        let told = judged(&[(99, 5, 0)], &good, &[key(120)], &limits);
+        assert!(
+            told.len() == 2 && told[0].contains("future") && told[1].contains("no identity was ever tried"),
+            "{told:?}"
+        );
         // One that was stopped says nothing of the source.
         let stopped = [rehearsal("photos", 95, Stopped), rehearsal("photos", 90, Passed)];
         assert_eq!(judged(&[(99, 5, 0)], &stopped, &keys, &limits), Vec::<String>::new());
@@ -333,8 +415,50 @@ mod tests {
     fn a_safety_copy_is_no_source_and_no_repository_is_well_without_any() {
         let chain = Chain { snapshots: vec![aside(snapshot(1, "pvc/a/b", (0, 1), 5, 0))], ..Chain::default() };
         let (now, verified) = (Time(0), Verified::default());
-        let facts = Facts { now, chain: &chain, named: &[], rehearsals: &[], verified: &verified, keys: &[key(0)] };
+        let keys = [key(0)];
+        let facts =
+            Facts { now, chain: &chain, named: &[], rehearsals: &[], verified: &verified, keys: &keys, epoch: now };
         let status = judge(&facts, &Limits::default());
         assert!(status.sources.is_empty() && !status.is_well(), "{status:?}");
+        // And an identity that was tried before a recipient went may be the one that went.
+        assert!(!status.problems.iter().any(|problem| problem.contains("was removed")), "{status:?}");
+        let removed = Facts { epoch: Time(1), ..facts };
+        let status = judge(&removed, &Limits::default());
+        assert!(status.problems.iter().any(|problem| problem.contains("since a recipient was removed")), "{status:?}");
+    }
+
+    #[test]
+    fn damage_is_told_until_that_snapshot_or_a_newer_one_is_read_whole() {
+        let at = |day: i64| Time(day * DAY_MINUTES * 60_000);
+        let made =
+            [snapshot(1, "photos", (90 * DAY_MINUTES, 1), 5, 0), snapshot(2, "photos", (99 * DAY_MINUTES, 2), 5, 0)];
+        let [old, new] = [made[0].id, made[1].id];
+        let chain = Chain { snapshots: made.into(), ..Chain::default() };
+        for (good, damaged, is_told) in [
+            (vec![], vec![(new, 99)], true),
+            (vec![], vec![(old, 99)], true),
+            (vec![(old, 100)], vec![(new, 99)], true),
+            (vec![(new, 98)], vec![(old, 99)], true),
+            (vec![(new, 99)], vec![(old, 99)], false),
+            (vec![(new, 100)], vec![(old, 99)], false),
+            (vec![(new, 100)], vec![], false),
+        ] {
+            let days = |all: &[(ObjectId, i64)]| all.iter().map(|(id, day)| (*id, at(*day))).collect();
+            let verified = Verified { at: days(&good), damaged: days(&damaged), ..Verified::default() };
+            let rehearsals = [rehearsal("photos", 99, Rehearsed::Passed)];
+            let (now, keys) = (at(100), [key(99)]);
+            let facts = Facts {
+                now,
+                chain: &chain,
+                named: &[],
+                rehearsals: &rehearsals,
+                verified: &verified,
+                keys: &keys,
+                epoch: at(0),
+            };
+            let status = judge(&facts, &Limits::default());
+            let told = status.sources[0].problems.iter().any(|problem| problem.contains("DAMAGED"));
+            assert_eq!((told, status.is_well()), (is_told, !is_told), "{good:?} {damaged:?}: {status:?}");
+        }
     }
 }

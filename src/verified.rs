@@ -1,9 +1,11 @@
-//! Layer 5: which snapshots were read back, all of them, and found good. `forget` never removes the last one of a source.
+//! Layer 5: which snapshots were read back, all of them, and found good, and which were found damaged. `forget` never removes the last good one of a source, and
+//! `status` calls no source well of which a snapshot was found damaged and none was read whole since.
 //!
-//! Only whoever read every content blob of a snapshot with an identity may say so: a full `check`, or a restore that left nothing out. A record speaks of the
-//! store that was read, on the day it was read; damage that comes later is for `check` to find. Records are never changed and never withdrawn.
+//! Only whoever read every content blob of a snapshot with an identity may call it good: a full `check`, or a restore that left nothing out. Any `check` may call it
+//! damaged. A record speaks of the store that was read, on the day it was read; damage that comes later is for `check` to find. Records are never changed and never
+//! withdrawn: of two that contradict each other the later one counts, and of the same time the worse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt};
 
@@ -24,28 +26,33 @@ const FETCH_AT_ONCE: usize = 8;
 /// What the records say.
 #[derive(Debug, Default)]
 pub struct Verified {
-    /// When each snapshot was read back last.
+    /// When each snapshot was read back last; not those that were found damaged since.
     pub at: BTreeMap<ObjectId, Time>,
+    /// When each snapshot was found damaged last; not those that were read back since.
+    pub damaged: BTreeMap<ObjectId, Time>,
     /// Records that do not read, and why; what they said is not known.
     pub unreadable: Vec<(Key, RepoError)>,
 }
 
-/// Stores that all content of these snapshots was read, decrypted and compared with its ids. Without any it stores nothing.
+/// Stores that all content of the snapshots `good` was read, decrypted and compared with its ids, which takes an identity, and that those of `damaged` lack
+/// something. Without any it stores nothing.
 pub async fn record(
     repository: &Repository,
-    snapshots: &[ObjectId],
+    good: &[ObjectId],
+    damaged: &[ObjectId],
     host: &str,
     clock: &dyn Clock,
 ) -> Result<Option<ObjectId>, RepoError> {
-    if snapshots.is_empty() {
+    if good.is_empty() && damaged.is_empty() {
         return Ok(None);
     }
-    if !repository.has_identity() {
+    if !good.is_empty() && !repository.has_identity() {
         return Err(RepoError::IdentityNeeded);
     }
     let at = clock.now();
-    let mut record = VerifiedRecord { at, snapshots: snapshots.to_vec(), host: host.to_owned() };
-    record.snapshots.sort_unstable();
+    let sorted = |ids: &[ObjectId]| ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    let damaged = Some(sorted(damaged)).filter(|damaged| !damaged.is_empty());
+    let record = VerifiedRecord { at, snapshots: sorted(good), host: host.to_owned(), damaged };
     let (store, retain) = (&*repository.store, retain_until(repository, at));
     let kind = RecordKind::Verified;
     let (id, _) = sealed::put(store, &repository.meta, kind, layout::VERIFIED, &record, retain).await?;
@@ -69,9 +76,12 @@ pub async fn load(repository: &Repository) -> Result<Verified, RepoError> {
         match read {
             _ if layout::object_id(&key).is_none() => {} // a foreign object
             Ok(record) => {
-                for snapshot in record.snapshots {
-                    let at = verified.at.entry(snapshot).or_insert(record.at);
-                    *at = record.at.max(*at);
+                let damaged = record.damaged.unwrap_or_default();
+                for (said, into) in [(record.snapshots, &mut verified.at), (damaged, &mut verified.damaged)] {
+                    for snapshot in said {
+                        let at = into.entry(snapshot).or_insert(record.at);
+                        *at = record.at.max(*at);
+                    }
                 }
             }
             Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
@@ -81,6 +91,9 @@ pub async fn load(repository: &Repository) -> Result<Verified, RepoError> {
             Err(error) => verified.unreadable.push((key, error)),
         }
     }
+    let Verified { at, damaged, .. } = &mut verified;
+    damaged.retain(|snapshot, found| at.get(snapshot).is_none_or(|good| good <= found));
+    at.retain(|snapshot, _| !damaged.contains_key(snapshot));
     verified.unreadable.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(verified)
 }

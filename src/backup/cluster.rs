@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use crate::backup::assemble::Assembled;
 use crate::backup::unchanged::Slots;
 use crate::backup::{
-    BackupError, BackupOptions, BackupReport, Begun, Context, finish, give_up, join, previous_snapshot,
+    BackupError, BackupOptions, BackupReport, Begun, Context, Earlier, earlier, finish, give_up, join,
 };
 use crate::base::progress::Progress;
 use crate::chunker::CHUNK_BYTES_MAX;
@@ -227,7 +227,7 @@ pub async fn run_cluster(
     progress.begin("asking the cluster", "");
     let version = cluster.version().await?;
     let index = commit::prepare(&repository).await?;
-    let (previous, before) = previous_snapshot(&repository, options).await?;
+    let Earlier { newest: previous, held: before, missing: gone } = earlier(&repository, options).await?;
     progress.begin("opening", "");
     let mut earlier = Before::default();
     if let Some(previous) = previous {
@@ -263,7 +263,7 @@ pub async fn run_cluster(
         .map(|missing| Problem::new(missing.path.clone(), missing.operation, Cause::Told(missing.why.clone())))
         .collect();
     statistics.problems = problems.len() as u64;
-    let begun = Begun { started, index, before, checkpoints };
+    let begun = Begun { started, index, before, missing: gone, checkpoints };
     let assembled = Assembled { root, statistics, problems, databases: Vec::new() };
     let report = finish(context, options, begun, writer, assembled, None).await?;
     Ok((report, captured))

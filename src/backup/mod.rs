@@ -138,6 +138,8 @@ pub struct BackupReport {
     pub databases: Vec<(TreePath, How)>,
     /// Of the newest earlier snapshot of the source that held anything: its statistics.
     pub before: Option<Statistics>,
+    /// Snapshots of any source that are gone though nobody forgot them.
+    pub missing: Vec<ObjectId>,
 }
 
 impl BackupReport {
@@ -228,7 +230,7 @@ pub async fn run_backup_if(
     let reread = options.reread || options.device;
     progress.begin("opening", "");
     let index = commit::prepare(repository).await?;
-    let (previous, before_it) = previous_snapshot(repository, options).await?;
+    let Earlier { newest: previous, held, missing } = earlier(repository, options).await?;
     let before = open_previous(repository, &index, previous.as_ref(), started, reread);
     progress.begin("backing up", "file");
     if let Some(snapshot) = &previous {
@@ -256,7 +258,7 @@ pub async fn run_backup_if(
         None => return Err(give_up(writer, Vec::new()).await.into()),
     }
     let based_on = previous.filter(|_| !reread).map(|snapshot| snapshot.id);
-    let begun = Begun { started, index, before: before_it, checkpoints };
+    let begun = Begun { started, index, before: held, missing, checkpoints };
     Ok(finish(context, options, begun, writer, assembled, based_on).await?)
 }
 
@@ -265,6 +267,7 @@ struct Begun {
     started: Time,
     index: Arc<Index>,
     before: Option<Statistics>,
+    missing: Vec<ObjectId>,
     checkpoints: Checkpoints,
 }
 
@@ -277,7 +280,7 @@ async fn finish(
     assembled: Assembled,
     based_on: Option<ObjectId>,
 ) -> Result<BackupReport, RepoError> {
-    let Begun { started, index, before, checkpoints } = begun;
+    let Begun { started, index, before, missing, checkpoints } = begun;
     let storing = ShowStoring::begin(&context.progress, &writer);
     let Assembled { root, mut statistics, problems, databases } = assembled;
     statistics.bytes_new = writer.new_bytes();
@@ -286,7 +289,7 @@ async fn finish(
     drop(storing);
     checkpoints.committed().await;
     let broken_packs = index.broken_packs();
-    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs, databases, before })
+    Ok(BackupReport { snapshot: Some(id), record, problems, broken_packs, databases, before, missing })
 }
 
 /// Stores and indexes what was sealed so far, so that the next run finds it, and says why this one failed.
@@ -295,20 +298,26 @@ async fn give_up(writer: Writer, mut failures: Vec<RepoError>) -> RepoError {
     root_cause(failures).unwrap_or(RepoError::Cancelled)
 }
 
-/// The newest snapshot of the same source; and what the newest of its backups that held anything held. A safety copy is none of them: it says nothing of what its source
-/// should hold, and an empty one is a copy of something empty.
-async fn previous_snapshot(
-    repository: &Repository,
-    options: &BackupOptions,
-) -> Result<(Option<Snapshot>, Option<Statistics>), RepoError> {
+/// What the chain says before a run.
+struct Earlier {
+    /// The newest snapshot of the same source.
+    newest: Option<Snapshot>,
+    /// What the newest of its backups that held anything held. A safety copy is none of them: it says nothing of what its source should hold, and an empty one is a
+    /// copy of something empty.
+    held: Option<Statistics>,
+    /// Snapshots of any source that are gone though nobody forgot them.
+    missing: Vec<ObjectId>,
+}
+
+async fn earlier(repository: &Repository, options: &BackupOptions) -> Result<Earlier, RepoError> {
     let chain = Chain::load(repository).await?;
-    let previous = chain.newest_of(&options.source).cloned();
+    let newest = chain.newest_of(&options.source).cloned();
     let is_aside = options.tags.contains_key(BEFORE_RESTORE);
     let is_backup =
         |snapshot: &&Snapshot| snapshot.record.source == options.source && !snapshot.is_aside() && !is_aside;
     let of_source = chain.snapshots.iter().rev().filter(is_backup);
-    let before = of_source.map(|snapshot| snapshot.record.statistics).find(|held| held.files > 0 && held.bytes > 0);
-    Ok((previous, before))
+    let held = of_source.map(|snapshot| snapshot.record.statistics).find(|held| held.files > 0 && held.bytes > 0);
+    Ok(Earlier { newest, held, missing: chain.gaps() })
 }
 
 /// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail. With `reread` all files are read too, and the tree is

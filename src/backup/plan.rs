@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use crate::backup::assemble::Tally;
 use crate::backup::scan::{Pending, Scan, Sink};
 use crate::backup::{
-    BackupError, BackupOptions, BackupReport, Context, join, open_previous, previous_snapshot, snapshot_record,
+    BackupError, BackupOptions, BackupReport, Context, Earlier, earlier, join, open_previous, snapshot_record,
 };
 use crate::base::id::BlobId;
 use crate::format::entry::Content;
@@ -54,7 +54,7 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let source = options.open()?;
     let index = Arc::new(Index::load(&repository).await?);
     let looked_at = index.clone();
-    let (previous, before_it) = previous_snapshot(&repository, options).await?;
+    let Earlier { newest: previous, held, missing } = earlier(&repository, options).await?;
     let before = open_previous(&repository, &index, previous.as_ref(), started, options.reread);
     let live = options.live(&source, context);
     let (walk, handle) = (options.walk(), Handle::current());
@@ -80,5 +80,5 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let record = snapshot_record(options, started, clock.now(), nothing, statistics, &problems, based_on);
     let broken_packs = looked_at.broken_packs();
     let databases = Vec::new();
-    Ok(BackupReport { snapshot: None, record, problems, broken_packs, databases, before: before_it })
+    Ok(BackupReport { snapshot: None, record, problems, broken_packs, databases, before: held, missing })
 }

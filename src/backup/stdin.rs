@@ -12,7 +12,7 @@ use crate::backup::file::{Opened, Parts, Storing};
 use crate::backup::queue::Queue;
 use crate::backup::slot::{Outcome, Slot};
 use crate::backup::{
-    BackupError, BackupOptions, BackupReport, Begun, Context, finish, give_up, join, previous_snapshot,
+    BackupError, BackupOptions, BackupReport, Begun, Context, Earlier, earlier, finish, give_up, join,
 };
 use crate::base::clock::Time;
 use crate::format::entry::{Entry, FileTime, Identity, Kind, Piece, TreePath};
@@ -72,7 +72,7 @@ pub async fn run_stdin<R: Read + Send + 'static>(
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
     let index = commit::prepare(&repository).await?;
-    let (_, before) = previous_snapshot(&repository, options).await?;
+    let Earlier { held: before, missing, .. } = earlier(&repository, options).await?;
     let input = open()?;
     progress.begin("backing up", "file");
     let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
@@ -142,6 +142,6 @@ pub async fn run_stdin<R: Read + Send + 'static>(
         });
     }
     let assembled = Assembled { root, statistics, problems: Vec::new(), databases: Vec::new() };
-    let begun = Begun { started, index, before, checkpoints };
+    let begun = Begun { started, index, before, missing, checkpoints };
     Ok(finish(context, options, begun, writer, assembled, None).await?)
 }

@@ -1,5 +1,6 @@
 //! What a check found: plain data, to be printed, compared and kept.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use serde::Serialize;
@@ -72,8 +73,8 @@ pub enum Hint {
     RebuildIndex,
     /// Write a new access object with an identity (by changing the recipients to what they are).
     WriteAccess,
-    /// Find out who removed it, and whether they should be able to.
-    FindOutWho,
+    /// Copy it back; where there is no copy, find out who removed it, and give it up.
+    Lost,
     /// `prune` takes it away in time.
     Prune,
     /// Read all data with an identity: what is good is recorded anew.
@@ -223,6 +224,15 @@ impl Report {
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()
+    }
+
+    /// Snapshots that lack something, each once; of damage that affects very many only the newest.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<ObjectId> {
+        let damage = self.findings.iter().filter(|finding| finding.severity == Severity::Damage);
+        let found: BTreeSet<ObjectId> =
+            damage.flat_map(|finding| finding.affected.snapshots.iter().map(|snapshot| snapshot.id)).collect();
+        found.into_iter().collect()
     }
 
     pub(super) fn sort(&mut self) {

@@ -72,7 +72,7 @@ pub(super) async fn load(repository: &Repository, findings: &mut Vec<Finding>) -
     let gone = witnesses.gaps(&chain);
     findings.extend(gone.into_iter().map(|id| {
         let what = "a record of the chain of snapshots is gone, and nobody forgot it";
-        Finding::damage(&layout::named(layout::SNAPSHOTS, &id), Problem::Gap, what, Hint::FindOutWho)
+        Finding::damage(&layout::named(layout::SNAPSHOTS, &id), Problem::Gap, what, Hint::Lost)
     }));
     Ok(chain)
 }

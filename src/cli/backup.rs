@@ -314,6 +314,7 @@ fn warn_of(report: &BackupReport, source: &str, context: &Context) {
             .talk
             .warn(&format!("{} with problems; everything else is in the snapshot", count(statistics.problems, "file")));
     }
+    open::warn_of_gaps(context, &report.missing);
     for pack in &report.broken_packs {
         context.talk.warn(&format!("{} is damaged; nothing of this snapshot rests on it", layout::pack(pack)));
     }

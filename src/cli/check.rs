@@ -41,7 +41,8 @@ const FILES_SHOWN: usize = 3;
 ///
 /// Always: every object is there and every file's chunks are in a pack. With --read-data the stored bytes are read and
 /// compared with their names. With an identity what is read is also decrypted; if that was all of it, a record is added
-/// of which snapshots are good, and `forget` keeps the last good one of each source. Damage ends with exit code 4.
+/// of which snapshots are good, and `forget` keeps the last good one of each source. Which snapshots are damaged is
+/// recorded too, and `status` tells of it until one is read whole again. Damage ends with exit code 4.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
@@ -86,11 +87,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         (report?, None)
     } else {
         let identity = !context.globals.identity_texts()?.is_empty();
-        let access = match (args.rebuild_index || args.mark_damaged, identity) {
-            (true, _) => Access::Write,
-            (false, true) => Access::Verify,
-            (false, false) => Access::Read,
-        };
+        let access = if args.rebuild_index || args.mark_damaged { Access::Write } else { Access::Verify };
         let repository = if identity {
             let repository = open::with_identity(context, access).await?;
             // It would find damage where there is none.
@@ -113,7 +110,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         if args.mark_damaged {
             mark_damaged(context, &repository, &report).await?;
         }
-        verified::record(context, &repository, &report.verified).await?;
+        verified::record(context, &repository, &report.verified, &report.damaged()).await?;
     }
     Ok(exit)
 }
@@ -201,13 +198,17 @@ fn shown(finding: &Finding) -> String {
 
 fn affected(affected: &Affected, text: &mut String) {
     for snapshot in affected.snapshots.iter().take(SNAPSHOTS_SHOWN) {
+        // Where the root of its tree is lost nobody knows what was in it.
+        let files = match snapshot.files {
+            0 if snapshot.unknown_entries == 0 => "parts that cannot be listed".to_owned(),
+            files => count(files, "file"),
+        };
         let _ = write!(
             text,
-            "\n  affects snapshot {} of {} ({}): {}",
+            "\n  affects snapshot {} of {} ({}): {files}",
             snapshot.id.short(),
             escape(snapshot.source.as_bytes()),
             local(snapshot.started),
-            count(snapshot.files, "file")
         );
         if snapshot.unknown_entries > 0 {
             let _ = write!(text, " and up to {} that cannot be listed", count(snapshot.unknown_entries, "entry"));
@@ -241,7 +242,9 @@ const fn advice(hint: Hint) -> Option<&'static str> {
             "`homelab-dr check --rebuild-index` with the writer key makes it anew from the packs; --repair does too"
         }
         Hint::WriteAccess => "`homelab-dr keys add` with an identity writes a new access object",
-        Hint::FindOutWho => "find out who removed it, and whether they should be able to",
+        Hint::Lost => {
+            "`homelab-dr check --repair --from REPLICA` brings it back. Without a replica: find out who or what removed it; `homelab-dr forget --lost ID` then says that it is gone for good"
+        }
         Hint::Prune => "`homelab-dr prune` takes it away in time",
         Hint::DrillAgain => "what that drill came to is lost; `homelab-dr drill` holds another",
         Hint::VerifyAgain => "`homelab-dr check --read-data` with an identity records anew what is good",

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::base::id::ObjectId;
 use crate::cli::context::{Context, local};
 use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::output::{Talk, count};
@@ -189,9 +190,13 @@ fn warn_of_chain(context: &Context, chain: &Chain) {
             local(snapshot.record.started),
         ));
     }
-    let gaps = chain.gaps();
+    warn_of_gaps(context, &chain.gaps());
+}
+
+/// Warns of snapshots that are gone though nobody forgot them.
+pub fn warn_of_gaps(context: &Context, gaps: &[ObjectId]) {
     if !gaps.is_empty() {
-        let names: Vec<String> = gaps.iter().take(8).map(crate::base::id::ObjectId::short).collect();
+        let names: Vec<String> = gaps.iter().take(8).map(ObjectId::short).collect();
         context.talk.warn(&format!(
             "{} missing though nobody forgot {}: {}. Somebody deleted from the store; run `homelab-dr check`",
             count(gaps.len() as u64, "snapshot") + if gaps.len() == 1 { " is" } else { " are" },

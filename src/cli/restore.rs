@@ -188,7 +188,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let exit = tell(&report, &document(&report, snapshot, &chain, &plan), &plan, context)?;
     let exit = lack::warn(snapshot, &chain, (exit, is_all(&args, &plan)), context)?;
     if report.verified && !part && repository.refuse_if_removed().is_ok() {
-        verified::record(context, &repository, &[snapshot.id]).await?;
+        verified::record(context, &repository, &[snapshot.id], &[]).await?;
     }
     if given == "latest" {
         tell_of_others(snapshot, &chain, context)?;
@@ -236,6 +236,7 @@ async fn restore(
         root: what.snapshot.record.root,
         within: what.within.clone(),
         target: what.target.clone(),
+        confined: None,
         spared: what.spared.clone(),
         selection: Selection { include, exclude: args.exclude.excludes()? },
         overwrite: match args.overwrite {

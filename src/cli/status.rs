@@ -26,7 +26,12 @@ Examples:
 
 Not well is: no complete snapshot younger than --rpo (else the rpo of the last drill of the source,
 else 8d); no drill of the source within --drill-every (35d), or the last one failed; no key drill
-within 190d. It reads the repository alone and asks no cluster. Exit code 3 if something is not well.";
+within 190d, or since a recipient was removed; a snapshot that `check` found damaged, until it or a newer one
+is read whole. It reads the records of the repository alone, looks for no damage itself (`homelab-dr check`
+does), and asks no cluster. Exit code 3 if something is not well.";
+
+/// Sources that a line names before it only counts them.
+const SOURCES_SHOWN: usize = 4;
 
 /// Say whether everything could be recovered: how fresh each source is, and when it was last rehearsed
 #[derive(Debug, clap::Args)]
@@ -73,12 +78,37 @@ fn row(source: &SourceStatus) -> Vec<String> {
     let newest = source.complete.as_ref();
     let drill = source.drill.as_ref();
     vec![
+        if source.problems.is_empty() { "well".to_owned() } else { "NOT WELL".to_owned() },
         escape(source.source.as_bytes()),
         newest.map_or_else(none, |newest| format!("{} ({} old)", local(newest.started), age(newest.age))),
         drill.map_or_else(none, |drill| format!("{} ago: {}", age(drill.age), came_to(drill.outcome))),
-        source.read_back.map_or_else(none, local),
-        if source.problems.is_empty() { "well".to_owned() } else { "NOT WELL".to_owned() },
+        source.read_back.as_ref().map_or_else(none, |read| {
+            let which = if read.is_newest { "the newest".to_owned() } else { read.id.short() };
+            format!("{}, {which}", local(read.at))
+        }),
     ]
+}
+
+/// What is not well with sources, in the order in which it is met; one drill that failed is told once, not for each of its sources.
+fn by_problem(status: &Status) -> Vec<(&str, Vec<&str>)> {
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    for source in &status.sources {
+        for problem in &source.problems {
+            match found.iter_mut().find(|(known, _)| known == problem) {
+                Some((_, sources)) => sources.push(&source.source),
+                None => found.push((problem, vec![&source.source])),
+            }
+        }
+    }
+    found
+}
+
+fn named_or_counted(sources: &[&str]) -> String {
+    let names = sources.iter().take(SOURCES_SHOWN).map(|name| escape(name.as_bytes())).collect::<Vec<_>>().join(", ");
+    match sources.len().saturating_sub(SOURCES_SHOWN) {
+        0 => names,
+        more => format!("{names} and {}", count(more as u64, "other source")),
+    }
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
@@ -101,6 +131,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         rehearsals: &rehearsals.all,
         verified: &verified,
         keys: &keys,
+        epoch: repository.epoch_begun(),
     };
     let status = judge(&facts, &limits);
     let broken = rehearsals.unreadable.iter().chain(&verified.unreadable);
@@ -115,7 +146,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     }
     let rows: Vec<Vec<String>> = status.sources.iter().map(row).collect();
     if !rows.is_empty() {
-        let head = ["SOURCE", "NEWEST COMPLETE", "LAST DRILL", "READ BACK", ""];
+        let head = ["", "SOURCE", "NEWEST COMPLETE", "LAST DRILL", "READ BACK"];
         for line in table(&head, &rows, &[]) {
             context.out.line(&line)?;
         }
@@ -123,10 +154,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if let Some((at, recipient)) = &status.key_drill {
         context.out.line(&format!("identity tried {} ({})", local(*at), escape(recipient.as_bytes())))?;
     }
-    for source in &status.sources {
-        for problem in &source.problems {
-            context.out.line(&format!("{}: {}", escape(source.source.as_bytes()), escape(problem.as_bytes())))?;
-        }
+    for (problem, sources) in by_problem(&status) {
+        context.out.line(&format!("{}: {}", named_or_counted(&sources), escape(problem.as_bytes())))?;
     }
     for problem in status.problems.iter().chain(&unreadable) {
         context.out.line(&escape(problem.as_bytes()))?;

@@ -3,6 +3,7 @@
 mod discovery;
 mod exec;
 pub mod objects;
+mod quiet;
 mod session;
 mod streams;
 
@@ -230,7 +231,7 @@ impl Api {
             }
         };
         let built = built.body(body).map_err(|error| (unreachable(error.into()), None))?;
-        let response = client.send(built).await.map_err(|error| (unreachable(error.into()), None))?;
+        let response = client.send(built).await.map_err(|error| (unreachable(quiet::of_client(error.into())), None))?;
         let status = response.status();
         let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = match Limited::new(response.into_body(), bytes_max).collect().await {

@@ -66,15 +66,18 @@ pub fn write(object: &Value) -> String {
     }
 }
 
-/// Why a text is no manifest.
+/// Why a text is no manifest: where it ends to be one, and none of its text, which may be a Secret.
 #[derive(Debug, thiserror::Error)]
-#[error("it is no YAML of one object: {0}")]
+#[error("it is no YAML of one object{0}")]
 pub struct NoManifest(String);
 
 /// The object of a manifest.
 pub fn read(text: &str) -> Result<Value, NoManifest> {
     let options = serde_saphyr::options! { budget: None };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| NoManifest(error.to_string()))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = |at: serde_saphyr::Location| format!(", at line {}, column {}", at.line(), at.column());
+        NoManifest(error.location().map_or_else(String::new, place))
+    })
 }
 
 #[cfg(test)]
@@ -193,6 +196,19 @@ mod tests {
             let object = json!({"apiVersion": "v1", "kind": "T", "spec": spec});
             let text = write(&object);
             prop_assert_eq!(read(&text).expect("a manifest"), object, "{}", text);
+        }
+    }
+
+    #[test]
+    fn what_does_not_parse_is_told_by_its_place_and_not_by_its_text() {
+        for text in [
+            "kind: Secret\ndata: [\n  token: ZGVtby1w\n",
+            "kind: Secret\nstringData:\n  token: \"ZGVtby1w\n",
+            "kind: Secret\nstringData:\n  token: : ZGVtby1w\n",
+            "token: ZGVtby1w\ntoken: ZGVtby1w\n",
+        ] {
+            let told = read(text).expect_err("no manifest").to_string();
+            assert!(told.contains("at line") && !told.contains("ZGV"), "{told}");
         }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! It is told by its name and by the file that it was made with; what a killed drill left is a folder of ours that nobody has locked. Nothing else is ever removed.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -98,8 +100,41 @@ impl Scratch {
     }
 }
 
-/// What is restored may be closed even to its owner. The mark goes last: what is cut off in between is found again.
+/// The first file system that somebody has mounted below a folder, by the kernel's table of mounts (its text, as proc(5) has it).
+fn mounted_below(path: &Path, table: &[u8]) -> Option<PathBuf> {
+    let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    let mut points = points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point))));
+    points.find(|point| point != path && point.starts_with(path))
+}
+
+/// Blanks and backslashes stand there as `\` and three octal digits.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let (mut plain, mut rest) = (Vec::new(), text);
+    while let Some((first, others)) = rest.split_first() {
+        let octal = others.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        rest = match octal.filter(|_| *first == b'\\') {
+            Some(byte) => {
+                plain.push(byte);
+                others.get(3..).unwrap_or_default()
+            }
+            None => {
+                plain.push(*first);
+                others
+            }
+        };
+    }
+    plain
+}
+
+/// What is restored may be closed even to its owner. The mark goes last: what is cut off in between is found again. What somebody has mounted there is not the drill's.
 fn remove(path: &Path) -> Result<(), FolderError> {
+    let real = path.canonicalize().map_err(failing("look at", path))?;
+    // Where the kernel tells of no mounts nothing is mounted that this process could see either.
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    if let Some(mounted) = mounted_below(&real, &table) {
+        let source = io::Error::other(format!("something is mounted at {}: unmount it first", mounted.display()));
+        return Err(failing("remove", path)(source));
+    }
     let entries = std::fs::read_dir(path).map_err(failing("list", path))?;
     for entry in entries {
         let entry = entry.map_err(failing("list", path))?;
@@ -237,6 +272,15 @@ mod tests {
         }
         lives.remove().expect("removed");
         assert!(!at("homelab-dr-drill-00000002").exists());
+    }
+
+    #[test]
+    fn what_somebody_has_mounted_in_it_is_not_the_drills() {
+        let table = b"22 1 0:20 / /proc rw - proc proc rw\n36 25 98:0 /mnt1 /tmp/a\\040b/drill/files/mnt rw - ext3 /dev/root rw\n";
+        assert_eq!(mounted_below(Path::new("/tmp/a b/drill"), table), Some("/tmp/a b/drill/files/mnt".into()));
+        assert_eq!(mounted_below(Path::new("/tmp/a b/drill/files/mnt"), table), None, "it is itself a mount");
+        assert_eq!(mounted_below(Path::new("/tmp/a b/dri"), table), None);
+        assert_eq!(mounted_below(Path::new("/tmp/other"), table), None);
     }
 
     #[test]

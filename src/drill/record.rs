@@ -58,7 +58,7 @@ pub async fn load(repository: &Repository) -> Result<Rehearsals, RepoError> {
             (_, Err(error)) => found.unreadable.push((key, error)),
         }
     }
-    found.all.sort_by_key(|(id, record)| std::cmp::Reverse((record.begun, *id)));
+    found.all.sort_by_key(|(id, record)| std::cmp::Reverse((record.begun, record.ended, *id)));
     found.unreadable.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }

@@ -3,6 +3,7 @@
 //! Nothing restored is failed, and so is no check made: a rehearsal in which nothing was seen proves nothing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::databases::NOT_VERIFIED;
 use super::part::Into;
@@ -10,7 +11,7 @@ use super::words::checks;
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
 use crate::format::record::{REMARKS_MAX, RehearsalRecord, RehearsalTarget, Rehearsed, RehearsedBook, RehearsedSource};
-use crate::runbook::{Objectives, Step};
+use crate::runbook::{Action, Objectives, Step};
 use crate::runs::event::{Event, Outcome, Record};
 use crate::runs::plan::RunPlan;
 
@@ -104,10 +105,13 @@ pub fn verdict(
     let (all, held): (u64, u64) = (count(&mut steps.iter()), count(&mut steps.iter().filter(is_done)));
     let restored = steps.iter().filter(is_done).any(|step| brought_something(plan, &step.id));
     let why = heard.why(all, restored);
-    let sources = sources(plan, begun, |step| heard.done.get(step).copied().map(since));
+    let sources = sources(plan, steps, begun, |step| heard.done.get(step).copied().map(since));
     let took = heard.ended.map(|(at, _)| since(at)).filter(|_| why.is_none());
     let late = objectives.rto.zip(took).is_some_and(|(rto, took)| u128::from(took) > rto.as_millis());
-    let old = objectives.rpo.is_some_and(|rpo| sources.iter().any(|source| source.age > rpo.as_secs()));
+    // How old something is that is dated in the future, nobody knows.
+    let is_old =
+        |source: &RehearsedSource, rpo: Duration| source.age > rpo.as_secs() || source.started.is_future(begun);
+    let old = objectives.rpo.is_some_and(|rpo| sources.iter().any(|source| is_old(source, rpo)));
     let outcome = match &why {
         Some(_) if heard.stopped && heard.failed.is_none() => Rehearsed::Stopped,
         Some(_) => Rehearsed::Failed,
@@ -159,8 +163,20 @@ fn brought_something(plan: &RunPlan, step: &str) -> bool {
     }
 }
 
+/// Whether a step brings back only some of the files of its snapshot.
+fn is_part(step: &Step) -> bool {
+    match &step.action {
+        Action::RestoreFiles(files) => {
+            let path = files.path.as_deref().unwrap_or_default();
+            !path.trim_matches('/').is_empty() || !files.include.is_empty() || !files.exclude.is_empty()
+        }
+        _ => false,
+    }
+}
+
 /// What each step took, and the volumes beside objects.
-fn sources(plan: &RunPlan, begun: Time, took: impl Fn(&str) -> Option<u64>) -> Vec<RehearsedSource> {
+fn sources(plan: &RunPlan, steps: &[Step], begun: Time, took: impl Fn(&str) -> Option<u64>) -> Vec<RehearsedSource> {
+    let parts = |id: &str| steps.iter().any(|step| step.id == id && is_part(step)).then_some(true);
     let one = |step: &str, (source, snapshot, started): (&str, &str, &str), bytes: u64| {
         let started = Time::parse(started)?;
         Some(RehearsedSource {
@@ -170,6 +186,7 @@ fn sources(plan: &RunPlan, begun: Time, took: impl Fn(&str) -> Option<u64>) -> V
             age: begun.since(started).as_secs(),
             bytes,
             took: took(step),
+            part: parts(step),
         })
     };
     let chosen = plan

@@ -354,19 +354,22 @@ pub struct KeyDrill {
     pub heads: Vec<ObjectId>,
 }
 
-/// `verified/<id>`: snapshots of which every content blob was read from this store, decrypted and compared with its id.
+/// `verified/<id>`: snapshots of which every content blob was read from this store, decrypted and compared with its id; and those that were found damaged.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(map)]
 pub struct VerifiedRecord {
     /// When the reading was over, by the clock of the machine that read.
     #[n(0)]
     pub at: Time,
-    /// The snapshots, sorted; at least one.
+    /// The snapshots that are good, sorted.
     #[n(1)]
     pub snapshots: Vec<ObjectId>,
     /// The machine.
     #[n(2)]
     pub host: String,
+    /// The snapshots that are damaged, sorted; none if there is none.
+    #[n(3)]
+    pub damaged: Option<Vec<ObjectId>>,
 }
 
 /// `rehearsals/<id>`: what a drill of a recovery came to.
@@ -499,6 +502,10 @@ pub struct RehearsedSource {
     /// Milliseconds until it was back and verified; none if it was not.
     #[n(5)]
     pub took: Option<u64>,
+    /// Whether the drill brought back only a part of what the snapshot holds; absent if not.
+    #[n(6)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<bool>,
 }
 
 #[cfg(test)]
@@ -522,6 +529,7 @@ mod tests {
             at: Time(0x0000_0193_2a4e_5c00),
             snapshots: vec![ObjectId::new([0xbb; 32])],
             host: "nas".to_owned(),
+            damaged: None,
         };
         let raw = encode(&record, 45);
         assert_eq!(raw.len() + 45, 4096);
@@ -542,6 +550,7 @@ mod tests {
             age: 3600,
             bytes: 5,
             took: Some(7),
+            part: None,
         };
         let record = RehearsalRecord {
             run: "5f0c1d2e".to_owned(),

@@ -26,7 +26,7 @@ pub(crate) use finding::short;
 pub use finding::{Complaint, Finding, Place, Severity};
 pub(crate) use judge::Judging;
 pub(crate) use node::{Name, Node, Subject, Value, read};
-pub(crate) use password::holds_password;
+pub(crate) use password::{NOT_SHOWN, holds_password, unless_secret};
 pub(crate) use scalar::Scalar;
 pub(crate) use scalar::is_id;
 pub use scalar::{is_file_name, is_source_name};

@@ -1,5 +1,13 @@
 //! Passwords that stand in clear, as far as they can be told by their form.
 
+/// In place of what looks like a secret.
+pub(crate) const NOT_SHOWN: &str = "(not shown: it looks like a secret)";
+
+/// The value of a parameter, unless its name says that it is a secret.
+pub(crate) fn unless_secret<'a>(name: &str, value: &'a str) -> &'a str {
+    if holds_password(&format!("{name}={value}")) { NOT_SHOWN } else { value }
+}
+
 /// Whether a word of a command line seems to hold a password: `--password=…`, `token=…`, `postgres://user:secret@host`.
 pub(crate) fn holds_password(word: &str) -> bool {
     let lower = word.to_ascii_lowercase();

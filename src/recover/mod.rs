@@ -66,6 +66,8 @@ pub struct RestorePlan {
     pub within: TreePath,
     /// The directory to restore into.
     pub target: PathBuf,
+    /// A directory that the target is below, and that no link may lead out of; else links in the target's path are followed.
+    pub confined: Option<PathBuf>,
     /// What is neither written nor removed, should it lie in the target: the repository and the keys that this restore needs. Absolute, links resolved.
     pub spared: Vec<PathBuf>,
     /// Which entries.
@@ -92,6 +94,7 @@ impl RestorePlan {
             root,
             within,
             target,
+            confined: None,
             spared: Vec::new(),
             selection: Selection::default(),
             overwrite: Overwrite::Changed,
@@ -284,7 +287,10 @@ fn open_target(plan: &RestorePlan) -> Result<Option<Target>, RestoreError> {
         return Ok(None);
     }
     let options = RestoreOptions { delete: plan.delete, sparse: plan.sparse, owner: plan.owner };
-    Ok(Some(Target::create_or_open(&plan.target, options)?))
+    Ok(Some(match &plan.confined {
+        Some(root) => Target::create_or_open_below(root, &plan.target, options)?,
+        None => Target::create_or_open(&plan.target, options)?,
+    }))
 }
 
 struct Restore<'a> {

@@ -16,6 +16,7 @@
 mod blobs;
 mod chain;
 mod error;
+mod moved;
 mod named;
 mod opening;
 mod report;
@@ -32,7 +33,7 @@ use crate::check::{self, Options, Problem, Slice, Survey};
 use crate::repo::Repository;
 use crate::repo::doomed::{self, Marks, OBJECTS_MAX};
 use crate::repo::layout;
-use crate::repo::rebuild::rebuild_index;
+use crate::repo::rebuild::{rebuild_index, unnamed};
 use crate::repo::upload::retain_until;
 use crate::store::Key;
 
@@ -95,8 +96,16 @@ pub async fn run_repair(
     Ok(outcome)
 }
 
-/// The index from what packs say of themselves; a pack that does not say it any more may be had by its name.
+/// The index from what packs say of themselves; a pack that does not say it any more may be had by its name. What they say is indexed under their names, so packs that no
+/// segment names are first looked at whole: another may lie in their place.
 async fn index(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), RepairError> {
+    let unnamed = unnamed(work.repository).await?;
+    let wrong = named::damaged(&*work.repository.store, unnamed).await?;
+    let wrong: Vec<Key> = wrong.into_iter().map(|entry| entry.key).collect();
+    moved::bring_back(work, &wrong, outcome).await?;
+    for key in &wrong {
+        named::by_name(work, key, outcome).await?;
+    }
     let mut rebuilt = rebuild_index(work.repository, &**work.clock).await?;
     let mut again = false;
     for (key, _) in &rebuilt.lost {
@@ -123,16 +132,37 @@ async fn packs(
     work.progress.begin("putting packs right", "");
     let mut healed: HashSet<ObjectId> = HashSet::new();
     let of_name = |problem: &Problem| matches!(problem, Problem::Name | Problem::Size | Problem::Unreadable);
-    for (pack, _) in survey.packs.iter().filter(|(pack, problem)| of_name(problem) && !marks.is_pack_doomed(pack)) {
-        if named::by_name(work, &layout::pack(pack), outcome).await? {
+    let wrong: Vec<ObjectId> = survey
+        .packs
+        .iter()
+        .filter(|(pack, problem)| of_name(problem) && !marks.is_pack_doomed(pack))
+        .map(|(pack, _)| *pack)
+        .collect();
+    let names: Vec<Key> = wrong.iter().map(layout::pack).collect();
+    let before = outcome.healed.len();
+    moved::bring_back(work, &names, outcome).await?;
+    for (pack, key) in wrong.iter().zip(&names) {
+        if named::by_name(work, key, outcome).await? {
             healed.insert(*pack);
         }
     }
+    let back =
+        outcome.healed.iter().skip(before).filter_map(|one| layout::pack_id(&Key::new(one.object.as_str()).ok()?));
+    healed.extend(back.collect::<Vec<_>>());
+    touched.extend(&healed);
     let mut going: BTreeSet<ObjectId> = survey.report.unsound.iter().chain(&survey.poisoned).copied().collect();
     going.retain(|pack| !healed.contains(pack) && !marks.is_pack_doomed(pack));
     let bad = survey.bad.iter().filter(|(pack, _)| !healed.contains(pack)).copied().collect();
     let stay = blobs::heal(work, bad, &going, &marks, outcome, touched).await?;
     going.retain(|pack| !stay.contains(pack));
+    // What the index expects there is not what lies there: another pack may, and until that has a place of its own it must not go.
+    let unexpected: BTreeSet<ObjectId> =
+        survey.bad.iter().map(|(pack, _)| *pack).filter(|pack| going.contains(pack)).collect();
+    for pack in unexpected {
+        if moved::holds_another(work, &pack).await? {
+            going.remove(&pack);
+        }
+    }
     let doom: Vec<Key> = going.iter().map(layout::pack).collect();
     for packs in doom.chunks(OBJECTS_MAX) {
         doomed::mark(work.repository, packs.to_vec(), work.clock.now()).await?;

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt};
 use crate::base::clock::Time;
 use crate::base::progress::Progress;
 use crate::check::{self, Problem, check_stored, matches_name};
-use crate::repair::{Healed, How, Outcome, RepairError, Sources, Work};
+use crate::repair::{Healed, How, Outcome, RepairError, Sources, Work, moved};
 use crate::repo::RepoError;
 use crate::repo::blame::Blame;
 use crate::repo::checkpoint::GRACE;
@@ -49,6 +49,11 @@ pub(super) async fn put_right(
 /// Brings an object that its name proves; tells whether anybody had it.
 pub(super) async fn by_name(work: &Work<'_>, key: &Key, outcome: &mut Outcome) -> Result<bool, RepairError> {
     let Some((bytes, from)) = work.sources.whole(key).await else { return Ok(false) };
+    if let Some(name) = layout::pack_id(key)
+        && !moved::save(work, &name, outcome).await?
+    {
+        return Ok(false);
+    }
     put_right(&*work.repository.store, key, &bytes, work.retain_for(key)).await?;
     outcome.healed.push(Healed::copied(key, from));
     Ok(true)
@@ -63,7 +68,7 @@ impl Work<'_> {
 }
 
 /// Those of `listed` whose bytes are not what their names say.
-async fn damaged(store: &dyn Store, listed: Vec<Listed>) -> Result<Vec<Listed>, RepoError> {
+pub(super) async fn damaged(store: &dyn Store, listed: Vec<Listed>) -> Result<Vec<Listed>, RepoError> {
     let blame = Blame::default();
     let mut reads = stream::iter(listed)
         .map(|entry| async move {

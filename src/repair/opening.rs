@@ -53,7 +53,7 @@ pub async fn open_again(
             sources.insist_on(key.repository).await?;
             let mut healed = heal(store, sources, key, None).await?;
             // An identity may be what it is to be opened with.
-            healed.extend(bring_access(&**store, sources, None).await?);
+            healed.extend(bring_access(&**store, sources, key, None).await?);
             Ok(healed)
         }
         Opening::Identity { identities, prompt, pinned } => {
@@ -78,7 +78,7 @@ pub async fn open_again(
                             let Some(key) = keys.first() else { continue };
                             sources.insist_on(key.repository).await?;
                             let mut healed = heal(store, sources, key, None).await?;
-                            healed.extend(bring_access(&**store, sources, None).await?);
+                            healed.extend(bring_access(&**store, sources, key, None).await?);
                             return Ok(healed);
                         }
                         Err(error) => failure = error,
@@ -190,6 +190,11 @@ pub(super) async fn heal(
     Ok(healed)
 }
 
+/// Why a source is not asked for access.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not there: who may read has changed since this copy was made, so its access objects are not taken")]
+struct Outdated;
+
 /// Whether an access object is there whose bytes its name proves.
 async fn has_access(store: &dyn Store) -> Result<bool, RepoError> {
     for entry in store.list(layout::ACCESS).await? {
@@ -204,13 +209,42 @@ async fn has_access(store: &dyn Store) -> Result<bool, RepoError> {
     Ok(false)
 }
 
-/// The access objects of the first source that has any, if none is here. Where one is here, what a replica has besides may be of somebody who was removed.
-async fn bring_access(store: &dyn Store, sources: &Sources, retain: Option<Time>) -> Result<Vec<Healed>, RepairError> {
+/// The highest epoch of which the record proves itself.
+async fn newest_epoch(store: &dyn Store, key: &WriterKey) -> Result<u32, RepoError> {
+    let mut newest = 0;
+    for number in epochs_above(store, 0).await? {
+        if number > newest && proven_epoch(store, key, number).await.is_ok() {
+            newest = number;
+        }
+    }
+    Ok(newest)
+}
+
+/// The access objects of the first source that has any, if none is here. Where one is here, what a replica has besides may be of somebody who was removed; and those of a
+/// replica that does not know the current epoch are of before somebody was, and open nothing that was stored since.
+async fn bring_access(
+    store: &dyn Store,
+    sources: &Sources,
+    key: &WriterKey,
+    retain: Option<Time>,
+) -> Result<Vec<Healed>, RepairError> {
     let mut healed = Vec::new();
     if has_access(store).await? {
         return Ok(healed);
     }
+    let newest = newest_epoch(store, key).await?;
     for source in &sources.list {
+        match newest_epoch(&*source.store, key).await {
+            Ok(theirs) if theirs >= newest => {}
+            Ok(_) => {
+                sources.trouble(source, &layout::epoch(newest), &Outdated);
+                continue;
+            }
+            Err(error) => {
+                sources.trouble(source, &layout::epoch(newest), &error);
+                continue;
+            }
+        }
         let listed = match source.store.list(layout::ACCESS).await {
             Ok(listed) => listed,
             Err(error) => {
@@ -233,5 +267,5 @@ async fn bring_access(store: &dyn Store, sources: &Sources, retain: Option<Time>
 
 /// The same for a repository that is open.
 pub(super) async fn access(work: &Work<'_>) -> Result<Vec<Healed>, RepairError> {
-    bring_access(&*work.repository.store, work.sources, work.retain()).await
+    bring_access(&*work.repository.store, work.sources, &work.repository.writer_key(), work.retain()).await
 }

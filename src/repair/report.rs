@@ -14,6 +14,8 @@ pub enum How {
     Copied,
     /// It was made anew from what is here.
     Made,
+    /// It lay whole under the name of another.
+    PutBack,
     /// It does not read; what it said is known from elsewhere, and it was marked for `prune`.
     SetAside,
     /// It was a mark that nobody could read; it was taken away.

@@ -360,6 +360,12 @@ impl Repository {
         self.secrets.as_ref().map(|secrets| secrets.recipients.as_slice())
     }
 
+    /// When the epoch of this session began: the repository was created, or a recipient was removed.
+    #[must_use]
+    pub const fn epoch_begun(&self) -> Time {
+        self.epoch.created
+    }
+
     /// How long every object is locked against deletion; zero for not at all.
     #[must_use]
     pub const fn lock_period(&self) -> std::time::Duration {

@@ -17,7 +17,7 @@ use crate::repo::index::{IndexBuilder, read_segment};
 use crate::repo::layout;
 use crate::repo::open::Repository;
 use crate::repo::presence::{Presence, put_segments, read_table};
-use crate::store::Key;
+use crate::store::{Key, Listed};
 
 /// Segments and tables fetched at once.
 const FETCH_AT_ONCE: usize = 6;
@@ -33,10 +33,16 @@ pub struct Rebuilt {
     pub lost: Vec<(Key, RepoError)>,
 }
 
-/// See the module. Needs the writer key only.
-pub async fn rebuild_index(repository: &Repository, clock: &dyn Clock) -> Result<Rebuilt, RepoError> {
-    let mut rebuilt = Rebuilt::default();
-    let mut builder = IndexBuilder::default();
+/// Packs that no readable segment names.
+pub async fn unnamed(repository: &Repository) -> Result<Vec<Listed>, RepoError> {
+    let (builder, _) = named(repository).await?;
+    let presence = Presence::load(repository).await?;
+    Ok(presence.packs.into_iter().filter(|(id, _)| !builder.knows(id)).map(|(_, entry)| entry).collect())
+}
+
+/// What readable segments say, and those that do not read.
+async fn named(repository: &Repository) -> Result<(IndexBuilder, Vec<Key>), RepoError> {
+    let (mut builder, mut unreadable) = (IndexBuilder::default(), Vec::new());
     let blame = Blame::default();
     let listed = repository.store.list(layout::INDEX).await?;
     let mut segments = stream::iter(listed)
@@ -52,9 +58,17 @@ pub async fn rebuild_index(repository: &Repository, clock: &dyn Clock) -> Result
             Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
                 return Err(error.into());
             }
-            Err(_) => rebuilt.set_aside.push(key),
+            Err(_) => unreadable.push(key),
         }
     }
+    Ok((builder, unreadable))
+}
+
+/// See the module. Needs the writer key only.
+pub async fn rebuild_index(repository: &Repository, clock: &dyn Clock) -> Result<Rebuilt, RepoError> {
+    let (builder, set_aside) = named(repository).await?;
+    let mut rebuilt = Rebuilt { set_aside, ..Rebuilt::default() };
+    let blame = Blame::default();
     let marks = Marks::load(repository).await?;
     rebuilt.set_aside.retain(|key| !marks.is_doomed(key));
     let presence = Presence::load(repository).await?;

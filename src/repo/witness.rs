@@ -34,8 +34,11 @@ impl Witnesses {
     /// Reads all of both kinds. The writer key suffices.
     pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
         let mut found = Self::default();
-        found.newest(repository, layout::DRILLS, RecordKind::Drill, |drill: KeyDrill| (drill.at, drill.heads)).await?;
-        let of = |verified: VerifiedRecord| (verified.at, verified.snapshots);
+        let of = |drill: KeyDrill| Some((drill.at, drill.heads));
+        found.newest(repository, layout::DRILLS, RecordKind::Drill, of).await?;
+        // One that tells of damage alone names too few to be a witness.
+        let of =
+            |verified: VerifiedRecord| (!verified.snapshots.is_empty()).then_some((verified.at, verified.snapshots));
         found.newest(repository, layout::VERIFIED, RecordKind::Verified, of).await?;
         Ok(found)
     }
@@ -45,7 +48,7 @@ impl Witnesses {
         repository: &Repository,
         folder: &'static str,
         kind: RecordKind,
-        says: impl Fn(T) -> (Time, Vec<ObjectId>),
+        says: impl Fn(T) -> Option<(Time, Vec<ObjectId>)>,
     ) -> Result<(), RepoError> {
         let listed = repository.store.list(folder).await?;
         let mut reads = stream::iter(listed)
@@ -61,7 +64,7 @@ impl Witnesses {
             match read {
                 _ if layout::object_id(&key).is_none() => {} // a foreign object
                 Ok(record) => {
-                    let (at, named) = says(record);
+                    let Some((at, named)) = says(record) else { continue };
                     if newest.is_none_or(|newest| at > newest) {
                         newest = Some(at);
                         seen.clear();

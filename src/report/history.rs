@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::document::{
     Answer, Book, Check, Cleared, Document, DocumentError, Drill, FORM, LeftOut, LetGo, Looked, Objectives, Objects,
     Rpo, Rto, Snapshot, State, Step, TakenUp, Target, Timing, Totals, Try, Verdict, Volume,
@@ -15,14 +17,17 @@ use crate::crypto::secret::holds_secret;
 use crate::drill::databases::NOT_VERIFIED;
 use crate::drill::part::Part;
 use crate::drill::words;
-use crate::language::holds_password;
+use crate::language::{NOT_SHOWN, holds_password, unless_secret};
 use crate::runbook::{self, Runbook};
 use crate::runs::event::{Event, Record};
 use crate::runs::journal::Found;
 use crate::runs::plan::{Fates, Fill, RunPlan};
 
-/// In place of a word or a line that looks like a secret.
-const NOT_SHOWN: &str = "(not shown: it looks like a secret)";
+/// Bytes of a secret that is looked for: a shorter one is part of every second word.
+const SECRET_BYTES_MIN: usize = 4;
+
+/// Fields of events that are free text.
+const TEXTS: [&str; 5] = ["said", "why", "help", "left", "recipient"];
 
 /// A time of a journal.
 pub(super) fn time(text: &str) -> Result<Time, DocumentError> {
@@ -50,7 +55,9 @@ impl Document {
         key: &ReportPublic,
         is_carried_out: impl FnOnce() -> bool,
     ) -> Result<Self, DocumentError> {
-        let Found { plan, records } = found;
+        let plan = &found.plan;
+        let hidden = Hidden::of(plan);
+        let records = &hidden.without(&found.records);
         let stand = Stand::of(records, is_carried_out)?;
         let mut histories: BTreeMap<&str, History> = BTreeMap::new();
         let (mut taken_up, mut last): (Vec<TakenUp>, _) = (Vec::new(), None);
@@ -88,7 +95,8 @@ impl Document {
             .iter()
             .map(|step| {
                 let history = histories.remove(step.id.as_str()).unwrap_or_default();
-                history.into_step(step, (runbook, plan.drill.is_some()), plan.fates.get(&step.id), &stand)
+                let around = (runbook, plan.drill.is_some(), &hidden);
+                history.into_step(step, around, plan.fates.get(&step.id), &stand)
             })
             .collect();
         let snapshots = snapshots(plan, &steps, planned, &stand, wanted.rpo)?;
@@ -131,10 +139,49 @@ impl Document {
     }
 }
 
+/// The values of parameters whose names say that they are secrets: whatever a program or a server said, they are in no report.
+struct Hidden(Vec<String>);
+
+impl Hidden {
+    fn of(plan: &RunPlan) -> Self {
+        let is_secret =
+            |name: &str, value: &str| value.len() >= SECRET_BYTES_MIN && unless_secret(name, value) != value;
+        let mut values: Vec<String> =
+            plan.values.iter().filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value.clone()).collect();
+        // The longest first: one may be a part of another.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Self(values)
+    }
+
+    fn hide(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), NOT_SHOWN))
+    }
+
+    /// In free text: a step or a kind of event may have a name that is a bad password too.
+    fn hide_all(&self, value: &mut Value, is_text: bool) {
+        match value {
+            Value::String(text) if is_text => *text = self.hide(text),
+            Value::Array(all) => all.iter_mut().for_each(|one| self.hide_all(one, is_text)),
+            Value::Object(fields) => {
+                fields.iter_mut().for_each(|(name, one)| self.hide_all(one, is_text || TEXTS.contains(&name.as_str())));
+            }
+            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// The records without them.
+    fn without(&self, records: &[Record]) -> Vec<Record> {
+        let hidden = |record: &Record| {
+            let mut value = serde_json::to_value(record).unwrap_or_default();
+            self.hide_all(&mut value, false);
+            serde_json::from_value(value).ok()
+        };
+        if self.0.is_empty() { records.to_vec() } else { records.iter().filter_map(hidden).collect() }
+    }
+}
+
 fn values(plan: &RunPlan) -> BTreeMap<String, String> {
-    let shown = |name: &String, value: &String| {
-        if holds_password(&format!("{name}={value}")) { NOT_SHOWN.to_owned() } else { redacted(value) }
-    };
+    let shown = |name: &String, value: &String| redacted(unless_secret(name, value));
     plan.values.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect()
 }
 
@@ -263,7 +310,7 @@ impl History {
     fn into_step(
         mut self,
         step: &runbook::Step,
-        (runbook, is_drill): (&Runbook, bool),
+        (runbook, is_drill, hidden): (&Runbook, bool, &Hidden),
         fates: Option<&Fates>,
         stand: &Stand,
     ) -> Step {
@@ -282,12 +329,12 @@ impl History {
         } else {
             (runbook.line_of(&step.id).0, runbook.checks_of(&step.id))
         };
-        let checks = self.checks(asked);
+        let checks = self.checks(asked.iter().map(|asked| hidden.hide(asked)).collect());
         Step {
             id: step.id.clone(),
             title: step.title.clone(),
             kind: runbook.kind_of(&step.id).to_owned(),
-            does: redacted(&does),
+            does: redacted(&hidden.hide(&does)),
             needs: step.needs.clone(),
             is_destructive: step.is_destructive,
             is_compensation: step.is_compensation,

@@ -8,14 +8,14 @@
 //! the limit; who adds to one removes what was not used for longest.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
 /// Folders that the limit is shared out to.
 const FOLDERS: u64 = 16;
@@ -91,7 +91,7 @@ impl Inner {
 
     fn get(&self, name: &str) -> Option<Bytes> {
         let path = self.path(name);
-        let bytes = Bytes::from(fs::read(&path).ok()?);
+        let bytes = Bytes::from(read(&path, self.folder_bytes_max).ok()?);
         let (hash, copy) = (bytes.get(..HASH_BYTES)?, bytes.slice(HASH_BYTES..));
         let hash: [u8; HASH_BYTES] = hash.try_into().ok()?;
         if self.hash(name, &copy) != blake3::Hash::from(hash) {
@@ -127,6 +127,19 @@ impl Inner {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// What somebody has planted may be a pipe that nobody writes to, a link, or without end: only a file of a copy's length is read.
+fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > bytes_max {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
@@ -173,6 +186,8 @@ fn make_room(folder: &Path, bytes_max: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::{FileType, Mode, mknodat};
 
     use super::*;
 
@@ -232,6 +247,10 @@ mod tests {
         fs::create_dir_all(other.parent().expect("a folder")).expect("ours");
         fs::write(&other, &whole).expect("ours");
         assert_eq!(cache.get("b"), None, "a copy is bound to its name");
+        let pipe = cache.path("c");
+        fs::create_dir_all(pipe.parent().expect("a folder")).expect("ours");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("ours");
+        assert_eq!(cache.get("c"), None, "nobody writes to it, and nobody waits");
     }
 
     #[test]

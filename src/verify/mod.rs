@@ -138,6 +138,8 @@ pub struct Surroundings {
     pub programs: Arc<dyn Programs>,
     /// What was restored into a directory of this machine.
     pub restored: Option<Restored>,
+    /// What no link may lead a check of files out of, besides what was restored.
+    pub confined: Option<PathBuf>,
     /// Whose certificates are trusted.
     pub roots: Roots,
     /// How long is waited.
@@ -160,6 +162,7 @@ impl Surroundings {
             exec: Err(none),
             programs,
             restored: None,
+            confined: None,
             roots: Roots::system(),
             limits: Limits::default(),
             scratch: crate::tree::live::scratch::usual(),

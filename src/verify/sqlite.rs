@@ -18,10 +18,16 @@ const ENDINGS: [&str; 2] = ["-wal", "-journal"];
 const WHOLE: &str = "ok";
 
 pub(super) async fn look(file: &Path, query: Option<&str>, answer: &Answer, around: &Surroundings) -> Look {
-    let path = if file.is_absolute() { file.to_owned() } else { around.folder()?.join(file) };
+    let restored = if file.is_absolute() { None } else { Some(around.folder()?.to_owned()) };
+    let path = restored.as_deref().map_or_else(|| file.to_owned(), |folder| folder.join(file));
+    // A link in what was restored may lead to the database that is in use: that one is whole says nothing of this.
+    let bounds: Vec<PathBuf> = restored.into_iter().chain(around.confined.clone()).collect();
     let (scratch, query) = (around.scratch.clone(), query.map(str::to_owned));
     let (handle, handed) = oneshot::channel();
-    let mut work = tokio::task::spawn_blocking(move || asked(&path, &scratch, query.as_deref(), handle));
+    let mut work = tokio::task::spawn_blocking(move || {
+        stays(&path, &bounds)?;
+        asked(&path, &scratch, query.as_deref(), handle)
+    });
     let looked = async {
         // Interrupted when nobody waits for it any more: a database of a hundred gigabytes would be looked through for nothing.
         let _guard = handed.await.ok().map(Interrupt);
@@ -39,6 +45,30 @@ impl Drop for Interrupt {
     }
 }
 
+/// Refuses a database, or a journal of one, that links lead to out of where it should be. What is not there is told by who wants to read it.
+fn stays(path: &Path, bounds: &[PathBuf]) -> Result<(), String> {
+    for bound in bounds {
+        let real = bound.canonicalize().map_err(|error| format!("cannot look into {}: {error}", bound.display()))?;
+        for ending in ["", ENDINGS[0], ENDINGS[1]] {
+            let file = beside(path, ending);
+            if file.canonicalize().is_ok_and(|found| !found.starts_with(&real)) {
+                return Err(format!(
+                    "{} leads out of {} by a link: it was not restored there",
+                    file.display(),
+                    bound.display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// What a file looks like from outside: who writes to it changes that.
 fn state(path: &Path) -> Option<(u64, i64, i64)> {
     let metadata = fs::metadata(path).ok()?;
@@ -46,11 +76,6 @@ fn state(path: &Path) -> Option<(u64, i64, i64)> {
 }
 
 fn copied(path: &Path, into: &Path) -> Result<PathBuf, String> {
-    let beside = |path: &Path, ending: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(ending);
-        PathBuf::from(name)
-    };
     let copy = into.join("db");
     let all: Vec<(PathBuf, PathBuf)> =
         ["", ENDINGS[0], ENDINGS[1]].iter().map(|ending| (beside(path, ending), beside(&copy, ending))).collect();

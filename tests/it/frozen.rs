@@ -290,8 +290,15 @@ fn every_version_of_the_format_has_a_frozen_repository() {
 /// What a drill of a source came to.
 pub fn rehearsal(snapshot: ObjectId, source: &str, host: &str) -> RehearsalRecord {
     let time = Time(1_732_000_000_000);
-    let source =
-        RehearsedSource { source: source.to_owned(), snapshot, started: time, age: 3600, bytes: 12, took: Some(2500) };
+    let source = RehearsedSource {
+        source: source.to_owned(),
+        snapshot,
+        started: time,
+        age: 3600,
+        bytes: 12,
+        took: Some(2500),
+        part: None,
+    };
     RehearsalRecord {
         run: "5f0c1d2e".to_owned(),
         begun: time,
@@ -444,7 +451,7 @@ async fn make_fixture() {
     sealed::put(&*store, &meta, RecordKind::Checkpoint, layout::CHECKPOINTS, &checkpoint, None).await.unwrap();
     homelab_dr::keys::drill(&repository.owner().await, "test", &*clock).await.unwrap();
     let ids: Vec<ObjectId> = repository.snapshots().await.iter().map(|snapshot| snapshot.id).collect();
-    homelab_dr::verified::record(&*repository.owner().await, &ids, "test", &*clock).await.unwrap();
+    homelab_dr::verified::record(&*repository.owner().await, &ids, &[], "test", &*clock).await.unwrap();
 
     finish(&fixture, &repository, entries, vec![forgotten.hex()]).await;
 }

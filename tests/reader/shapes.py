@@ -128,7 +128,7 @@ CHAIN_RECORD = choice_of(("snapshot", tuple_of(SNAPSHOT)), ("tombstone", tuple_o
 CHECKPOINT = map_of(packs=(0, list_of(ID)), created=(1, integer))
 DOOM_MARK = map_of(objects=(0, list_of(text)), created=(1, integer))
 DRILL = map_of(when=(0, integer), recipient=(1, text), host=(2, text), newest=(3, ID, None), heads=(4, list_of(ID)))
-VERIFIED = map_of(when=(0, integer), snapshots=(1, list_of(ID)), host=(2, text))
+VERIFIED = map_of(when=(0, integer), snapshots=(1, list_of(ID)), host=(2, text), damaged=(3, list_of(ID), ()))
 NO_FIELDS = lambda value: plain(list)(value)  # noqa: E731
 REHEARSAL = map_of(
     run=(0, text),
@@ -146,6 +146,7 @@ REHEARSAL = map_of(
                 age=(3, natural),
                 size=(4, natural),
                 took=(5, natural, None),
+                part=(6, plain(bool), None),
             )
         ),
     ),

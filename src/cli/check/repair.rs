@@ -39,7 +39,7 @@ pub(super) async fn run(no_key: bool, from: &[OsString], context: &mut Context) 
     let (outcome, repository) = done.unwrap_or(Err(Failure::Interrupted))?;
     let exit = tell(&outcome, context)?;
     if let (Some(repository), Some(report)) = (repository, &outcome.report) {
-        verified::record(context, &repository, &report.verified).await?;
+        verified::record(context, &repository, &report.verified, &report.damaged()).await?;
     }
     Ok(exit)
 }
@@ -144,6 +144,7 @@ fn tell(outcome: &Outcome, context: &mut Context) -> Result<Exit, Failure> {
             (How::Copied, Some(from)) => format!("brought from {}", escape(from.as_bytes())),
             (How::Copied, None) => "brought".to_owned(),
             (How::Made, _) => "made anew".to_owned(),
+            (How::PutBack, _) => "put back in its place: it lay under another name".to_owned(),
             (How::SetAside, _) => {
                 "cannot be read; what it said is known from elsewhere, and `homelab-dr prune` takes it away".to_owned()
             }

@@ -48,7 +48,8 @@ pub(super) async fn carry_out(
     context: &mut Context,
 ) -> Result<Exit, Failure> {
     let Ready { plan, runbook, steps, .. } = ready;
-    let world = opened.world(plan, steps, place, context).await?;
+    let mut world = opened.world(plan, steps, place, context).await?;
+    world.confined = Some(ready.part().folder.clone());
     let repository = world.source.as_ref().map(|source| source.repository.clone());
     let clock = context.clock.clone();
     // In this order: whoever has the target knows that what others left is nobody's.

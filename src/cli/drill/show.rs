@@ -15,6 +15,7 @@ use crate::drill::part::{Into, LeftOut};
 use crate::drill::words::{checks, does};
 use crate::format::entry::escape;
 use crate::format::record::{RehearsalRecord, Rehearsed, RehearsedSource};
+use crate::language::unless_secret;
 use crate::runbook::{Step, waves};
 use crate::runs::plan::RunPlan;
 use crate::runs::prepare::Notice;
@@ -57,7 +58,8 @@ pub(super) fn plan(ready: &Ready, notices: &[Notice]) -> Vec<String> {
         (Into::Cluster, None) => "into namespaces of its own in the cluster".to_owned(),
         (Into::Machine | Into::Folder, _) => format!("into the folder {}", shown(&part.folder.to_string_lossy())),
     });
-    lines.extend(plan.values.iter().map(|(name, value)| format!("with {name} = {}", shown(value))));
+    lines
+        .extend(plan.values.iter().map(|(name, value)| format!("with {name} = {}", shown(unless_secret(name, value)))));
     let objectives = ready.plan.objectives(&ready.runbook);
     let time = |name: &str, time: Option<Duration>| time.map(|time| format!("{name} {}", units::duration(time)));
     let wanted: Vec<String> =
@@ -178,7 +180,10 @@ pub(super) fn result(record: &RehearsalRecord) -> Vec<String> {
     let mut lines = Vec::new();
     let age = |source: &RehearsedSource| {
         let back = source.took.map_or_else(|| "NOT back".to_owned(), |took| format!("back after {}", span(took)));
-        let rpo = wanted(record.rpo, record.rpo.is_none_or(|rpo| source.age <= rpo));
+        let rpo = wanted(
+            record.rpo,
+            record.rpo.is_none_or(|rpo| source.age <= rpo && !source.started.is_future(record.begun)),
+        );
         format!(
             "{}: snapshot {} of {}, {back}, {} old ({rpo})",
             shown(&source.source),

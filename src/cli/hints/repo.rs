@@ -40,11 +40,11 @@ impl Advise for RepoError {
             ),
             Self::Retired { .. } => Advice::new(
                 Exit::Key,
-                "the writer key was replaced; install the new one, which whoever holds an identity has",
+                "either the writer key was replaced: install the new one, which whoever holds an identity has; or that record is damaged: `homelab-dr check --repair --from REPLICA` brings it back",
             ),
             Self::Removed { .. } => Advice::new(
                 Exit::Key,
-                "nothing is damaged: give the identity of a recipient that stayed. What was stored before can still be restored with this one",
+                "give the identity of a recipient that stayed. If this one was never removed, the newer object below access/ is gone: bring it back from a replica that has it. What was stored before can still be restored with this one",
             ),
             Self::NoAccess { .. } => Advice::new(
                 Exit::Damaged,

@@ -149,5 +149,11 @@ pub(crate) async fn remove(args: RemoveArgs, context: &mut Context) -> Result<Ex
     }
     context.talk.say(&format!("removes {}; {} left", gone.short(), left.len()));
     confirm(args.yes, "Remove it?")?;
-    change(&repository, &left, context).await
+    let exit = change(&repository, &left, context).await?;
+    if left.len() == 1 {
+        context.talk.warn(
+            "only ONE recipient is left: if its identity is lost, so is everything; `homelab-dr keys add` adds another",
+        );
+    }
+    Ok(exit)
 }

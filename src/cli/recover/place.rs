@@ -247,6 +247,7 @@ impl Opened {
             begun_before: BTreeSet::new(),
             held: tokio::sync::Mutex::default(),
             looked: RefCell::default(),
+            confined: None,
             folders: Folders::default(),
             spared: self.spared,
         })

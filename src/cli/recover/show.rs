@@ -8,6 +8,7 @@ use crate::base::units;
 use crate::cli::output::count;
 use crate::cli::recover::person::time;
 use crate::format::entry::escape;
+use crate::language::unless_secret;
 use crate::runbook::{Runbook, Step, Values, longest, waves};
 use crate::runs::estimate::Estimate;
 use crate::runs::event::{Event, Record};
@@ -36,7 +37,11 @@ pub(super) fn line_of(runbook: &Runbook, plan: &RunPlan, id: &str) -> (String, V
 pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &[Notice]) -> Vec<String> {
     let mut lines = vec![format!("{} ({}), run {}", escape(runbook.title.as_bytes()), runbook.id, plan.run)];
     lines.extend(plan.cluster.as_ref().map(|cluster| format!("into the cluster {}", escape(cluster.shown.as_bytes()))));
-    lines.extend(plan.values.iter().map(|(name, value)| format!("with {name} = {}", escape(value.as_bytes()))));
+    lines.extend(
+        plan.values
+            .iter()
+            .map(|(name, value)| format!("with {name} = {}", escape(unless_secret(name, value).as_bytes()))),
+    );
     let (limits, _) = longest(steps);
     let rto = runbook.objectives.rto.map(|rto| format!(", rto {}", units::duration(rto)));
     lines.push(format!(

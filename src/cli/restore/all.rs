@@ -135,7 +135,7 @@ pub(super) async fn run(
         context.summary(args.dry_run, &format!("{verb} {sources} into {}", args.target.display()))?;
     }
     if !good.is_empty() && repository.refuse_if_removed().is_ok() {
-        verified::record(context, repository, &good).await?;
+        verified::record(context, repository, &good, &[]).await?;
     }
     Ok(worst)
 }

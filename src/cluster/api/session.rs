@@ -9,6 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::quiet::{of_client, of_kubeconfig};
 use crate::cluster::ClusterError;
 
 /// Between two readings. A plugin may take its time, or ask a person; a token that is dead stays dead.
@@ -29,13 +30,15 @@ async fn configure(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<k
     let mut config = match kubeconfig {
         Some(path) => {
             let what = path.display().to_string();
-            let file = Kubeconfig::read_from(path).map_err(|error| fail(what.clone(), error.into()))?;
-            kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| fail(what, error.into()))
+            let file = Kubeconfig::read_from(path).map_err(|error| fail(what.clone(), of_kubeconfig(error)))?;
+            kube::Config::from_custom_kubeconfig(file, &options).await.map_err(|error| fail(what, of_kubeconfig(error)))
         }
         None => match kube::Config::from_kubeconfig(&options).await {
             Ok(config) => Ok(config),
-            Err(error) if context.is_some() => Err(fail("the kubeconfig".to_owned(), error.into())),
-            Err(error) => kube::Config::incluster().map_err(|_| fail("the kubeconfig".to_owned(), error.into())),
+            Err(error) if context.is_some() => Err(fail("the kubeconfig".to_owned(), of_kubeconfig(error))),
+            Err(error) => {
+                kube::Config::incluster().map_err(|_| fail("the kubeconfig".to_owned(), of_kubeconfig(error)))
+            }
         },
     }?;
     // What may be asked again, and what has to be looked at first, is decided by `Api`: a creation that is repeated blindly finds itself.
@@ -44,7 +47,12 @@ async fn configure(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<k
 }
 
 fn server_of(config: &kube::Config) -> String {
-    config.cluster_url.to_string().trim_end_matches('/').to_owned()
+    // Whoever writes a password into an address does not want it in every message.
+    let address = config.cluster_url.to_string();
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", &address));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}").trim_end_matches('/').to_owned()
 }
 
 /// A plugin runs here, and is waited for.
@@ -52,7 +60,7 @@ async fn connect(config: kube::Config) -> Result<kube::Client, ClusterError> {
     let what = server_of(&config);
     let fail = |source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Config { what: what.clone(), source };
     let client = tokio::task::spawn_blocking(move || kube::Client::try_from(config)).await;
-    client.map_err(|error| fail(error.into()))?.map_err(|error| fail(error.into()))
+    client.map_err(|error| fail(error.into()))?.map_err(|error| fail(of_client(error.into())))
 }
 
 impl Session {

@@ -12,6 +12,7 @@ use kube::api::{AttachParams, AttachedProcess};
 use kube::client::Body;
 use tokio::io::AsyncWriteExt as _;
 
+use super::quiet::of_client;
 use super::{ANSWER_BYTES_MAX, Api, first_line};
 use crate::cluster::ClusterError;
 use crate::cluster::streams::{Input, Lines, Streams};
@@ -41,7 +42,7 @@ impl Api {
                 let message = "the API server does not let it begin".to_owned();
                 ClusterError::Refused { request: request.to_owned(), status: status.as_u16(), message }
             }
-            error => ClusterError::Unreachable { server: self.server.clone(), source: error.into() },
+            error => ClusterError::Unreachable { server: self.server.clone(), source: of_client(error.into()) },
         }
     }
 

@@ -32,6 +32,7 @@ impl World<'_> {
             }
         }
         around.restored = self.restored(step);
+        around.confined.clone_from(&self.confined);
         around
     }
 

@@ -56,6 +56,7 @@ impl World<'_> {
         let plan = RestorePlan {
             overwrite: Overwrite::Changed,
             spared: self.spared.clone(),
+            confined: self.confined.clone(),
             ..RestorePlan::whole(snapshot.record.root, TreePath::root(), server.clone())
         };
         let report = reported(run_restore(&self.operation(step, cancel)?, &source.reader, &plan).await, cancel)?;

@@ -58,7 +58,8 @@ impl World<'_> {
         cancel: &Arc<Cancel>,
     ) -> Result<Vec<String>, Undone> {
         let (chosen, snapshot) = self.snapshot(step)?;
-        let plan = restore_plan(files, snapshot.record.root, &self.spared)?;
+        let plan =
+            RestorePlan { confined: self.confined.clone(), ..restore_plan(files, snapshot.record.root, &self.spared)? };
         self.have(&files.target)?;
         let (operation, reader) = (self.operation(step, cancel)?, &self.source()?.reader);
         operation.progress.begin("restoring", "file");

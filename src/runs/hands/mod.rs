@@ -113,6 +113,8 @@ pub struct World<'a> {
     pub held: Holding,
     /// What was seen of checks that the journal does not have yet, by step and place.
     pub looked: RefCell<BTreeMap<(String, usize), Event>>,
+    /// What no link may lead a restore or a check out of: the folder of a drill. A recovery goes where the machine's own links lead.
+    pub confined: Option<PathBuf>,
     /// Folders of this machine that the run has to itself.
     pub folders: Folders,
     /// What a restore into a directory neither writes over nor removes: the repository and the keys of this run.

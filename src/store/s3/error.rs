@@ -22,10 +22,10 @@ pub(super) struct Answer {
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(status) = self.status {
-            write!(f, "{status}")?;
-        } else {
-            f.write_str("no answer")?;
+        match self.status {
+            Some(status) => write!(f, "{status}")?,
+            None if self.credentials => f.write_str("there are no credentials, or none that can be used")?,
+            None => f.write_str("no answer")?,
         }
         if !self.code.is_empty() {
             write!(f, " {}", self.code)?;

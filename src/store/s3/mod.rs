@@ -59,7 +59,7 @@ impl S3Store {
             store.client.list_objects_v2().bucket(&store.config.bucket).prefix(store.full_prefix("")).max_keys(1);
         match request.send().await.map_err(Answer::from) {
             Ok(_) => Ok(store),
-            Err(answer) => Err(answer.into_error(store.address(), "open", "", None)),
+            Err(answer) => Err(answer.into_error(store.address(), "open", "the bucket", None)),
         }
     }
 

@@ -16,7 +16,7 @@ mod remove;
 mod write;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,6 +34,8 @@ use super::beneath::{self, Parent};
 use super::inode::Inode;
 use super::problem::{Cause, Problem};
 use crate::format::entry::{Entry, Kind, TreePath};
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// How to restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +87,36 @@ impl Target {
     pub fn create_or_open(path: &Path, options: RestoreOptions) -> Result<Self, TargetError> {
         let fail = |cause| TargetError { path: path.to_owned(), cause };
         std::fs::create_dir_all(path).map_err(fail)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, path, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+        let root = openat(CWD, path, DIRECTORY, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+        Self::opened(path, root, options)
+    }
+
+    /// The same for a directory below another one, which is there: no link on the way from there is followed.
+    pub fn create_or_open_below(root: &Path, path: &Path, options: RestoreOptions) -> Result<Self, TargetError> {
+        let fail = |cause| TargetError { path: path.to_owned(), cause };
+        let outside = || fail(std::io::Error::other(format!("it is not below {}", root.display())));
+        let below = path.strip_prefix(root).map_err(|_| outside())?;
+        let mut at = openat(CWD, root, DIRECTORY, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+        for part in below.components() {
+            let Component::Normal(name) = part else { return Err(outside()) };
+            match mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(fail(errno.into())),
+            }
+            at = openat(&at, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(|errno| match errno {
+                Errno::LOOP | Errno::NOTDIR => fail(std::io::Error::other(format!(
+                    "{} is a link, or no directory: what is behind it is not below {}",
+                    name.display(),
+                    root.display()
+                ))),
+                errno => fail(errno.into()),
+            })?;
+        }
+        Self::opened(path, at, options)
+    }
+
+    fn opened(path: &Path, root: OwnedFd, options: RestoreOptions) -> Result<Self, TargetError> {
+        let fail = |cause| TargetError { path: path.to_owned(), cause };
         let run = getrandom::u64().map_err(|error| fail(std::io::Error::other(error.to_string())))?;
         Ok(Self(Arc::new(Inner { root, options, run, counter: AtomicU64::new(0) })))
     }

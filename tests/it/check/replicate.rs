@@ -52,7 +52,7 @@ async fn a_replica_is_whole_and_the_plan_said_so_and_nothing_is_copied_twice() {
     }
     let owner = fixture.repository.owner().await;
     let whole = run(&owner).await.verified;
-    homelab_dr::verified::record(&owner, &whole, "test", &SystemClock).await.unwrap().expect("three snapshots");
+    homelab_dr::verified::record(&owner, &whole, &[], "test", &SystemClock).await.unwrap().expect("three snapshots");
     let planned = plan(source, &*target).await.unwrap();
     assert!(planned.first && planned.copy[0].key == "format.json");
     assert!(planned.copy.last().unwrap().key.starts_with("snapshots/"));

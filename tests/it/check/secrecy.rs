@@ -104,7 +104,7 @@ async fn a_planted_secret_is_in_no_stored_byte_and_in_no_name() {
     assert_eq!(report.record.statistics.files, 2);
     homelab_dr::keys::drill(&test.owner().await, host, &SystemClock).await.unwrap();
     let snapshot = report.snapshot.unwrap();
-    homelab_dr::verified::record(&*test.owner().await, &[snapshot], host, &SystemClock).await.unwrap().unwrap();
+    homelab_dr::verified::record(&*test.owner().await, &[snapshot], &[], host, &SystemClock).await.unwrap().unwrap();
     let rehearsal = crate::frozen::rehearsal(snapshot, label, host);
     homelab_dr::drill::record::store(&*test.owner().await, &rehearsal, SystemClock.now()).await.unwrap();
 

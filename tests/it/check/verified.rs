@@ -101,9 +101,9 @@ async fn the_record_is_read_with_the_writer_key_and_outlives_prune_and_marks() {
     let (owner, writer) = (fixture.repository.owner().await, fixture.repository.writer().await);
     let all = ids(&fixture).await;
     let host = "laptop";
-    assert!(matches!(verified::record(&writer, &all, host, &SystemClock).await, Err(RepoError::IdentityNeeded)));
-    assert_eq!(verified::record(&owner, &[], host, &SystemClock).await.unwrap(), None);
-    let id = verified::record(&owner, &all[..2], host, &SystemClock).await.unwrap().expect("a record");
+    assert!(matches!(verified::record(&writer, &all, &[], host, &SystemClock).await, Err(RepoError::IdentityNeeded)));
+    assert_eq!(verified::record(&owner, &[], &[], host, &SystemClock).await.unwrap(), None);
+    let id = verified::record(&owner, &all[..2], &[], host, &SystemClock).await.unwrap().expect("a record");
     let name = format!("verified/{id}");
     let known = |found: verified::Verified| found.at.into_keys().collect::<BTreeSet<_>>();
     assert_eq!(known(verified::load(&writer).await.unwrap()), all[..2].iter().copied().collect());
@@ -123,7 +123,7 @@ async fn a_damaged_record_is_named_counts_for_nothing_and_is_no_damage() {
     let fixture = Fixture::in_memory().await;
     let (owner, writer) = (fixture.repository.owner().await, fixture.repository.writer().await);
     let all = ids(&fixture).await;
-    let id = verified::record(&owner, &all[..1], "laptop", &SystemClock).await.unwrap().expect("a record");
+    let id = verified::record(&owner, &all[..1], &[], "laptop", &SystemClock).await.unwrap().expect("a record");
     let name = format!("verified/{id}");
     let good = fixture.place.read(&name);
     let flipped = [&good[..60], &[good[60] ^ 1], &good[61..]].concat();

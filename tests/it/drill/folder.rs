@@ -230,3 +230,38 @@ fn a_repository_that_takes_no_record_is_told_with_the_result() {
     let ran = drill(&home, &["--source", "files"]).exits(3);
     assert!(ran.err.contains("could NOT be recorded") && ran.out.contains("passed"), "{} {}", ran.err, ran.out);
 }
+
+/// What an earlier step restored may be a link out of the drill's folder: nothing is written, removed or looked at behind it.
+#[test]
+fn links_that_come_back_lead_no_step_and_no_check_out_of_the_drill() {
+    let home = Home::new();
+    let live = home.path("live");
+    std::fs::create_dir_all(live.join("sub")).unwrap();
+    std::fs::write(live.join("sub/precious"), "mine").unwrap();
+    std::fs::rename(database(&home, "app.db"), live.join("app.db")).unwrap();
+    std::os::unix::fs::symlink(&live, home.path("source/data")).unwrap();
+    std::os::unix::fs::symlink(live.join("app.db"), home.path("source/app.db")).unwrap();
+    home.backup();
+    let book = |steps: &str| {
+        let text = format!("---\nid: links\ntitle: Links\n---\n\n# Links\n\n{steps}");
+        std::fs::write(home.path("links.md"), text).unwrap();
+    };
+    let step = |id: &str, needs: &str, what: &str, check: &str| {
+        format!("## {id}\n\n```yaml step\nid: {id}\n{needs}restore.files: {what}\nverify:\n  - {check}\n```\n\n")
+    };
+    let first = |check: &str| step("first", "", "{source: files, target: /srv}", check);
+    let into = "{source: files, path: a, target: /srv/data/sub, delete: true}";
+    book(&(first("files: {}") + &step("second", "needs: [first]\n", into, "files: {}")));
+    let ran = drill(&home, &["links.md"]).exits(1);
+    let said = format!("{}{}", ran.out, ran.err);
+    assert!(said.contains("data is a link, or no directory"), "{said}");
+    assert_eq!(std::fs::read_to_string(live.join("sub/precious")).unwrap(), "mine");
+    assert_eq!(std::fs::read_dir(live.join("sub")).unwrap().count(), 1, "nothing was written there");
+    for file in ["app.db", "data/app.db"] {
+        book(&first(&format!("sqlite: {{file: {file}}}")));
+        let ran = drill(&home, &["links.md"]).exits(1);
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(said.contains("by a link: it was not restored there"), "{file}: {said}");
+    }
+    assert_eq!(left(&home), Vec::<PathBuf>::new());
+}

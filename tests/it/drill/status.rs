@@ -30,3 +30,59 @@ fn what_is_fresh_was_rehearsed_and_has_a_tried_key_is_well() {
     assert!(ran.out.contains("old, and may be 0s"), "{}", ran.out);
     home.write(&["status", "--rpo", "soon"]).exits(2);
 }
+
+/// What `check` found is told until it is read whole again, whoever found it.
+#[test]
+fn damage_that_check_found_is_not_well_until_it_is_read_whole() {
+    let home = Home::new();
+    home.backup();
+    home.read(&["keys", "drill"]).exits(0);
+    drill(&home, &["--source", "files"]).exits(0);
+    home.write(&["status"]).exits(0);
+    let packs = home.path("repo/packs");
+    let away = home.path("away");
+    // With the writer key alone.
+    std::fs::rename(&packs, &away).unwrap();
+    let ran = home.write(&["check"]).exits(4);
+    assert!(ran.err.contains("1 snapshot not whole; recorded for `forget` and `status`"), "{}{}", ran.out, ran.err);
+    let ran = home.write(&["status"]).exits(3);
+    assert!(ran.out.contains("files: `check` found its snapshot") && ran.out.contains("DAMAGED"), "{}", ran.out);
+    std::fs::rename(&away, &packs).unwrap();
+    // That nothing is missing any more does not prove that all of it reads.
+    home.write(&["check"]).exits(0);
+    home.write(&["status"]).exits(3);
+    home.read(&["check", "--read-data"]).exits(0);
+    let ran = home.write(&["status"]).exits(0);
+    assert!(ran.out.contains(", the newest"), "{}", ran.out);
+    // Its bytes are others now, and only who reads them sees it.
+    for folder in std::fs::read_dir(&packs).unwrap() {
+        for pack in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let pack = pack.unwrap().path();
+            let mut bytes = std::fs::read(&pack).unwrap();
+            bytes[200..].fill(0);
+            std::fs::write(&pack, bytes).unwrap();
+        }
+    }
+    home.write(&["status"]).exits(0);
+    home.read(&["check", "--read-data"]).exits(4);
+    let document = home.write(&["status", "--json"]).exits(3).json();
+    assert!(document["sources"][0]["read_back"].is_null(), "it is good no longer: {document:#}");
+}
+
+/// It may be the identity of who was removed that was tried.
+#[test]
+fn an_identity_is_tried_anew_when_a_recipient_was_removed() {
+    let home = Home::new();
+    home.backup();
+    home.read(&["keys", "drill"]).exits(0);
+    let other = home.run(&["keys", "new", "--out", "other"]).exits(0).out.trim().to_owned();
+    home.read(&["keys", "add", "--recipient", &other]).exits(0);
+    let told = |ran: crate::cli::Ran| ran.out.contains("since a recipient was removed");
+    assert!(!told(home.write(&["status"])));
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let ran = home.read(&["keys", "remove", &other, "--yes"]).exits(0);
+    assert!(ran.err.contains("only ONE recipient is left"), "{}", ran.err);
+    assert!(told(home.write(&["status"]).exits(3)));
+    home.read(&["keys", "drill"]).exits(0);
+    assert!(!told(home.write(&["status"])));
+}

@@ -183,8 +183,13 @@ fn checkpoint_doom_mark_drill_and_verified() {
         heads: samples::objects(2),
     };
     record_type("key_drill", &[drill], drop);
-    let verified = |count| VerifiedRecord { at: Time(-7), snapshots: samples::objects(count), host: "nas".to_owned() };
-    record_type("verified", &[verified(1), verified(200)], drop);
+    let verified = |count, damaged: Option<u8>| VerifiedRecord {
+        at: Time(-7),
+        snapshots: samples::objects(count),
+        host: "nas".to_owned(),
+        damaged: damaged.map(samples::objects),
+    };
+    record_type("verified", &[verified(1, None), verified(200, Some(3)), verified(0, Some(1))], drop);
     let source = |id| RehearsedSource {
         source: "pvc/media/data".to_owned(),
         snapshot: id,
@@ -192,6 +197,7 @@ fn checkpoint_doom_mark_drill_and_verified() {
         age: 60,
         bytes: 7,
         took: Some(5),
+        part: (id == ObjectId::new([1; 32])).then_some(true),
     };
     let rehearsal = |outcome, count| RehearsalRecord {
         run: "5f0c1d2e".to_owned(),

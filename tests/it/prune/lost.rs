@@ -88,7 +88,7 @@ async fn see(world: &World, witness: Witness, ids: &[ObjectId]) {
     match witness {
         Witness::Drill => drop(keys::drill(&repository, "test", &*world.clock).await.expect("a drill")),
         Witness::Verification => {
-            verified::record(&repository, ids, "test", &*world.clock).await.expect("a record");
+            verified::record(&repository, ids, &[], "test", &*world.clock).await.expect("a record");
         }
         Witness::Nobody => {}
     }

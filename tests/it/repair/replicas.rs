@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use homelab_dr::base::clock::SystemClock;
 use homelab_dr::base::progress::Progress;
+use homelab_dr::crypto::recipients::{Recipient, generate_identity};
 use homelab_dr::repair::{How, RepairError, Sources, repair_names};
+use homelab_dr::repo::create::change_recipients;
 use homelab_dr::store::memory::MemoryStore;
 use homelab_dr::store::{Key, Store, StoreError};
 
@@ -213,4 +215,97 @@ async fn what_a_lock_holds_can_only_be_hidden_and_is_brought_back() {
         let opens = ["format.json", "access/", "epochs/"].iter().any(|prefix| listed.key.as_str().starts_with(prefix));
         assert!(passing || opens || held.is_some_and(|held| held >= until), "{}: {held:?}", listed.key);
     }
+}
+
+/// The files of two packs were exchanged, with or without an index that knows better, and the replica has one of them, both or none: none of their bytes is ever lost.
+#[tokio::test]
+async fn packs_that_lie_under_each_others_names_are_never_written_over_before_they_are_safe() {
+    let scene = Scene::new().await;
+    let (one, other) = (scene.object(0, "content pack").await, scene.object(1, "content pack").await);
+    for (index, has) in [(true, [true, false]), (false, [true, false]), (true, [true, true]), (false, [false, false])] {
+        let which = format!("index {index}, replica {has:?}");
+        let (world, replica) = (scene.world.fork().await, scene.world.fork().await);
+        let (first, second) = (world.store.get(&one).await.unwrap(), world.store.get(&other).await.unwrap());
+        world.store.put_over(&one, second.clone(), None).await.unwrap();
+        world.store.put_over(&other, first.clone(), None).await.unwrap();
+        if !index {
+            for key in world.names("index/").await {
+                world.store.delete(&Key::new(key).unwrap()).await.unwrap();
+            }
+        }
+        for (has, key) in has.into_iter().zip([&one, &other]) {
+            if !has {
+                replica.store.delete(key).await.unwrap();
+            }
+        }
+        let outcome = repair(&world, Held::Owner, &[&replica]).await.expect("a repair");
+        assert!(!outcome.report.expect("a report").is_damaged(), "{which}: {:?}", outcome.healed);
+        assert_eq!(world.read_all().await, scene.files, "{which}");
+        world.prune().await;
+        world.pass(GRACE);
+        world.prune().await;
+        assert_eq!(world.read_all().await, scene.files, "{which}, after prune");
+        is_whole(&world, Held::Owner, &which).await;
+    }
+    // Nobody else has either, and the index knows better: nothing is put right, and nothing is taken away.
+    let world = scene.world.fork().await;
+    let (first, second) = (world.store.get(&one).await.unwrap(), world.store.get(&other).await.unwrap());
+    world.store.put_over(&one, second.clone(), None).await.unwrap();
+    world.store.put_over(&other, first.clone(), None).await.unwrap();
+    let outcome = repair(&world, Held::Owner, &[]).await.expect("a repair");
+    assert!(outcome.report.expect("a report").is_damaged() && outcome.marked.is_empty(), "{:?}", outcome.marked);
+    assert_eq!((world.store.get(&one).await.unwrap(), world.store.get(&other).await.unwrap()), (second, first));
+}
+
+/// One pack was moved over another: it goes back to its own place first, and the other comes from a replica.
+#[tokio::test]
+async fn a_pack_that_was_moved_over_another_goes_back_to_its_place() {
+    let scene = Scene::new().await;
+    let (one, other) = (scene.object(0, "content pack").await, scene.object(1, "content pack").await);
+    for index in [true, false] {
+        let (world, replica) = (scene.world.fork().await, scene.world.fork().await);
+        let moved = world.store.get(&other).await.unwrap();
+        world.store.put_over(&one, moved, None).await.unwrap();
+        for key in [&other].into_iter().cloned().chain(match index {
+            true => Vec::new(),
+            false => world.names("index/").await.into_iter().map(|key| Key::new(key).unwrap()).collect(),
+        }) {
+            world.store.delete(&key).await.unwrap();
+        }
+        replica.store.delete(&other).await.unwrap();
+        let outcome = repair(&world, Held::Owner, &[&replica]).await.expect("a repair");
+        let back: Vec<&str> =
+            outcome.healed.iter().filter(|one| one.how == How::PutBack).map(|one| one.object.as_str()).collect();
+        assert_eq!(back, [other.as_str()], "index {index}");
+        assert!(!outcome.report.expect("a report").is_damaged());
+        assert_eq!(world.read_all().await, scene.files);
+        is_whole(&world, Held::Owner, "moved").await;
+    }
+}
+
+/// A copy from before a recipient was removed brings no access back: it would open nothing that was stored since, and be called success.
+#[tokio::test]
+async fn access_objects_of_an_outdated_replica_are_not_taken() {
+    let scene = Scene::new().await;
+    let world = scene.world.fork().await;
+    let old = scene.world.fork().await;
+    let mine = |owner: &homelab_dr::repo::Repository| -> Vec<Recipient> {
+        owner.recipients().unwrap().iter().map(|text| Recipient::parse(text).unwrap()).collect()
+    };
+    let owner = world.open_to_read().await;
+    let (kept, other) = (mine(&owner), generate_identity().recipient);
+    change_recipients(&owner, &[&kept[..], &[other]].concat(), &SystemClock).await.unwrap();
+    change_recipients(&*world.open_to_read().await, &kept, &SystemClock).await.unwrap();
+    let current = world.names("access/").await;
+    for key in &current {
+        world.store.delete(&Key::new(key.clone()).unwrap()).await.unwrap();
+    }
+    let outcome = repair(&world, Held::Writer, &[&old]).await.expect("a repair");
+    assert!(outcome.report.expect("a report").is_damaged());
+    assert!(
+        outcome.passed_over.iter().any(|line| line.contains("its access objects are not taken")),
+        "{:?}",
+        outcome.passed_over
+    );
+    assert_eq!(world.names("access/").await, Vec::<String>::new());
 }
