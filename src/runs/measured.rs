@@ -244,6 +244,10 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::Time;
+    use crate::drill::verdict::{Holder, verdict};
+    use crate::format::record::{RehearsedBook, RehearsedSource};
+    use crate::runbook::Objectives;
     use crate::runs::event::Record;
     use crate::runs::plan::Chosen;
     use crate::runs::tests::plan;
@@ -315,5 +319,38 @@ mod tests {
         std::fs::write(dir.path().join("5f0c1d2e/journal.jsonl"), "{").expect("written");
         assert!(Measured::look(dir.path()).steps.is_empty());
         assert!(Measured::look(&dir.path().join("gone")).steps.is_empty());
+    }
+
+    fn drill(outcome: Rehearsed, runbook: Option<&str>, source: &str) -> RehearsalRecord {
+        let holder = Holder { recipient: String::new(), host: String::new() };
+        let objectives = Objectives { rto: None, rpo: None };
+        let source = RehearsedSource {
+            source: source.into(),
+            snapshot: "0".repeat(64).parse().expect("an id"),
+            started: Time(0),
+            age: 0,
+            bytes: 0,
+            took: None,
+        };
+        RehearsalRecord {
+            run: "0badcafe".into(),
+            outcome,
+            took: Some(7200),
+            runbook: runbook.map(|id| RehearsedBook { id: id.into(), digest: String::new() }),
+            sources: vec![source],
+            ..verdict(&plan(), &[], objectives, 0, &[], holder)
+        }
+    }
+
+    #[test]
+    fn of_drills_the_newest_of_the_same_that_came_to_its_end_counts() {
+        let now = found("00000006", "2026-06-01T00:00:00Z", 1, Vec::new()).plan;
+        let whole = |drills| Measured::default().with_drills(drills).whole(&now).map(|whole| whole.seconds);
+        assert_eq!(whole(vec![drill(Rehearsed::Failed, Some("t"), "photos")]), None);
+        assert_eq!(whole(vec![drill(Rehearsed::Passed, Some("u"), "photos")]), None, "another runbook");
+        assert_eq!(whole(vec![drill(Rehearsed::Passed, Some("t"), "mail")]), None, "another application");
+        assert_eq!(whole(vec![drill(Rehearsed::Passed, None, "photos")]), None, "of sources alone");
+        let all = vec![drill(Rehearsed::Stopped, Some("t"), "photos"), drill(Rehearsed::Missed, Some("t"), "photos")];
+        assert_eq!(whole(all), Some(8), "begun seconds count");
     }
 }

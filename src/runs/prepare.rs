@@ -490,3 +490,28 @@ fn no_room_for_a_server(plan: &RunPlan, step: &Step, target: &Target) -> Option<
     let help = "set TMPDIR to a directory with more room, or ask the database in the cluster (postgres with an address, or exec)";
     Some(blocks(Some(&step.id), what, help))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::measured::{Ran, Whole};
+    use crate::runs::tests::plan;
+
+    #[test]
+    fn an_objective_is_judged_by_what_is_reckoned_and_by_what_a_drill_took() {
+        let ran = Ran { run: "5f0c1d2e".into(), made: "2026-11-01T03:00:00Z".into(), drill: true };
+        let drilled = Some(Whole { ran, seconds: 100 });
+        let told = |seconds, rto| {
+            let estimated = Estimate { seconds, drilled: drilled.clone(), ..Estimate::default() };
+            too_long(&plan(), &[], &estimated, Duration::from_secs(rto)).map(|notice| (notice.blocks, notice.what))
+        };
+        assert_eq!(told(100, 100), None);
+        let by_drill = told(10, 60).expect("told");
+        assert_eq!(
+            by_drill,
+            (false, "drill 5f0c1d2e of 2026-11-01 took 1 min 40 s, and 1m is all there is".to_owned())
+        );
+        let by_rates = told(600, 60).expect("told");
+        assert!(!by_rates.0 && by_rates.1.contains("takes about 10 min"), "{}", by_rates.1);
+    }
+}

@@ -68,7 +68,7 @@ async fn lane_servers_the_data_of_postgres_in_a_claim_are_opened_on_this_machine
     world.backup(&["--source", "volumes"]).await.exits(0);
     let step = |query: &str| {
         format!(
-            "id: beside\nneeds: []\nrestore.volume: {{source: pvc/media/data, into: media/copy}}\nverify: [{{postgres: {{datadir: true, query: '{query}', at_least: 1}}}}]"
+            "id: beside\nneeds: []\nrestore.volume: {{source: pvc/media/data, into: media/copy, storage_class: local-path}}\nverify: [{{postgres: {{datadir: true, query: '{query}', at_least: 1}}}}]"
         )
     };
     let book = runbook(&world.lab.path(""), "", &[&step("select count(*) from pg_database")]);
