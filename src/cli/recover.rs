@@ -1,6 +1,7 @@
 //! `recover`: a runbook is planned, shown, and carried out; what was cut off is taken up.
 
 mod carry;
+pub(crate) mod estimated;
 mod left;
 pub(crate) mod person;
 pub(crate) mod place;

@@ -12,7 +12,6 @@ const NOTHING_RUNS: &str = "in a folder nothing runs";
 const OF_THE_CLUSTER: &str = "it is of the whole cluster, which is in use";
 const NOT_TAKEN_OVER: &str = "a drill takes over no objects of this kind";
 const IS_ABSENT: &str = "the drill leaves this object out";
-const IN_A_CLAIM: &str = "what looks into volumes of a cluster has no server to start";
 const ON_THIS_MACHINE: &str = "it runs a program on this machine, which looks at what it likes";
 const ELSEWHERE: &str = "the file is not among what the drill brings back";
 
@@ -41,8 +40,6 @@ pub(super) fn below(folder: &Path, path: &Path) -> PathBuf {
 /// What a step has around it that its checks look at.
 pub(super) struct Around<'a> {
     pub(super) scene: &'a Scene<'a>,
-    /// What it restores goes into a claim of a cluster.
-    pub(super) in_a_claim: bool,
     /// Folders of this machine that the runbook restores into.
     pub(super) targets: &'a [PathBuf],
 }
@@ -95,7 +92,6 @@ impl Around<'_> {
             Probe::Sqlite { file, query, answer } => {
                 Probe::Sqlite { file: self.file(file)?, query: query.clone(), answer: answer.clone() }
             }
-            Probe::Postgres(query) if query.address.is_none() && self.in_a_claim => return Err(IN_A_CLAIM),
             Probe::Postgres(query) if query.address.is_none() => probe.clone(),
             Probe::Room { claim, at_least } => Probe::Room {
                 claim: Claim { namespace: self.scene.namespace(&claim.namespace), name: claim.name.clone() },

@@ -1,9 +1,13 @@
-//! The proof that the policy holds, before any workload starts: a pod that reaches an address of production while nothing is closed, and one that does not once it is.
+//! The proof that the policy holds, before any workload starts: in each namespace a pod that reaches an address of production while nothing is closed, and one that does not once it is.
+//! Each by itself: plugins are told of namespaces one by one, and some are set up to leave out those that they do not like.
 //!
 //! What could not be reached before proves nothing, and what is reached afterwards shows a network plugin that takes no notice of policies. Some plugins need a moment for a new pod:
 //! what a workload does in its first seconds is proven by nobody.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
 
 use crate::backup::volumes::new_run;
 use crate::cluster::object::text;
@@ -11,6 +15,9 @@ use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::volumes::mover::{Crew, Made, MoverError};
 use crate::volumes::pod::{NOBODY, PodPlan, Rights};
 use crate::volumes::run::name_for;
+
+/// Pods that try at once: a small cluster has other things to do.
+const TRIED_AT_ONCE: usize = 4;
 
 /// Why nothing may be started.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +29,10 @@ pub enum ProofError {
     #[error("cannot look where the API of the cluster is")]
     Cluster(#[source] ClusterError),
     /// A pod came to nothing.
-    #[error("the pod that tries {address} came to no result")]
+    #[error("the pod that tries {address} in {namespace} came to no result")]
     Pod {
+        /// Where.
+        namespace: String,
         /// What it was to try.
         address: String,
         /// Why not.
@@ -31,16 +40,22 @@ pub enum ProofError {
         source: MoverError,
     },
     /// It is not there for anybody.
-    #[error("{address} was not reached before the namespace was closed: nothing would be proven ({why})")]
+    #[error("{address} was not reached from {namespace} before it was closed: nothing would be proven ({why})")]
     NeverReached {
+        /// From where.
+        namespace: String,
         /// What was tried.
         address: String,
         /// What came of it.
         why: String,
     },
     /// The policy does nothing.
-    #[error("{address} is reached although a policy denies it: the network plugin does not enforce policies")]
+    #[error(
+        "{address} is reached from {namespace} although a policy denies it: the network plugin does not enforce policies there"
+    )]
     Open {
+        /// From where.
+        namespace: String,
         /// What was tried.
         address: String,
     },
@@ -114,22 +129,48 @@ async fn tries(
     (result, left.iter().map(ToString::to_string).collect())
 }
 
-/// An address is reached from a namespace, within some time: what is denied later can be denied.
-pub async fn reached(crew: &Crew<'_>, image: &str, place: (&str, &str, Duration)) -> Result<(), ProofError> {
-    let (address, (tried, _)) = (place.1, tries(crew, image, place, false).await);
-    let pod = |source| ProofError::Pod { address: address.to_owned(), source };
-    match tried.map_err(pod)? {
-        (true, _) => Ok(()),
-        (false, why) => Err(ProofError::NeverReached { address: address.to_owned(), why }),
+/// In all namespaces, some at once: what came of each. Every pod is waited for, and taken away, also where another has failed.
+async fn in_each(
+    crew: &Crew<'_>,
+    image: &str,
+    namespaces: &BTreeSet<String>,
+    (address, time): (&str, Duration),
+    denied: bool,
+) -> Result<Vec<(String, bool, String)>, ProofError> {
+    let one = |namespace: String| async move {
+        let (tried, _) = tries(crew, image, (&namespace, address, time), denied).await;
+        match tried {
+            Ok((reached, why)) => Ok((namespace, reached, why)),
+            Err(source) => Err(ProofError::Pod { namespace, address: address.to_owned(), source }),
+        }
+    };
+    let all: Vec<Result<_, ProofError>> =
+        stream::iter(namespaces.iter().cloned()).map(one).buffered(TRIED_AT_ONCE).collect().await;
+    all.into_iter().collect()
+}
+
+/// An address is reached from each namespace, within some time: what is denied later can be denied.
+pub async fn reached(
+    crew: &Crew<'_>,
+    image: &str,
+    namespaces: &BTreeSet<String>,
+    tried: (&str, Duration),
+) -> Result<(), ProofError> {
+    match in_each(crew, image, namespaces, tried, false).await?.into_iter().find(|(_, reached, _)| !reached) {
+        None => Ok(()),
+        Some((namespace, _, why)) => Err(ProofError::NeverReached { namespace, address: tried.0.to_owned(), why }),
     }
 }
 
-/// It is not reached any more.
-pub async fn denied(crew: &Crew<'_>, image: &str, place: (&str, &str, Duration)) -> Result<(), ProofError> {
-    let (address, (tried, _)) = (place.1, tries(crew, image, place, true).await);
-    let pod = |source| ProofError::Pod { address: address.to_owned(), source };
-    match tried.map_err(pod)? {
-        (false, _) => Ok(()),
-        (true, _) => Err(ProofError::Open { address: address.to_owned() }),
+/// It is not reached any more from any of them.
+pub async fn denied(
+    crew: &Crew<'_>,
+    image: &str,
+    namespaces: &BTreeSet<String>,
+    tried: (&str, Duration),
+) -> Result<(), ProofError> {
+    match in_each(crew, image, namespaces, tried, true).await?.into_iter().find(|(_, reached, _)| *reached) {
+        None => Ok(()),
+        Some((namespace, ..)) => Err(ProofError::Open { namespace, address: tried.0.to_owned() }),
     }
 }

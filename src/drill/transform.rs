@@ -190,8 +190,7 @@ fn one(
         leave(kind_of(&step.action).to_owned(), "it is there for the failure of another, after which a drill is over");
         return Ok(None);
     }
-    let in_a_claim = matches!(step.action, Action::RestoreVolume(_)) && scene.part.into == Into::Cluster;
-    let around = Around { scene, in_a_claim, targets };
+    let around = Around { scene, targets };
     let action = match action(&step.action, &around, &mut leave) {
         Ok(action) => action,
         Err(why) => {

@@ -1,7 +1,7 @@
 //! Layer 5: a second copy of a repository, made without any key.
 //!
 //! Objects are immutable and mostly named by the hash of their bytes: those are compared with their names before they are written to the target, so that
-//! damage does not spread. Never copied: `doomed/`, `checkpoints/`, `leases/` and `verified/`, which speak of one store only (that bytes were read back here proves nothing of the copy). Nothing is ever deleted on the target: what
+//! damage does not spread. Never copied: `doomed/`, `checkpoints/`, `leases/`, `verified/` and `rehearsals/`, which speak of one store only (that bytes were read back here proves nothing of the copy). Nothing is ever deleted on the target: what
 //! was forgotten at the source stays there until the target is pruned itself.
 //!
 //! **Order.** The source's snapshots are listed first and copied last, after everything else was seen on the target: a snapshot on the target is whole. One that the

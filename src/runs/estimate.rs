@@ -1,11 +1,13 @@
-//! How long a run would take: what comes back, by rates, along the steps as they would be carried out. Pure. It is no promise: nobody knows how long people, programs and
-//! applications take, and no line is always as fast.
+//! How long a run would take: what comes back, along the steps as they would be carried out. Pure. It is no promise: nobody knows how long people take, and no line is always as fast.
+//!
+//! A step that was carried out before takes as long as it did then, and what is more to bring back by now comes at the rate that was measured. What was never measured is assumed, and said to be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::measured::{Measured, Place, Ran, Size, Whole};
 use super::plan::RunPlan;
 use crate::runbook::{Action, Check, Probe, Step};
 
@@ -35,31 +37,75 @@ pub struct Estimate {
     pub unknown: Vec<String>,
     /// Bytes a second that were reckoned with.
     pub bytes_a_second: u64,
+    /// When that was measured; assumed where it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_of: Option<Ran>,
+    /// Steps that took so long before, and when; all others are reckoned by rates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub as_in: BTreeMap<String, Ran>,
+    /// What all of it took in its last drill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drilled: Option<Whole>,
+}
+
+/// What is known before.
+pub struct Known<'a> {
+    /// What was measured.
+    pub measured: &'a Measured,
+    /// Where to.
+    pub place: Place,
+    /// Volumes filled at once; none where no pods fill them.
+    pub movers: Option<usize>,
+}
+
+impl Known<'_> {
+    fn bytes_a_second(&self) -> u64 {
+        self.measured.rate(self.place).map_or(BYTES_A_SECOND, |(rate, _)| *rate)
+    }
+
+    fn by_rates(&self, size: Size) -> Duration {
+        let data = seconds(size.bytes, self.bytes_a_second()).max(seconds(size.files, FILES_A_SECOND));
+        seconds(size.objects, OBJECTS_A_SECOND) + data
+    }
+}
+
+/// Begun ones counted.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
+
+/// How long a step takes.
+struct Takes {
+    time: Duration,
+    /// That is all.
+    is_known: bool,
+    /// When it took so long.
+    as_in: Option<Ran>,
 }
 
 fn seconds(amount: u64, a_second: u64) -> Duration {
     Duration::from_secs(amount.div_ceil(a_second))
 }
 
-/// How long a step takes, and whether that is all.
-fn of(plan: &RunPlan, step: &Step, movers: Option<usize>) -> (Duration, bool) {
-    let chosen = plan.chosen.get(&step.id);
-    let whole = || {
-        let (bytes, files) = chosen.map_or((0, 0), |chosen| (chosen.bytes, chosen.files));
-        seconds(bytes, BYTES_A_SECOND).max(seconds(files, FILES_A_SECOND))
-    };
-    let mover = if movers.is_some() { MOVER } else { Duration::ZERO };
-    let took = match &step.action {
-        Action::RestoreFiles(_) | Action::RestoreDatastore { .. } => whole(),
+fn of(plan: &RunPlan, step: &Step, known: &Known<'_>) -> Takes {
+    let size = Size::of(plan, &step.id);
+    let is_for_people = matches!(step.action, Action::Manual(_) | Action::Notify(_));
+    if let Some(before) = known.measured.step(plan, &step.id, known.place).filter(|_| !is_for_people) {
+        let time = before.time.saturating_add(known.by_rates(size.beyond(before.size)));
+        return Takes { time, is_known: true, as_in: Some(before.ran.clone()) };
+    }
+    let mover = if known.movers.is_some() { MOVER } else { Duration::ZERO };
+    let time = match &step.action {
+        Action::RestoreFiles(_) | Action::RestoreDatastore { .. } => known.by_rates(size),
         // What is in it is backed up before.
-        Action::RestoreVolume(volume) if volume.in_place && movers.is_some() => (whole() + mover) * 2,
-        Action::RestoreVolume(_) => whole() + mover,
+        Action::RestoreVolume(volume) if volume.in_place && known.movers.is_some() => {
+            (known.by_rates(size) + mover) * 2
+        }
+        Action::RestoreVolume(_) => known.by_rates(size) + mover,
         Action::RestoreResources(_) => plan.fates.get(&step.id).map_or(Duration::ZERO, |fates| {
-            let objects = (fates.create.len() + fates.replace.len()) as u64;
-            let files = fates.fill.iter().map(|fill| fill.files).sum();
-            let rounds = u32::try_from(fates.fill.len().div_ceil(movers.unwrap_or(1).max(1))).unwrap_or(u32::MAX);
-            let data = seconds(fates.bytes(), BYTES_A_SECOND).max(seconds(files, FILES_A_SECOND));
-            seconds(objects, OBJECTS_A_SECOND) + data + mover.saturating_mul(rounds)
+            let at_once = known.movers.unwrap_or(1).max(1);
+            let rounds = u32::try_from(fates.fill.len().div_ceil(at_once)).unwrap_or(u32::MAX);
+            known.by_rates(size) + mover.saturating_mul(rounds)
         }),
         Action::Pause(time) => *time,
         Action::Gitops { .. } | Action::Scale { .. } | Action::Quiesce { .. } | Action::Check(_) => SHORT,
@@ -73,13 +119,18 @@ fn of(plan: &RunPlan, step: &Step, movers: Option<usize>) -> (Duration, bool) {
     let is_known =
         !matches!(step.action, Action::Manual(_) | Action::Run(_) | Action::Exec(_) | Action::WaitUntil { .. })
             && !step.verify.iter().any(waits);
-    (took, is_known)
+    Takes { time, is_known, as_in: None }
 }
 
-/// How long the steps take, `parallel` of them at once, each begun as soon as what it needs is over, in their order. `movers`: volumes filled at once; none where no pods fill them.
+/// How long the steps take, `parallel` of them at once, each begun as soon as what it needs is over, in their order.
 #[must_use]
-pub fn estimate(plan: &RunPlan, steps: &[Step], movers: Option<usize>) -> Estimate {
-    let mut estimate = Estimate { bytes_a_second: BYTES_A_SECOND, ..Estimate::default() };
+pub fn estimate(plan: &RunPlan, steps: &[Step], known: &Known<'_>) -> Estimate {
+    let mut estimate = Estimate {
+        bytes_a_second: known.bytes_a_second(),
+        rate_of: known.measured.rate(known.place).map(|(_, ran)| ran.clone()),
+        drilled: known.measured.whole(plan),
+        ..Estimate::default()
+    };
     let carried_out = |step: &&Step| !step.is_compensation;
     let mut over: BTreeMap<&str, Duration> = BTreeMap::new();
     let mut before: BTreeMap<&str, &str> = BTreeMap::new();
@@ -97,11 +148,14 @@ pub fn estimate(plan: &RunPlan, steps: &[Step], movers: Option<usize>) -> Estima
         // Needs in a circle: the lint refuses them.
         let Some((at, _)) = next else { break };
         let step = waiting.remove(at);
-        let (mut took, is_known) = of(plan, step, movers);
+        let Takes { time: mut took, is_known, as_in } = of(plan, step, known);
         if plan.skipped.contains(&step.id) {
             took = Duration::ZERO;
-        } else if !is_known {
-            estimate.unknown.push(step.id.clone());
+        } else {
+            if !is_known {
+                estimate.unknown.push(step.id.clone());
+            }
+            estimate.as_in.extend(as_in.map(|ran| (step.id.clone(), ran)));
         }
         let need = latest(step).map(|(id, at)| (*at, *id));
         let Some(place) = places.iter_mut().min_by_key(|(until, _)| *until) else { break };
@@ -114,7 +168,7 @@ pub fn estimate(plan: &RunPlan, steps: &[Step], movers: Option<usize>) -> Estima
         over.insert(&step.id, until);
         before.extend(after.map(|id| (step.id.as_str(), id)));
         if !took.is_zero() {
-            estimate.steps.insert(step.id.clone(), took.as_secs());
+            estimate.steps.insert(step.id.clone(), whole_seconds(took));
         }
     }
     let mut at = over.iter().max_by_key(|(_, until)| **until).map(|(id, _)| *id);
@@ -127,25 +181,22 @@ pub fn estimate(plan: &RunPlan, steps: &[Step], movers: Option<usize>) -> Estima
         at = before.get(id).copied();
     }
     estimate.way.reverse();
-    // Several at once share the line.
-    let line = seconds(plan.bytes(), BYTES_A_SECOND);
-    (estimate.seconds, estimate.is_of_the_line) = (total.max(line).as_secs(), line > total);
+    // Several at once share the line, as far as nobody has seen how long that takes.
+    let reckoned = |id: &&String| !estimate.as_in.contains_key(*id) && !plan.skipped.contains(*id);
+    let bytes: u64 = plan.chosen.keys().filter(reckoned).map(|id| Size::of(plan, id).bytes).sum();
+    let line = seconds(bytes, estimate.bytes_a_second);
+    (estimate.seconds, estimate.is_of_the_line) = (whole_seconds(total.max(line)), line > total);
     estimate
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::language::Judges;
-    use crate::runbook::{OnFailure, Runbook};
+    use crate::runbook::OnFailure;
+    use crate::runs::event::{Event, Record};
+    use crate::runs::journal::Found;
     use crate::runs::plan::{Chosen, Fates, Fill};
-
-    const JUDGES: Judges<'_> = Judges { url: &|_| Ok(()), pattern: &|_| Ok(()) };
-
-    fn runbook() -> Runbook {
-        let text = "---\nid: t\ntitle: T\nparallel: 2\n---\nX.\n\n## A\n\nX.\n\n```yaml step\nid: a\nneeds: []\nmanual: {}\n```\n";
-        crate::runbook::read(text.as_bytes(), &JUDGES).runbook.expect("right")
-    }
+    use crate::runs::tests::{JUDGES, plan};
 
     fn step(id: &str, needs: &[&str], action: Action) -> Step {
         Step {
@@ -165,8 +216,8 @@ mod tests {
         step(id, needs, Action::Pause(Duration::from_secs(seconds)))
     }
 
-    fn plan() -> RunPlan {
-        RunPlan::new("5f0c1d2e".into(), String::new(), &runbook(), "", BTreeMap::new())
+    fn estimate(plan: &RunPlan, steps: &[Step], movers: Option<usize>) -> Estimate {
+        super::estimate(plan, steps, &Known { measured: &Measured::default(), place: Place::Machine, movers })
     }
 
     #[test]
@@ -234,5 +285,43 @@ mod tests {
         plan.fates.insert("more".into(), fates);
         let found = estimate(&plan, &[resources("all", &[]), resources("more", &[])], Some(2));
         assert_eq!((found.seconds, found.is_of_the_line), (480, true));
+    }
+
+    #[test]
+    fn what_was_measured_comes_before_what_is_assumed_and_says_when_that_was() {
+        let run = |id: &str, needs: &[&str]| step(id, needs, Action::Run(vec!["true".into()]));
+        let manual = step("ask", &["slow"], Action::Manual("done".into()));
+        let steps = [run("slow", &[]), manual, run("never", &["ask"])];
+        let chosen = |bytes| Chosen {
+            snapshot: String::new(),
+            source: "photos".into(),
+            started: String::new(),
+            age: 0,
+            files: 1,
+            bytes,
+        };
+        let mut before = RunPlan { made: "2026-11-01T03:00:00Z".into(), ..plan() };
+        before.chosen.insert("slow".into(), chosen(100 << 20));
+        let events = ["slow", "ask"].into_iter().flat_map(|id| {
+            let done = Event::Done { step: id.into(), said: Vec::new(), took: 10_000 };
+            [Event::Begun { step: id.into() }, done].map(|event| Record { at: String::new(), event })
+        });
+        let measured = Measured::of(vec![Found { plan: before.clone(), records: events.collect() }]);
+        let known = Known { measured: &measured, place: Place::Machine, movers: None };
+        // 100 MiB in 10 s, and 50 MiB have come since.
+        let mut now = RunPlan { run: "5f0c1d2f".into(), ..plan() };
+        now.chosen.insert("slow".into(), chosen(150 << 20));
+        let found = super::estimate(&now, &steps, &known);
+        assert_eq!((found.seconds, found.bytes_a_second, found.is_of_the_line), (15, 10 << 20, false));
+        assert_eq!(found.as_in.keys().collect::<Vec<_>>(), ["slow"]);
+        assert_eq!(found.as_in["slow"].made, "2026-11-01T03:00:00Z");
+        assert_eq!(found.rate_of.as_ref().map(|ran| ran.run.as_str()), Some("5f0c1d2e"));
+        assert_eq!(found.unknown, ["ask", "never"], "a person takes another time each time");
+        // Less than then is not reckoned as faster.
+        now.chosen.insert("slow".into(), chosen(1));
+        assert_eq!(super::estimate(&now, &steps, &known).seconds, 10);
+        now.skipped.insert("slow".into());
+        let found = super::estimate(&now, &steps, &known);
+        assert!(found.seconds == 0 && found.as_in.is_empty());
     }
 }

@@ -22,6 +22,7 @@ pub mod hands;
 pub mod journal;
 pub mod lease;
 pub mod machine;
+pub mod measured;
 mod one_volume;
 pub mod plan;
 pub mod prepare;

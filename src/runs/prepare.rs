@@ -10,9 +10,11 @@ use serde::Serialize;
 use super::ages;
 use super::ahead::{Ahead, Filling, changes, comes_before, preflight, settings};
 use super::drive::Undone;
-use super::estimate::{BYTES_A_SECOND, estimate};
+use super::estimate::{Estimate, Known, estimate};
 use super::fills::of_opened;
+use super::hands::datadir;
 use super::hands::{Source, Target, fates_of, look, read, restore_plan};
+use super::measured::{Measured, Place};
 use super::one_volume;
 use super::plan::{Chosen, ClusterName, Fates, OfFiles, RunPlan};
 use crate::backup::Context;
@@ -24,6 +26,7 @@ use crate::base::when::{Selector, select};
 use crate::cluster::error::told;
 use crate::cluster::object::uid_of;
 use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::drill::folder::free;
 use crate::drill::found::{Found, Wants, found};
 use crate::drill::part;
 use crate::drill::{cluster as place, storage};
@@ -33,6 +36,7 @@ use crate::recover::opens::opens;
 use crate::recover::{RestoreError, RestorePlan, base_of, run_restore};
 use crate::repo::snapshots::Snapshot;
 use crate::runbook::{Action, Check, Objectives, Origin, Probe, RestoreFiles, Step, longest};
+use crate::tree::live::scratch::usual;
 
 /// Files of a snapshot that are compared with what is in a directory to say what becomes of them: some seconds' worth.
 const FILES_LOOKED_AT_MAX: u64 = 100_000;
@@ -99,6 +103,8 @@ pub struct Preparing<'a> {
     pub target: &'a Target,
     /// How volumes would be filled, where something runs.
     pub filling: Option<Filling>,
+    /// How long steps took before.
+    pub measured: Measured,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What a restore into a directory neither writes over nor removes.
@@ -177,30 +183,17 @@ impl Preparing<'_> {
                 ));
             }
         }
+        notices.extend(carried_out.iter().filter_map(|step| no_room_for_a_server(plan, step, self.target)));
         notices.extend(self.place_of_drill(plan, &carried_out).await);
-        let estimated = estimate(plan, steps, self.filling.as_ref().map(|filling| filling.movers));
-        let guess = Duration::from_secs(estimated.seconds);
+        let place = match self.target {
+            Target::Machine => Place::Machine,
+            Target::Folder(..) => Place::Folder,
+            Target::Api(_) => Place::Cluster,
+        };
+        let movers = self.filling.as_ref().map(|filling| filling.movers);
+        let estimated = estimate(plan, steps, &Known { measured: &self.measured, place, movers });
+        notices.extend(objectives.rto.and_then(|rto| too_long(plan, steps, &estimated, rto)));
         plan.estimate = Some(estimated);
-        if let Some(rto) = objectives.rto {
-            let (limits, way) = longest(steps);
-            if guess > rto {
-                let what = format!(
-                    "to bring back {} takes about {} at {}/s, and {} is all there is",
-                    units::bytes(plan.bytes()),
-                    units::span(guess),
-                    units::bytes(BYTES_A_SECOND),
-                    units::duration(rto)
-                );
-                notices.push(warns(None, what, "begin with what is needed first (--only), or have a faster line"));
-            } else if limits > rto {
-                let what = format!(
-                    "the time limits along {} add up to {}, more than the objective",
-                    way.join(" → "),
-                    units::duration(limits)
-                );
-                notices.push(warns(None, what, "shorten them, or raise rto"));
-            }
-        }
         notices
     }
 
@@ -427,6 +420,40 @@ pub(super) fn warns(step: Option<&str>, what: impl Into<String>, help: &str) -> 
     Notice { blocks: false, ..blocks(step, what, help) }
 }
 
+/// That an objective cannot be met, or need not be.
+fn too_long(plan: &RunPlan, steps: &[Step], estimated: &Estimate, rto: Duration) -> Option<Notice> {
+    let guess = Duration::from_secs(estimated.seconds);
+    let (limits, way) = longest(steps);
+    if guess > rto {
+        let what = format!(
+            "to bring back {} takes about {} at {}/s, and {} is all there is",
+            units::bytes(plan.bytes()),
+            units::span(guess),
+            units::bytes(estimated.bytes_a_second),
+            units::duration(rto)
+        );
+        return Some(warns(None, what, "begin with what is needed first (--only), or have a faster line"));
+    }
+    if let Some(drilled) = estimated.drilled.as_ref().filter(|drilled| drilled.seconds > rto.as_secs()) {
+        let what = format!(
+            "drill {} of {} took {}, and {} is all there is",
+            drilled.ran.run,
+            drilled.ran.day(),
+            units::span(Duration::from_secs(drilled.seconds)),
+            units::duration(rto)
+        );
+        return Some(warns(None, what, "see which steps took so long: `homelab-dr report show` of that drill"));
+    }
+    (limits > rto).then(|| {
+        let what = format!(
+            "the time limits along {} add up to {}, more than the objective",
+            way.join(" → "),
+            units::duration(limits)
+        );
+        warns(None, what, "shorten them, or raise rto")
+    })
+}
+
 /// The snapshot that a step means, and why there is none.
 fn choose<'a>(origin: &Origin, source: &'a Source, zone: FixedOffset) -> Result<&'a Snapshot, (String, &'static str)> {
     let help = "`homelab-dr snapshots` lists what there is";
@@ -446,15 +473,45 @@ fn choose<'a>(origin: &Origin, source: &'a Source, zone: FixedOffset) -> Result<
 
 /// Why a step cannot be carried out at all.
 fn not_possible(step: &Step, target: &Target) -> Option<String> {
-    let in_a_claim = matches!((&step.action, target), (Action::RestoreVolume(_), Target::Api(_)));
     match &step.action {
         Action::Quiesce { .. } | Action::Exec(_) if matches!(target, Target::Folder(..)) => {
-            return Some("in a folder nothing runs that could hold still or carry out commands".to_owned());
+            Some("in a folder nothing runs that could hold still or carry out commands".to_owned())
         }
-        _ => {}
+        _ => None,
     }
-    let starts_a_server = |check: &Check| matches!(&check.probe, Probe::Postgres(query) if query.address.is_none());
-    let why = "postgres with datadir starts a server on a copy of what was restored, and what looks into volumes of a cluster has none: restore the volume into a folder \
-               (--into-folder) for that, or ask the database in the cluster (postgres with an address, or exec)";
-    step.verify.iter().any(starts_a_server).then(|| why.to_owned()).filter(|_| in_a_claim)
+}
+
+/// That a server cannot be started on what a step brings back into a claim of a cluster: there is no room for it here.
+fn no_room_for_a_server(plan: &RunPlan, step: &Step, target: &Target) -> Option<Notice> {
+    let Action::RestoreVolume(_) = &step.action else { return None };
+    let is_asked = matches!(target, Target::Api(_)) && step.verify.iter().any(datadir::starts_a_server);
+    let bytes = plan.chosen.get(&step.id).filter(|_| is_asked)?.bytes;
+    let what = datadir::lacks_room(plan, (bytes, &usual()), free)?;
+    let help = "set TMPDIR to a directory with more room, or ask the database in the cluster (postgres with an address, or exec)";
+    Some(blocks(Some(&step.id), what, help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::measured::{Ran, Whole};
+    use crate::runs::tests::plan;
+
+    #[test]
+    fn an_objective_is_judged_by_what_is_reckoned_and_by_what_a_drill_took() {
+        let ran = Ran { run: "5f0c1d2e".into(), made: "2026-11-01T03:00:00Z".into(), drill: true };
+        let drilled = Some(Whole { ran, seconds: 100 });
+        let told = |seconds, rto| {
+            let estimated = Estimate { seconds, drilled: drilled.clone(), ..Estimate::default() };
+            too_long(&plan(), &[], &estimated, Duration::from_secs(rto)).map(|notice| (notice.blocks, notice.what))
+        };
+        assert_eq!(told(100, 100), None);
+        let by_drill = told(10, 60).expect("told");
+        assert_eq!(
+            by_drill,
+            (false, "drill 5f0c1d2e of 2026-11-01 took 1 min 40 s, and 1m is all there is".to_owned())
+        );
+        let by_rates = told(600, 60).expect("told");
+        assert!(!by_rates.0 && by_rates.1.contains("takes about 10 min"), "{}", by_rates.1);
+    }
 }

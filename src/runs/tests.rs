@@ -15,8 +15,20 @@ use super::drive::{Answer, Driver, Hands, Left, Person, Undone};
 use super::event::{Event, Outcome, Question};
 use super::journal::{JournalError, Log};
 use super::machine::{Machine, State};
+use super::plan::RunPlan;
 use crate::base::cancel::Cancel;
+use crate::language::Judges;
 use crate::runbook::{Action, Claim, OnFailure, Quiet, RestoreVolume, Step};
+
+pub(super) const JUDGES: Judges<'_> = Judges { url: &|_| Ok(()), pattern: &|_| Ok(()) };
+
+/// A plan of a runbook of one step, in which nothing is chosen; two steps at once.
+pub(super) fn plan() -> RunPlan {
+    let text =
+        "---\nid: t\ntitle: T\nparallel: 2\n---\nX.\n\n## A\n\nX.\n\n```yaml step\nid: a\nneeds: []\nmanual: {}\n```\n";
+    let runbook = crate::runbook::read(text.as_bytes(), &JUDGES).runbook.expect("right");
+    RunPlan::new("5f0c1d2e".into(), String::new(), &runbook, text, BTreeMap::new())
+}
 
 fn step(id: &str, needs: &[&str]) -> Step {
     Step {
@@ -111,6 +123,57 @@ impl Hands for World {
         self.holding.borrow_mut().remove(&step.id);
         self.acts.borrow_mut().push((step.id.clone(), "let go"));
         (Vec::new(), true)
+    }
+}
+
+/// What somebody else does to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meddler {
+    Nobody,
+    /// Stops it while this step is carried out.
+    StopsIn(&'static str),
+    /// Stops it while is looked at what this step promises.
+    StopsAtChecksOf(&'static str),
+    /// Takes its target over when this step is done.
+    TakesOverAfter(&'static str),
+}
+
+/// Hands in whose work somebody else meddles.
+struct Meddled<'a> {
+    world: &'a World,
+    cancel: &'a Cancel,
+    by: Meddler,
+}
+
+#[async_trait(?Send)]
+impl Hands for Meddled<'_> {
+    async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+        if matches!(self.by, Meddler::StopsIn(id) if id == step.id) {
+            self.cancel.cancel();
+        }
+        self.world.act(step, cancel).await
+    }
+
+    async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+        if matches!(self.by, Meddler::StopsAtChecksOf(id) if id == step.id) {
+            self.cancel.cancel();
+            cancel.cancelled().await;
+            return Err(Undone::Stopped);
+        }
+        self.world.verify(step, cancel).await
+    }
+
+    fn checked(&self, step: &Step) -> Vec<Event> {
+        self.world.checked(step)
+    }
+
+    async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
+        self.world.let_go(step).await
+    }
+
+    fn taken_by(&self) -> Option<String> {
+        matches!(self.by, Meddler::TakesOverAfter(id) if count(self.world, id, "done") > 0)
+            .then(|| "another".to_owned())
     }
 }
 
@@ -368,45 +431,13 @@ fn what_holds_still_goes_on_when_its_time_is_over_and_also_after_a_failure() {
 
 #[test]
 fn a_stop_lets_go_and_the_run_can_be_taken_up() {
-    struct Stops<'a>(World, &'a Cancel);
-    #[async_trait(?Send)]
-    impl Hands for Stops<'_> {
-        async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
-            if step.id == "copy" {
-                self.1.cancel();
-            }
-            self.0.act(step, cancel).await
-        }
-
-        async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
-            self.0.verify(step, cancel).await
-        }
-
-        fn checked(&self, step: &Step) -> Vec<Event> {
-            self.0.checked(step)
-        }
-
-        async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
-            self.0.let_go(step).await
-        }
-    }
     let steps = [quiesce("hold", &[], None), step("copy", &["hold"])];
-    let cancel = Cancel::default();
-    let world = Stops(World { slow: BTreeSet::from(["copy"]), ..World::default() }, &cancel);
-    let mut log = Memory::default();
+    let (world, cancel, mut log) = (World::default(), Cancel::default(), Memory::default());
     let mut person = Somebody::default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let driver = Driver {
-        steps: &steps,
-        machine: machine(&steps, &[]),
-        log: &mut log,
-        hands: &world,
-        person: &mut person,
-        cancel: &cancel,
-    };
-    let left = runtime.expect("a runtime").block_on(driver.run()).expect("a journal");
+    let hands = Meddled { world: &world, cancel: &cancel, by: Meddler::StopsIn("copy") };
+    let left = stoppable(&steps, &[], &mut log, (&hands, &cancel), &mut person).expect("a journal");
     assert_eq!(left, Left::Paused);
-    assert!(world.0.holding.borrow().is_empty(), "nothing is held while nobody carries it out");
+    assert!(world.holding.borrow().is_empty(), "nothing is held while nobody carries it out");
     let world = World::default();
     assert_eq!(go(&steps, &mut log, &world, &mut person).expect("a journal"), Left::Ended(Outcome::Recovered));
     assert_eq!(count(&world, "hold", "done"), 1, "it holds still again");
@@ -414,32 +445,11 @@ fn a_stop_lets_go_and_the_run_can_be_taken_up() {
 
 #[test]
 fn a_target_that_somebody_else_has_taken_is_left_before_the_next_step() {
-    struct Lost<'a>(&'a World);
-    #[async_trait(?Send)]
-    impl Hands for Lost<'_> {
-        async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
-            self.0.act(step, cancel).await
-        }
-
-        async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
-            self.0.verify(step, cancel).await
-        }
-
-        fn checked(&self, step: &Step) -> Vec<Event> {
-            self.0.checked(step)
-        }
-
-        async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
-            self.0.let_go(step).await
-        }
-
-        fn taken_by(&self) -> Option<String> {
-            (count(self.0, "a", "done") > 0).then(|| "another".to_owned())
-        }
-    }
     let steps = [quiesce("hold", &[], None), step("a", &["hold"]), step("b", &["a"])];
     let (world, mut log, mut person) = (World::default(), Memory::default(), Somebody::default());
-    let left = carry_on(&steps, &[], &mut log, &Lost(&world), &mut person).expect("a journal");
+    let cancel = Cancel::default();
+    let hands = Meddled { world: &world, cancel: &cancel, by: Meddler::TakesOverAfter("a") };
+    let left = stoppable(&steps, &[], &mut log, (&hands, &cancel), &mut person).expect("a journal");
     assert_eq!(left, Left::TakenOver { by: "another".into() });
     assert!(world.holding.borrow().is_empty() && count(&world, "b", "begun") == 0);
     let why = Event::Paused { why: "the target was taken over by another".into() };

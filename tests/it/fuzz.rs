@@ -7,6 +7,7 @@
 
 mod mutate;
 mod records;
+mod runs;
 mod samples;
 mod sealed;
 mod texts;

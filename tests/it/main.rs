@@ -15,6 +15,7 @@ mod concurrency;
 mod configuration;
 mod datastore;
 mod demo;
+mod deploy;
 mod documents;
 mod drill;
 mod end_to_end;

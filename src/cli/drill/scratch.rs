@@ -130,12 +130,12 @@ fn expires(now: Time, ready: &Ready) -> String {
 /// Makes the namespaces, closes them, and proves it.
 async fn isolated(ready: &Ready, place: &PlaceArgs, api: &Api, context: &Context) -> Result<Vec<String>, Unmade> {
     let part = ready.part();
-    let Some(first) = part.namespaces.iter().next() else {
+    if part.namespaces.is_empty() {
         return Err(Unmade::Refused {
             why: "nothing of the runbook comes into a namespace".to_owned(),
             help: "see `homelab-dr drill --plan`: everything is left out".to_owned(),
         });
-    };
+    }
     let running = movers::running(context, place.mover_image.as_deref(), place.movers)?;
     let crew = movers::crew_of(api, &*context.clock, &context.progress, &context.cancel, &running);
     let address = match &part.probe {
@@ -150,14 +150,14 @@ async fn isolated(ready: &Ready, place: &PlaceArgs, api: &Api, context: &Context
         storage_bytes: part.storage_bytes(),
         objects: part.brings.values().map(|brings| brings.objects.len()).sum(),
     };
-    let tried = (first.as_str(), address.as_str(), Duration::from_secs(part.probe_seconds));
+    let (spaces, tried) = (&part.namespaces, (address.as_str(), Duration::from_secs(part.probe_seconds)));
     target.make(&context.cancel).await?;
-    proof::reached(&crew, &running.image, tried).await?;
+    proof::reached(&crew, &running.image, spaces, tried).await?;
     target.close().await?;
-    proof::denied(&crew, &running.image, tried).await?;
-    let names: Vec<&str> = part.namespaces.iter().map(String::as_str).collect();
+    proof::denied(&crew, &running.image, spaces, tried).await?;
+    let names = spaces.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     Ok(vec![
-        format!("namespaces {} were made", names.join(", ")),
-        format!("isolation proven in {first}: {address} was reached before the policy, and not any more with it"),
+        format!("namespaces {names} were made"),
+        format!("isolation proven in {names}: {address} was reached before the policy, and not any more with it"),
     ])
 }

@@ -11,6 +11,7 @@ use crate::cli::drill::ready::Ready;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::count;
+use crate::cli::recover::estimated::estimated;
 use crate::drill::part::{Into, LeftOut};
 use crate::drill::words::{checks, does};
 use crate::format::entry::escape;
@@ -66,6 +67,7 @@ pub(super) fn plan(ready: &Ready, notices: &[Notice]) -> Vec<String> {
         [time("rto", objectives.rto), time("rpo", objectives.rpo)].into_iter().flatten().collect();
     let wanted = if wanted.is_empty() { String::new() } else { format!("; wanted: {}", wanted.join(", ")) };
     lines.push(format!("{} to bring back{wanted}; all of it is removed at the end", units::bytes(plan.bytes())));
+    lines.extend(estimated(plan));
     lines.push(String::new());
     for (number, wave) in waves(&ready.steps).iter().enumerate() {
         for step in wave.iter().filter_map(|index| ready.steps.get(*index)) {

@@ -15,12 +15,14 @@ use crate::cli::restore::cluster::WITHOUT_A_BUCKET;
 use crate::cli::{journals, movers, preflight, progress};
 use crate::cluster::api::Api;
 use crate::cluster::folder::{Folder, MANIFESTS};
+use crate::drill::record;
 use crate::preflight::Findings;
 use crate::recover::cluster::RecoverError;
 use crate::runbook::{Action, Objectives, Step};
 use crate::runs::ahead::Filling;
 use crate::runs::folders::Folders;
 use crate::runs::hands::{Movers, Source, Target, World};
+use crate::runs::measured::Measured;
 use crate::runs::plan::{ClusterName, RunPlan};
 use crate::runs::prepare::{Needs, Notice, Preparing, name_of_cluster};
 
@@ -145,7 +147,10 @@ impl Opened {
             Target::Api(_) if self.source.is_some() => Some(filling(args, context).await),
             _ => None,
         };
+        context.progress.begin("looking at snapshots and the target", "");
+        let display = progress::show(context);
         let preparing = Preparing {
+            measured: self.measured(args).await?,
             filling,
             source: self.source.as_ref(),
             target: &self.target,
@@ -155,8 +160,6 @@ impl Opened {
             progress: context.progress.clone(),
             cancel: context.cancel.clone(),
         };
-        context.progress.begin("looking at snapshots and the target", "");
-        let display = progress::show(context);
         // Nothing is written yet: it can be left wherever it is.
         let notices = tokio::select! {
             notices = preparing.fill_in(plan, steps, objectives) => notices,
@@ -168,6 +171,14 @@ impl Opened {
         }
         plan.in_the_way = notices.iter().filter(|notice| notice.blocks).map(|notice| notice.what.clone()).collect();
         Ok(notices)
+    }
+
+    /// How long steps took before, by the journals of this machine and the drills in the repository. Records that cannot be read say nothing here: `drills` and `status` tell of them.
+    async fn measured(&self, args: &PlaceArgs) -> Result<Measured, Failure> {
+        let measured = Measured::look(&args.journals()?);
+        let Some(source) = &self.source else { return Ok(measured) };
+        let drills = record::load(&source.repository).await.map(|found| found.all).unwrap_or_default();
+        Ok(measured.with_drills(drills.into_iter().map(|(_, record)| record).collect()))
     }
 
     /// Where the folder really is that stands for a cluster.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::base::clock::Time;
 use crate::base::units;
 use crate::cli::output::count;
+use crate::cli::recover::estimated::estimated;
 use crate::cli::recover::person::time;
 use crate::format::entry::escape;
 use crate::language::unless_secret;
 use crate::runbook::{Runbook, Step, Values, longest, waves};
-use crate::runs::estimate::Estimate;
 use crate::runs::event::{Event, Record};
 use crate::runs::plan::{Fates, InPlace, RunPlan};
 use crate::runs::prepare::Notice;
@@ -50,7 +50,7 @@ pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &
         units::duration(limits),
         rto.unwrap_or_default()
     ));
-    lines.extend(plan.estimate.as_ref().map(|estimate| takes(estimate, plan.bytes())));
+    lines.extend(estimated(plan));
     lines.push(String::new());
     for (number, wave) in waves(steps).iter().enumerate() {
         let begun = wave.iter().filter_map(|index| steps.get(*index)).filter(|step| !plan.skipped.contains(&step.id));
@@ -78,29 +78,6 @@ pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &
         lines.extend(notice.help.lines().map(|line| format!("    {}", escape(line.as_bytes()))));
     }
     lines
-}
-
-/// How long it would take, and what nobody knows of that.
-fn takes(estimate: &Estimate, bytes: u64) -> String {
-    let rate = if bytes > 0 { format!(", at {}/s", units::bytes(estimate.bytes_a_second)) } else { String::new() };
-    let way = if estimate.is_of_the_line {
-        format!(" for what several steps bring back at once{rate}")
-    } else if estimate.way.is_empty() {
-        String::new()
-    } else {
-        format!(" along {}{rate}", in_brackets(&estimate.way, " → "))
-    };
-    let unknown = if estimate.unknown.is_empty() {
-        String::new()
-    } else {
-        let steps = in_brackets(&estimate.unknown, ", ");
-        format!("; how long people, programs and applications take in {steps} nobody knows")
-    };
-    format!("about {}{way}{unknown}", units::span(Duration::from_secs(estimate.seconds)))
-}
-
-fn in_brackets(steps: &[String], between: &str) -> String {
-    steps.iter().map(|id| format!("[{id}]")).collect::<Vec<_>>().join(between)
 }
 
 fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, runbook: &Runbook, step: &Step) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::datadir::starts_a_server;
 use super::{OnThisMachine, Target, World, because, failed};
 use crate::base::cancel::Cancel;
 use crate::cluster::{Cluster as _, folder};
@@ -84,7 +85,7 @@ impl World<'_> {
     }
 
     /// A check of what is in a volume of a cluster.
-    async fn inside(
+    pub(super) async fn inside(
         &self,
         step: &Step,
         of: &RestoreVolume,
@@ -125,6 +126,9 @@ impl World<'_> {
         }
         let seen = match &step.action {
             Action::RestoreVolume(of) if self.is_inside(check) => self.inside(step, of, check, cancel).await?,
+            Action::RestoreVolume(of) if matches!(self.target, Target::Api(_)) && starts_a_server(check) => {
+                self.server_on_a_copy(step, of, (check, &around), cancel).await?
+            }
             _ => hold(check, &around).await,
         };
         match seen {

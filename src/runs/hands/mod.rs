@@ -1,6 +1,7 @@
 //! What carries steps out for real: one file for each kind, all with the same world around them.
 
 mod checks;
+pub(super) mod datadir;
 mod datastore;
 mod files;
 mod gitops;

@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 
-use super::journals::{dir, file, plan};
+use super::journals::{dir, file};
 use super::*;
 use crate::base::clock::{ManualClock, Time};
-use crate::runbook::RestoreFiles;
+use crate::runbook::{Check, InPod, Object, Probe, RestoreFiles};
 use crate::runs::event::Record;
 use crate::runs::journal::Journal;
 
@@ -188,4 +188,117 @@ fn a_run_that_dies_while_it_undoes_goes_on_with_that() {
         assert!(at(world, "hold", "let go") != usize::MAX, "{told}");
     });
     assert!(within.get() > 3, "it died between what undoes, too");
+}
+
+fn object() -> Object {
+    Object { namespace: Some("n".into()), resource: "deployments".into(), group: "apps".into(), name: "app".into() }
+}
+
+fn in_pod() -> InPod {
+    InPod { object: object(), container: None, argv: vec!["true".into()] }
+}
+
+/// A step of every kind, and whether nobody sees afterwards that it came to its end.
+fn every_kind() -> Vec<(Action, bool)> {
+    let from = || crate::runbook::Origin { source: "s".into(), snapshot: "latest".into() };
+    let check = || Check {
+        probe: Probe::Tcp("a.example:1".into()),
+        retries: None,
+        deadline: None,
+        every: Duration::from_secs(1),
+    };
+    let resources = crate::runbook::read(RESOURCES.as_bytes(), &JUDGES).runbook.expect("right");
+    let resources = resources.sampled(&JUDGES).expect("right").remove(0).action;
+    let claims = vec![Claim { namespace: "n".into(), name: "c".into() }];
+    let all = vec![
+        volume(false),
+        volume(true),
+        resources,
+        files(),
+        Action::RestoreDatastore { from: from(), data_dir: "/tmp/k3s".into() },
+        Action::Gitops { pause: true, namespaces: Vec::new(), names: Vec::new() },
+        Action::Gitops { pause: false, namespaces: Vec::new(), names: Vec::new() },
+        Action::Scale { object: object(), replicas: 0 },
+        Action::Quiesce { claims, how: Quiet::Scale, until: Some("last".into()) },
+        Action::Pause(Duration::from_secs(5)),
+        Action::WaitUntil { checks: vec![check()], every: Duration::from_secs(1) },
+        Action::Check(vec![check()]),
+        Action::Exec(in_pod()),
+        Action::Run(vec!["true".into()]),
+        Action::Notify("it is back".into()),
+        Action::Manual("done".into()),
+    ];
+    // A kind that comes is missed here by the compiler.
+    let unseen = |action: &Action| match action {
+        Action::Run(_) | Action::Exec(_) => true,
+        Action::RestoreVolume(volume) => volume.in_place,
+        Action::RestoreResources(_)
+        | Action::RestoreFiles(_)
+        | Action::RestoreDatastore { .. }
+        | Action::Gitops { .. }
+        | Action::Scale { .. }
+        | Action::Quiesce { .. }
+        | Action::Pause(_)
+        | Action::WaitUntil { .. }
+        | Action::Check(_)
+        | Action::Notify(_)
+        | Action::Manual(_) => false,
+    };
+    let kinds: BTreeSet<String> = all.iter().map(|action| format!("{:?}", std::mem::discriminant(action))).collect();
+    assert_eq!(kinds.len(), 14, "one of each kind");
+    all.into_iter().map(|action| (unseen(&action), action)).map(|(unseen, action)| (action, unseen)).collect()
+}
+
+const RESOURCES: &str = "---\nid: t\ntitle: T\n---\nX.\n\n## A\n\nX.\n\n```yaml step\nid: all\nneeds: []\nrestore.resources: {source: cluster}\nverify: [ready: {namespace: n}]\n```\n";
+
+/// Every kind of step, with each of what is to be done about its failure: it works, or fails whenever it is tried, and the machine dies at every record of it.
+#[test]
+fn a_run_that_dies_in_a_step_of_any_kind_goes_on_as_the_step_says() {
+    let ways = [
+        None,
+        Some(OnFailure::Stop),
+        Some(OnFailure::Continue),
+        Some(OnFailure::Ask),
+        Some(OnFailure::Run(vec!["undo".into()])),
+    ];
+    for ((action, unseen), way) in every_kind().into_iter().flat_map(|kind| ways.clone().map(|way| (kind.clone(), way)))
+    {
+        let is_hold = matches!(action, Action::Quiesce { .. });
+        let steps = [
+            step("first", &[]),
+            Step { action, on_failure: way.clone().unwrap_or(OnFailure::Stop), ..step("it", &["first"]) },
+            step("last", &["it"]),
+            Step { is_compensation: true, ..step("undo", &[]) },
+        ];
+        let fails = if way.is_some() { usize::MAX } else { 0 };
+        let world = || World { fails: BTreeMap::from([("it", fails)]), ..World::default() };
+        dies_everywhere(&steps, world, |taken| {
+            let Taken { known_done, was_over, left, world, person, told } = taken;
+            let told = format!("{:?}, {way:?}, {told}", steps[1].action);
+            let (expected, last) = match way {
+                None => (Outcome::Recovered, 1),
+                Some(OnFailure::Stop) => (Outcome::Failed, 0),
+                Some(OnFailure::Continue | OnFailure::Ask) => (Outcome::WithFailures, 1),
+                Some(OnFailure::Run(_)) => (Outcome::Failed, 0),
+            };
+            let is_undone = matches!(way, Some(OnFailure::Run(_)));
+            assert_eq!(*left, (!(*was_over && is_undone)).then_some(Left::Ended(expected)), "{told}");
+            for (id, before) in known_done {
+                assert!((is_hold && id == "it") || count(world, id, "done") == *before, "{id} was done again, {told}");
+            }
+            let done = |id: &str| count(world, id, "done");
+            assert_eq!(
+                (done("first") >= 1, done("last") >= 1, done("undo") >= 1),
+                (true, last == 1, is_undone),
+                "{told}"
+            );
+            assert_eq!(done("it") >= 1, way.is_none(), "{told}");
+            // Tried again after a failure that was seen it is not asked about; after a death it is, if nobody sees what came of it.
+            let asked = person.asked.iter().filter(|asked| **asked == ("it".to_owned(), Question::Again)).count();
+            let ends = person.asked.iter().filter(|asked| **asked == ("it".to_owned(), Question::GoOn)).count();
+            assert!(unseen || asked == 0, "{told}");
+            assert!(way.is_some() || !unseen || count(world, "it", "begun") <= 1 + asked, "{told}");
+            assert_eq!(ends > 0, way == Some(OnFailure::Ask), "{told}");
+        });
+    }
 }

@@ -48,40 +48,6 @@ fn steps(wrong: &str, way: Way) -> Vec<Step> {
     steps
 }
 
-/// Hands that stop the run at a step, once.
-struct Stops<'a> {
-    world: &'a World,
-    cancel: &'a Cancel,
-    at: Option<(&'static str, Fault)>,
-}
-
-#[async_trait(?Send)]
-impl Hands for Stops<'_> {
-    async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
-        if self.at == Some((step.id.as_str(), Fault::Stopped)) {
-            self.cancel.cancel();
-        }
-        self.world.act(step, cancel).await
-    }
-
-    async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
-        if self.at == Some((step.id.as_str(), Fault::StoppedAtCheck)) {
-            self.cancel.cancel();
-            cancel.cancelled().await;
-            return Err(Undone::Stopped);
-        }
-        self.world.verify(step, cancel).await
-    }
-
-    fn checked(&self, step: &Step) -> Vec<Event> {
-        self.world.checked(step)
-    }
-
-    async fn let_go(&self, step: &Step) -> (Vec<String>, bool) {
-        self.world.let_go(step).await
-    }
-}
-
 fn world(id: &'static str, fault: Fault) -> World {
     let once = |is: Fault| usize::from(fault == is);
     World {
@@ -115,7 +81,12 @@ fn goes_wrong(id: &'static str, fault: Fault, way: Way) {
     let mut person = Somebody { answers, ..Somebody::default() };
     let mut log = Memory::default();
     let left = {
-        let hands = Stops { world: &world, cancel: &cancel, at: Some((id, fault)) };
+        let by = match fault {
+            Fault::Stopped => Meddler::StopsIn(id),
+            Fault::StoppedAtCheck => Meddler::StopsAtChecksOf(id),
+            Fault::Fails | Fault::Wrong | Fault::Slow => Meddler::Nobody,
+        };
+        let hands = Meddled { world: &world, cancel: &cancel, by };
         stoppable(&steps, &[], &mut log, (&hands, &cancel), &mut person).expect("a journal")
     };
     let is_stop = matches!(fault, Fault::Stopped | Fault::StoppedAtCheck);

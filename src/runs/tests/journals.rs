@@ -7,35 +7,11 @@ use crate::base::clock::{ManualClock, Time};
 use crate::runs::journal::{Journal, Tail, to_sync};
 use crate::runs::plan::{Book, RunPlan, digest};
 
-pub(super) fn plan() -> RunPlan {
-    RunPlan {
-        homelab_dr_plan: Some(1),
-        homelab_dr_drill_plan: None,
-        run: "5f0c1d2e".into(),
-        made: String::new(),
-        runbook: Book { id: "t".into(), title: String::new(), digest: digest("text"), text: "text".into() },
-        values: BTreeMap::new(),
-        repository: None,
-        cluster: None,
-        chosen: BTreeMap::new(),
-        fates: BTreeMap::new(),
-        files: BTreeMap::new(),
-        in_place: BTreeMap::new(),
-        parallel: 0,
-        estimate: None,
-        doubts: BTreeMap::new(),
-        in_the_way: Vec::new(),
-        skipped: BTreeSet::new(),
-        drill: None,
-    }
-}
-
 #[test]
 fn a_plan_whose_runbook_is_wrong_for_this_program_says_what_is() {
     let text = "---\nid: t\ntitle: T\n---\nText.\n\n## 1. A step\n\nText.\n\n```yaml step\nid: a\nsing: {}\n```\n";
-    let judges = crate::language::Judges { url: &|_| Ok(()), pattern: &|_| Ok(()) };
     let book = Book { digest: digest(text), text: text.into(), ..plan().runbook };
-    let told = RunPlan { runbook: book, ..plan() }.steps(&judges).err().map(|error| error.to_string());
+    let told = RunPlan { runbook: book, ..plan() }.steps(&JUDGES).err().map(|error| error.to_string());
     assert!(told.as_ref().is_some_and(|told| told.contains("sing") && told.contains("runbook:1")), "{told:?}");
 }
 

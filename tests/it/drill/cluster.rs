@@ -19,6 +19,9 @@ use crate::volumes_restore::FINDS_OR_MAKES;
 
 const ALL: &str = "id: all\nneeds: [pause]\nrestore.resources: {source: cluster, include: [\"media/*/*\"]}\ntimeout: 5m\nverify:\n  - ready: {namespace: media}\n    deadline: 1m\n    every: 1s\n  - exec: {object: media/pods/app-data, argv: [cat, /data/verdict], contains: found}\n    deadline: 20s\n    every: 1s\n  - http: {url: \"http://127.0.0.1:1/\"}";
 
+/// The application, and what lies in another namespace.
+const MEDIA_AND_NOTES: &str = "id: all\nneeds: []\nrestore.resources: {source: cluster, include: [\"media/*/*\", \"notes/*/*\"]}\ntimeout: 5m\nverify: [ready: {objects: [notes/configmaps/settings]}]";
+
 /// An application with everything that a drill has to be careful about, backed up.
 async fn stage() -> World {
     let world = World::new("").await;
@@ -67,6 +70,8 @@ async fn stage() -> World {
     ] {
         world.kube.make("media", one);
     }
+    world.kube.make("", object("v1", "Namespace", "notes", json!({})));
+    world.kube.make("notes", object("v1", "ConfigMap", "settings", json!({"data": {"a": "b"}})));
     world.backup(&[]).await.exits(0);
     world
 }
@@ -254,13 +259,18 @@ async fn no_workload_starts_without_proof_and_what_dies_or_is_kept_is_removed() 
     let world = stage().await;
     let book = runbook(&world.lab.path(""), "", &["id: pause\nneeds: []\ngitops.pause: {}", ALL]);
     let before = everything(&world);
-    for (network, says) in [
-        (Network::Ignores, "the network plugin does not enforce policies"),
-        (Network::Broken, "nothing would be proven"),
+    // The second of two namespaces is open: what was proven in the first says nothing of it.
+    let both = [MEDIA_AND_NOTES];
+    std::fs::create_dir(world.lab.path("both")).unwrap();
+    let both = format!("both/{}", runbook(&world.lab.path("both"), "", &both));
+    for (book, network, says) in [
+        (&book, Network::Ignores, "-media although a policy denies it: the network plugin does not enforce policies"),
+        (&both, Network::IgnoresIn("-notes"), "-notes although a policy denies it"),
+        (&book, Network::Broken, "nothing would be proven"),
     ] {
         world.kube.faults(|faults| faults.network = network);
         let seen = world.watch(look);
-        let args: &[&str] = &[&book, "--yes"];
+        let args: &[&str] = &[book, "--yes"];
         // A network that lets nothing through is given up after half a minute: once is enough.
         let ran = drill(&world, args).await.exits(7);
         assert!(ran.err.contains(says), "{}", ran.err);

@@ -1,6 +1,6 @@
 //! `status`: by what the repository says alone, with the writer key.
 
-use super::folder::drill;
+use super::folder::{drill, drills};
 use crate::cli::Home;
 
 #[test]
@@ -85,4 +85,26 @@ fn an_identity_is_tried_anew_when_a_recipient_was_removed() {
     assert!(told(home.write(&["status"]).exits(3)));
     home.read(&["keys", "drill"]).exits(0);
     assert!(!told(home.write(&["status"])));
+
+#[test]
+fn a_copy_has_drills_of_its_own_and_none_of_those_of_the_original() {
+    let home = Home::new();
+    home.backup();
+    let planned = drill(&home, &["--source", "files", "--rto", "1h", "--plan"]).exits(0).out;
+    assert!(planned.contains("about 1 s along [") && planned.contains("at 36.0 MiB/s (assumed)"), "{planned}");
+    drill(&home, &["--source", "files"]).exits(0);
+    let run = drills(&home)[0]["run"].as_str().unwrap().to_owned();
+    // What was measured comes before what is assumed, in a plan of the same.
+    let planned = drill(&home, &["--source", "files", "--rto", "1h", "--plan"]).exits(0).out;
+    assert!(planned.contains(&format!("] as in drill {run} of 20")) && !planned.contains("assumed"), "{planned}");
+    assert!(planned.contains(&format!("\ndrill {run} of 20")) && planned.contains(" in all\n"), "{planned}");
+    home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
+    let of_copy = || {
+        let listed = home.write(&["drills", "--repo", "copy", "--json"]).exits(0).json();
+        listed["drills"].as_array().unwrap().len()
+    };
+    assert_eq!(of_copy(), 0, "what came back from one store says nothing of another");
+    drill(&home, &["--source", "files", "--repo", "copy"]).exits(0);
+    home.run(&["replicate", "--to", "copy"]).exits(0);
+    assert_eq!((of_copy(), drills(&home).len()), (1, 1), "each has its own");
 }

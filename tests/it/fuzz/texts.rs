@@ -22,7 +22,7 @@ use crate::fuzz::samples::{REPOSITORY, path, secret};
 use crate::fuzz::{IN_PROPORTION, Memory, fuzz};
 
 /// Text alone is given to a parser of text.
-fn text(name: &str, words: &[&str], corpus: &[&str], memory: Memory, run: impl Fn(&str) -> bool) {
+pub(super) fn text(name: &str, words: &[&str], corpus: &[&str], memory: Memory, run: impl Fn(&str) -> bool) {
     let corpus: Vec<Vec<u8>> = corpus.iter().map(|sample| sample.as_bytes().to_vec()).collect();
     fuzz(name, Shape::Text(words), &corpus, memory, |bytes| std::str::from_utf8(bytes).is_ok_and(&run));
 }

@@ -3,6 +3,7 @@
 mod apart;
 mod chosen;
 mod cluster;
+mod cut;
 mod inside;
 mod killed;
 mod kinds;

@@ -194,7 +194,7 @@ fn files_are_counted_and_what_is_not_in_the_snapshot_is_told() {
     for part in [
         "  1. 2 steps that need nothing of each other, 2 at once:",
         "writes 3 files (",
-        "about 1 s along [files], at 36.0 MiB/s",
+        "about 1 s along [files], at 36.0 MiB/s (assumed)",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
@@ -211,6 +211,7 @@ fn files_are_counted_and_what_is_not_in_the_snapshot_is_told() {
     );
     let shown = recover(&home, &[&book, "--plan"]).exits(0).out;
     assert!(shown.contains("1 of them in the place of others") && shown.contains("REMOVES 1"), "{shown}");
+    assert!(shown.contains("about 1 s along [files]; [files] as in run "), "the step was carried out before: {shown}");
     assert_eq!(std::fs::read_to_string(target.join("a/b/hello.txt")).unwrap(), "mine", "a plan changes nothing");
     let book = runbook(home.dir(), "", &[&step(", path: a/nowhere")]);
     let ran = recover(&home, &[&book, "--plan"]).exits(7);

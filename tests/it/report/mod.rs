@@ -26,7 +26,7 @@ fn key() -> ReportKey {
 }
 
 /// A folder of journals with the key of the fixtures.
-struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
@@ -37,7 +37,7 @@ impl Place {
     }
 
     /// With the journals of the fixtures.
-    fn with_all() -> Self {
+    pub(crate) fn with_all() -> Self {
         let place = Self::new();
         for (name, run) in RUNS {
             place.add(run, &std::fs::read_to_string(Path::new(FIXTURES).join(name).join("journal.jsonl")).unwrap());
@@ -60,7 +60,7 @@ impl Place {
         Ran::of(&command.output().expect("it runs"))
     }
 
-    fn shown(&self, run: &str, format: &str) -> String {
+    pub(crate) fn shown(&self, run: &str, format: &str) -> String {
         self.ran(&["report", "show", run, "--format", format]).exits(0).out
     }
 

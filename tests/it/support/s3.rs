@@ -92,7 +92,9 @@ impl S3Server {
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
         let versions = tokio::sync::Mutex::new(Versions::new(dir.path().join(BUCKET), rules));
         let (troubles, seen, slow_ms) = Default::default();
-        let filter = Arc::new(Filter { inner: builder.build(), rules, dir, versions, troubles, seen, slow_ms });
+        let (hangs, hung) = Default::default();
+        let filter =
+            Arc::new(Filter { inner: builder.build(), rules, dir, versions, troubles, seen, slow_ms, hangs, hung });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let task = tokio::spawn(serve(listener, Arc::clone(&filter)));
@@ -140,6 +142,16 @@ impl S3Server {
         self.filter.slow_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// From now on nobody who reads this object gets an answer; nobody is kept waiting if it is empty.
+    pub(crate) fn hang_reads_of(&self, key: &str) {
+        key.clone_into(&mut lock(&self.filter.hangs));
+    }
+
+    /// How many reads have been kept waiting so far.
+    pub(crate) fn hung(&self) -> u64 {
+        self.filter.hung.load(Ordering::Relaxed)
+    }
+
     /// Method, path with query, and header names of every request so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         lock(&self.filter.seen).clone()
@@ -182,11 +194,24 @@ struct Filter {
     troubles: Mutex<VecDeque<Trouble>>,
     seen: Mutex<Vec<String>>,
     slow_ms: AtomicU64,
+    /// The end of the path of what nobody gets to read, and how many have tried.
+    hangs: Mutex<String>,
+    hung: AtomicU64,
 }
 
 impl Filter {
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let hangs = || {
+            let key = lock(&self.hangs);
+            *request.method() == Method::GET && !key.is_empty() && request.uri().path().ends_with(key.as_str())
+        };
+        if hangs() {
+            self.hung.fetch_add(1, Ordering::Relaxed);
+            while hangs() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
         let answer = self.answer(request).await;
         let slow_ms = self.slow_ms.load(Ordering::Relaxed);
         if changes && slow_ms > 0 {
