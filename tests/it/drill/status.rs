@@ -85,6 +85,7 @@ fn an_identity_is_tried_anew_when_a_recipient_was_removed() {
     assert!(told(home.write(&["status"]).exits(3)));
     home.read(&["keys", "drill"]).exits(0);
     assert!(!told(home.write(&["status"])));
+}
 
 #[test]
 fn a_copy_has_drills_of_its_own_and_none_of_those_of_the_original() {
