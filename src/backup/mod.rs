@@ -30,6 +30,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::try_join;
 use tokio::task::JoinHandle;
 
 use crate::backup::assemble::Assembled;
@@ -51,7 +52,7 @@ use crate::repo::commit::{self, Committed};
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::snapshots::{BEFORE_RESTORE, Chain, Snapshot};
-use crate::repo::write::Writer;
+use crate::repo::write::{Session, Writer};
 use crate::repo::{RepoError, Repository};
 use crate::tree::live::{Live, LiveOptions};
 use crate::tree::problem::{Problem, Severity};
@@ -227,8 +228,10 @@ pub async fn run_backup_if(
     // Nothing tells of a raw volume that it has not changed.
     let reread = options.reread || options.device;
     progress.begin("opening", "");
-    let index = commit::prepare(repository).await?;
-    let (previous, before_it) = previous_snapshot(repository, options).await?;
+    // The session rests on nothing that is read here, and nothing is sealed in it before all of this is known.
+    let ((index, chain), session) =
+        try_join!(commit::begin(repository), Session::begin(repository.clone(), clock.clone()))?;
+    let (previous, before_it) = previous_snapshot(&chain, options);
     let before = open_previous(repository, &index, previous.as_ref(), started, reread);
     progress.begin("backing up", "file");
     if let Some(snapshot) = &previous {
@@ -236,7 +239,8 @@ pub async fn run_backup_if(
         let statistics = snapshot.record.statistics;
         progress.expect(statistics.files, statistics.bytes, true);
     }
-    let writer = Arc::new(Writer::begin(repository.clone(), index.clone(), clock.clone(), options.level).await?);
+    let writer = Arc::new(Writer::within(session, index.clone(), options.level).after(&chain));
+    drop(chain);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let pipeline = Pipeline { writer: writer.clone(), source, queue: Arc::default(), context: context.clone() };
     let assembled = pipeline.run(options, before, started).await;
@@ -297,18 +301,14 @@ async fn give_up(writer: Writer, mut failures: Vec<RepoError>) -> RepoError {
 
 /// The newest snapshot of the same source; and what the newest of its backups that held anything held. A safety copy is none of them: it says nothing of what its source
 /// should hold, and an empty one is a copy of something empty.
-async fn previous_snapshot(
-    repository: &Repository,
-    options: &BackupOptions,
-) -> Result<(Option<Snapshot>, Option<Statistics>), RepoError> {
-    let chain = Chain::load(repository).await?;
+fn previous_snapshot(chain: &Chain, options: &BackupOptions) -> (Option<Snapshot>, Option<Statistics>) {
     let previous = chain.newest_of(&options.source).cloned();
     let is_aside = options.tags.contains_key(BEFORE_RESTORE);
     let is_backup =
         |snapshot: &&Snapshot| snapshot.record.source == options.source && !snapshot.is_aside() && !is_aside;
     let of_source = chain.snapshots.iter().rev().filter(is_backup);
     let before = of_source.map(|snapshot| snapshot.record.statistics).find(|held| held.files > 0 && held.bytes > 0);
-    Ok((previous, before))
+    (previous, before)
 }
 
 /// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail. With `reread` all files are read too, and the tree is
