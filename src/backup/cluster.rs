@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::try_join;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::spawn_blocking;
 
@@ -32,7 +33,7 @@ use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::tree_read::TreeReader;
 use crate::repo::tree_write::TreeBuilder;
-use crate::repo::write::{Lane, Writer};
+use crate::repo::write::{Lane, Session, Writer};
 use crate::tree::problem::{Cause, Problem};
 
 /// Manifests between the cluster and the repository; the largest have a few MiB.
@@ -226,8 +227,9 @@ pub async fn run_cluster(
     let started = clock.now();
     progress.begin("asking the cluster", "");
     let version = cluster.version().await?;
-    let index = commit::prepare(&repository).await?;
-    let Earlier { newest: previous, held: before, missing: gone } = earlier(&repository, options).await?;
+    let ((index, chain), session) =
+        try_join!(commit::begin(&repository), Session::begin(repository.clone(), clock.clone()))?;
+    let Earlier { newest: previous, held: before, missing: gone } = earlier(&chain, options);
     progress.begin("opening", "");
     let mut earlier = Before::default();
     if let Some(previous) = previous {
@@ -235,7 +237,8 @@ pub async fn run_cluster(
         earlier.due = Some(if options.reread { Slots::ALL } else { Slots::between(previous.record.started, started) });
     }
     progress.begin("backing up", "object");
-    let writer = Arc::new(Writer::begin(repository.clone(), index.clone(), clock.clone(), options.level).await?);
+    let writer = Arc::new(Writer::within(session, index.clone(), options.level).after(&chain));
+    drop(chain);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let (items, taken) = mpsc::channel(ITEMS_MAX);
     let stored = {

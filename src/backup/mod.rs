@@ -30,6 +30,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::try_join;
 use tokio::task::JoinHandle;
 
 use crate::backup::assemble::Assembled;
@@ -51,7 +52,7 @@ use crate::repo::commit::{self, Committed};
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
 use crate::repo::snapshots::{BEFORE_RESTORE, Chain, Snapshot};
-use crate::repo::write::Writer;
+use crate::repo::write::{Session, Writer};
 use crate::repo::{RepoError, Repository};
 use crate::tree::live::{Live, LiveOptions};
 use crate::tree::problem::{Problem, Severity};
@@ -229,8 +230,10 @@ pub async fn run_backup_if(
     // Nothing tells of a raw volume that it has not changed.
     let reread = options.reread || options.device;
     progress.begin("opening", "");
-    let index = commit::prepare(repository).await?;
-    let Earlier { newest: previous, held, missing } = earlier(repository, options).await?;
+    // The session rests on nothing that is read here, and nothing is sealed in it before all of this is known.
+    let ((index, chain), session) =
+        try_join!(commit::begin(repository), Session::begin(repository.clone(), clock.clone()))?;
+    let Earlier { newest: previous, held, missing } = earlier(&chain, options);
     let before = open_previous(repository, &index, previous.as_ref(), started, reread);
     progress.begin("backing up", "file");
     if let Some(snapshot) = &previous {
@@ -238,7 +241,8 @@ pub async fn run_backup_if(
         let statistics = snapshot.record.statistics;
         progress.expect(statistics.files, statistics.bytes, true);
     }
-    let writer = Arc::new(Writer::begin(repository.clone(), index.clone(), clock.clone(), options.level).await?);
+    let writer = Arc::new(Writer::within(session, index.clone(), options.level).after(&chain));
+    drop(chain);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let pipeline = Pipeline { writer: writer.clone(), source, queue: Arc::default(), context: context.clone() };
     let assembled = pipeline.run(options, before, started).await;
@@ -309,15 +313,14 @@ struct Earlier {
     missing: Vec<ObjectId>,
 }
 
-async fn earlier(repository: &Repository, options: &BackupOptions) -> Result<Earlier, RepoError> {
-    let chain = Chain::load(repository).await?;
+fn earlier(chain: &Chain, options: &BackupOptions) -> Earlier {
     let newest = chain.newest_of(&options.source).cloned();
     let is_aside = options.tags.contains_key(BEFORE_RESTORE);
     let is_backup =
         |snapshot: &&Snapshot| snapshot.record.source == options.source && !snapshot.is_aside() && !is_aside;
     let of_source = chain.snapshots.iter().rev().filter(is_backup);
     let held = of_source.map(|snapshot| snapshot.record.statistics).find(|held| held.files > 0 && held.bytes > 0);
-    Ok(Earlier { newest, held, missing: chain.gaps() })
+    Earlier { newest, held, missing: chain.gaps() }
 }
 
 /// Its entries. A previous tree that cannot be read is a reason to read every file, not to fail. With `reread` all files are read too, and the tree is

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::try_join;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
@@ -14,6 +15,7 @@ use crate::base::id::BlobId;
 use crate::format::entry::Content;
 use crate::format::record::TreeRoot;
 use crate::repo::index::Index;
+use crate::repo::snapshots::Chain;
 
 struct Counting(Tally);
 
@@ -52,9 +54,10 @@ pub async fn plan_backup(context: &Context, options: &BackupOptions) -> Result<B
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
     let source = options.open()?;
-    let index = Arc::new(Index::load(&repository).await?);
+    let (index, chain) = try_join!(Index::load(&repository), Chain::load(&repository))?;
+    let index = Arc::new(index);
     let looked_at = index.clone();
-    let Earlier { newest: previous, held, missing } = earlier(&repository, options).await?;
+    let Earlier { newest: previous, held, missing } = earlier(&chain, options);
     let before = open_previous(&repository, &index, previous.as_ref(), started, options.reread);
     let live = options.live(&source, context);
     let (walk, handle) = (options.walk(), Handle::current());

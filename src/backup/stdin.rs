@@ -71,11 +71,13 @@ pub async fn run_stdin<R: Read + Send + 'static>(
 ) -> Result<BackupReport, BackupError> {
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
-    let index = commit::prepare(&repository).await?;
-    let Earlier { held: before, missing, .. } = earlier(&repository, options).await?;
+    let (index, chain) = commit::begin(&repository).await?;
+    let Earlier { held: before, missing, .. } = earlier(&chain, options);
     let input = open()?;
     progress.begin("backing up", "file");
-    let writer = Arc::new(Writer::begin(repository, index.clone(), clock.clone(), options.level).await?);
+    let writer = Writer::begin(repository, index.clone(), clock.clone(), options.level).await?;
+    let writer = Arc::new(writer.after(&chain));
+    drop(chain);
     let checkpoints = Checkpointer::new(&writer, clock.clone()).start();
     let failure = Arc::new(Mutex::new(None));
     let built = {

@@ -45,6 +45,8 @@ pub(crate) struct View {
     pub adopted: Vec<IndexedPack>,
     /// Index segments, marks and sessions that are there.
     others: HashSet<Key>,
+    /// Packs with a session whose object is gone, by number: no writer builds upon them.
+    orphaned: HashSet<u32>,
 }
 
 /// Asks the store for its time with an empty mark; `None` where nothing may or can be written.
@@ -132,6 +134,11 @@ impl View {
             pack.present = presence.packs.contains_key(&pack.id);
             pack.usable = presence.has(&pack.id, pack.size) && !marks.is_pack_doomed(&pack.id);
         }
+        let gone = |session: Option<u32>| {
+            let session = session.and_then(|session| index.session(session));
+            session.is_some_and(|session| !presence.sessions.contains_key(&session))
+        };
+        let orphaned = index.places().filter(|(_, session)| gone(*session)).map(|(pack, _)| pack).collect();
         let others = listed.iter().map(|entry| &entry.key).chain(marks.marks.iter().map(|mark| &mark.key));
         let others = others.chain(presence.sessions.values().map(|entry| &entry.key)).cloned().collect();
         let segments = listed
@@ -141,8 +148,8 @@ impl View {
                 Segment { key: entry.key, size: entry.size, packs }
             })
             .collect();
-        let view =
-            Self { now, marks, chain, protected, expired, segments, index: Arc::new(index), presence, adopted, others };
+        let index = Arc::new(index);
+        let view = Self { now, marks, chain, protected, expired, segments, index, presence, adopted, others, orphaned };
         view.mark_needed(repository, settings).await?;
         Ok(view)
     }
@@ -187,7 +194,8 @@ impl View {
     }
 
     /// Of all copies of a needed blob those that can be relied on: in packs that `usable` takes. Metadata was opened on the way; where a copy of it did, the
-    /// others are not counted on, since the one that did not open must not be the one that stays.
+    /// others are not counted on, since the one that did not open must not be the one that stays. Nor are those in a pack whose session is gone (of a run that slept for
+    /// days and then failed) where another copy is whole: no writer builds upon such a pack, and each would store the blob anew.
     pub(crate) fn good<'c>(
         &'c self,
         copies: &'c [Indexed],
@@ -195,7 +203,10 @@ impl View {
     ) -> impl Iterator<Item = &'c Indexed> + 'c {
         let opened = |copy: &Indexed| self.index.is_opened(copy.location.slot);
         let any_opened = copies.iter().any(opened);
-        copies.iter().filter(move |copy| usable(copy.location.pack) && (!any_opened || opened(copy)))
+        let counts = move |copy: &Indexed| usable(copy.location.pack) && (!any_opened || opened(copy));
+        let whole = |copy: &Indexed| !self.orphaned.contains(&copy.location.pack);
+        let any_whole = copies.iter().any(|copy| counts(copy) && whole(copy));
+        copies.iter().filter(move |copy| counts(copy) && (!any_whole || whole(copy)))
     }
 
     /// Sessions that a pack which is there was sealed by.

@@ -8,23 +8,23 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::join;
 
 use crate::base::clock::Clock;
 use crate::base::id::{BlobId, ObjectId};
 use crate::format::record::{ChainRecord, SnapshotRecord};
-use crate::repo::doomed::Marks;
 use crate::repo::error::RepoError;
 use crate::repo::index::Index;
 use crate::repo::open::Repository;
-use crate::repo::presence::Presence;
+use crate::repo::presence::look;
 use crate::repo::rescue::Rescue;
-use crate::repo::snapshots::{self, Chain};
+use crate::repo::snapshots;
 use crate::repo::upload::retain_until;
 use crate::repo::write::{Writer, Written};
 use crate::repo::{layout, lock, tombstone};
 use crate::store::Key;
 
-pub use crate::repo::presence::prepare;
+pub use crate::repo::presence::{begin, prepare};
 
 /// A snapshot that is durable.
 #[derive(Debug)]
@@ -50,6 +50,19 @@ struct Reliance {
     session: (Key, Bytes),
 }
 
+/// What of that is not to be relied on any more.
+struct Lost {
+    packs: HashSet<ObjectId>,
+    /// The session's object is gone.
+    session: bool,
+}
+
+impl Lost {
+    fn nothing(&self) -> bool {
+        self.packs.is_empty() && !self.session
+    }
+}
+
 impl Reliance {
     fn of(writer: &Writer, clock: &Arc<dyn Clock>) -> Self {
         Self {
@@ -72,17 +85,21 @@ impl Reliance {
         packs
     }
 
-    /// Makes sure that every blob relied on has a copy that is there and that nobody doomed; returns the bytes that it stored for that.
-    async fn secure(&mut self) -> Result<u64, RepoError> {
+    /// Which packs that it relies on are doomed or gone, and whether its session is.
+    async fn look(&self) -> Result<Lost, RepoError> {
         // Marks before packs: what is unmarked and listed afterwards was not deleted in between.
-        let marks = Marks::load(&self.repository).await?;
-        let presence = Presence::load(&self.repository).await?;
-        self.keep_session(&presence).await?;
-        let lost: HashSet<ObjectId> = self
-            .packs()
-            .into_iter()
-            .filter(|pack| marks.is_pack_doomed(pack) || !presence.packs.contains_key(pack))
-            .collect();
+        let (marks, presence) = look(&self.repository).await?;
+        let session = layout::session_id(&self.session.0).is_none_or(|id| !presence.sessions.contains_key(&id));
+        let lost = |pack: &ObjectId| marks.is_pack_doomed(pack) || !presence.packs.contains_key(pack);
+        Ok(Lost { packs: self.packs().into_iter().filter(lost).collect(), session })
+    }
+
+    /// Makes sure that every blob relied on has a copy that is there and that nobody doomed; returns the bytes that it stored for that.
+    async fn secure(&mut self, lost: Lost) -> Result<u64, RepoError> {
+        if lost.session {
+            self.put_session().await?;
+        }
+        let lost = lost.packs;
         if lost.is_empty() {
             return Ok(0);
         }
@@ -162,13 +179,10 @@ impl Reliance {
     }
 
     /// The session's object must be there at the end too, or nobody would build upon this run's blobs.
-    async fn keep_session(&self, presence: &Presence) -> Result<(), RepoError> {
+    async fn put_session(&self) -> Result<(), RepoError> {
         let (key, stored) = &self.session;
-        let there = layout::session_id(key).is_some_and(|id| presence.sessions.contains_key(&id));
-        if !there {
-            let retain = retain_until(&self.repository, self.clock.now());
-            self.repository.store.put_new(key, stored.clone(), retain).await?;
-        }
+        let retain = retain_until(&self.repository, self.clock.now());
+        self.repository.store.put_new(key, stored.clone(), retain).await?;
         Ok(())
     }
 
@@ -192,16 +206,29 @@ pub async fn commit(
 ) -> Result<Committed, RepoError> {
     let repository = writer.repository.clone();
     let mut reliance = Reliance::of(&writer, clock);
+    let links = writer.links().clone();
     let mut written = writer.finish().await?;
     reliance.own.extend(&written.packs);
-    repository.refuse_if_retired().await?;
-    written.stored_bytes += reliance.secure().await?;
+    // Beside each other: none of the three says anything of the others.
+    let (retired, lost, link) =
+        join!(repository.refuse_if_retired(), reliance.look(), snapshots::next_link(&repository, &links));
+    retired?;
+    let (lost, mut link) = (lost?, link?);
+    let copying = !lost.nothing();
+    written.stored_bytes += reliance.secure(lost).await?;
     reliance.lock().await?;
-    record.link = Chain::load(&repository).await?.next_link();
+    if copying {
+        // That took its time, and others went on.
+        link = snapshots::next_link(&repository, &links).await?;
+    }
+    record.link = link;
     record.statistics.bytes_stored = written.stored_bytes;
     let chain_record = ChainRecord::Snapshot(Box::new(record.clone()));
     let (id, _) = snapshots::put(&repository, &chain_record, retain_until(&repository, clock.now())).await?;
-    match reliance.secure().await {
+    let (mut retired, lost) = join!(repository.refuse_if_retired(), reliance.look());
+    let lost = lost.map_err(|error| unconfirmed(id, error))?;
+    let copying = !lost.nothing();
+    match reliance.secure(lost).await {
         Ok(bytes) => written.stored_bytes += bytes,
         Err(RepoError::Vanished { pack }) => {
             // This run slept for longer than a grace. The snapshot rests on nothing and must not lie about.
@@ -213,7 +240,11 @@ pub async fn commit(
         Err(error) => return Err(unconfirmed(id, error)),
     }
     reliance.lock().await.map_err(|error| unconfirmed(id, error))?;
-    repository.refuse_if_retired().await.map_err(|error| match error {
+    if copying {
+        // What was stored just now must not be of a retired epoch either.
+        retired = repository.refuse_if_retired().await;
+    }
+    retired.map_err(|error| match error {
         retired @ RepoError::Retired { .. } => retired,
         error => unconfirmed(id, error),
     })?;

@@ -4,7 +4,12 @@
 //! identity: the access object names the id and holds the root key's seed; its fingerprint is compared with the pinned one, or the caller must say
 //! that there was none ([`Repository::verified`]).
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::join;
+use futures::stream::{self, Stream, StreamExt};
 
 use crate::base::clock::Time;
 use crate::base::id::RepositoryId;
@@ -24,6 +29,9 @@ use crate::repo::layout;
 use crate::repo::sealed;
 use crate::store::cache::Cache;
 use crate::store::{Key, Listed, Store, StoreError};
+
+/// Access objects fetched at once; a repository has a few.
+const ACCESS_AT_ONCE: usize = 4;
 
 /// An opened repository: a store and the keys that are held.
 pub struct Repository {
@@ -72,10 +80,24 @@ pub(crate) fn metadata_commitment(key: &Secret) -> [u8; 32] {
     blake3::derive_key("homelab-dr v1 metadata key commitment", key.expose())
 }
 
+/// An access object as it was listed and what came of fetching it; `None` if it is too long.
+type Fetched = (Listed, Option<Result<Bytes, StoreError>>);
+
+/// Access objects in the order in which they are listed, fetched a few at once: whoever is asked to touch a key waits for nothing else.
+fn fetch_access(store: &dyn Store, listed: Vec<Listed>) -> impl Stream<Item = Fetched> {
+    let fetch = move |listed: Listed| async move {
+        let fits = listed.size <= AGE_BYTES_MAX as u64;
+        let raw = if fits { Some(store.get(&listed.key).await) } else { None };
+        (listed, raw)
+    };
+    stream::iter(listed).map(fetch).buffered(ACCESS_AT_ONCE)
+}
+
 /// The access objects that `identities` open and that are this repository's, the highest generation first; at least one. Objects that somebody planted (of another repository, of
 /// another root key than the pinned one, that do not decode) are passed over as long as a right one is found.
 async fn read_access(
     store: &dyn Store,
+    mut fetched: Pin<&mut impl Stream<Item = Fetched>>,
     id: RepositoryId,
     identities: &[IdentitySource],
     prompt: &Arc<dyn Prompt>,
@@ -94,17 +116,17 @@ async fn read_access(
             failure = Some(error);
         }
     };
-    for listed in store.list(layout::ACCESS).await? {
-        if listed.size > AGE_BYTES_MAX as u64 {
-            worse(RepoError::TooLarge { key: listed.key, bytes: listed.size, limit: AGE_BYTES_MAX as u64 });
-            continue;
-        }
-        let raw = match store.get(&listed.key).await {
-            Ok(raw) => raw,
-            Err(error @ StoreError::Gone { .. }) => return Err(error.into()),
+    while let Some((listed, raw)) = fetched.next().await {
+        let raw = match raw {
+            Some(Ok(raw)) => raw,
+            Some(Err(error @ StoreError::Gone { .. })) => return Err(error.into()),
             // Another one may well be read, and opens the repository as well.
-            Err(error) => {
+            Some(Err(error)) => {
                 worse(error.into());
+                continue;
+            }
+            None => {
+                worse(RepoError::TooLarge { key: listed.key, bytes: listed.size, limit: AGE_BYTES_MAX as u64 });
                 continue;
             }
         };
@@ -146,14 +168,18 @@ async fn read_access(
 impl Repository {
     /// Opens with the writer key: everything but content.
     pub async fn open_with_writer(store: Arc<dyn Store>, key: &WriterKey) -> Result<Self, RepoError> {
-        let id = read_format(&*store).await?;
+        // Beside each other, and judged in this order: nothing is believed before what comes before it has proven right.
+        let (id, latest, held) =
+            join!(read_format(&*store), latest_epoch(&*store), proven_epoch(&*store, key, key.epoch));
+        let id = id?;
         if id != key.repository {
             return Err(RepoError::other_repository(store.address(), &key.repository, &id));
         }
-        let latest = latest_epoch(&*store).await?.unwrap_or(key.epoch).max(key.epoch);
+        let latest = latest?.unwrap_or(key.epoch).max(key.epoch);
         // An epoch that began because a recipient was removed keeps the metadata key: the writer goes on with the new public key.
         let mut meta = MetaKeys::new(id, latest, key.metadata_key.duplicate());
-        let epoch = match read_epoch(&*store, &meta, &key.root, &key.metadata_key).await {
+        let epoch = if latest == key.epoch { held } else { proven_epoch(&*store, key, latest).await };
+        let epoch = match epoch {
             Err(RepoError::Sealed { .. } | RepoError::Epoch { .. }) if latest > key.epoch => {
                 return Err(RepoError::Retired { store: store.address(), held: key.epoch, found: latest });
             }
@@ -174,13 +200,19 @@ impl Repository {
         prompt: &Arc<dyn Prompt>,
         pinned: Option<Fingerprint>,
     ) -> Result<Self, RepoError> {
-        let id = read_format(&*store).await?;
+        let (id, access) = join!(read_format(&*store), store.list(layout::ACCESS));
+        let (id, access) = (id?, access?);
         // Of two changes of the recipients at once only one began an epoch: the other's access object, if it is still there, does not match its record.
-        let latest = latest_epoch(&*store).await?;
+        // Epochs after access objects: an epoch that one names has begun if it is listed now.
+        let mut fetched = pin!(fetch_access(&*store, access).peekable());
+        let (_, begun) = join!(fetched.as_mut().peek(), store.list(layout::EPOCHS));
+        let begun = begun?;
+        let candidates = read_access(&*store, fetched, id, identities, prompt, pinned).await?;
+        let latest = latest_of(&begun);
         let mut fallback: Option<Self> = None;
         let mut failure: Option<RepoError> = None;
-        for candidate in read_access(&*store, id, identities, prompt, pinned).await? {
-            match Self::open_candidate(&store, id, candidate, pinned).await {
+        for candidate in candidates {
+            match Self::open_candidate(&store, id, candidate, &begun, pinned).await {
                 Ok(repository) if latest.is_none_or(|latest| repository.epoch.number >= latest) => {
                     return Ok(repository);
                 }
@@ -201,6 +233,7 @@ impl Repository {
         store: &Arc<dyn Store>,
         id: RepositoryId,
         (access, opened): (AccessRecord, Opened),
+        begun: &[Listed],
         pinned: Option<Fingerprint>,
     ) -> Result<Self, RepoError> {
         let store = store.clone();
@@ -208,7 +241,6 @@ impl Repository {
         let mut epochs: Vec<_> = access.epochs.iter().collect();
         epochs.sort_by_key(|epoch| std::cmp::Reverse(epoch.number));
         // The access object is written before its epoch's record: a change of recipients that was cut off between the two has not happened yet.
-        let begun = store.list(layout::EPOCHS).await?;
         let has_begun = |number: u32| begun.iter().any(|entry| entry.key == layout::epoch(number));
         while epochs.len() > 1 && epochs.first().is_some_and(|epoch| !has_begun(epoch.number)) {
             epochs.remove(0);
@@ -219,7 +251,7 @@ impl Repository {
             meta.add(earlier.number, earlier.metadata_key.duplicate());
         }
         let mut removed = None;
-        for number in later_epochs(&begun, current.number) {
+        for number in later_epochs(begun, current.number) {
             // The metadata key outlives a removal. A record that it does not open, or that the root key did not sign, says nothing: anybody can plant one.
             let keys = MetaKeys::new(id, number, current.metadata_key.duplicate());
             if let Ok(later) = read_epoch(&*store, &keys, &root, &current.metadata_key).await {
@@ -438,7 +470,8 @@ pub(crate) async fn keys_in_access(
     prompt: &Arc<dyn Prompt>,
     pinned: Option<Fingerprint>,
 ) -> Result<Vec<WriterKey>, RepoError> {
-    let found = read_access(store, id, identities, prompt, pinned).await?;
+    let fetched = pin!(fetch_access(store, store.list(layout::ACCESS).await?));
+    let found = read_access(store, fetched, id, identities, prompt, pinned).await?;
     // The first epoch is the one that has begun for sure.
     let key =
         |access: &AccessRecord| Some(writer_key_of(access, access.epochs.iter().min_by_key(|epoch| epoch.number)?));
@@ -459,9 +492,12 @@ pub(crate) fn writer_key_of(access: &AccessRecord, epoch: &EpochKeys) -> WriterK
 
 /// The highest number below `epochs/`.
 async fn latest_epoch(store: &dyn Store) -> Result<Option<u32>, RepoError> {
-    let listed = store.list(layout::EPOCHS).await?;
+    Ok(latest_of(&store.list(layout::EPOCHS).await?))
+}
+
+fn latest_of(listed: &[Listed]) -> Option<u32> {
     let number = |key: &Key| key.file_name().parse().ok().filter(|number| layout::epoch(*number) == *key);
-    Ok(listed.iter().filter_map(|entry| number(&entry.key)).max())
+    listed.iter().filter_map(|entry| number(&entry.key)).max()
 }
 
 /// Reads the current epoch's record and checks everything that can be checked of it.

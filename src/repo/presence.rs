@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
 
 use crate::base::clock::Time;
 use crate::base::id::{ObjectId, SessionId};
@@ -14,6 +15,7 @@ use crate::repo::error::RepoError;
 use crate::repo::index::{Index, IndexBuilder, load_segments};
 use crate::repo::open::Repository;
 use crate::repo::packer::{TRAILER_BYTES, open_table, open_trailer};
+use crate::repo::snapshots::Chain;
 use crate::repo::upload::{SEGMENT_BLOBS, retain_until};
 use crate::repo::{layout, sealed};
 use crate::store::Listed;
@@ -35,8 +37,8 @@ pub struct Presence {
 impl Presence {
     /// Lists both; what lies anywhere but in its place is not there, since nobody would find it. Whoever compares with marks must have read those *before*: a pack without a mark that is listed later was not deleted in between.
     pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
-        let packs = repository.store.list(layout::PACKS).await?;
-        let sessions = repository.store.list(layout::SESSIONS).await?;
+        let store = &repository.store;
+        let (packs, sessions) = try_join!(store.list(layout::PACKS), store.list(layout::SESSIONS))?;
         Ok(Self {
             packs: packs.into_iter().filter_map(|entry| Some((layout::pack_id(&entry.key)?, entry))).collect(),
             sessions: sessions.into_iter().filter_map(|entry| Some((layout::session_id(&entry.key)?, entry))).collect(),
@@ -76,15 +78,32 @@ impl Presence {
 
 /// The index to write against: what can be relied on. Packs that a killed run left behind are indexed first.
 pub async fn prepare(repository: &Arc<Repository>) -> Result<Arc<Index>, RepoError> {
-    let segments = repository.store.list(layout::INDEX).await?;
-    let mut builder = load_segments(repository, &segments, &mut |_, _| ()).await?;
-    let marks = Marks::load(repository).await?;
-    let presence = Presence::load(repository).await?;
+    // Beside each other: only marks must be known before packs are listed. A pack that the one listing shows and not the other is not built upon, or adopted.
+    let (indexed, (marks, presence)) = try_join!(listed_index(repository), look(repository))?;
+    let (segments, mut builder) = indexed;
     let adopted = adopt(repository, &mut builder, &marks, &presence, ADOPT_MAX).await?;
     put_segments(repository, adopted, presence.latest()).await?;
     let mut index = builder.finish(segments.into_iter().map(|entry| entry.key).collect());
     presence.apply(&mut index, &marks);
     Ok(Arc::new(index))
+}
+
+async fn listed_index(repository: &Repository) -> Result<(Vec<Listed>, IndexBuilder), RepoError> {
+    let segments = repository.store.list(layout::INDEX).await?;
+    let builder = load_segments(repository, &segments, &mut |_, _| ()).await?;
+    Ok((segments, builder))
+}
+
+/// Marks, and then what is there. Every mark has been read before packs are listed: what is unmarked in the first and there in the second was not deleted in
+/// between, however long this process slept.
+pub(crate) async fn look(repository: &Repository) -> Result<(Marks, Presence), RepoError> {
+    let marks = Marks::load(repository).await?;
+    Ok((marks, Presence::load(repository).await?))
+}
+
+/// What a writer begins with: the index to write against, and the chain that its snapshot will stand in.
+pub async fn begin(repository: &Arc<Repository>) -> Result<(Arc<Index>, Chain), RepoError> {
+    try_join!(prepare(repository), Chain::load(repository))
 }
 
 /// Adds to `builder` the packs that no segment names, nobody doomed, and whose sessions are there. Another run's packs that are just not indexed yet may

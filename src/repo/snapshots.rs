@@ -15,6 +15,7 @@ use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
 use crate::repo::{layout, near, sealed};
+use crate::store;
 
 /// Records fetched at once.
 const FETCH_AT_ONCE: usize = 16;
@@ -92,6 +93,11 @@ impl Chain {
 
     async fn read(repository: &Repository, tolerant: bool) -> Result<Self, RepoError> {
         let listed = repository.store.list(layout::SNAPSHOTS).await?;
+        Self::of(repository, listed, tolerant).await
+    }
+
+    /// Of the records that were listed.
+    async fn of(repository: &Repository, listed: Vec<store::Listed>, tolerant: bool) -> Result<Self, RepoError> {
         let records = stream::iter(listed)
             .map(|entry| async move {
                 let read = near::read(repository, RecordKind::Snapshot, &entry.key).await;
@@ -137,7 +143,7 @@ impl Chain {
         self.unreadable = unreadable;
     }
 
-    fn links(&self) -> impl Iterator<Item = (ObjectId, &Link)> {
+    fn links(&self) -> impl Iterator<Item = (ObjectId, &Link)> + Clone {
         let snapshots = self.snapshots.iter().chain(&self.leaving);
         let snapshots = snapshots.map(|snapshot| (snapshot.id, &snapshot.record.link));
         snapshots.chain(self.tombstones.iter().map(|(id, tombstone)| (*id, &tombstone.link)))
@@ -156,13 +162,12 @@ impl Chain {
     /// The place of a record that is written now.
     #[must_use]
     pub fn next_link(&self) -> Link {
-        let named: BTreeSet<&ObjectId> = self.links().flat_map(|(_, link)| &link.parents).collect();
-        let heads: BTreeMap<ObjectId, u64> =
-            self.links().filter(|(id, _)| !named.contains(id)).map(|(id, link)| (id, link.sequence)).collect();
-        Link {
-            sequence: heads.values().max().map_or(1, |highest| highest.saturating_add(1)),
-            parents: heads.into_keys().collect(),
-        }
+        next_after(self.links())
+    }
+
+    /// The places of all records that read, for [`next_link`] later on.
+    pub(crate) fn links_by_id(&self) -> Links {
+        self.links().map(|(id, link)| (id, link.clone())).collect()
     }
 
     /// Whether a record is there, whatever became of it.
@@ -214,6 +219,36 @@ impl Chain {
     pub fn from_the_future(&self, now: Time) -> impl Iterator<Item = &Snapshot> {
         self.snapshots.iter().filter(move |snapshot| snapshot.record.started.is_future(now))
     }
+}
+
+/// The places of records, by their ids.
+pub(crate) type Links = BTreeMap<ObjectId, Link>;
+
+/// The place after all of these.
+fn next_after<'l>(links: impl Iterator<Item = (ObjectId, &'l Link)> + Clone) -> Link {
+    let named: BTreeSet<&ObjectId> = links.clone().flat_map(|(_, link)| &link.parents).collect();
+    let heads: BTreeMap<ObjectId, u64> =
+        links.filter(|(id, _)| !named.contains(id)).map(|(id, link)| (id, link.sequence)).collect();
+    Link {
+        sequence: heads.values().max().map_or(1, |highest| highest.saturating_add(1)),
+        parents: heads.into_keys().collect(),
+    }
+}
+
+/// The place of a record that is written now: after all that are listed now. Those in `known` were read in this run, and a record never changes; only the others
+/// are read.
+pub(crate) async fn next_link(repository: &Repository, known: &Links) -> Result<Link, RepoError> {
+    let listed = repository.store.list(layout::SNAPSHOTS).await?;
+    let (mut links, mut unread) = (Links::default(), Vec::new());
+    for entry in listed {
+        match layout::object_id(&entry.key).and_then(|id| Some((id, known.get(&id)?))) {
+            Some((id, link)) => _ = links.insert(id, link.clone()),
+            None => unread.push(entry),
+        }
+    }
+    let chain = Chain::of(repository, unread, false).await?;
+    links.extend(chain.links_by_id());
+    Ok(next_after(links.iter().map(|(id, link)| (*id, link))))
 }
 
 /// The record of one snapshot; its name proves it.

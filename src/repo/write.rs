@@ -23,6 +23,7 @@ use crate::repo::layout;
 use crate::repo::open::Repository;
 use crate::repo::packer::PackBuilder;
 use crate::repo::sealed;
+use crate::repo::snapshots::{Chain, Links};
 use crate::repo::upload::{PackSender, Uploads, retain_until};
 use crate::store::Key;
 
@@ -43,6 +44,35 @@ pub struct Writer {
     level: i32,
     /// The session's object as it was stored: put again at the end if it is gone by then.
     session: (Key, Bytes),
+    /// Records of the chain that were read in this run: they need not be read again at its end.
+    links: Links,
+}
+
+/// A session whose object is durable.
+pub struct Session {
+    repository: Arc<Repository>,
+    clock: Arc<dyn Clock>,
+    sealer: ContentSealer,
+    wrap: Wrap,
+    stored: (Key, Bytes),
+}
+
+impl Session {
+    /// Draws its key, stores the wrapped key and reads it back before anything is sealed with it.
+    pub async fn begin(repository: Arc<Repository>, clock: Arc<dyn Clock>) -> Result<Self, RepoError> {
+        let epoch = repository.epoch.number;
+        let (sealer, wrap) = ContentSealer::new(repository.id, epoch, &repository.epoch.public)?;
+        let record = SessionRecord { epoch, wrap: wrap.to_vec(), created: clock.now() };
+        let key = layout::session(&sealer.id());
+        let stored = sealed::seal(&repository.meta, RecordKind::Session, &record)?;
+        repository.store.put_new(&key, stored.clone(), retain_until(&repository, clock.now())).await?;
+        let back: SessionRecord =
+            sealed::read_at(&*repository.store, &repository.meta, RecordKind::Session, &key).await?;
+        if back != record {
+            return Err(RepoError::Damaged { key });
+        }
+        Ok(Self { repository, clock, sealer, wrap: (epoch, wrap), stored: (key, stored) })
+    }
 }
 
 /// What one thread needs to seal blobs; made by [`Writer::lane`].
@@ -58,38 +88,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Writer {
-    /// Begins a session: draws its key, stores the wrapped key and reads it back before anything is sealed with it.
+    /// Begins a session and writes in it.
     pub async fn begin(
         repository: Arc<Repository>,
         index: Arc<Index>,
         clock: Arc<dyn Clock>,
         level: Option<i32>,
     ) -> Result<Self, RepoError> {
-        let epoch = repository.epoch.number;
-        let (sealer, wrap) = ContentSealer::new(repository.id, epoch, &repository.epoch.public)?;
-        let record = SessionRecord { epoch, wrap: wrap.to_vec(), created: clock.now() };
-        let key = layout::session(&sealer.id());
-        let stored = sealed::seal(&repository.meta, RecordKind::Session, &record)?;
-        repository.store.put_new(&key, stored.clone(), retain_until(&repository, clock.now())).await?;
-        let back: SessionRecord =
-            sealed::read_at(&*repository.store, &repository.meta, RecordKind::Session, &key).await?;
-        if back != record {
-            return Err(RepoError::Damaged { key });
-        }
+        Ok(Self::within(Session::begin(repository, clock).await?, index, level))
+    }
+
+    /// Writes in a session, building upon what `index` has.
+    #[must_use]
+    pub fn within(session: Session, index: Arc<Index>, level: Option<i32>) -> Self {
+        let Session { repository, clock, sealer, wrap, stored } = session;
         let uploads = Uploads::start(repository.clone(), clock);
-        Ok(Self {
+        Self {
             repository,
             index,
             sealer,
-            wrap: (epoch, wrap),
+            wrap,
             fresh: Mutex::default(),
             content: Mutex::new(PackBuilder::new(PackClass::Content, uploads.buffers())),
             metadata: Mutex::new(PackBuilder::new(PackClass::Metadata, uploads.buffers())),
             uploads,
             new_bytes: AtomicU64::new(0),
             level: level.unwrap_or(LEVEL_DEFAULT),
-            session: (key, stored),
-        })
+            session: stored,
+            links: Links::default(),
+        }
+    }
+
+    /// Remembers the records of the chain that this run has read.
+    #[must_use]
+    pub fn after(mut self, chain: &Chain) -> Self {
+        self.links = chain.links_by_id();
+        self
     }
 
     /// What a thread needs to add blobs. All lanes must be dropped before [`Writer::finish`] can return.
@@ -207,6 +241,11 @@ impl Writer {
     /// The session's object, as it was stored.
     pub(crate) fn session_object(&self) -> (Key, Bytes) {
         self.session.clone()
+    }
+
+    /// The records of the chain that this run has read.
+    pub(crate) fn links(&self) -> &Links {
+        &self.links
     }
 
     /// The packs stored so far, kept up to date.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::try_join;
 use tokio::time::sleep;
 
 use super::random::Random;
@@ -19,11 +20,11 @@ use crate::prune::{Settings, plan_prune, run_prune};
 use crate::repair::{Sources, run_repair};
 use crate::replicate::{Options, replicate};
 use crate::repo::checkpoint::Checkpointer;
-use crate::repo::commit::{commit, prepare};
+use crate::repo::commit::{begin, commit};
 use crate::repo::create::change_recipients;
 use crate::repo::snapshots::Chain;
 use crate::repo::tree_write::TreeBuilder;
-use crate::repo::write::Writer;
+use crate::repo::write::{Session, Writer};
 use crate::repo::{RepoError, Repository};
 use crate::retention::{Decision, Verdict};
 use crate::store::Store;
@@ -143,9 +144,10 @@ impl Scene {
     async fn back_up(&self, process: &Arc<Process>, files: &[u64], between_max: Duration) -> Result<(), RepoError> {
         let clock = process.clock();
         let repository = self.opened(process).await?;
-        let index = prepare(&repository).await?;
+        let ((index, chain), session) =
+            try_join!(begin(&repository), Session::begin(repository.clone(), clock.clone()))?;
         let started = clock.now();
-        let writer = Writer::begin(repository, index, clock.clone(), None).await?;
+        let writer = Writer::within(session, index, None).after(&chain);
         let mut checkpoints = Checkpointer::new(&writer, clock.clone());
         let (mut tree, mut expected) = (TreeBuilder::default(), Vec::new());
         for (at, number) in files.iter().enumerate() {

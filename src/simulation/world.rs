@@ -155,6 +155,8 @@ pub struct Faults {
     pub crash_at: Option<u64>,
     /// The process's clock is wrong by so many milliseconds.
     pub skew: i64,
+    /// Nothing of this happens, and every request takes just so long.
+    pub steady: Option<Duration>,
 }
 
 /// What a running process has of the world.
@@ -238,6 +240,11 @@ impl Process {
 
     /// Waits for as long as a request takes, and says what becomes of it.
     async fn begin(&self, what: &str, key: &str) -> Fate {
+        if let Some(wait) = self.faults.steady {
+            sleep(wait).await;
+            self.world.trace.tell(&self.name, &format!("{what} {}:{key}", self.world.name));
+            return Fate::Done;
+        }
         if self.is_calm() {
             return Fate::Done;
         }

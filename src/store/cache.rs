@@ -5,20 +5,25 @@
 //! there. Copies are as sealed as what the store holds.
 //!
 //! Its size is bounded without any book-keeping that processes would have to share: 16 folders by the first digit of a copy's name, each with a 16th of
-//! the limit; who adds to one removes what was not used for longest.
+//! the limit; who adds to one removes what was not used for longest. A process looks into a folder before it adds the first copy, and again whenever it has added a 16th
+//! of what the folder may have; it leaves room for three others that do the same at once.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
 /// Folders that the limit is shared out to.
-const FOLDERS: u64 = 16;
+const FOLDERS: usize = 16;
+/// A process adds no more than this part of a folder's limit unless it looks what others added.
+const UNSEEN_PART: u64 = 16;
+/// Processes that may add at once without passing the limit.
+const AT_ONCE: u64 = 4;
 /// Bytes of the hash that a copy begins with.
 const HASH_BYTES: usize = 32;
 /// See the module.
@@ -37,15 +42,19 @@ struct Inner {
     closed: AtomicBool,
     /// Numbers unfinished files of this process.
     next: AtomicU64,
+    /// What this process has added to each folder since it looked into it; `None` before the first time.
+    unseen: [Mutex<Option<u64>>; FOLDERS],
+    /// How often it looked.
+    looks: AtomicU64,
 }
 
 impl Cache {
     /// Copies below `directory`, which is made with the first of them; together no more than `bytes_max`. `key` is derived from a key of the repository.
     #[must_use]
     pub fn new(directory: PathBuf, key: [u8; 32], bytes_max: u64) -> Self {
-        let folder_bytes_max = bytes_max / FOLDERS;
-        let (closed, next) = (AtomicBool::default(), AtomicU64::default());
-        Self { inner: Arc::new(Inner { directory, key, folder_bytes_max, closed, next }) }
+        let folder_bytes_max = bytes_max / FOLDERS as u64;
+        let (closed, next, unseen, looks) = Default::default();
+        Self { inner: Arc::new(Inner { directory, key, folder_bytes_max, closed, next, unseen, looks }) }
     }
 
     /// The copies of these names, each as it was added; `None` for what is not there.
@@ -112,7 +121,7 @@ impl Inner {
         let path = self.path(name);
         let Some(folder) = path.parent() else { return Ok(()) };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        make_room(folder, self.folder_bytes_max - needed)?;
+        self.reserve(folder, needed)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // One that a process left by dying gets old and goes as all others do.
         let unfinished = folder.join(format!("{}-{number}.tmp", std::process::id()));
@@ -126,6 +135,25 @@ impl Inner {
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Room for a copy in a folder. Each of [`AT_ONCE`] processes may have added its share since the others looked.
+    fn reserve(&self, folder: &Path, needed: u64) -> io::Result<()> {
+        let digit = folder.file_name().and_then(|name| usize::from_str_radix(name.to_str()?, 16).ok());
+        let Some(unseen) = digit.and_then(|digit| self.unseen.get(digit)) else { return Ok(()) };
+        // Held while it looks: another thread of this process waits for what it finds.
+        let mut unseen = unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = self.folder_bytes_max / UNSEEN_PART;
+        match *unseen {
+            Some(added) if added + needed <= share => *unseen = Some(added + needed),
+            _ => {
+                let spare = share.max(needed) + share * (AT_ONCE - 1);
+                make_room(folder, self.folder_bytes_max.saturating_sub(spare))?;
+                self.looks.fetch_add(1, Ordering::Relaxed);
+                *unseen = Some(needed);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -275,6 +303,49 @@ mod tests {
         assert!(bytes > LIMIT / 2, "{bytes}: the limit is used");
         cache.put("huge", &vec![0; 600 << 10]).expect("it is left out");
         assert_eq!(cache.get("huge"), None);
+    }
+
+    #[test]
+    fn a_folder_is_not_looked_into_for_every_copy() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let cache = cache(directory.path(), 1);
+        let (copies, copy) = (2000, vec![7; 4000]);
+        for number in 0..copies {
+            cache.put(&format!("copy {number}"), &copy).expect("room");
+        }
+        let bytes = copies * (copy.len() + HASH_BYTES) as u64;
+        let shares = bytes / (LIMIT / 16 / UNSEEN_PART);
+        let looks = cache.looks.load(Ordering::Relaxed);
+        assert!((16..=16 + shares).contains(&looks), "{looks} looks, {shares} shares");
+        assert!(looks < copies / 10, "{looks}");
+        let there = (0..copies).filter(|number| cache.get(&format!("copy {number}")).is_some()).count() as u64;
+        assert_eq!(there, copies, "all of them fit");
+    }
+
+    #[test]
+    fn processes_that_add_at_once_stay_within_the_limit_together() {
+        for processes in 1..=AT_ONCE {
+            let directory = tempfile::tempdir().expect("a directory");
+            let all: Vec<Inner> = (0..processes).map(|_| cache(directory.path(), 1)).collect();
+            // Two and a half times what fits, in sizes below, at and above a share.
+            let mut added = 0;
+            for number in 0.. {
+                let copy = vec![7; [900, 30_000, 65_504, 200_000][number % 4]];
+                all[number % all.len()].put(&format!("copy {number}"), &copy).expect("room");
+                added += copy.len() as u64;
+                if number % 50 == 0 || added > LIMIT * 5 / 2 {
+                    let bytes: u64 = files(directory.path()).iter().map(|(_, bytes)| bytes).sum();
+                    assert!(bytes <= LIMIT, "{bytes} by {processes} after {number}");
+                }
+                if added > LIMIT * 5 / 2 {
+                    break;
+                }
+            }
+            // What another process took away meanwhile is no trouble.
+            fs::remove_dir_all(directory.path()).expect("ours");
+            all[0].put("after", b"one").expect("room");
+            assert_eq!(all[0].get("after").as_deref(), Some(&b"one"[..]));
+        }
     }
 
     #[tokio::test]

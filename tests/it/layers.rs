@@ -92,6 +92,7 @@ const FENCES: [Fence; 21] = [
             "backup/volumes/",   // how long an application was held
             "hooks/",            // the same
             "store/throttle.rs", // when the next bytes may go: the same
+            "store/s3/pages.rs", // how many rounds a listing takes: its tests, and the same
             "recover/cluster/",  // how long a cluster was waited for
             "volumes/wait.rs",   // the same
             "simulation/",       // of a runtime whose time is simulated

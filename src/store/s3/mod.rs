@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod error;
 mod lock;
+mod pages;
 mod put;
 mod versions;
 
@@ -29,6 +30,7 @@ use crate::store::{BoxError, Key, Listed, Operation, Put, Store, StoreError, Ver
 pub use config::{Dialect, S3Config, StaticCredentials};
 use error::Answer;
 use lock::second_of;
+use pages::{From, Page};
 
 /// What is known of `If-None-Match: *`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +140,34 @@ impl S3Store {
         Ok(bytes)
     }
 
+    /// One page of a listing.
+    async fn page(&self, prefix: &str, from: From) -> Result<Page, StoreError> {
+        let verb = Operation::List.verb();
+        let request = self.client.list_objects_v2().bucket(&self.config.bucket).prefix(self.full_prefix(prefix));
+        let request = match from {
+            From::Start => request,
+            From::Token(token) => request.continuation_token(token),
+            From::After(name) => request.start_after(self.full_prefix(&name)),
+        };
+        let answer = request.send().await.map_err(Answer::from);
+        let output = answer.map_err(|answer| answer.into_error(self.address(), verb, prefix, None))?;
+        let mut page = Page::default();
+        for object in output.contents() {
+            let Some(name) = object.key().and_then(|full| self.strip(full)) else { continue };
+            page.saw(name);
+            let Ok(key) = Key::new(name) else { continue };
+            let size = object.size().and_then(|size| u64::try_from(size).ok());
+            let (Some(size), Some(date)) = (size, object.last_modified()) else {
+                return Err(self.failed(verb, &key, false, "it is listed without size or time".into()));
+            };
+            page.found.push(Listed { key, size, modified: second_of(date) });
+        }
+        if output.is_truncated().unwrap_or(false) {
+            page.next = Some(output.next_continuation_token().unwrap_or_default().to_owned());
+        }
+        Ok(page)
+    }
+
     fn get_object(&self, key: &Key) -> GetObjectFluentBuilder {
         self.client.get_object().bucket(&self.config.bucket).key(self.full(key))
     }
@@ -190,33 +220,8 @@ impl Store for S3Store {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        let verb = Operation::List.verb();
-        let start = self.full_prefix(prefix);
-        let mut found = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let request = self.client.list_objects_v2().bucket(&self.config.bucket).prefix(&start);
-            let answer = request.set_continuation_token(token.clone()).send().await.map_err(Answer::from);
-            let page = answer.map_err(|answer| answer.into_error(self.address(), verb, prefix, None))?;
-            for object in page.contents() {
-                let Some(Ok(key)) = object.key().and_then(|full| self.strip(full)).map(Key::new) else { continue };
-                let size = object.size().and_then(|size| u64::try_from(size).ok());
-                let (Some(size), Some(date)) = (size, object.last_modified()) else {
-                    return Err(self.failed(verb, &key, false, "it is listed without size or time".into()));
-                };
-                found.push(Listed { key, size, modified: second_of(date) });
-            }
-            if !page.is_truncated().unwrap_or(false) {
-                break;
-            }
-            let next = page.next_continuation_token().map(str::to_owned);
-            if next.is_none() || next == token {
-                return Err(self.endless(verb, prefix));
-            }
-            token = next;
-        }
-        found.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(found)
+        let page = |from: From| self.page(prefix, from);
+        pages::list(prefix, &page, || self.endless(Operation::List.verb(), prefix)).await
     }
 
     /// A bucket that is gone looks like an object that is not there: HEAD has no other answer than 404.

@@ -132,6 +132,51 @@ async fn foreign_names_and_neighbours_of_the_prefix_are_not_listed() {
     assert_eq!(list.iter().map(|l| l.key.as_str()).collect::<Vec<_>>(), ["packs/aa/a"]);
 }
 
+/// A repository of many packs is listed in ranges beside each other: no page is asked for twice, and what comes is what is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_objects_are_listed_in_ranges() {
+    const OBJECTS: u64 = 3100;
+    for (rules, below) in [(Rules::PLAIN, "repo"), (Rules::B2, "")] {
+        let server = S3Server::start(rules).await;
+        let store = server.url(below).open().await.expect("opened");
+        let folder = server.bucket_dir().join(below);
+        let mut names: Vec<String> = (0..OBJECTS)
+            .map(|number| blake3::hash(&number.to_le_bytes()).to_hex())
+            .map(|hex| format!("packs/{}/{hex}", &hex[..2]))
+            .collect();
+        names.sort();
+        for name in &names {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+            fs::write(path, b"x").expect("write");
+        }
+        // No names of ours, in the midst of them.
+        for foreign in ["packs/80", "packs/README.TXT", "packs/~", "packs/7f/7f and more"] {
+            let path = folder.join(foreign);
+            if !path.exists() {
+                fs::write(path, b"x").expect("write");
+            }
+        }
+        let before = server.seen().len();
+        let listed = store.list("packs/").await.expect("listed");
+        assert_eq!(listed.iter().map(|listed| listed.key.as_str()).collect::<Vec<_>>(), names);
+        assert!(listed.iter().all(|listed| listed.size == 1));
+        let seen = server.seen().split_off(before);
+        // The first page, the range behind it, and others that begin where they are told.
+        let begun: Vec<&String> = seen.iter().filter(|line| line.contains("start-after")).collect();
+        assert!(!begun.is_empty() && (4..=8).contains(&seen.len()), "{seen:#?}");
+        assert_eq!(seen.iter().collect::<std::collections::BTreeSet<_>>().len(), seen.len(), "none twice: {seen:#?}");
+        // Few enough for one page: asked for once.
+        store.put_new(&key("index/aa"), noise(5, 1), None).await.expect("put");
+        let before = server.seen().len();
+        assert_eq!(store.list("index/").await.expect("listed").len(), 1);
+        assert_eq!(server.seen().len(), before + 1);
+        server.make(Trouble::Refuse(503, "SlowDown"));
+        let error = store.list("packs/").await.expect_err("refused");
+        assert!(error.is_transient(), "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn uploads_carry_content_md5_and_no_other_checksum() {
     for rules in [Rules::PLAIN, Rules::B2] {
