@@ -101,7 +101,7 @@ struct Document<'a> {
     left: &'a [String],
 }
 
-pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let journals = args.place.journals()?;
     let mut ready = match (&args.runbook, &args.from, &args.resume) {
         (_, _, Some(run)) => resumed(run, &journals, &args.confirm)?,
@@ -110,6 +110,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         _ => return Err(Failure::usage("no runbook was given", "such as runbooks/total-loss.md")),
     };
     let is_new = args.runbook.is_some();
+    args.place.as_planned(&ready.plan);
     let needs = Needs::of(ready.steps.iter().filter(|step| !ready.plan.skipped.contains(&step.id)));
     let opened = place::open(&args.place, &ready.steps, needs, Access::Read, context).await?;
     let notices = if is_new {

@@ -96,7 +96,7 @@ pub async fn open_all(restored: &Restored, around: &Surroundings) -> Result<Vec<
             answer: Answer::AtLeast(1),
         };
         let around =
-            Surroundings { restored: Some(Restored { folder: dir.clone(), ..restored.clone() }), ..around.clone() };
+            Surroundings { restored: vec![Restored { folder: dir.clone(), ..restored.clone() }], ..around.clone() };
         match look(&Probe::Postgres(query), &around).await {
             Seen::Holds(said) => lines.push(format!("PostgreSQL {}: a server ran on a copy: {said}", name(dir))),
             // It came up and refuses only whom it does not know; its messages are in the language C.

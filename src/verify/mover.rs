@@ -88,7 +88,7 @@ pub async fn answer(
         every: Duration::from_millis(job.every),
     };
     let mut around = Surroundings::new(clock, cancel, Arc::new(NoPrograms));
-    around.restored = Some(Restored { folder: folder.to_owned(), from });
+    around.restored = vec![Restored { folder: folder.to_owned(), from }];
     if let Some(scratch) = scratch {
         scratch.clone_into(&mut around.scratch);
     }

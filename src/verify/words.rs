@@ -28,7 +28,9 @@ fn query(kind: &str, of: &Query) -> String {
 pub fn describe(probe: &Probe) -> String {
     match probe {
         Probe::Files(share) => format!("files: as in the snapshot, {share}% of the content read"),
-        Probe::NoEmpty(at_least) => format!("no-empty: at least {at_least}"),
+        Probe::NoEmpty(at_least) => {
+            format!("no-empty: at least {at_least} file{}", if *at_least == 1 { "" } else { "s" })
+        }
         Probe::Ready(objects) => format!("ready: {}", objects.iter().map(name_of).collect::<Vec<_>>().join(", ")),
         Probe::NamespaceReady(namespace) => format!("ready: namespace {namespace}"),
         Probe::Condition { object: of, condition, status } => {
