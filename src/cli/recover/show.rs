@@ -7,6 +7,7 @@ use crate::base::clock::Time;
 use crate::base::units;
 use crate::cli::output::count;
 use crate::cli::recover::person::time;
+use crate::cli::runbook::time as length;
 use crate::format::entry::escape;
 use crate::runbook::{Runbook, Step, Values, longest, waves};
 use crate::runs::estimate::Estimate;
@@ -35,14 +36,14 @@ pub(super) fn line_of(runbook: &Runbook, plan: &RunPlan, id: &str) -> (String, V
 /// What a run would do.
 pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &[Notice]) -> Vec<String> {
     let mut lines = vec![format!("{} ({}), run {}", escape(runbook.title.as_bytes()), runbook.id, plan.run)];
-    lines.extend(plan.cluster.as_ref().map(|cluster| format!("into the cluster {}", escape(cluster.shown.as_bytes()))));
+    lines.extend(plan.cluster.as_ref().map(|cluster| format!("into {}", escape(cluster.place().as_bytes()))));
     lines.extend(plan.values.iter().map(|(name, value)| format!("with {name} = {}", escape(value.as_bytes()))));
     let (limits, _) = longest(steps);
-    let rto = runbook.objectives.rto.map(|rto| format!(", rto {}", units::duration(rto)));
+    let rto = runbook.objectives.rto.map(|rto| format!(", rto {}", length(rto)));
     lines.push(format!(
         "{} to bring back; the time limits add up to {}{}",
         units::bytes(plan.bytes()),
-        units::duration(limits),
+        length(limits),
         rto.unwrap_or_default()
     ));
     lines.extend(plan.estimate.as_ref().map(|estimate| takes(estimate, plan.bytes())));
