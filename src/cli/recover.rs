@@ -17,7 +17,7 @@ use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::Access;
-use crate::cli::output::quoted;
+use crate::cli::output::{fitted, quoted};
 use crate::cli::private_file;
 use crate::cli::prompt::confirm;
 use crate::cli::recover::person::Following;
@@ -123,7 +123,8 @@ pub(crate) async fn run(mut args: Args, context: &mut Context) -> Result<Exit, F
         return planned(&args, &ready, &notices, context);
     }
     if args.resume.is_none() {
-        for line in show::plan(&ready.plan, &ready.runbook, &ready.steps, &notices) {
+        let lines = show::plan(&ready.plan, &ready.runbook, &ready.steps, &notices);
+        for line in fitted(lines, std::io::stderr()) {
             context.talk.put(&line);
         }
     }
@@ -158,11 +159,10 @@ pub(crate) async fn run(mut args: Args, context: &mut Context) -> Result<Exit, F
 pub(crate) async fn into_folder(
     file: &Path,
     (folder, journals): (&Path, &Path),
-    settings: Vec<(String, String)>,
     context: &mut Context,
 ) -> Result<RunPlan, Failure> {
     let place = place::PlaceArgs::folder(folder, journals);
-    let args = Args { runbook: Some(file.to_owned()), settings, yes: true, place, ..Args::default() };
+    let args = Args { runbook: Some(file.to_owned()), yes: true, place, ..Args::default() };
     let mut ready = fresh(file, &args, context)?;
     let opened = place::open(&args.place, &ready.steps, Needs::of(&ready.steps), Access::Read, context).await?;
     let notices =
@@ -186,7 +186,7 @@ fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context
     if context.out.json {
         context.out.document(&Document { plan: &ready.plan, notices, outcome: None, events: &[], left: &[] })?;
     } else {
-        for line in show::plan(&ready.plan, &ready.runbook, &ready.steps, notices) {
+        for line in fitted(show::plan(&ready.plan, &ready.runbook, &ready.steps, notices), std::io::stdout()) {
             context.out.line(&line)?;
         }
         if let Some(file) = &args.out {

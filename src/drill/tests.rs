@@ -88,7 +88,7 @@ fn query(address: Option<&str>) -> Query {
 }
 
 fn sqlite(file: &str) -> Probe {
-    Probe::Sqlite { file: PathBuf::from(file), query: None, answer: Answer::Any }
+    Probe::Sqlite { claim: None, file: PathBuf::from(file), query: None, answer: Answer::Any }
 }
 
 fn part(into: Into) -> Part {

@@ -1,6 +1,6 @@
 //! What renderings put into lists and tables, in the same words.
 
-use super::document::{Document, Objects, State, Step, TakenUp, Target};
+use super::document::{Check, Document, Looked, Objects, State, Step, TakenUp, Target};
 use super::words::{short, short_id, span, when};
 use crate::base::units;
 
@@ -53,7 +53,10 @@ fn brought_back(document: &Document) -> String {
     let done =
         format!("{} of {}", units::bytes(document.totals.bytes_done), units::bytes(document.totals.bytes_planned));
     // What it did is told before it is looked at.
-    let has_acted = |step: &&Step| step.tries.last().is_some_and(|one| !one.said.is_empty());
+    let is_looked_at = |check: &Check| matches!(check.outcome, Looked::Held | Looked::NotHeld);
+    let has_acted = |step: &&Step| {
+        step.tries.last().is_some_and(|one| !one.said.is_empty()) || step.checks.iter().any(is_looked_at)
+    };
     let bytes = |step: &Step| -> u64 {
         let (snapshots, volumes) = (&document.snapshots, &document.volumes);
         match step.objects {

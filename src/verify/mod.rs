@@ -213,7 +213,7 @@ async fn one(probe: &Probe, around: &Surroundings) -> Look {
         Probe::Postgres(query) if query.address.is_none() => datadir::look(query, around).await,
         Probe::Postgres(query) => postgres::look(query, around).await,
         Probe::Mysql(query) => mysql::look(query, around).await,
-        Probe::Sqlite { file, query, answer } => sqlite::look(file, query.as_deref(), answer, around).await,
+        Probe::Sqlite { claim: _, file, query, answer } => sqlite::look(file, query.as_deref(), answer, around).await,
         Probe::Exec { what, contains } => objects::exec(what, contains.as_deref(), around).await,
         Probe::Run { argv, contains } => program::look(argv, contains.as_deref(), around).await,
     }

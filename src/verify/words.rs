@@ -55,9 +55,10 @@ pub fn describe(probe: &Probe) -> String {
         }
         Probe::Postgres(of) => query("postgres", of),
         Probe::Mysql(of) => query("mysql", of),
-        Probe::Sqlite { file, query, answer: wanted } => {
+        Probe::Sqlite { claim, file, query, answer: wanted } => {
+            let claim = claim.as_ref().map(|claim| format!("{}/{} ", claim.namespace, claim.name)).unwrap_or_default();
             let query = query.as_ref().map(|query| format!(": {query}{}", answer(wanted))).unwrap_or_default();
-            format!("sqlite: {}{query}", file.display())
+            format!("sqlite: {claim}{}{query}", file.display())
         }
         Probe::Exec { what, contains } => {
             let contains = contains.as_ref().map(|text| format!(" says {text:?}")).unwrap_or_default();

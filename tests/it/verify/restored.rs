@@ -159,7 +159,7 @@ async fn what_is_empty_is_not_alive() {
 }
 
 fn sqlite(file: impl AsRef<Path>, query: Option<&str>, answer: Answer) -> Probe {
-    Probe::Sqlite { file: file.as_ref().to_owned(), query: query.map(str::to_owned), answer }
+    Probe::Sqlite { claim: None, file: file.as_ref().to_owned(), query: query.map(str::to_owned), answer }
 }
 
 #[tokio::test(flavor = "multi_thread")]
