@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// What is being done, and to what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +35,17 @@ pub struct Progress {
     phase: Mutex<Phase>,
     /// What is waited for longer than usual, and why.
     waits: Mutex<BTreeMap<String, String>>,
+    /// What was seen last of what is looked at again and again, and how long that may go on.
+    seen: Mutex<Option<Seen>>,
+}
+
+/// What was seen of something that is not yet as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// That.
+    pub what: String,
+    /// How long it is looked at in all.
+    pub limit: Duration,
 }
 
 impl Progress {
@@ -50,6 +62,17 @@ impl Progress {
         }
         self.estimated.store(false, Ordering::Relaxed);
         *phase = Phase { name, thing };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// So it is, and not yet as it should be; or it is.
+    pub fn sees(&self, seen: Option<Seen>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// What was seen last.
+    pub fn seen(&self) -> Option<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The phase it is in.

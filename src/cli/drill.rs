@@ -19,6 +19,7 @@ use crate::cli::failure::Failure;
 use crate::cli::journals;
 use crate::cli::movers;
 use crate::cli::open::Access;
+use crate::cli::output::fitted;
 use crate::cli::prompt::confirm;
 use crate::cli::recover::place::{self, PlaceArgs};
 use crate::cli::runbook::values;
@@ -144,7 +145,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     if args.plan {
         return show::planned(&ready, &notices, context);
     }
-    for line in show::plan(&ready, &notices) {
+    for line in fitted(show::plan(&ready, &notices), std::io::stderr()) {
         context.talk.put(&line);
     }
     if blocked {

@@ -69,6 +69,31 @@ fn failed(error: io::Error) -> Failure {
     Failure::because(Exit::Error, "cannot write to standard output", error, help)
 }
 
+/// Lines as wide as the terminal that they go to, where their words allow it; as they are where it is none.
+pub(crate) fn fitted(lines: Vec<String>, terminal: impl std::os::fd::AsFd) -> Vec<String> {
+    let columns = rustix::termios::tcgetwinsize(terminal).map_or(0, |size| usize::from(size.ws_col));
+    if columns == 0 { lines } else { lines.iter().flat_map(|line| within(line, columns)).collect() }
+}
+
+/// A line in several, each but the first two blanks further in.
+fn within(line: &str, columns: usize) -> Vec<String> {
+    let text = line.trim_start_matches(' ');
+    let indent = line.len() - text.len();
+    let (mut lines, mut current) = (Vec::new(), " ".repeat(indent));
+    let mut is_begun = false;
+    for word in text.split(' ') {
+        if is_begun && current.chars().count() + 1 + word.chars().count() > columns {
+            lines.push(std::mem::replace(&mut current, " ".repeat(indent + 2)));
+        } else if is_begun {
+            current.push(' ');
+        }
+        current.push_str(word);
+        is_begun = true;
+    }
+    lines.push(current);
+    lines
+}
+
 /// Standard error: what is said to people.
 pub struct Talk {
     quiet: bool,
@@ -292,6 +317,20 @@ mod tests {
     fn no_sign_means_anything_to_a_terminal() {
         assert_eq!(tame("a\n  b\x1b[2J\u{9b}31mc"), "a\n  b\\x1b[2J\\xc2\\x9b31mc");
         assert_eq!(tame("C:\\x and ü"), "C:\\x and ü", "what is harmless stays as it is");
+    }
+
+    #[test]
+    fn lines_are_as_wide_as_the_terminal_and_lose_no_word() {
+        let line = "         creates 5 persistentvolumeclaims, 3 certificates.cert-manager.io, 4 networkpolicies.networking.k8s.io";
+        let lines = within(line, 60);
+        assert_eq!(lines.first().map(String::as_str), Some("         creates 5 persistentvolumeclaims, 3"));
+        assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
+        assert!(lines.iter().skip(1).all(|line| line.starts_with("           ") && !line.starts_with("            ")));
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&lines.join(" ")), words(line));
+        assert_eq!(within("  a  b", 60), ["  a  b"], "what fits stays as it is");
+        assert_eq!(within("averylongword", 5), ["averylongword"]);
+        assert_eq!(within("", 5), [""]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::output::{Talk, count};
 use crate::format::entry::escape;
-use crate::runs::board::{Board, Standing};
+use crate::runs::board::{Board, Standing, UnderWay};
 
 /// How often a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -144,23 +144,26 @@ impl Rate {
 /// What is shown of the steps of a run.
 #[derive(Default)]
 struct Shown {
-    /// Since when each is seen, and how fast it is.
-    steps: BTreeMap<String, (Option<Instant>, Rate)>,
+    /// How fast each is.
+    steps: BTreeMap<String, Rate>,
 }
 
 impl Shown {
     /// A line for each step that is under way, and one for the others.
     fn look(&mut self, board: &Board, width: usize) -> (Vec<String>, Vec<String>) {
         let under_way = board.under_way();
-        self.steps.retain(|step, _| under_way.iter().any(|(id, _)| id == step));
+        self.steps.retain(|step, _| under_way.iter().any(|one| one.step == *step));
         let (mut lines, mut waits) = (Vec::new(), Vec::new());
-        for (step, progress) in &under_way {
-            let (since, rate) = self.steps.entry(step.clone()).or_default();
-            let took = left(since.get_or_insert_with(Instant::now).elapsed());
+        for UnderWay { step, since, progress } in &under_way {
+            let rate = self.steps.entry(step.clone()).or_default();
+            let took = left(since.elapsed());
             lines.push(step_line(step, &took, (progress, rate.measure(progress)), width));
             waits.extend(progress.waiting().into_iter().map(|what| format!("{what} [{step}]")));
         }
-        lines.push(others_line(&board.standing(), width));
+        lines.push(match board.clearing() {
+            Some(what) => cut(&format!("removing {}", escape(what.as_bytes())), width),
+            None => others_line(&board.standing(), width),
+        });
         (lines, waits)
     }
 }
@@ -229,6 +232,11 @@ fn line(progress: &Progress, rate: u64, width: usize) -> String {
     if bytes > 0 {
         parts.push((3, format!("{}/s", units::bytes(rate))));
     }
+    if let Some(seen) = progress.seen() {
+        let limit =
+            if seen.limit < Duration::MAX { format!("up to {}: ", units::duration(seen.limit)) } else { String::new() };
+        parts.push((0, format!("{limit}{}", escape(seen.what.as_bytes()))));
+    }
     let stored = load(&progress.bytes_stored);
     if stored > 0 {
         parts.push((5, format!("{} stored", units::bytes(stored))));
@@ -262,6 +270,8 @@ pub(crate) fn left(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::progress::Seen;
+    use crate::runs::machine::Machine;
 
     #[test]
     fn a_line_shows_what_is_known_and_no_more() {
@@ -307,8 +317,8 @@ mod tests {
     #[test]
     fn steps_are_shown_each_by_itself_and_what_comes_next_as_far_as_there_is_room() {
         let (board, mut shown) = (Board::default(), Shown::default());
-        board.begins("photos");
-        board.begins("look");
+        board.begins("photos", Instant::now());
+        board.begins("look", Instant::now());
         let photos = board.of("photos");
         photos.begin("filling", "file");
         photos.expect(9, 4 << 20, false);
@@ -320,11 +330,22 @@ mod tests {
             ["[photos] 0s  filling  1 of 9 files  1.0 MiB of 4.0 MiB (25%)  0 B/s", "[look] 0s", "0 of 0 steps over"]
         );
         assert_eq!(waits, ["pod media/mover: no node takes it [photos]"]);
+        board.of("look").enter("verifying");
+        board.of("look").sees(Some(Seen { what: "replicas 0/1".to_owned(), limit: Duration::from_mins(15) }));
+        assert_eq!(shown.look(&board, 100).0[1], "[look] 0s  verifying  up to 15m: replicas 0/1");
         assert_eq!(shown.look(&board, 46).0[0], "[photos] 0s  filling  1.0 MiB of 4.0 MiB (25%)");
         assert!(shown.look(&board, 9).0.iter().all(|line| line.chars().count() <= 9));
         board.ends("photos");
         assert_eq!(shown.look(&board, 100).0.len(), 2);
         assert_eq!(shown.steps.len(), 1, "what is over is forgotten");
+        // Seen for the first time after a while, as in a log: it is told since when it is under way.
+        board.begins("slow", Instant::now().checked_sub(Duration::from_mins(10)).expect("a machine that is up"));
+        assert!(Shown::default().look(&board, 100).0[1].starts_with("[slow] 10m0"));
+        board.ends("slow");
+        board.ends("look");
+        board.stands(&Machine::new(&[], 1));
+        board.clears("/tmp/homelab-dr-drill-5f0c1d2e".to_owned());
+        assert_eq!(shown.look(&board, 100).0, ["removing /tmp/homelab-dr-drill-5f0c1d2e"]);
         let next = ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec();
         let standing = Standing { over: 2, all: 9, next };
         assert_eq!(others_line(&standing, 100), "2 of 9 steps over; next: a, b, c, d and 2 more");

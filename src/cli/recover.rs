@@ -18,7 +18,7 @@ use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::Access;
-use crate::cli::output::quoted;
+use crate::cli::output::{fitted, quoted};
 use crate::cli::private_file;
 use crate::cli::prompt::confirm;
 use crate::cli::recover::person::Following;
@@ -102,7 +102,7 @@ struct Document<'a> {
     left: &'a [String],
 }
 
-pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let journals = args.place.journals()?;
     let mut ready = match (&args.runbook, &args.from, &args.resume) {
         (_, _, Some(run)) => resumed(run, &journals, &args.confirm)?,
@@ -111,6 +111,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         _ => return Err(Failure::usage("no runbook was given", "such as runbooks/total-loss.md")),
     };
     let is_new = args.runbook.is_some();
+    args.place.as_planned(&ready.plan);
     let needs = Needs::of(ready.steps.iter().filter(|step| !ready.plan.skipped.contains(&step.id)));
     let opened = place::open(&args.place, &ready.steps, needs, Access::Read, context).await?;
     let notices = if is_new {
@@ -123,7 +124,8 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         return planned(&args, &ready, &notices, context);
     }
     if args.resume.is_none() {
-        for line in show::plan(&ready.plan, &ready.runbook, &ready.steps, &notices) {
+        let lines = show::plan(&ready.plan, &ready.runbook, &ready.steps, &notices);
+        for line in fitted(lines, std::io::stderr()) {
             context.talk.put(&line);
         }
     }
@@ -158,11 +160,10 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 pub(crate) async fn into_folder(
     file: &Path,
     (folder, journals): (&Path, &Path),
-    settings: Vec<(String, String)>,
     context: &mut Context,
 ) -> Result<RunPlan, Failure> {
     let place = place::PlaceArgs::folder(folder, journals);
-    let args = Args { runbook: Some(file.to_owned()), settings, yes: true, place, ..Args::default() };
+    let args = Args { runbook: Some(file.to_owned()), yes: true, place, ..Args::default() };
     let mut ready = fresh(file, &args, context)?;
     let opened = place::open(&args.place, &ready.steps, Needs::of(&ready.steps), Access::Read, context).await?;
     let notices =
@@ -186,7 +187,7 @@ fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context
     if context.out.json {
         context.out.document(&Document { plan: &ready.plan, notices, outcome: None, events: &[], left: &[] })?;
     } else {
-        for line in show::plan(&ready.plan, &ready.runbook, &ready.steps, notices) {
+        for line in fitted(show::plan(&ready.plan, &ready.runbook, &ready.steps, notices), std::io::stdout()) {
             context.out.line(&line)?;
         }
         if let Some(file) = &args.out {

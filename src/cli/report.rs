@@ -115,8 +115,11 @@ fn show(args: &ShowArgs, context: &mut Context) -> Result<Exit, Failure> {
     let found = Journal::look(&dir, &args.run)?;
     let (runbook, steps) = found.plan.steps(&JUDGES)?;
     let key = key_file::ensure(&dir)?;
-    let document =
+    let mut document =
         Document::of(&found, (&runbook, &steps), &key.public(), || Journal::is_carried_out(&dir, &args.run))?;
+    if !journals::option(&dir).is_empty() {
+        document.place = journals::option(&std::path::absolute(&dir).unwrap_or(dir));
+    }
     let signed = report::sign(&document, &key)
         .map_err(|error| Failure::because(Exit::Error, "the report cannot be written as JSON", error, "report it"))?;
     let format = match args.format {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub(crate) use show::time;
+
 use crate::cli::configuration::{self, JUDGES};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;

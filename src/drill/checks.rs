@@ -62,6 +62,15 @@ impl Around<'_> {
         Ok(InPod { object: self.object(&what.object)?, ..what.clone() })
     }
 
+    /// The claim of the drill that stands for another.
+    fn claim(&self, claim: &Claim) -> Claim {
+        let namespace = match self.scene.part.into {
+            Into::Cluster => self.scene.namespace(&claim.namespace),
+            Into::Machine | Into::Folder => claim.namespace.clone(),
+        };
+        Claim { namespace, name: claim.name.clone() }
+    }
+
     fn file(&self, file: &Path) -> Result<PathBuf, &'static str> {
         if file.is_relative() {
             return Ok(file.to_owned());
@@ -89,14 +98,14 @@ impl Around<'_> {
                 Probe::Condition { object: self.object(object)?, condition: condition.clone(), status: status.clone() }
             }
             Probe::Exec { what, contains } => Probe::Exec { what: self.in_pod(what)?, contains: contains.clone() },
-            Probe::Sqlite { file, query, answer } => {
-                Probe::Sqlite { file: self.file(file)?, query: query.clone(), answer: answer.clone() }
-            }
-            Probe::Postgres(query) if query.address.is_none() => probe.clone(),
-            Probe::Room { claim, at_least } => Probe::Room {
-                claim: Claim { namespace: self.scene.namespace(&claim.namespace), name: claim.name.clone() },
-                at_least: *at_least,
+            Probe::Sqlite { claim, file, query, answer } => Probe::Sqlite {
+                claim: claim.as_ref().map(|claim| self.claim(claim)),
+                file: if claim.is_some() { file.clone() } else { self.file(file)? },
+                query: query.clone(),
+                answer: answer.clone(),
             },
+            Probe::Postgres(query) if query.address.is_none() => probe.clone(),
+            Probe::Room { claim, at_least } => Probe::Room { claim: self.claim(claim), at_least: *at_least },
             Probe::Run { .. } => return Err(ON_THIS_MACHINE),
             Probe::Http { .. }
             | Probe::Tcp(_)

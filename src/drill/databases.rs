@@ -71,7 +71,7 @@ pub async fn open_all(restored: &Restored, around: &Surroundings) -> Result<Vec<
     let name = |path: &Path| path.strip_prefix(&restored.folder).unwrap_or(path).display().to_string();
     let mut lines = Vec::new();
     for file in &found.sqlite {
-        let probe = Probe::Sqlite { file: file.clone(), query: None, answer: Answer::Any };
+        let probe = Probe::Sqlite { claim: None, file: file.clone(), query: None, answer: Answer::Any };
         match look(&probe, around).await {
             Seen::Holds(said) => lines.push(format!("SQLite {}: {said}", name(file))),
             Seen::Not(why) => return Err(format!("the SQLite database {} does not open: {why}", name(file))),
@@ -96,7 +96,7 @@ pub async fn open_all(restored: &Restored, around: &Surroundings) -> Result<Vec<
             answer: Answer::AtLeast(1),
         };
         let around =
-            Surroundings { restored: Some(Restored { folder: dir.clone(), ..restored.clone() }), ..around.clone() };
+            Surroundings { restored: vec![Restored { folder: dir.clone(), ..restored.clone() }], ..around.clone() };
         match look(&Probe::Postgres(query), &around).await {
             Seen::Holds(said) => lines.push(format!("PostgreSQL {}: a server ran on a copy: {said}", name(dir))),
             // It came up and refuses only whom it does not know; its messages are in the language C.

@@ -51,6 +51,10 @@ impl Hands for DrillHands<'_, '_> {
         Ok(said)
     }
 
+    fn seen(&self, step: &Step) -> Option<String> {
+        self.world.seen(step)
+    }
+
     fn checked(&self, step: &Step) -> Vec<Event> {
         self.world.checked(step)
     }

@@ -57,6 +57,9 @@ pub struct Part {
     /// What each step brings, by its id.
     #[serde(default)]
     pub brings: BTreeMap<String, Brings>,
+    /// Steps whose objects have no volume among them, in a folder.
+    #[serde(default)]
+    pub objects_alone: BTreeSet<String>,
     /// The namespaces of the drill.
     #[serde(default)]
     pub namespaces: BTreeSet<String>,
@@ -91,6 +94,7 @@ impl Part {
             rto: None,
             rpo: None,
             brings: BTreeMap::new(),
+            objects_alone: BTreeSet::new(),
             namespaces: BTreeSet::new(),
             wants: Vec::new(),
             probe: None,

@@ -88,7 +88,7 @@ fn query(address: Option<&str>) -> Query {
 }
 
 fn sqlite(file: &str) -> Probe {
-    Probe::Sqlite { file: PathBuf::from(file), query: None, answer: Answer::Any }
+    Probe::Sqlite { claim: None, file: PathBuf::from(file), query: None, answer: Answer::Any }
 }
 
 fn part(into: Into) -> Part {
@@ -228,6 +228,14 @@ fn a_recovery_that_nobody_would_look_at_is_refused() {
         let done = transformed(&[step("data", &[], action, &tcp)], &part(into)).expect("ours is added");
         assert!(matches!(done.steps[0].verify[..], [Check { probe: Probe::Files(_), .. }]), "{done:?}");
     }
+    // Objects that bring no volume nobody can look at there: with another step it is told, alone it is refused.
+    let mut alone = part(Into::Folder);
+    alone.objects_alone.insert("objects".to_owned());
+    let both = [step("objects", &[], resources(), &[]), step("data", &[], volume("media", "data"), &[])];
+    let done = transformed(&both, &alone).expect("a drill");
+    assert_eq!((done.steps[0].verify.len(), done.steps[1].verify.len()), (0, 1), "{done:?}");
+    assert!(matches!(&done.left_out[..], [one] if one.step == "objects" && one.why.contains("no volume")), "{done:?}");
+    unverified(step("objects", &[], resources(), &[]), &alone);
     // What objects there are is known when the snapshot was looked at.
     let objects = || step("objects", &[], resources(), &tcp);
     let mut looked = part(Into::Cluster);

@@ -1,7 +1,8 @@
 //! From the steps of a runbook to those of its drill, and what is left out and why. Pure.
 //!
 //! Everything goes below the drill's own folder, or into namespaces of its own; nothing is restored in place. What would act on something that is in use, or ask a person, is not
-//! rehearsed. A step that restores and has no check left gets one of ours, or the drill is refused: a recovery that nobody looked at is none.
+//! rehearsed. A step that restores and has no check left gets one of ours, or the drill is refused: a recovery that nobody looked at is none. Objects without a volume can be looked at
+//! in a cluster alone: in a folder such a step is carried out without a check, which is told, as long as another step has one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::checks::{Around, below};
 use super::part::{Into, LeftOut, Part};
+use super::words::checks;
 use crate::cluster::rewrite::drill::namespace;
 use crate::runbook::{
     Action, Check, Claim, Object, OnFailure, Overwrite, Probe, RestoreFiles, RestoreResources, RestoreVolume, Step,
@@ -18,6 +20,9 @@ use crate::runbook::{
 const SHARE: u8 = 100;
 /// Objects that one check of ours names.
 const OBJECTS_MAX: usize = 200;
+/// What is not looked at where objects come back into a folder without a volume, and why.
+const OBJECTS: &str = "whether its objects are alive";
+const NO_VOLUME: &str = "it brings back no volume whose files could be compared, and in a folder nothing runs";
 /// How long our own look at objects is tried again.
 const READY_WITHIN: Duration = Duration::from_mins(5);
 const READY_EVERY: Duration = Duration::from_secs(2);
@@ -109,6 +114,14 @@ pub fn transform(steps: &[Step], scene: &Scene<'_>) -> Result<Transformed, Trans
         return Err(TransformError::Nothing);
     }
     refuse_claims(&done.steps)?;
+    if let Some(step) = done.steps.iter().find(|step| step.restores())
+        && done.steps.iter().all(|step| checks(step).is_empty())
+        && scene.part.into == Into::Folder
+    {
+        let of_step = done.left_out.iter().filter(|one| one.step == step.id);
+        let left_out = of_step.map(|one| format!("{} ({})", one.what, one.why)).collect();
+        return Err(TransformError::Unverified { step: step.id.clone(), left_out });
+    }
     if scene.part.into == Into::Cluster {
         volumes_first(steps, &mut done.steps);
     }
@@ -208,7 +221,10 @@ fn one(
     // What objects a snapshot has is known when it was looked at.
     let waits = matches!(step.action, Action::RestoreResources(_)) && scene.part.into == Into::Cluster;
     let is_looked_for = !waits || scene.part.brings.contains_key(&step.id);
-    if rehearsed.restores() && verify.is_empty() && is_looked_for {
+    let is_objects_alone = scene.part.into == Into::Folder && scene.part.objects_alone.contains(&step.id);
+    if is_objects_alone && verify.is_empty() {
+        leave(OBJECTS.to_owned(), NO_VOLUME);
+    } else if rehearsed.restores() && verify.is_empty() && is_looked_for {
         if missing.is_empty() {
             missing.push("it has none".to_owned());
         }
@@ -284,7 +300,7 @@ fn ours(step: &Step, scene: &Scene<'_>, verify: &[Check]) -> Vec<Check> {
         (Action::RestoreFiles(_), _)
         | (Action::RestoreVolume(_), Into::Folder | Into::Cluster)
         | (Action::RestoreResources(_), Into::Folder)
-            if !verify.iter().any(is_file_comparison) =>
+            if !verify.iter().any(is_file_comparison) && !scene.part.objects_alone.contains(&step.id) =>
         {
             vec![once(Probe::Files(SHARE))]
         }

@@ -66,6 +66,9 @@ pub struct Document {
     pub steps: Vec<Step>,
     /// What makes it a drill, if it was one.
     pub drill: Option<Drill>,
+    /// The options that commands need to find its journal, with a space before them; for people, and no part of the JSON.
+    #[serde(skip)]
+    pub place: String,
 }
 
 /// A recovery into a throw-away target.

@@ -121,7 +121,7 @@ impl Document {
             planned,
             target: plan.cluster.as_ref().map_or(Target::Machine, |cluster| Target::Cluster {
                 uid: cluster.uid.clone(),
-                shown: redacted(&cluster.shown),
+                shown: redacted(&cluster.folder.as_ref().map_or_else(|| cluster.shown.clone(), |_| cluster.place())),
                 version: Some(redacted(&cluster.version)).filter(|version| !version.is_empty()),
             }),
             repository: plan.repository.clone(),
@@ -135,6 +135,7 @@ impl Document {
             volumes,
             steps,
             drill: plan.drill.as_ref().map(|part| drill(part, records)),
+            place: String::new(),
         })
     }
 }

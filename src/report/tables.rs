@@ -1,6 +1,6 @@
 //! What renderings put into lists and tables, in the same words.
 
-use super::document::{Document, Objects, Step, TakenUp, Target};
+use super::document::{Check, Document, Looked, Objects, State, Step, TakenUp, Target};
 use super::words::{short, short_id, span, when};
 use crate::base::units;
 
@@ -21,7 +21,13 @@ pub(super) fn facts(document: &Document) -> Vec<(&'static str, String)> {
     facts.push((if drill.is_some() { "Drilled in" } else { "Recovered into" }, target));
     if let Some(drill) = drill {
         facts.extend(drill.prepared.iter().map(|line| ("Throw-away target", line.clone())));
-        facts.push(("Not rehearsed", format!("{} things", drill.left_out.len())));
+        facts.push((
+            "Not rehearsed",
+            match drill.left_out.len() {
+                1 => "1 thing".to_owned(),
+                many => format!("{many} things"),
+            },
+        ));
         facts.extend(drill.not_verified.iter().map(|line| ("Not verified", line.clone())));
         let cleared = drill.cleared.iter();
         facts.extend(cleared.clone().flat_map(|cleared| &cleared.said).map(|line| ("Afterwards", line.clone())));
@@ -38,9 +44,31 @@ pub(super) fn facts(document: &Document) -> Vec<(&'static str, String)> {
     let left_out = if totals.left_out > 0 { format!(", {} left out", totals.left_out) } else { String::new() };
     facts.push(("Steps", format!("{} of {} done, {} failed{left_out}", totals.done, totals.steps, totals.failed)));
     facts.push(("Checks", format!("{} of {} seen to hold", totals.checks_held, totals.checks)));
-    let (done, planned) = (units::bytes(totals.bytes_done), units::bytes(totals.bytes_planned));
-    facts.push(("Brought back", format!("{done} of {planned}")));
+    facts.push(("Brought back", brought_back(document)));
     facts
+}
+
+/// Bytes of steps that are done, and what others wrote that is not verified.
+fn brought_back(document: &Document) -> String {
+    let done =
+        format!("{} of {}", units::bytes(document.totals.bytes_done), units::bytes(document.totals.bytes_planned));
+    // What it did is told before it is looked at.
+    let is_looked_at = |check: &Check| matches!(check.outcome, Looked::Held | Looked::NotHeld);
+    let has_acted = |step: &&Step| {
+        step.tries.last().is_some_and(|one| !one.said.is_empty()) || step.checks.iter().any(is_looked_at)
+    };
+    let bytes = |step: &Step| -> u64 {
+        let (snapshots, volumes) = (&document.snapshots, &document.volumes);
+        match step.objects {
+            Some(_) => volumes.iter().filter(|one| one.step == step.id).map(|one| one.bytes).sum(),
+            None => snapshots.iter().filter(|one| one.step == step.id).map(|one| one.bytes).sum(),
+        }
+    };
+    let undone = document.steps.iter().filter(|step| step.state != State::Done).filter(has_acted);
+    match undone.map(bytes).sum() {
+        0 => done,
+        more => format!("{done} by steps that are done; {} more came back and are not verified", units::bytes(more)),
+    }
 }
 
 /// The heading of a step, or its id where it has none.
@@ -76,7 +104,8 @@ pub(super) fn origins(document: &Document) -> ([&'static str; 5], Vec<Vec<String
     let mut rows = Vec::new();
     for one in &document.snapshots {
         let begun = format!("{}, {} before the plan", when(one.started), span(one.age_seconds));
-        let size = format!("{} files, {}", one.files, units::bytes(one.bytes));
+        let plural = if one.files == 1 { "" } else { "s" };
+        let size = format!("{} file{plural}, {}", one.files, units::bytes(one.bytes));
         rows.push(vec![one.source.clone(), one.step.clone(), short_id(&one.id).to_owned(), begun, size]);
     }
     for one in &document.volumes {

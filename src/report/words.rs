@@ -99,9 +99,9 @@ pub(super) fn next(document: &Document) -> Option<String> {
         _ if is_undone(document) && document.stand.standing.is_over() => None,
         Standing::Waiting => {
             let confirm = document.stand.waits_for.as_ref().map(|waits| format!(" --confirm {}", waits.step));
-            Some(format!("{resume}{}", confirm.unwrap_or_default()))
+            Some(format!("{resume}{}{}", confirm.unwrap_or_default(), document.place))
         }
-        _ => Some(resume),
+        _ => Some(resume + &document.place),
     }
 }
 
@@ -200,7 +200,15 @@ pub(super) struct Row {
 pub(super) fn rows(document: &Document) -> Vec<Row> {
     let mut rows = vec![rto(document)];
     let wanted = wanted(document.objectives.rpo.as_ref().map(|rpo| rpo.objective_seconds));
-    rows.extend(document.snapshots.iter().map(|snapshot| rpo(snapshot, &wanted)));
+    let mut told: Vec<(&str, &str)> = Vec::new();
+    for snapshot in &document.snapshots {
+        let one = (snapshot.source.as_str(), snapshot.id.as_str());
+        if !told.contains(&one) {
+            told.push(one);
+            let same = document.snapshots.iter().filter(|other| (other.source.as_str(), other.id.as_str()) == one);
+            rows.push(rpo(&same.collect::<Vec<_>>(), &wanted));
+        }
+    }
     rows.extend(document.volumes.iter().map(|volume| Row {
         what: format!("Age of the data (RPO): volume {}", volume.claim),
         wanted: wanted.clone(),
@@ -240,14 +248,19 @@ fn rto(document: &Document) -> Row {
     }
 }
 
-fn rpo(snapshot: &Snapshot, wanted: &str) -> Row {
-    let clock = snapshot.rpo == Some(Verdict::NotKnown);
+/// Of one snapshot, which several steps may take: the worst of their verdicts.
+fn rpo(taken: &[&Snapshot], wanted: &str) -> Row {
+    let worst = [Verdict::Missed, Verdict::NotReached, Verdict::NotKnown, Verdict::Open, Verdict::Met];
+    let verdict = worst.into_iter().find(|verdict| taken.iter().any(|one| one.rpo == Some(*verdict)));
+    let (source, age) = taken.first().map_or(("", 0), |one| (one.source.as_str(), one.age_seconds));
+    let steps = if taken.len() > 1 { format!(", for {} steps", taken.len()) } else { String::new() };
+    let clock = verdict == Some(Verdict::NotKnown);
     Row {
-        what: format!("Age of the data (RPO): {}", snapshot.source),
+        what: format!("Age of the data (RPO): {source}{steps}"),
         wanted: wanted.to_owned(),
-        came: if clock { "dated after the plan: some clock was wrong".to_owned() } else { span(snapshot.age_seconds) },
-        verdict: snapshot.rpo,
-        word: word(snapshot.rpo),
+        came: if clock { "dated after the plan: some clock was wrong".to_owned() } else { span(age) },
+        verdict,
+        word: word(verdict),
     }
 }
 

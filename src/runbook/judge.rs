@@ -254,8 +254,13 @@ impl Together<'_> {
                 self.answer(kind, of);
             }
             "sqlite" => {
+                let claim = of.field("claim");
+                if let Some(node) = claim.filter(|_| self.node.field("restore.resources").is_none()) {
+                    let help = "put it into `verify` of restore.resources, or leave the claim out";
+                    self.error(node, "sqlite.claim: no claims come back with objects here", help);
+                }
                 if let Some(file) = of.field("file") {
-                    self.file(file, has_files);
+                    self.file(file, has_files || claim.is_some());
                 }
                 self.answer(kind, of);
                 if let Some(node) = of.field("at_least").or(of.field("equals")).filter(|_| of.field("query").is_none())

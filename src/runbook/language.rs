@@ -398,11 +398,12 @@ const POSTGRES: Shape = Record(&[
 const MYSQL: Shape = Record(&[SERVER, DATABASE, USER, PASSWORD_FILE, QUERY, AT_LEAST, EQUALS]);
 
 const SQLITE: Shape = Record(&[
+    field("claim", Optional, &One(Scalar::Claim), "Of `restore.resources`: the claim that has the database in it."),
     field(
         "file",
         Required,
         &One(Scalar::Line),
-        "The database: below what was restored, elsewhere by an absolute path.",
+        "The database: below what was restored, or below the root of the claim; elsewhere by an absolute path.",
     ),
     field("query", Optional, &One(Scalar::Line), "One query, also; the first column of its first row counts."),
     AT_LEAST,

@@ -340,7 +340,9 @@ pub enum Probe {
     Mysql(Query),
     /// `sqlite`
     Sqlite {
-        /// Below what was restored, or an absolute path.
+        /// Which of the claims that come with objects has it.
+        claim: Option<Claim>,
+        /// Below what was restored, or below the root of the claim, or an absolute path.
         file: PathBuf,
         /// What is asked, beside whether it is whole.
         query: Option<String>,

@@ -210,6 +210,17 @@ const FAULTS_OF_A_STEP: &[(&str, &str, &str)] = &[
     ("id: a\ncheck: []", "9:8 check is empty", "at least one check"),
     ("id: a\ncheck: [files: {}]", "9:16 files: nothing was restored here", "verify"),
     ("id: a\ncheck: [sqlite: {file: a.db}]", "9:24 sqlite.file is a relative path", ""),
+    ("id: a\ncheck: [sqlite: {claim: a/b, file: a.db}]", "9:25 sqlite.claim: no claims come back", "restore.resources"),
+    (
+        "id: a\nrestore.volume: {source: pvc/a/b}\nverify: [sqlite: {claim: a/b, file: a.db}]",
+        "10:26 sqlite.claim: no claims come back",
+        "restore.resources",
+    ),
+    (
+        "id: a\nrestore.resources: {source: cluster}\nverify: [sqlite: {claim: a/b, file: ../a.db}]",
+        "10:37 sqlite.file is outside",
+        "",
+    ),
     (
         "id: a\nrestore.files: {source: x, target: /t}\nverify: [sqlite: {file: ../a.db}]",
         "10:25 sqlite.file is outside",

@@ -243,7 +243,12 @@ fn probe(node: &Node) -> Option<Probe> {
         }),
         "postgres" => query(of).map(Probe::Postgres),
         "mysql" => query(of).map(Probe::Mysql),
-        "sqlite" => Some(Probe::Sqlite { file: path(of, "file")?, query: text(of, "query"), answer: answer(of)? }),
+        "sqlite" => Some(Probe::Sqlite {
+            claim: text(of, "claim").map(|text| claim(&text).ok_or(())).transpose().ok()?,
+            file: path(of, "file")?,
+            query: text(of, "query"),
+            answer: answer(of)?,
+        }),
         "exec" => Some(Probe::Exec { what: in_pod(of)?, contains: text(of, "contains") }),
         "run" => Some(Probe::Run { argv: texts(of, "argv")?, contains: text(of, "contains") }),
         _ => None,

@@ -1,6 +1,7 @@
 //! What of a run is under way: each step with a progress of its own, how many are over, and what comes next. Moved by what is written down, read at their own pace by whoever shows it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::machine::Machine;
 use crate::base::progress::Progress;
@@ -16,10 +17,22 @@ pub struct Standing {
     pub next: Vec<String>,
 }
 
+/// A step that is under way.
+#[derive(Debug, Clone)]
+pub struct UnderWay {
+    /// Which.
+    pub step: String,
+    /// Since when.
+    pub since: Instant,
+    /// How far it is.
+    pub progress: Arc<Progress>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    under_way: Vec<(String, Arc<Progress>)>,
+    under_way: Vec<UnderWay>,
     standing: Standing,
+    clearing: Option<String>,
 }
 
 /// See the module.
@@ -31,16 +44,27 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A step begins.
-    pub fn begins(&self, step: &str) {
+    /// A step begins now.
+    pub fn begins(&self, step: &str, since: Instant) {
         let mut inner = self.inner();
-        inner.under_way.retain(|(id, _)| id != step);
-        inner.under_way.push((step.to_owned(), Arc::default()));
+        inner.under_way.retain(|one| one.step != step);
+        inner.under_way.push(UnderWay { step: step.to_owned(), since, progress: Arc::default() });
+    }
+
+    /// Nothing is begun any more: what was made for the run is taken away, which is this.
+    pub fn clears(&self, what: String) {
+        self.inner().clearing = Some(what);
+    }
+
+    /// See [`Board::clears`].
+    #[must_use]
+    pub fn clearing(&self) -> Option<String> {
+        self.inner().clearing.clone()
     }
 
     /// A step is over, or is not under way any more.
     pub fn ends(&self, step: &str) {
-        self.inner().under_way.retain(|(id, _)| id != step);
+        self.inner().under_way.retain(|one| one.step != step);
     }
 
     /// Where the run is now.
@@ -52,13 +76,13 @@ impl Board {
     #[must_use]
     pub fn of(&self, step: &str) -> Arc<Progress> {
         let inner = self.inner();
-        let found = inner.under_way.iter().find(|(id, _)| id == step);
-        found.map(|(_, progress)| progress.clone()).unwrap_or_default()
+        let found = inner.under_way.iter().find(|one| one.step == step);
+        found.map(|one| one.progress.clone()).unwrap_or_default()
     }
 
     /// All that is under way, in the order in which it was begun.
     #[must_use]
-    pub fn under_way(&self) -> Vec<(String, Arc<Progress>)> {
+    pub fn under_way(&self) -> Vec<UnderWay> {
         self.inner().under_way.clone()
     }
 

@@ -41,6 +41,11 @@ pub trait Hands {
     /// Looks at what a step promises. Returns what was seen, a line for each check.
     async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone>;
 
+    /// What was seen last of what a step waits for, while it is not as it should be.
+    fn seen(&self, _step: &Step) -> Option<String> {
+        None
+    }
+
     /// What was seen of each check of a step since this was asked last, as the journal has it.
     fn checked(&self, step: &Step) -> Vec<Event>;
 
@@ -311,8 +316,9 @@ async fn one(
     };
     own.cancel();
     let result = tokio::time::timeout(GRACE, carried).await;
+    let seen = hands.seen(step).map(|seen| format!("; seen last: {seen}")).unwrap_or_default();
     let too_late = || Undone::Failed {
-        why: format!("it was not done after {} and was stopped", units::duration(step.timeout)),
+        why: format!("it was not done after {} and was stopped{seen}", units::duration(step.timeout)),
         help: "see what it waited for; `timeout` of the step is how long it may take".to_owned(),
     };
     let result = match result {

@@ -46,6 +46,15 @@ pub struct ClusterName {
 }
 
 impl ClusterName {
+    /// What and where it is, for people: of a folder its whole path.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.folder {
+            Some(folder) => format!("the folder {folder}, which stands for a cluster"),
+            None => format!("the cluster {}", self.shown),
+        }
+    }
+
     /// Whether a plan that was made for this one may be carried out there. Plans of before do not say which folder they are for.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {

@@ -37,9 +37,13 @@ use crate::recover::{RestoreError, RestorePlan, base_of, run_restore};
 use crate::repo::snapshots::Snapshot;
 use crate::runbook::{Action, Check, Objectives, Origin, Probe, RestoreFiles, Step, longest};
 use crate::tree::live::scratch::usual;
+use crate::verify::describe;
 
 /// Files of a snapshot that are compared with what is in a directory to say what becomes of them: some seconds' worth.
 const FILES_LOOKED_AT_MAX: u64 = 100_000;
+
+/// Resources of which a check waits until their pods run.
+const WORKLOADS: [&str; 6] = ["deployments", "statefulsets", "daemonsets", "replicasets", "jobs", "pods"];
 
 /// Something that a person should know before the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -184,6 +188,9 @@ impl Preparing<'_> {
             }
         }
         notices.extend(carried_out.iter().filter_map(|step| no_room_for_a_server(plan, step, self.target)));
+        if matches!(self.target, Target::Folder(..)) {
+            notices.extend(carried_out.iter().flat_map(|step| nothing_runs(step)));
+        }
         notices.extend(self.place_of_drill(plan, &carried_out).await);
         let place = match self.target {
             Target::Machine => Place::Machine,
@@ -283,6 +290,11 @@ impl Preparing<'_> {
             Ok(Some((fates, found))) => {
                 if let (Some(part), Some(found)) = (&mut plan.drill, found) {
                     part.add(&step.id, found);
+                }
+                if let Some(part) = plan.drill.as_mut().filter(|part| part.into == part::Into::Folder)
+                    && fates.fill.is_empty()
+                {
+                    part.objects_alone.insert(step.id.clone());
                 }
                 let of_volumes = fates
                     .fill
@@ -469,6 +481,18 @@ fn choose<'a>(origin: &Origin, source: &'a Source, zone: FixedOffset) -> Result<
     };
     let id = select(&selector, &of_source).map_err(|error| (format!("of {}: {error}", origin.source), help))?.id;
     all.iter().find(|one| one.id == id).ok_or_else(|| (format!("there is no snapshot of {}", origin.source), help))
+}
+
+/// That checks of a step look at what runs, which in a folder nothing does.
+fn nothing_runs(step: &Step) -> Option<Notice> {
+    let runs = |probe: &&Probe| match probe {
+        Probe::Ready(objects) => objects.iter().any(|object| WORKLOADS.contains(&object.resource.as_str())),
+        probe => probe.is_of_cluster(),
+    };
+    let checks: Vec<String> = probes(step).filter(runs).map(describe).collect();
+    let help = "the step fails there: leave the check out of the runbook, or go on past the step with --resume RUN --confirm STEP";
+    let what = || format!("in a folder nothing runs, so this is not seen to hold: {}", checks.join("; "));
+    (!checks.is_empty()).then(|| warns(Some(&step.id), what(), help))
 }
 
 /// Why a step cannot be carried out at all.

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Look, Origin, Surroundings};
+use super::{Look, NOTHING_HERE, Origin, Restored, Surroundings};
 use crate::base::random::mix;
 use crate::base::units;
 use crate::cluster::error::told;
@@ -34,10 +34,43 @@ struct Comparing<'a> {
     told: Vec<String>,
 }
 
+/// Entries and bytes that were compared, and how many bytes of them were read.
+#[derive(Default)]
+struct Sum {
+    entries: u64,
+    bytes: u64,
+    read: u64,
+}
+
+impl Sum {
+    fn content(&self) -> String {
+        format!("{} of {} of content were read", units::bytes(self.read), units::bytes(self.bytes))
+    }
+}
+
+/// All that was restored, one directory after another; the first that is not as it should be is what is told.
 pub(super) async fn compare(share: u8, around: &Surroundings) -> Look {
-    let folder = around.folder()?;
-    let from = around.restored.as_ref().and_then(|restored| restored.from.as_ref());
-    let Some(from) = from else { return Err("nobody says what it was restored from".to_owned()) };
+    let mut all = Sum::default();
+    for restored in &around.restored {
+        let one = compare_one(share, restored, around).await.map_err(|why| match around.restored.as_slice() {
+            [_] => why,
+            _ => format!("{}: {why}", restored.folder.display()),
+        })?;
+        all = Sum { entries: all.entries + one.entries, bytes: all.bytes + one.bytes, read: all.read + one.read };
+    }
+    let entries = all.entries;
+    match around.restored.len() {
+        0 => Err(NOTHING_HERE.to_owned()),
+        _ if entries == 0 => Err("the snapshot has nothing of it: there is nothing to compare".to_owned()),
+        1 => Ok(format!("{entries} entries are as in the snapshot; {}", all.content())),
+        volumes => Ok(format!("{entries} entries of {volumes} volumes are as in their snapshots; {}", all.content())),
+    }
+}
+
+async fn compare_one(share: u8, restored: &Restored, around: &Surroundings) -> Result<Sum, String> {
+    let Restored { folder, from: Some(from) } = restored else {
+        return Err("nobody says what it was restored from".to_owned());
+    };
     if !folder.is_dir() {
         return Err(format!("{} is not there", folder.display()));
     }
@@ -58,18 +91,16 @@ pub(super) async fn compare(share: u8, around: &Surroundings) -> Look {
     };
     comparing.run().await.map_err(failed)?;
     let Comparing { entries, bytes, read, different, told, .. } = comparing;
-    let content = format!("{} of {} of content were read", units::bytes(read), units::bytes(bytes));
-    if entries == 0 {
-        return Err("the snapshot has nothing of it: there is nothing to compare".to_owned());
-    }
+    let sum = Sum { entries, bytes, read };
     if different > 0 {
         let more = if different > told.len() as u64 { ", …" } else { "" };
         return Err(format!(
-            "{different} of {entries} entries are not as in the snapshot ({content}): {}{more}",
+            "{different} of {entries} entries are not as in the snapshot ({}): {}{more}",
+            sum.content(),
             told.join(", ")
         ));
     }
-    Ok(format!("{entries} entries are as in the snapshot; {content}"))
+    Ok(sum)
 }
 
 impl Comparing<'_> {
@@ -159,6 +190,10 @@ impl Comparing<'_> {
     }
 }
 
+fn files(number: u64) -> String {
+    if number == 1 { "1 file".to_owned() } else { format!("{number} files") }
+}
+
 /// Whether there are so many files.
 pub(super) async fn count(at_least: u64, around: &Surroundings) -> Look {
     let folder = around.folder()?.to_owned();
@@ -167,9 +202,9 @@ pub(super) async fn count(at_least: u64, around: &Surroundings) -> Look {
     let found = counted.map_err(|error| format!("counting failed: {error}"))?;
     let found = found.map_err(|error| format!("{shown} cannot be read: {error}"))?;
     if found >= at_least {
-        Ok(format!("it has {at_least} files or more"))
+        Ok(format!("it has {} or more", files(at_least)))
     } else {
-        Err(format!("it has {found} files, and should have {at_least} at least"))
+        Err(format!("it has {}, and should have {at_least} at least", files(found)))
     }
 }
 

@@ -40,6 +40,7 @@ pub use words::describe;
 
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
+use crate::base::progress::{Progress, Seen as SeenSoFar};
 use crate::base::units;
 use crate::cluster::Cluster;
 use crate::cluster::exec::Exec;
@@ -80,6 +81,9 @@ type Look = Result<String, String>;
 
 /// What is said of a look that somebody did not want to wait for.
 const STOPPED: &str = "it was stopped before it was known";
+
+/// Why nothing of this machine is looked at.
+const NOTHING_HERE: &str = "nothing was restored into a directory of this machine that it could look at";
 
 /// How long is waited.
 #[derive(Debug, Clone, Copy)]
@@ -136,8 +140,8 @@ pub struct Surroundings {
     pub exec: Result<Arc<dyn Exec>, String>,
     /// What runs programs on this machine.
     pub programs: Arc<dyn Programs>,
-    /// What was restored into a directory of this machine.
-    pub restored: Option<Restored>,
+    /// What was restored into a directory of this machine; of objects each volume of theirs.
+    pub restored: Vec<Restored>,
     /// What no link may lead a check of files out of, besides what was restored.
     pub confined: Option<PathBuf>,
     /// Whose certificates are trusted.
@@ -150,6 +154,10 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Somebody wants it to stop: it does not hold then.
     pub cancel: Arc<Cancel>,
+    /// Told what is seen of a check that does not hold yet.
+    pub progress: Arc<Progress>,
+    /// How long there is for everything, whatever a check says of itself.
+    pub limit: Duration,
 }
 
 impl Surroundings {
@@ -161,19 +169,20 @@ impl Surroundings {
             cluster: Err(none.clone()),
             exec: Err(none),
             programs,
-            restored: None,
+            restored: Vec::new(),
             confined: None,
             roots: Roots::system(),
             limits: Limits::default(),
             scratch: crate::tree::live::scratch::usual(),
             clock,
             cancel,
+            progress: Arc::default(),
+            limit: Duration::MAX,
         }
     }
 
     fn folder(&self) -> Result<&Path, String> {
-        let none = "nothing was restored into a directory of this machine that it could look at";
-        self.restored.as_ref().map(|restored| restored.folder.as_path()).ok_or_else(|| none.to_owned())
+        self.restored.first().map(|restored| restored.folder.as_path()).ok_or_else(|| NOTHING_HERE.to_owned())
     }
 }
 
@@ -207,7 +216,7 @@ async fn one(probe: &Probe, around: &Surroundings) -> Look {
         Probe::Postgres(query) if query.address.is_none() => datadir::look(query, around).await,
         Probe::Postgres(query) => postgres::look(query, around).await,
         Probe::Mysql(query) => mysql::look(query, around).await,
-        Probe::Sqlite { file, query, answer } => sqlite::look(file, query.as_deref(), answer, around).await,
+        Probe::Sqlite { claim: _, file, query, answer } => sqlite::look(file, query.as_deref(), answer, around).await,
         Probe::Exec { what, contains } => objects::exec(what, contains.as_deref(), around).await,
         Probe::Run { argv, contains } => program::look(argv, contains.as_deref(), around).await,
     }
@@ -225,6 +234,11 @@ pub async fn hold(check: &Check, around: &Surroundings) -> Seen {
     loop {
         let seen = look(&check.probe, around).await;
         let is_over = check.deadline.is_some_and(|limit| begun.elapsed() + check.every > limit);
+        if !around.cancel.is_cancelled() {
+            let limit = check.deadline.map_or(around.limit, |deadline| deadline.min(around.limit));
+            let so_far = Some(SeenSoFar { what: seen.said().to_owned(), limit });
+            around.progress.sees(so_far.filter(|_| !seen.holds()));
+        }
         if seen.holds() || tries >= retries || is_over || around.cancel.is_cancelled() {
             return match seen {
                 Seen::Not(why) if tries > 0 => {

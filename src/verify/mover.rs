@@ -17,7 +17,7 @@ pub(super) fn question(probe: &Probe) -> Option<Question> {
     match probe {
         Probe::Files(share) => Some(Question::Files(*share)),
         Probe::NoEmpty(at_least) => Some(Question::NoEmpty(*at_least)),
-        Probe::Sqlite { file, query, answer } if file.is_relative() => Some(Question::Sqlite {
+        Probe::Sqlite { claim: _, file, query, answer } if file.is_relative() => Some(Question::Sqlite {
             file: file.to_string_lossy().into_owned(),
             query: query.clone(),
             answer: match answer {
@@ -35,6 +35,7 @@ fn probe(question: &Question) -> Probe {
         Question::Files(share) => Probe::Files(*share),
         Question::NoEmpty(at_least) => Probe::NoEmpty(*at_least),
         Question::Sqlite { file, query, answer } => Probe::Sqlite {
+            claim: None,
             file: PathBuf::from(file),
             query: query.clone(),
             answer: match answer {
@@ -88,7 +89,7 @@ pub async fn answer(
         every: Duration::from_millis(job.every),
     };
     let mut around = Surroundings::new(clock, cancel, Arc::new(NoPrograms));
-    around.restored = Some(Restored { folder: folder.to_owned(), from });
+    around.restored = vec![Restored { folder: folder.to_owned(), from }];
     if let Some(scratch) = scratch {
         scratch.clone_into(&mut around.scratch);
     }
@@ -106,7 +107,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_what_the_runbook_says_and_nothing_else_is_asked() {
-        let sqlite = |file: &str, answer| Probe::Sqlite { file: file.into(), query: Some("select 1".into()), answer };
+        let sqlite = |file: &str, answer| Probe::Sqlite {
+            claim: None,
+            file: file.into(),
+            query: Some("select 1".into()),
+            answer,
+        };
         for asked in [
             Probe::Files(5),
             Probe::NoEmpty(3),

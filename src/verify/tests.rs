@@ -51,3 +51,19 @@ async fn who_is_stopped_tries_no_more_and_does_not_hold() {
     let probe = Probe::Http { url: page, status: 200, contains: None };
     assert_eq!(look(&probe, &around).await, Seen::Not("it was stopped before it was known".to_owned()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_seen_of_a_check_that_does_not_hold_yet_is_told_with_its_limit_and_stays_when_it_is_stopped() {
+    let around = Surroundings { limit: Duration::from_mins(15), ..around() };
+    let seen = |limit| Some(SeenSoFar { what: "no cluster is there to look at".to_owned(), limit });
+    assert_eq!(around.progress.seen(), None);
+    hold(&check(Some(0), None, 5), &around).await;
+    assert_eq!(around.progress.seen(), seen(Duration::from_mins(15)), "that of the step");
+    hold(&check(None, Some(20), 5), &around).await;
+    assert_eq!(around.progress.seen(), seen(Duration::from_secs(20)));
+    around.cancel.cancel();
+    assert!(!hold(&check(None, Some(20), 5), &around).await.holds());
+    assert_eq!(around.progress.seen(), seen(Duration::from_secs(20)), "that it was stopped says nothing");
+    around.progress.begin("verifying", "");
+    assert_eq!(around.progress.seen(), None);
+}

@@ -28,7 +28,9 @@ fn query(kind: &str, of: &Query) -> String {
 pub fn describe(probe: &Probe) -> String {
     match probe {
         Probe::Files(share) => format!("files: as in the snapshot, {share}% of the content read"),
-        Probe::NoEmpty(at_least) => format!("no-empty: at least {at_least}"),
+        Probe::NoEmpty(at_least) => {
+            format!("no-empty: at least {at_least} file{}", if *at_least == 1 { "" } else { "s" })
+        }
         Probe::Ready(objects) => format!("ready: {}", objects.iter().map(name_of).collect::<Vec<_>>().join(", ")),
         Probe::NamespaceReady(namespace) => format!("ready: namespace {namespace}"),
         Probe::Condition { object: of, condition, status } => {
@@ -53,9 +55,10 @@ pub fn describe(probe: &Probe) -> String {
         }
         Probe::Postgres(of) => query("postgres", of),
         Probe::Mysql(of) => query("mysql", of),
-        Probe::Sqlite { file, query, answer: wanted } => {
+        Probe::Sqlite { claim, file, query, answer: wanted } => {
+            let claim = claim.as_ref().map(|claim| format!("{}/{} ", claim.namespace, claim.name)).unwrap_or_default();
             let query = query.as_ref().map(|query| format!(": {query}{}", answer(wanted))).unwrap_or_default();
-            format!("sqlite: {}{query}", file.display())
+            format!("sqlite: {claim}{}{query}", file.display())
         }
         Probe::Exec { what, contains } => {
             let contains = contains.as_ref().map(|text| format!(" says {text:?}")).unwrap_or_default();

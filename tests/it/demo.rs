@@ -84,6 +84,20 @@ async fn a_homelab_is_lost_and_recovered_and_nothing_stored_is_readable() {
         let mode = std::fs::metadata(dir.join("keys").join(key)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{key}");
     }
+    its_runbook_is_rehearsed_with_all_its_checks(&dir);
+}
+
+fn its_runbook_is_rehearsed_with_all_its_checks(dir: &Path) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_homelab-dr"));
+    command.args(["drill", "recover.md", "--into-folder", "drills", "--journals", "runs", "--yes"]).current_dir(dir);
+    command.env("HOMELAB_DR_CONFIG", "homelab-dr.yaml").env("HOMELAB_DR_IDENTITY_FILE", "keys/identity.txt");
+    let output = command.output().expect("the program runs");
+    let [told, said] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{told}{said}");
+    // Both databases are asked, and the files of all five volumes compared; only the message is left out.
+    assert_eq!(said.matches("holds: sqlite: vaultwarden/data db.sqlite3").count(), 2, "{said}");
+    assert!(said.contains(" of 5 volumes are as in their snapshots"), "{said}");
+    assert!(told.contains("checks: 3 of 3 held; 1 thing was not rehearsed"), "{told}");
 }
 
 #[test]

@@ -301,9 +301,8 @@ impl<'a> Stage<'a> {
         let Places { runbook, cluster, journals, .. } = self.places;
         std::fs::write(runbook, RUNBOOK).map_err(|error| disk("write the runbook", error))?;
         let began = self.context.clock.now();
-        let folder = ("folder".to_owned(), cluster.to_string_lossy().into_owned());
         let mut owners = self.owners(fingerprint);
-        let plan = Box::pin(recover::into_folder(runbook, (cluster, journals), vec![folder], &mut owners)).await?;
+        let plan = Box::pin(recover::into_folder(runbook, (cluster, journals), &mut owners)).await?;
         let time = self.context.clock.now().since(began);
         let fates = || plan.fates.values();
         let filled = || fates().flat_map(|fates| &fates.fill).map(|fill| fill.snapshot.as_str());

@@ -126,9 +126,10 @@ impl Document {
             "  export HOMELAB_DR_IDENTITY_FILE=keys/identity.txt".to_owned(),
             format!("  homelab-dr cat latest:{OBJECTS}:{SECRET_PATH}"),
             "  homelab-dr runbook show recover.md".to_owned(),
-            "  homelab-dr recover recover.md --into-folder again --set folder=\"$PWD/again\" --journals runs"
-                .to_owned(),
+            "  homelab-dr recover recover.md --into-folder again --journals runs".to_owned(),
             format!("  homelab-dr report show {} --journals runs", self.recovered.run),
+            "  homelab-dr drill recover.md --into-folder drills --journals runs".to_owned(),
+            "  homelab-dr status".to_owned(),
             String::new(),
             format!("To remove all of it: rm -r {}", quoted(&places.dir.to_string_lossy())),
         ]);

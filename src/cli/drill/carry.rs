@@ -100,7 +100,11 @@ pub(super) async fn carry_out(
         }
     };
     let is_well = matches!(left, Ok(Some(Left::Ended(Outcome::Recovered) | Left::Paused)));
-    let clearing = made.clear(args.keep_on_failure && !is_well, &plan.run, &world, context);
+    let keeps = args.keep_on_failure && !is_well;
+    if let Some(what) = made.shown().filter(|_| !keeps) {
+        following.clears(what);
+    }
+    let clearing = made.clear(keeps, &plan.run, &world, context);
     let cleared = held(lease, &*clock, clearing).await;
     following.told(&cleared);
     let written = journal.write(&cleared);

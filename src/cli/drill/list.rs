@@ -54,7 +54,7 @@ fn row(record: &RehearsalRecord) -> Vec<String> {
         escape(record.run.as_bytes()),
         came_to(record.outcome).to_owned(),
         record.took.map_or_else(|| "-".to_owned(), |took| seconds(took.div_ceil(1000))),
-        worst.map_or_else(|| "-".to_owned(), seconds),
+        worst.map_or_else(|| "-".to_owned(), |age| units::span(std::time::Duration::from_secs(age))),
         format!("{}/{}", record.held, record.checks),
         target.to_owned(),
         what(record),

@@ -83,6 +83,13 @@ impl Made {
         Ok(said)
     }
 
+    /// What is taken away in the end.
+    pub(super) fn shown(&self) -> Option<String> {
+        let folder = self.folder.as_ref().map(|scratch| scratch.path().display().to_string());
+        let in_cluster = self.in_cluster.then(|| "the namespaces of the drill".to_owned());
+        in_cluster.into_iter().chain(folder).reduce(|one, other| format!("{one} and {other}"))
+    }
+
     /// Takes it away, or leaves it as asked.
     pub(super) async fn clear(self, keeps: bool, run: &str, world: &World<'_>, context: &Context) -> Event {
         context.progress.begin("taking away what was made", "");

@@ -50,8 +50,10 @@ fn shown(text: &str) -> String {
 /// What would be rehearsed.
 pub(super) fn plan(ready: &Ready, notices: &[Notice]) -> Vec<String> {
     let plan = &ready.plan;
-    let mut lines = vec![format!("Drill of {} ({}), run {}", shown(&ready.runbook.title), ready.runbook.id, plan.run)];
     let part = ready.part();
+    // The title of one that the program wrote says it already.
+    let of = if part.of_sources { "" } else { "Drill of " };
+    let mut lines = vec![format!("{of}{} ({}), run {}", shown(&ready.runbook.title), ready.runbook.id, plan.run)];
     lines.push(match (part.into, &plan.cluster) {
         (Into::Cluster, Some(cluster)) => {
             format!("into namespaces of its own in the cluster {}", shown(&cluster.shown))
@@ -177,24 +179,37 @@ fn wanted(objective: Option<u64>, is_met: bool) -> String {
     )
 }
 
+/// When a source was back, which several steps may have brought back from the same snapshot.
+fn came_back(source: &RehearsedSource, same: &[&RehearsedSource], record: &RehearsalRecord) -> String {
+    let took: Vec<u64> = same.iter().filter_map(|one| one.took).collect();
+    let of = |some: &str| if same.len() > 1 { format!(" {some}{} steps", same.len()) } else { String::new() };
+    let back = match took.iter().max() {
+        None => "NOT back".to_owned(),
+        Some(last) if took.len() == same.len() => format!("back after {}{}", span(*last), of("by ")),
+        Some(_) => format!("NOT all back: {}", of(&format!("{} of ", took.len())).trim_start()),
+    };
+    format!(
+        "{}: snapshot {} of {}, {back}, {} old ({})",
+        shown(&source.source),
+        source.snapshot.short(),
+        local(source.started),
+        units::span(Duration::from_secs(source.age)),
+        wanted(record.rpo, record.rpo.is_none_or(|rpo| source.age <= rpo && !source.started.is_future(record.begun)),),
+    )
+}
+
 /// What a drill came to.
 pub(super) fn result(record: &RehearsalRecord) -> Vec<String> {
     let mut lines = Vec::new();
-    let age = |source: &RehearsedSource| {
-        let back = source.took.map_or_else(|| "NOT back".to_owned(), |took| format!("back after {}", span(took)));
-        let rpo = wanted(
-            record.rpo,
-            record.rpo.is_none_or(|rpo| source.age <= rpo && !source.started.is_future(record.begun)),
-        );
-        format!(
-            "{}: snapshot {} of {}, {back}, {} old ({rpo})",
-            shown(&source.source),
-            source.snapshot.short(),
-            local(source.started),
-            units::span(Duration::from_secs(source.age)),
-        )
-    };
-    lines.extend(record.sources.iter().map(age));
+    let mut told: Vec<(&str, ObjectId)> = Vec::new();
+    for source in &record.sources {
+        let one = (source.source.as_str(), source.snapshot);
+        if !told.contains(&one) {
+            told.push(one);
+            let same = record.sources.iter().filter(|other| (other.source.as_str(), other.snapshot) == one);
+            lines.push(came_back(source, &same.collect::<Vec<_>>(), record));
+        }
+    }
     if let Some(took) = record.took {
         let is_met = record.rto.is_none_or(|rto| took <= rto.saturating_mul(1000));
         lines.push(format!("time to recover: {} ({})", span(took), wanted(record.rto, is_met)));

@@ -430,20 +430,20 @@ impl Advise for GitopsError {
 const fn of_target(error: &ClusterError) -> &'static str {
     match error {
         ClusterError::Config { .. } => {
-            "nothing was restored; name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with"
+            "nothing was changed; name a kubeconfig that `kubectl --kubeconfig FILE get namespaces` works with"
         }
         ClusterError::Unreachable { .. } | ClusterError::Silent { .. } => {
-            "nothing was restored; is the API server up, and does `kubectl get --raw /readyz` say ok from here?"
+            "nothing was changed; is the API server up, and does `kubectl get --raw /readyz` say ok from here?"
         }
         ClusterError::Refused { status: 401, .. } => {
-            "nothing was restored; the credentials of the kubeconfig are wrong or have run out"
+            "nothing was changed; the credentials of the kubeconfig are wrong or have run out"
         }
-        ClusterError::Refused { .. } => "nothing was restored; see what the API server says",
+        ClusterError::Refused { .. } => "nothing was changed; see what the API server says",
         ClusterError::Folder { .. } => {
-            "nothing was restored; see the path, and whether its files are manifests that you may read and write"
+            "nothing was changed; see the path, and whether its files are manifests that you may read and write"
         }
         ClusterError::Answer { .. } => {
-            "nothing was restored; does the kubeconfig name an API server of Kubernetes, and no proxy before it?"
+            "nothing was changed; does the kubeconfig name an API server of Kubernetes, and no proxy before it?"
         }
         ClusterError::TooMany { .. } => TOO_MANY,
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -60,11 +61,16 @@ impl<'a> Following<'a> {
     fn moves(&mut self, event: &Event) {
         self.machine.apply(event);
         match event {
-            Event::Begun { step } => self.board.begins(step),
+            Event::Begun { step } => self.board.begins(step, Instant::now()),
             Event::Done { step, .. } | Event::Failed { step, .. } | Event::CutOff { step } => self.board.ends(step),
             _ => {}
         }
         self.board.stands(&self.machine);
+    }
+
+    /// What was made for the run is taken away.
+    pub(crate) fn clears(&self, what: String) {
+        self.board.clears(what);
     }
 
     /// Takes the display away.
@@ -126,7 +132,7 @@ impl Person for Following<'_> {
                 if let Some(chosen) = self.plan.chosen.get(&step.id) {
                     self.put(&format!("from snapshot {} of {}, {}", chosen.snapshot, chosen.source, chosen.started));
                 }
-                self.plan.cluster.iter().for_each(|cluster| self.put(&format!("in the cluster {}", cluster.shown)));
+                self.plan.cluster.iter().for_each(|cluster| self.put(&format!("in {}", cluster.place())));
                 "This step replaces or removes what is there. To carry it out".to_owned()
             }
             Question::Doubtful => {
@@ -152,6 +158,11 @@ impl Person for Following<'_> {
     }
 
     fn told(&mut self, event: &Event) {
+        // Before it is not under way any more.
+        let seen = match event {
+            Event::CutOff { step } => self.board.of(step).seen(),
+            _ => None,
+        };
         self.moves(event);
         match event {
             Event::Begun { step } => {
@@ -181,7 +192,10 @@ impl Person for Following<'_> {
                 let word = if *is_well { "lets go" } else { "could NOT let go" };
                 self.put(&format!("[{step}] {word}: {}", said.join("; ")));
             }
-            Event::CutOff { step } => self.put(&format!("[{step}] stopped before its end")),
+            Event::CutOff { step } => {
+                let seen = seen.map(|seen| format!("; seen last: {}", seen.what)).unwrap_or_default();
+                self.put(&format!("[{step}] stopped before its end{seen}"));
+            }
             Event::Skipped { step } => self.put(&format!("[{step}] left out, as asked")),
             Event::Prepared { said } => {
                 for line in said {

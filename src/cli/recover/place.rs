@@ -55,6 +55,14 @@ impl PlaceArgs {
         Self { into_folder: Some(folder.to_owned()), journals: Some(journals.to_owned()), ..Self::default() }
     }
 
+    /// A plan for a folder is carried out there, unless another place is given: that is refused then. Which kubeconfig leads to a cluster no plan says.
+    pub(super) fn as_planned(&mut self, plan: &RunPlan) {
+        let folder = plan.cluster.as_ref().and_then(|cluster| cluster.folder.as_ref());
+        if self.into_folder.is_none() && self.kubeconfig.is_none() && self.context.is_none() {
+            self.into_folder = folder.map(PathBuf::from);
+        }
+    }
+
     /// The folder of journals.
     pub(super) fn journals(&self) -> Result<PathBuf, Failure> {
         journals::folder(self.journals.as_deref())

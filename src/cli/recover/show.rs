@@ -8,6 +8,7 @@ use crate::base::units;
 use crate::cli::output::count;
 use crate::cli::recover::estimated::estimated;
 use crate::cli::recover::person::time;
+use crate::cli::runbook::time as length;
 use crate::format::entry::escape;
 use crate::language::unless_secret;
 use crate::runbook::{Runbook, Step, Values, longest, waves};
@@ -36,18 +37,18 @@ pub(super) fn line_of(runbook: &Runbook, plan: &RunPlan, id: &str) -> (String, V
 /// What a run would do.
 pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &[Notice]) -> Vec<String> {
     let mut lines = vec![format!("{} ({}), run {}", escape(runbook.title.as_bytes()), runbook.id, plan.run)];
-    lines.extend(plan.cluster.as_ref().map(|cluster| format!("into the cluster {}", escape(cluster.shown.as_bytes()))));
+    lines.extend(plan.cluster.as_ref().map(|cluster| format!("into {}", escape(cluster.place().as_bytes()))));
     lines.extend(
         plan.values
             .iter()
             .map(|(name, value)| format!("with {name} = {}", escape(unless_secret(name, value).as_bytes()))),
     );
     let (limits, _) = longest(steps);
-    let rto = runbook.objectives.rto.map(|rto| format!(", rto {}", units::duration(rto)));
+    let rto = runbook.objectives.rto.map(|rto| format!(", rto {}", length(rto)));
     lines.push(format!(
         "{} to bring back; the time limits add up to {}{}",
         units::bytes(plan.bytes()),
-        units::duration(limits),
+        length(limits),
         rto.unwrap_or_default()
     ));
     lines.extend(estimated(plan));

@@ -159,7 +159,11 @@ async fn of_snapshot(snapshot: &OsString, context: &mut Context) -> Result<Seen,
 }
 
 async fn of_cluster(args: &NewArgs, context: &mut Context) -> Result<Seen, Failure> {
-    let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await.map_err(RecoverError::from)?;
+    let unseen = |error: ClusterError| {
+        let help = "nothing was written; see that `kubectl get namespaces` works with --kubeconfig FILE, or have the proposal made of a snapshot: --from latest:cluster (needs an identity)";
+        Failure::because(Exit::Error, "cannot look at the cluster", error, help)
+    };
+    let api = Api::open(args.kubeconfig.as_deref(), args.context.as_deref()).await.map_err(unseen)?;
     context.progress.begin("looking at the cluster", "");
     let display = progress::show(context);
     let read = tokio::select! {
@@ -167,7 +171,7 @@ async fn of_cluster(args: &NewArgs, context: &mut Context) -> Result<Seen, Failu
         () = context.cancel.cancelled() => return Err(Failure::Interrupted),
     };
     display.finish();
-    let (objects, missing) = read.map_err(RecoverError::from)?;
+    let (objects, missing) = read.map_err(unseen)?;
     for what in missing {
         context.talk.warn(&format!("it is not in the proposal: {what}"));
     }

@@ -79,7 +79,7 @@ impl Lines {
 }
 
 /// A length of time, shorter than [`units::duration`] writes it where that is in minutes only.
-fn time(time: Duration) -> String {
+pub(crate) fn time(time: Duration) -> String {
     let minutes = time.as_secs() / 60;
     if time.as_secs().is_multiple_of(60) && minutes > 60 && !minutes.is_multiple_of(60) {
         return format!("{}h {}m", minutes / 60, minutes % 60);

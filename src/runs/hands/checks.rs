@@ -11,7 +11,8 @@ use crate::recover::cluster::Identity;
 use crate::recover::cluster::data::Data;
 use crate::recover::cluster::volumes::Filling;
 use crate::recover::select::Selection;
-use crate::runbook::{Action, Check, Probe, RestoreVolume, Step};
+use crate::repo::snapshots::Snapshot;
+use crate::runbook::{Action, Check, Claim, Probe, Step};
 use crate::runs::drive::Undone;
 use crate::runs::plan::Fill;
 use crate::verify::{Origin, Restored, Seen, Surroundings, describe, hold, volume};
@@ -32,7 +33,8 @@ impl World<'_> {
                 around.exec = Err("in a folder nothing runs".to_owned());
             }
         }
-        around.restored = self.restored(step);
+        around.restored = self.restored(step).into_iter().collect();
+        (around.progress, around.limit) = (self.board.of(&step.id), step.timeout);
         around.confined.clone_from(&self.confined);
         around
     }
@@ -84,19 +86,30 @@ impl World<'_> {
         matches!(self.target, Target::Api(_)) && volume::looks_inside(&check.probe)
     }
 
+    /// The snapshot that a claim is filled from which comes with the objects of a step.
+    fn filled_from(&self, step: &Step, claim: &Claim) -> Result<&Snapshot, Undone> {
+        let claim = format!("{}/{}", claim.namespace, claim.name);
+        let fills = self.plan.fates.get(&step.id).map(|fates| fates.fill.as_slice()).unwrap_or_default();
+        let fill = fills.iter().find(|fill| fill.claim == claim);
+        let fill = fill.ok_or_else(|| {
+            failed(format!("the step does not fill the claim {claim}"), "name one that it fills: the plan lists them")
+        })?;
+        let found = self.source()?.chain.snapshots.iter().find(|one| one.id.hex() == fill.snapshot);
+        found.ok_or_else(|| failed("its snapshot is not in the repository any more", "make the plan anew"))
+    }
+
     /// A check of what is in a volume of a cluster.
     pub(super) async fn inside(
         &self,
-        step: &Step,
-        of: &RestoreVolume,
+        (step, snapshot): (&Step, &Snapshot),
+        into: &Claim,
         check: &Check,
         cancel: &Arc<Cancel>,
     ) -> Result<Seen, Undone> {
-        let (claim, (namespace, name)) = (super::volume::claim_of(of), (&of.into.namespace, &of.into.name));
+        let (claim, (namespace, name)) = (format!("{}/{}", into.namespace, into.name), (&into.namespace, &into.name));
         let found = self.api()?.get(&kinds::claims(), Some(namespace), name).await;
         let found = found.map_err(|error| because(&error, "see whether the cluster answers"))?;
         let Some(object) = found else { return Ok(Seen::Not(format!("the claim {claim} is not there"))) };
-        let (_, snapshot) = self.snapshot(step)?;
         let filling = Filling {
             claim: Identity {
                 kind: "persistentvolumeclaims".to_owned(),
@@ -115,19 +128,30 @@ impl World<'_> {
     pub(super) async fn check(&self, step: &Step, check: &Check, cancel: &Arc<Cancel>) -> Result<String, Undone> {
         let what = describe(&check.probe);
         let mut around = self.around(step, cancel);
-        // One volume after another; the first that is not as it should be is what is told.
-        let mut all = if matches!(check.probe, Probe::Files(_)) { self.all_restored(step) } else { Vec::new() };
-        around.restored = all.pop().or(around.restored);
-        for one in all {
-            let around = Surroundings { restored: Some(one), ..around.clone() };
-            if let Seen::Not(why) = hold(check, &around).await {
-                return Err(failed(format!("does NOT hold: {what}: {why}"), "see why, mend it, and take the run up"));
-            }
+        if matches!(check.probe, Probe::Files(_)) {
+            around.restored = self.all_restored(step);
         }
-        let seen = match &step.action {
-            Action::RestoreVolume(of) if self.is_inside(check) => self.inside(step, of, check, cancel).await?,
-            Action::RestoreVolume(of) if matches!(self.target, Target::Api(_)) && starts_a_server(check) => {
+        let claim = match &check.probe {
+            Probe::Sqlite { claim, .. } => claim.as_ref(),
+            _ => None,
+        };
+        if let (Some(claim), Target::Folder(_, root)) = (claim, &self.target) {
+            let folder = folder::volume(root, &claim.namespace, &claim.name);
+            around.restored = folder.map(|folder| Restored { folder, from: None }).into_iter().collect();
+        }
+        // There nothing changes by itself, so that nothing is waited for.
+        let once = Check { retries: Some(0), deadline: None, ..check.clone() };
+        let waits = !self.stays_so(std::slice::from_ref(check));
+        let check = if waits { check } else { &once };
+        let seen = match (&step.action, claim) {
+            (Action::RestoreVolume(of), _) if self.is_inside(check) => {
+                self.inside((step, self.snapshot(step)?.1), &of.into, check, cancel).await?
+            }
+            (Action::RestoreVolume(of), _) if matches!(self.target, Target::Api(_)) && starts_a_server(check) => {
                 self.server_on_a_copy(step, of, (check, &around), cancel).await?
+            }
+            (Action::RestoreResources(_), Some(claim)) if self.is_inside(check) => {
+                self.inside((step, self.filled_from(step, claim)?), claim, check, cancel).await?
             }
             _ => hold(check, &around).await,
         };
@@ -135,7 +159,12 @@ impl World<'_> {
             Seen::Holds(said) => Ok(format!("holds: {what}: {said}")),
             Seen::Not(_) if cancel.is_cancelled() => Err(Undone::Stopped),
             Seen::Not(why) => {
-                Err(failed(format!("does NOT hold: {what}: {why}"), "see why, mend it, and take the run up"))
+                let help = match &self.plan.drill {
+                    Some(_) => "see why, mend it, and hold the drill again",
+                    None => "see why, mend it, and take the run up",
+                };
+                let folder = if waits { "" } else { " (in a folder nothing runs)" };
+                Err(failed(format!("does NOT hold: {what}: {why}{folder}"), help))
             }
         }
     }

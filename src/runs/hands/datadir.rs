@@ -71,7 +71,7 @@ impl World<'_> {
         cancel: &Arc<Cancel>,
     ) -> Result<Seen, Undone> {
         let whole = Check { probe: Probe::Files(100), retries: None, deadline: None, ..check.clone() };
-        let same = match self.inside(step, of, &whole, cancel).await? {
+        let same = match self.inside((step, self.snapshot(step)?.1), &of.into, &whole, cancel).await? {
             Seen::Holds(said) => said,
             Seen::Not(why) => {
                 return Ok(Seen::Not(format!(
@@ -97,7 +97,7 @@ impl World<'_> {
                 "see what is wrong with it; `homelab-dr check --read-data` looks at the repository",
             ));
         }
-        let restored = Some(Restored { folder: room.0.clone(), from: None });
+        let restored = vec![Restored { folder: room.0.clone(), from: None }];
         let seen = hold(check, &Surroundings { restored, ..around.clone() }).await;
         Ok(match seen {
             Seen::Holds(said) => Seen::Holds(format!("{said}, on this machine; in the claim {same}")),

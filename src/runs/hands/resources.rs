@@ -264,7 +264,12 @@ impl World<'_> {
         }
         said.extend(report.volumes.iter().map(|volume| {
             let from = volume.data.snapshot.short();
-            format!("volume {}: {} from snapshot {from}", volume.claim, units::bytes(volume.restored.bytes))
+            let restored = &volume.restored;
+            if restored.files == 0 && restored.unchanged > 0 {
+                let bytes = units::bytes(volume.data.bytes);
+                return format!("volume {}: {bytes} from snapshot {from}, all there already", volume.claim);
+            }
+            format!("volume {}: {} from snapshot {from}", volume.claim, units::bytes(restored.bytes))
         }));
         Ok(said)
     }

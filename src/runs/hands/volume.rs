@@ -206,9 +206,12 @@ pub(super) fn outcome(filled: &Filled, cancel: &Cancel) -> Result<Vec<String>, U
             ))
         }
         Outcome::Restored => Ok(vec![format!(
-            "{}: {} files ({}) from snapshot {}, {} written",
+            "{}: {} ({}) from snapshot {}, {} written",
             filled.claim,
-            filled.restored.files + filled.restored.unchanged,
+            match filled.restored.files + filled.restored.unchanged {
+                1 => "1 file".to_owned(),
+                files => format!("{files} files"),
+            },
             units::bytes(filled.data.bytes),
             filled.data.snapshot.short(),
             units::bytes(filled.restored.written),

@@ -17,7 +17,7 @@ use crate::support::kube::state::{State, text};
 use crate::volumes_backup::{IMAGE, World, is_ours};
 use crate::volumes_restore::FINDS_OR_MAKES;
 
-const ALL: &str = "id: all\nneeds: [pause]\nrestore.resources: {source: cluster, include: [\"media/*/*\"]}\ntimeout: 5m\nverify:\n  - ready: {namespace: media}\n    deadline: 1m\n    every: 1s\n  - exec: {object: media/pods/app-data, argv: [cat, /data/verdict], contains: found}\n    deadline: 20s\n    every: 1s\n  - http: {url: \"http://127.0.0.1:1/\"}";
+const ALL: &str = "id: all\nneeds: [pause]\nrestore.resources: {source: cluster, include: [\"media/*/*\"]}\ntimeout: 5m\nverify:\n  - ready: {namespace: media}\n    deadline: 1m\n    every: 1s\n  - exec: {object: media/pods/app-data, argv: [cat, /data/verdict], contains: found}\n    deadline: 20s\n    every: 1s\n  - sqlite: {claim: media/data, file: some.db, query: select count(*) from t, equals: 1}\n  - http: {url: \"http://127.0.0.1:1/\"}";
 
 /// The application, and what lies in another namespace.
 const MEDIA_AND_NOTES: &str = "id: all\nneeds: []\nrestore.resources: {source: cluster, include: [\"media/*/*\", \"notes/*/*\"]}\ntimeout: 5m\nverify: [ready: {objects: [notes/configmaps/settings]}]";
@@ -32,6 +32,9 @@ async fn stage() -> World {
     );
     std::fs::write(world.lab.path("homelab-dr.yaml"), config).unwrap();
     world.application("media", "data", FINDS_OR_MAKES).await;
+    let database = rusqlite::Connection::open(world.folder("media", "data").join("some.db")).unwrap();
+    database.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES (1)").unwrap();
+    drop(database);
     let pod = |more: Value| {
         let mut spec = json!({"containers": [{"name": "c", "image": "test:1", "command": ["sleep", "600"]}]});
         more.as_object().unwrap().iter().for_each(|(field, value)| spec[field] = value.clone());
@@ -218,7 +221,7 @@ async fn a_whole_application_is_rehearsed_beside_itself_and_production_is_as_it_
     let record = ran.json()["drill"].clone();
     assert_eq!(
         (&record["outcome"], &record["target"], &record["held"]),
-        (&"passed".into(), &"cluster".into(), &2.into()),
+        (&"passed".into(), &"cluster".into(), &3.into()),
         "{record:#}"
     );
     let sources: Vec<&str> =

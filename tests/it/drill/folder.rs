@@ -100,6 +100,34 @@ fn a_source_is_rehearsed_and_nothing_but_the_record_stays() {
 }
 
 #[test]
+fn objects_without_a_volume_are_told_to_be_unseen_and_of_volumes_all_are_compared() {
+    let home = crate::recover::plan::lab();
+    let other = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: other, namespace: media}\n\
+                 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 64Mi}}}\n";
+    std::fs::write(home.path("lab/manifests/other.yaml"), other).unwrap();
+    std::fs::create_dir(home.path("lab/volumes/media/other")).unwrap();
+    std::fs::write(home.path("lab/volumes/media/other/hello"), "hello, other\n").unwrap();
+    crate::recover::plan::backup(&home, "cluster");
+    crate::recover::plan::backup(&home, "volumes");
+    let first = "id: first\nneeds: []\nrestore.resources: {source: cluster, include: [namespaces, configmaps]}\nverify: [run: {argv: [\"true\"]}]";
+    let all = "id: all\nneeds: [first]\nrestore.resources: {source: cluster}\nverify: [ready: {namespace: media}]";
+    let book = crate::recover::runbook(home.dir(), "", &[first, all]);
+    let unseen = "[first] whether its objects are alive: it brings back no volume whose files could be compared";
+    // Alone nobody would see anything of it: that is said before it begins.
+    drill(&home, &[&book, "--skip", "all"]).exits(2).says(&["no check is left", "in a folder nothing runs"]);
+    assert!(!home.path("runs").exists() && drills(&home).is_empty(), "nothing was begun");
+    let plan = run(&home, &["drill", &book, "--into-folder", "scratch", "--plan"]).exits(0).out;
+    assert!(plan.contains(unseen), "{plan}");
+    assert_eq!(plan.matches("verifies files: as in the snapshot").count(), 1, "{plan}");
+    let ran = drill(&home, &[&book]).exits(0);
+    let held = "holds: files: as in the snapshot, 100% of the content read: ";
+    let said = ran.err.lines().find_map(|line| line.trim().strip_prefix(held)).unwrap_or_else(|| panic!("{}", ran.err));
+    assert!(said.contains(" of 2 volumes") && said.contains("19 B of 19 B of content were read"), "{said}");
+    let record = &drills(&home)[0];
+    assert_eq!((&record["outcome"], &record["checks"], &record["left_out"]), (&"passed".into(), &1.into(), &3.into()));
+}
+
+#[test]
 fn what_is_damaged_or_not_there_fails_and_is_recorded_and_kept_only_if_asked() {
     let home = Home::new();
     let path = database(&home, "app.db");

@@ -164,7 +164,7 @@ async fn what_is_in_a_volume_of_a_cluster_is_verified_where_it_is() {
         enough(&folder, true);
     });
     let ran = ran.await.exits(0);
-    for part in ["files or more", "the database is whole", "entries are as in the snapshot"] {
+    for part in ["or more", "the database is whole", "entries are as in the snapshot"] {
         assert!(ran.err.contains(part), "{part}: {}", ran.err);
     }
     world.is_clean().await;

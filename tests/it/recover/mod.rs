@@ -9,7 +9,7 @@ mod killed;
 mod kinds;
 mod machine;
 mod person;
-mod plan;
+pub(crate) mod plan;
 
 use std::path::Path;
 

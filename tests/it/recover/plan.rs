@@ -20,7 +20,7 @@ const MANIFESTS: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: media
     apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kube-root-ca.crt, namespace: media}\ndata: {ca.crt: x}\n";
 
 /// A folder that stands for a cluster, with a claim and its data; nothing is backed up yet.
-fn lab() -> Home {
+pub(crate) fn lab() -> Home {
     let home = Home::new();
     let lab = home.path("lab");
     std::fs::create_dir_all(lab.join("volumes/media/data")).unwrap();
@@ -34,7 +34,7 @@ fn lab() -> Home {
     home
 }
 
-fn backup(home: &Home, source: &str) {
+pub(crate) fn backup(home: &Home, source: &str) {
     home.write(&["backup", "--source", source]).exits(0);
 }
 
@@ -111,6 +111,37 @@ fn a_plan_for_one_folder_is_not_carried_out_in_another() {
     // The same folder by another name.
     recover(&home, &["--from", "plan.json", "--yes", "--into-folder", "./two/../one"]).exits(0);
     assert!(home.path("one/volumes/media/data/hello").exists());
+}
+
+#[test]
+fn what_nothing_runs_for_is_told_before_fails_at_once_and_the_command_of_the_report_goes_on() {
+    let home = lab();
+    backup(&home, "cluster");
+    backup(&home, "volumes");
+    let ready = "{ready: {objects: [media/deployments.apps/app]}, deadline: 15m}";
+    let look = format!("id: look\nneeds: [all]\ncheck: [{ready}]\ntimeout: 20m");
+    let wait = "id: wait\nneeds: [look]\nwait: {until: [{ready: {namespace: gone}}], every: 1s}\ntimeout: 20m";
+    let book = runbook(home.dir(), "", &[ALL, &look, wait]);
+    let place = ["--into-folder", "back", "--journals", "elsewhere"];
+    let ran = recover(&home, &[&[book.as_str(), "--plan"][..], &place].concat()).exits(0);
+    for step in ["look", "wait"] {
+        assert!(ran.out.contains(&format!("look at [{step}]: in a folder nothing runs")), "{}", ran.out);
+    }
+    let ran = recover(&home, &[&[book.as_str(), "--yes", "--no-progress"][..], &place].concat()).exits(1);
+    assert!(ran.err.contains("media/deployments.apps/app is not there (in a folder nothing runs)"), "{}", ran.err);
+    let id = crate::recover::run_of(&ran.out);
+    // The report says how it goes on, and what it says works, from anywhere and without a word about the folder.
+    for step in ["look", "wait"] {
+        let mut report = home.command(&["report", "show", &id, "--journals", "elsewhere"]);
+        let shown = Ran::of(&report.output().expect("it runs")).exits(0).out;
+        let command = shown.lines().find_map(|line| line.strip_prefix("it goes on with: homelab-dr recover "));
+        let command = command.unwrap_or_else(|| panic!("{shown}"));
+        let mut words: Vec<&str> = command.split(' ').collect();
+        words.extend(["--yes", "--no-progress", "--confirm", step]);
+        let ran = recover(&home, &words).exits(if step == "look" { 1 } else { 3 });
+        assert_eq!(ran.err.contains("[wait] FAILED"), step == "look", "{}", ran.err);
+    }
+    assert!(home.path("back/volumes/media/data/hello").exists());
 }
 
 #[test]

@@ -130,6 +130,24 @@ fn a_good_run_says_what_was_measured() {
 }
 
 #[test]
+fn a_snapshot_that_several_steps_take_has_one_age_and_the_worst_of_their_verdicts() {
+    let same = [("b".repeat(64), "a".repeat(64)), ("\"source\":\"settings\"".into(), "\"source\":\"cluster\"".into())];
+    let same = same.each_ref().map(|(from, to): &(String, String)| (from.as_str(), to.as_str()));
+    let place = Place::new();
+    place.add("5f0c1d2e", &changed("good", &same));
+    let text = place.shown("5f0c1d2e", "text");
+    let ages: Vec<&str> = text.lines().filter(|line| line.starts_with("Age of the data (RPO): cluster")).collect();
+    assert_eq!(ages, ["Age of the data (RPO): cluster, for 2 steps: 8 h (wanted 26h): met"], "{text}");
+    // A step of the two is not done.
+    let undone = changed("good", &same);
+    let undone: Vec<&str> = undone.lines().take(8).collect();
+    let place = Place::new();
+    place.add("5f0c1d2e", &(undone.join("\n") + "\n"));
+    let text = place.shown("5f0c1d2e", "text");
+    assert!(text.contains("cluster, for 2 steps: 8 h (wanted 26h): open"), "{text}");
+}
+
+#[test]
 fn a_volume_that_is_too_old_or_of_unknown_age_does_not_meet_the_objective() {
     let of = |changes: &[(&str, &str)]| {
         let place = Place::new();

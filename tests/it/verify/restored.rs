@@ -33,7 +33,7 @@ impl Lab {
         let (root, within) = (report.record.root, TreePath::root());
         let from = Some(Origin { reader, root, within, selection: Selection::default() });
         let restored = Restored { folder: target.path().to_owned(), from };
-        Self { target, around: Surroundings { restored: Some(restored), ..around() } }
+        Self { target, around: Surroundings { restored: vec![restored], ..around() } }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -116,10 +116,26 @@ async fn what_is_missing_or_another_kind_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_several_directories_all_are_compared_and_summed_up() {
+    let (mut lab, other) =
+        (Lab::of(homelab).await, Lab::of(|dir| fs::write(dir.join("one"), noise(9, 500)).unwrap()).await);
+    let numbers = |said: &str| -> Vec<u64> { said.split(' ').filter_map(|word| word.parse().ok()).collect() };
+    let (one, two) = (numbers(&holds(lab.files(100).await)), numbers(&holds(other.files(100).await)));
+    lab.around.restored.extend(other.around.restored.clone());
+    let both = holds(lab.files(100).await);
+    assert_eq!(numbers(&both)[..2], [one[0] + two[0], 2], "{both}");
+    // Whichever is damaged is named.
+    fs::write(other.path("one"), noise(8, 500)).unwrap();
+    not(lab.files(100).await, &[&other.path("").display().to_string().trim_end_matches('/'), "one (other content"]);
+    fs::remove_file(lab.path("empty")).unwrap();
+    not(lab.files(100).await, &[&lab.path("").display().to_string().trim_end_matches('/'), "empty (it is not there)"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_snapshot_is_compared_with_that_part() {
     let lab = Lab::of(homelab).await;
     let mut around = lab.around.clone();
-    let restored = around.restored.as_mut().unwrap();
+    let restored = around.restored.first_mut().unwrap();
     restored.from.as_mut().unwrap().within = TreePath::new("photos/2026").unwrap();
     restored.folder = lab.path("photos/2026");
     assert!(holds(look(&Probe::Files(100), &around).await).starts_with("4 entries"), "the folder and three files");
@@ -143,7 +159,7 @@ async fn what_is_empty_is_not_alive() {
 }
 
 fn sqlite(file: impl AsRef<Path>, query: Option<&str>, answer: Answer) -> Probe {
-    Probe::Sqlite { file: file.as_ref().to_owned(), query: query.map(str::to_owned), answer }
+    Probe::Sqlite { claim: None, file: file.as_ref().to_owned(), query: query.map(str::to_owned), answer }
 }
 
 #[tokio::test(flavor = "multi_thread")]

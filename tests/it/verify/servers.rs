@@ -199,7 +199,7 @@ async fn restored(folder: &Path) -> Surroundings {
         folder: folder.to_owned(),
         from: Some(Origin { reader, root, within, selection: Selection::default() }),
     };
-    Surroundings { restored: Some(restored), scratch: "/tmp".into(), ..around() }
+    Surroundings { restored: vec![restored], scratch: "/tmp".into(), ..around() }
 }
 
 fn processes_in(folder: &Path) -> usize {
