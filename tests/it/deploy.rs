@@ -76,6 +76,28 @@ fn the_roles_are_those_of_the_documents_and_are_bound_to_the_account_of_the_job(
     }
 }
 
+/// What is said to be in a file is there: each key of the secret by its path in the container.
+#[test]
+fn the_secret_is_where_the_configuration_and_the_job_look_for_it() {
+    let all = manifests();
+    let container = pod_of(of_kind(&all, "CronJob")[0])["spec"]["containers"][0].clone();
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let at = |name: &str| {
+        let mount = mounts.iter().find(|mount| mount["name"] == name).expect("mounted");
+        text(&mount["mountPath"]).to_owned()
+    };
+    let settings = text(&of_kind(&all, "ConfigMap")[0]["data"]["homelab-dr.yaml"]).to_owned();
+    let told = format!("{settings}{}{}", container["env"], container["args"]);
+    for file in of_kind(&all, "Secret")[0]["stringData"].as_object().unwrap().keys() {
+        assert!(told.contains(&format!("{}/{file}", at("keys"))), "nobody reads {file}");
+    }
+    assert!(told.contains(&format!("{}/homelab-dr.yaml", at("settings"))));
+    // One mount in another that is read-only cannot be made.
+    let paths: Vec<String> = ["keys", "settings", "scratch"].map(at).to_vec();
+    let nested = |one: &String| paths.iter().any(|other| one != other && one.starts_with(&format!("{other}/")));
+    assert!(!paths.iter().any(nested), "{paths:?}");
+}
+
 /// The pod of the job, as its controller would make it.
 fn pod_of(job: &Value) -> Value {
     let template = &job["spec"]["jobTemplate"]["spec"]["template"];

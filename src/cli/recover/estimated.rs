@@ -53,10 +53,8 @@ fn takes(estimate: &Estimate, bytes: u64) -> String {
         let Some(ran) = estimate.as_in.get(id) else { continue };
         measured.entry((&ran.made, &ran.run)).or_insert((ran, Vec::new())).1.push(id);
     }
-    let as_in: String = measured
-        .into_values()
-        .map(|(ran, steps)| format!("; {} as in {}", in_brackets(steps, ", "), when(ran)))
-        .collect();
+    let of_one = |(ran, steps): (&Ran, Vec<&String>)| format!("; {} as in {}", in_brackets(steps, ", "), when(ran));
+    let as_in = measured.into_values().map(of_one).collect::<Vec<_>>().concat();
     let unknown = if estimate.unknown.is_empty() {
         String::new()
     } else {

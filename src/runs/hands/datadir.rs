@@ -38,11 +38,11 @@ struct Room(PathBuf);
 
 impl Room {
     fn make(path: PathBuf) -> io::Result<Self> {
-        let make = || DirBuilder::new().mode(0o700).create(&path);
-        match make() {
+        let create = || DirBuilder::new().mode(0o700).create(&path);
+        match create() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_ours(&path)? => {
                 std::fs::remove_dir_all(&path)?;
-                make()?;
+                create()?;
             }
             made => made?,
         }

@@ -277,9 +277,8 @@ fn a_run_that_dies_in_a_step_of_any_kind_goes_on_as_the_step_says() {
             let told = format!("{:?}, {way:?}, {told}", steps[1].action);
             let (expected, last) = match way {
                 None => (Outcome::Recovered, 1),
-                Some(OnFailure::Stop) => (Outcome::Failed, 0),
                 Some(OnFailure::Continue | OnFailure::Ask) => (Outcome::WithFailures, 1),
-                Some(OnFailure::Run(_)) => (Outcome::Failed, 0),
+                Some(OnFailure::Stop | OnFailure::Run(_)) => (Outcome::Failed, 0),
             };
             let is_undone = matches!(way, Some(OnFailure::Run(_)));
             assert_eq!(*left, (!(*was_over && is_undone)).then_some(Left::Ended(expected)), "{told}");
