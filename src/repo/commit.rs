@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::join;
+use tokio::time::Instant;
 
 use crate::base::clock::Clock;
 use crate::base::id::{BlobId, ObjectId};
@@ -25,6 +27,9 @@ use crate::repo::{layout, lock, tombstone};
 use crate::store::Key;
 
 pub use crate::repo::presence::{begin, prepare};
+
+/// So long what the chain was seen to be holds while a run does other things.
+const LINK_LASTS: Duration = Duration::from_mins(10);
 
 /// A snapshot that is durable.
 #[derive(Debug)]
@@ -210,6 +215,7 @@ pub async fn commit(
     let mut written = writer.finish().await?;
     reliance.own.extend(&written.packs);
     // Beside each other: none of the three says anything of the others.
+    let asked = Instant::now();
     let (retired, lost, link) =
         join!(repository.refuse_if_retired(), reliance.look(), snapshots::next_link(&repository, &links));
     retired?;
@@ -217,8 +223,8 @@ pub async fn commit(
     let copying = !lost.nothing();
     written.stored_bytes += reliance.secure(lost).await?;
     reliance.lock().await?;
-    if copying {
-        // That took its time, and others went on.
+    if copying || asked.elapsed() > LINK_LASTS {
+        // That took its time, and others went on: what would be named as a parent may be forgotten, and the tombstone that says so forgotten too.
         link = snapshots::next_link(&repository, &links).await?;
     }
     record.link = link;
