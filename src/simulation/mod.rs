@@ -18,6 +18,7 @@ mod actors;
 mod judge;
 mod random;
 mod rounds;
+mod scale;
 mod world;
 
 use std::ops::Range;

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use futures::try_join;
 use tokio::time::Instant;
 
@@ -66,12 +67,17 @@ impl Far {
     }
 
     /// Does something and says what it took.
-    async fn took<T>(&self, work: impl Future<Output = Result<T, RepoError>>) -> (T, Took) {
-        let (before, calls) = (Instant::now(), self.store.counts().total());
-        let done = work.await.expect("nothing fails here");
-        // A timer may come a millisecond late.
-        let rounds = (before.elapsed() + ROUND / 4).as_millis() / ROUND.as_millis();
-        (done, took(rounds, self.store.counts().total() - calls))
+    fn took<'a, T: 'a>(
+        &'a self,
+        work: impl Future<Output = Result<T, RepoError>> + 'a,
+    ) -> LocalBoxFuture<'a, (T, Took)> {
+        Box::pin(async move {
+            let (before, calls) = (Instant::now(), self.store.counts().total());
+            let done = work.await.expect("nothing fails here");
+            // A timer may come a millisecond late.
+            let rounds = (before.elapsed() + ROUND / 4).as_millis() / ROUND.as_millis();
+            (done, took(rounds, self.store.counts().total() - calls))
+        })
     }
 
     async fn open(&self) -> Result<Arc<Repository>, RepoError> {

@@ -147,8 +147,8 @@ impl Inner {
         match *unseen {
             Some(added) if added + needed <= share => *unseen = Some(added + needed),
             _ => {
-                let spare = share.max(needed) + share * (AT_ONCE - 1);
-                make_room(folder, self.folder_bytes_max.saturating_sub(spare))?;
+                let left_free = share.max(needed) + share * (AT_ONCE - 1);
+                make_room(folder, self.folder_bytes_max.saturating_sub(left_free))?;
                 self.looks.fetch_add(1, Ordering::Relaxed);
                 *unseen = Some(needed);
             }
