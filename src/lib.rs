@@ -21,6 +21,7 @@ pub mod hooks;
 pub mod keys;
 pub mod language;
 pub mod paper;
+pub mod parity;
 pub mod preflight;
 pub mod propose;
 pub mod prune;

@@ -12,6 +12,7 @@
 //! Snapshots are listed before the index and the index before the packs, so that a backup that runs meanwhile cannot look like damage.
 
 mod affected;
+mod cover;
 mod data;
 mod index;
 mod losses;
@@ -46,7 +47,8 @@ use crate::store::Key;
 
 pub use losses::{Loss, LostPart};
 pub use report::{
-    Affected, AffectedSnapshot, Counts, Depth, EXAMPLES_MAX, Finding, Hint, Problem, Report, SNAPSHOTS_MAX, Severity,
+    Affected, AffectedSnapshot, Counts, Cover, Depth, EXAMPLES_MAX, Finding, Hint, Problem, Report, SNAPSHOTS_MAX,
+    Severity,
 };
 pub use stored::check_stored;
 
@@ -131,6 +133,7 @@ pub(crate) async fn survey(
         let broken = index_broken.as_deref();
         affected::tell(&reader, &chain.snapshots, complete, &troubles, broken, &marks, &mut findings).await;
     }
+    let cover = cover::look(repository, &reader.index, &marks, &inventory, &mut findings).await?;
     let depth = Depth {
         keyed: true,
         structure: options.structure,
@@ -148,7 +151,7 @@ pub(crate) async fn survey(
     unsound.retain(|pack| !marks.is_pack_doomed(pack));
     let lost = losses && (lacking || !troubles.is_empty());
     let losses = if lost { losses::of(&reader, &chain.snapshots, &troubles).await } else { Vec::new() };
-    let mut report = Report { store: repository.store.address(), depth, counts, findings, unsound, verified };
+    let mut report = Report { store: repository.store.address(), depth, counts, cover, findings, unsound, verified };
     report.sort();
     let index = &reader.index;
     let (packs, bad, poisoned) = (troubles.problems(index), troubles.bad_copies(index), troubles.poisoned_packs(index));

@@ -51,6 +51,8 @@ pub enum Problem {
     Foreign,
     /// It has the name of an object and lies elsewhere.
     Misplaced,
+    /// There is parity, and not of everything.
+    Uncovered,
 }
 
 /// What can be done about it; the command line has the words.
@@ -81,6 +83,10 @@ pub enum Hint {
     VerifyAgain,
     /// Hold another drill; this one is lost.
     DrillAgain,
+    /// Bring it back with `check --repair`: its group has enough parity.
+    Rebuild,
+    /// Make parity anew.
+    MakeParity,
     /// Read again; if it stays, look at the disk or the provider.
     ReadAgain,
 }
@@ -180,6 +186,23 @@ pub struct Counts {
     pub blobs_opened: u64,
 }
 
+/// What parity covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Cover {
+    /// Packs that should be covered: those that the index names and no mark does.
+    pub packs: u64,
+    /// Those of them that are in a group which stands the loss of one more.
+    pub covered: u64,
+    /// Groups.
+    pub groups: u64,
+    /// Groups that stand less than they promise.
+    pub short: u64,
+    /// Parity objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// How far a check went.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, read by machines")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -205,6 +228,9 @@ pub struct Report {
     pub depth: Depth,
     /// What was looked at.
     pub counts: Counts,
+    /// What parity covers; `None` where there is none, and without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cover: Option<Cover>,
     /// What is wrong, the worst first.
     pub findings: Vec<Finding>,
     /// Packs whose bytes are not those that their names promise, and that no mark names: `--mark-damaged` dooms them.

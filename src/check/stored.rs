@@ -12,6 +12,7 @@ use crate::check::report::{Counts, Depth, Finding, Hint, Problem, Report, Severi
 use crate::check::snapshots::of_error;
 use crate::crypto::hash::object_id;
 use crate::format::pack::PACK_BYTES_MAX;
+use crate::format::parity::OBJECT_BYTES_MAX;
 use crate::repo::error::RepoError;
 use crate::repo::index::Index;
 use crate::repo::layout;
@@ -47,22 +48,41 @@ pub async fn check_stored(
         let chosen: Vec<&Listed> = inventory
             .iter()
             .filter(|entry| layout::is_hash_named(&entry.key) && !entry.key.as_str().starts_with(layout::ACCESS))
-            .filter(|entry| !is_pack(&entry.key) || layout::object_id(&entry.key).is_some_and(|id| slice.has(&id)))
+            .filter(|entry| !is_large(&entry.key) || layout::object_id(&entry.key).is_some_and(|id| slice.has(&id)))
             .collect();
         read_names(store, chosen, &mut counts, &mut findings, progress).await;
+        for finding in findings.iter_mut().filter(|finding| finding.object.starts_with(layout::PARITY)) {
+            (finding.severity, finding.hint) = (Severity::Warning, Hint::MakeParity);
+        }
     }
     let depth = Depth { keyed: false, structure: false, read_percent, decrypted: false, verified: false };
-    let mut report =
-        Report { store: store.address(), depth, counts, findings, unsound: Vec::new(), verified: Vec::new() };
+    let mut report = Report {
+        store: store.address(),
+        depth,
+        counts,
+        cover: None,
+        findings,
+        unsound: Vec::new(),
+        verified: Vec::new(),
+    };
     report.sort();
     Ok(report)
+}
+
+/// As long as a pack, and read in slices as packs are.
+fn is_large(key: &Key) -> bool {
+    is_pack(key) || is_parity(key)
+}
+
+fn is_parity(key: &Key) -> bool {
+    key.as_str().starts_with(layout::PARITY)
 }
 
 fn is_pack(key: &Key) -> bool {
     key.as_str().starts_with(layout::PACKS)
 }
 
-/// What the other stages of a check with a key do not read: packs that the index does not name, checkpoints and marks. Nothing that is needed, so
+/// What the other stages of a check with a key do not read: packs that the index does not name, checkpoints, marks and parity. Nothing that is needed, so
 /// damage is but a warning.
 pub(super) async fn read_small(
     repository: &Repository,
@@ -78,13 +98,20 @@ pub(super) async fn read_small(
         let marks = [layout::CHECKPOINTS, layout::DOOMED].iter().any(|prefix| name.starts_with(prefix));
         let stray = is_pack(&entry.key)
             && layout::object_id(&entry.key).is_some_and(|id| index.pack_number(&id).is_none() && slice.has(&id));
-        (marks || stray) && layout::belongs(&entry.key)
+        let parity = is_parity(&entry.key) && layout::object_id(&entry.key).is_some_and(|id| slice.has(&id));
+        (marks || stray || parity) && layout::belongs(&entry.key)
     });
     let mut found = Vec::new();
     read_names(&*repository.store, chosen.collect(), counts, &mut found, progress).await;
     // What is not needed may be pruned while it is read.
     found.retain(|finding| finding.problem != Problem::Missing);
-    findings.extend(found.into_iter().map(|finding| Finding { severity: Severity::Warning, ..finding }));
+    // A parity object that has a bad header as well is told of once.
+    found.retain(|finding| !findings.iter().any(|other| other.object == finding.object));
+    findings.extend(found.into_iter().map(|finding| {
+        let parity = finding.object.starts_with(layout::PARITY);
+        let hint = if parity { Hint::MakeParity } else { finding.hint };
+        Finding { severity: Severity::Warning, hint, ..finding }
+    }));
 }
 
 async fn read_names(
@@ -114,7 +141,11 @@ async fn read_names(
 pub(crate) async fn matches_name(store: &dyn Store, entry: &Listed) -> Result<u64, RepoError> {
     let damaged = || RepoError::Damaged { key: entry.key.clone() };
     // What is longer belongs to nobody, and would not fit into memory.
-    let limit = if is_pack(&entry.key) { PACK_BYTES_MAX as u64 } else { RECORD_BYTES_MAX };
+    let limit = match &entry.key {
+        key if is_pack(key) => PACK_BYTES_MAX as u64,
+        key if is_parity(key) => OBJECT_BYTES_MAX,
+        _ => RECORD_BYTES_MAX,
+    };
     if entry.size > limit {
         return Err(RepoError::TooLarge { key: entry.key.clone(), bytes: entry.size, limit });
     }

@@ -164,6 +164,11 @@ fn tell(report: &Report, context: &mut Context) -> Result<Exit, Failure> {
         let _ = write!(looked, "; {how}: {}", units::bytes(counts.bytes_read));
     }
     context.say(&format!("looked at {looked}"))?;
+    if let Some(cover) = &report.cover {
+        let (covered, packs) = (cover.covered, count(cover.packs, "pack"));
+        let groups = count(cover.groups, "group");
+        context.say(&format!("parity covers {covered} of {packs}, in {groups} ({})", units::bytes(cover.bytes)))?;
+    }
     let verdict = match report.worst() {
         Some(Severity::Damage) => "DAMAGED: what is listed above is missing or altered",
         Some(Severity::Warning) => "nothing is lost; see the warnings above",
@@ -246,6 +251,10 @@ const fn advice(hint: Hint) -> Option<&'static str> {
             "`homelab-dr check --repair --from REPLICA` brings it back. Without a replica: find out who or what removed it; `homelab-dr forget --lost ID` then says that it is gone for good"
         }
         Hint::Prune => "`homelab-dr prune` takes it away in time",
+        Hint::Rebuild => {
+            "`homelab-dr check --repair` brings it back from parity, if no more of its group is lost than that stands"
+        }
+        Hint::MakeParity => "`homelab-dr parity --read-data` makes it anew from the packs, once these are whole",
         Hint::DrillAgain => "what that drill came to is lost; `homelab-dr drill` holds another",
         Hint::VerifyAgain => "`homelab-dr check --read-data` with an identity records anew what is good",
         Hint::ReadAgain => "check again; if it stays, look at the disk or the provider",

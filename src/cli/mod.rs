@@ -30,6 +30,7 @@ mod mover;
 mod movers;
 mod open;
 mod output;
+mod parity;
 mod patterns;
 mod preflight;
 mod private_file;
@@ -103,6 +104,7 @@ enum Command {
     Status(status::Args),
     Forget(forget::Args),
     Prune(prune::Args),
+    Parity(parity::Args),
     #[command(subcommand)]
     Gitops(gitops::Command),
     Release(release::Args),
@@ -280,6 +282,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
         Command::Status(args) => status::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
+        Command::Parity(args) => parity::run(args, context).await,
         Command::Gitops(command) => gitops::run(command, context).await,
         Command::Release(args) => release::run(args, context).await,
         Command::Runbook(command) => runbook::run(command, context).await,

@@ -47,7 +47,7 @@ pub fn decode<'b, T: Decode<'b, ()>>(plain: &'b [u8]) -> Result<T, RecordError> 
     minicbor::decode(rest.get(..length).ok_or(RecordError::Short)?).map_err(RecordError::Cbor)
 }
 
-/// `format.json`, the only object in clear.
+/// `format.json`, in clear.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct FormatFile {
     /// Always `homelab-dr`.

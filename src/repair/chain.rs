@@ -43,7 +43,7 @@ pub(super) async fn heal(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), R
 /// The records that sources hold, with their places in the chain. Those of them that were forgotten here are of no interest, nor those that do not read.
 async fn records_elsewhere(work: &Work<'_>) -> BTreeMap<ObjectId, u64> {
     let mut found = BTreeMap::new();
-    for source in &work.sources.list {
+    for source in work.sources.list.iter().filter(|source| !source.packs_only) {
         let through = work.repository.through(source.store.clone());
         match Chain::load_to_read(&through).await {
             Ok(chain) => found.extend(chain.places()),

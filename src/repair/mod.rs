@@ -1,4 +1,4 @@
-//! Layer 5: putting right what `check` finds, from replicas, from older versions that the store keeps, and from what is still good.
+//! Layer 5: putting right what `check` finds, from replicas, from older versions that the store keeps, from parity, and from what is still good.
 //!
 //! **Order**, each step on what the one before made whole: what opening needs (`format.json`, epochs, access) → small objects by their names → the chain of
 //! snapshots → the index → packs by their names → blobs, into new packs → sessions → packs that nothing can put right are marked → a last check, which
@@ -38,6 +38,7 @@ use crate::repo::upload::retain_until;
 use crate::store::Key;
 
 pub use error::RepairError;
+pub(crate) use named::put_right;
 pub use named::repair_names;
 pub use opening::{Opening, open_again};
 pub use report::{Healed, How, Outcome};

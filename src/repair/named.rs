@@ -23,7 +23,7 @@ const AT_ONCE: usize = 8;
 const MARK_GRACES: u32 = 2;
 
 /// Puts proven bytes under a name and reads them back.
-pub(super) async fn put_right(
+pub(crate) async fn put_right(
     store: &dyn Store,
     key: &Key,
     bytes: &Bytes,
@@ -92,7 +92,9 @@ pub(super) async fn damaged(store: &dyn Store, listed: Vec<Listed>) -> Result<Ve
 /// Reads every small object and puts right those that are damaged and that somebody has.
 pub(super) async fn small(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), RepairError> {
     let store = &*work.repository.store;
-    for prefix in layout::HASH_NAMED.into_iter().filter(|prefix| *prefix != layout::PACKS) {
+    // Packs come later, and parity is made anew by who makes it.
+    let small = layout::HASH_NAMED.into_iter().filter(|prefix| ![layout::PACKS, layout::PARITY].contains(prefix));
+    for prefix in small {
         let mut listed = store.list(prefix).await?;
         listed.retain(|entry| layout::object_id(&entry.key).is_some());
         for entry in damaged(store, listed).await? {

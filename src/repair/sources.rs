@@ -1,4 +1,4 @@
-//! Where good bytes may still be: replicas, and the versions that the store itself keeps.
+//! Where good bytes may still be: the versions that the store itself keeps, replicas, and parity.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use crate::repair::RepairError;
 use crate::repo::RepoError;
 use crate::repo::layout;
 use crate::repo::open::read_format;
+use crate::repo::parity::WithParity;
 use crate::repo::sealed::{RECORD_BYTES_MAX, get_within};
 use crate::store::first::FirstVersions;
 use crate::store::{Key, Store, StoreError};
@@ -27,8 +28,10 @@ pub(super) struct Source {
     pub store: Arc<dyn Store>,
     /// For people.
     pub name: String,
-    /// Older versions of the store itself.
+    /// What the store itself holds: older versions, parity.
     pub own: bool,
+    /// Only of packs it knows more than the store itself.
+    pub packs_only: bool,
 }
 
 /// All of them, in the order in which they are asked.
@@ -39,18 +42,28 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The older versions of `own`, where it keeps any, then the replicas.
+    /// The older versions of `own`, where it keeps any, then the replicas; last parity, since one pack out of it costs reading a whole group.
     pub async fn new(own: &Arc<dyn Store>, replicas: Vec<Arc<dyn Store>>) -> Result<Self, StoreError> {
         let mut list = Vec::new();
         match own.versions(layout::FORMAT).await {
             Ok(_) => {
                 let store: Arc<dyn Store> = Arc::new(FirstVersions::new(own.clone()));
-                list.push(Source { name: format!("an older version in {}", own.address()), store, own: true });
+                list.push(Source {
+                    name: format!("an older version in {}", own.address()),
+                    store,
+                    own: true,
+                    packs_only: false,
+                });
             }
             Err(StoreError::Unsupported { .. } | StoreError::Denied { .. }) => {}
             Err(error) => return Err(error),
         }
-        list.extend(replicas.into_iter().map(|store| Source { name: store.address(), store, own: false }));
+        let replica = |store: Arc<dyn Store>| Source { name: store.address(), store, own: false, packs_only: false };
+        list.extend(replicas.into_iter().map(replica));
+        if !own.list(layout::PARITY).await?.is_empty() {
+            let store: Arc<dyn Store> = Arc::new(WithParity::new(own.clone()));
+            list.push(Source { name: format!("parity in {}", own.address()), store, own: true, packs_only: true });
+        }
         Ok(Self { list, troubles: Mutex::default() })
     }
 
@@ -82,7 +95,8 @@ impl Sources {
             name if name.starts_with(layout::ACCESS) => AGE_BYTES_MAX as u64,
             _ => RECORD_BYTES_MAX,
         };
-        for source in &self.list {
+        let packs = key.as_str().starts_with(layout::PACKS);
+        for source in self.list.iter().filter(|source| packs || !source.packs_only) {
             match get_within(&*source.store, key, limit).await {
                 Ok(bytes) => {
                     let hashed = bytes.clone();

@@ -170,6 +170,15 @@ pub enum RepoError {
         #[source]
         source: crate::format::pack::PackError,
     },
+    /// A parity object whose header makes no sense.
+    #[error("{key} is not well-formed")]
+    Parity {
+        /// The object.
+        key: Key,
+        /// Why.
+        #[source]
+        source: crate::format::parity::ParityError,
+    },
     /// A blob that nothing holds.
     #[error("blob {blob} is in no pack of the index")]
     Missing {

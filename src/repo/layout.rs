@@ -3,7 +3,7 @@
 use crate::base::id::{ObjectId, SessionId};
 use crate::store::Key;
 
-/// The only object in clear.
+/// Whose repository it is; in clear.
 pub const FORMAT: &str = "format.json";
 /// Keys wrapped to the recipients.
 pub const ACCESS: &str = "access/";
@@ -27,12 +27,15 @@ pub const DRILLS: &str = "drills/";
 pub const VERIFIED: &str = "verified/";
 /// What drills of recoveries came to.
 pub const REHEARSALS: &str = "rehearsals/";
+/// What gives lost packs back.
+pub const PARITY: &str = "parity/";
 
 /// Advisory leases.
 pub const LEASES: &str = "leases/";
 
 /// Every prefix whose objects are named by the hash of their bytes.
-pub const HASH_NAMED: [&str; 9] = [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS];
+pub const HASH_NAMED: [&str; 10] =
+    [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, PARITY];
 
 #[expect(clippy::expect_used, reason = "made of constants, digits and hex, which every Key may hold")]
 fn key(text: String) -> Key {
@@ -70,7 +73,7 @@ pub fn pack(id: &ObjectId) -> Key {
     key(format!("{PACKS}{}/{hex}", hex.get(..2).unwrap_or_default()))
 }
 
-/// `<prefix><id>` for index, snapshots, checkpoints, doomed, drills, verified and rehearsals.
+/// `<prefix><id>` for index, snapshots, checkpoints, doomed, drills, verified, rehearsals and parity.
 #[must_use]
 pub fn named(prefix: &str, id: &ObjectId) -> Key {
     key(format!("{prefix}{id}"))
@@ -84,7 +87,7 @@ fn id_in(key: &Key) -> Option<ObjectId> {
 /// Every name that an object of this id can have.
 fn names_of(id: &ObjectId) -> impl Iterator<Item = Key> + '_ {
     [access(id), pack(id)].into_iter().chain(
-        [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, SESSIONS]
+        [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, PARITY, SESSIONS]
             .into_iter()
             .map(|prefix| named(prefix, id)),
     )
@@ -132,7 +135,7 @@ pub fn belongs(key: &Key) -> bool {
         || is(PACKS, pack)
         || name.strip_prefix(EPOCHS).is_some_and(|rest| rest.parse::<u32>().is_ok())
         || name.starts_with(LEASES)
-        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS].into_iter().any(hex)
+        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, PARITY].into_iter().any(hex)
 }
 
 /// Whether a name promises the hash of the object's bytes, so that anyone can check it.

@@ -16,6 +16,7 @@ mod near;
 pub mod open;
 pub mod opener;
 pub mod packer;
+pub mod parity;
 pub mod presence;
 pub mod rebuild;
 pub mod rescue;

@@ -24,6 +24,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
             "check",
             "repair",
             "replicate",
+            "parity",
             "stats",
             "status",
             "keys",

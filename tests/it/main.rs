@@ -33,6 +33,7 @@ mod layers;
 mod library;
 mod links;
 mod live;
+mod parity;
 mod properties;
 mod prune;
 mod real;

@@ -62,6 +62,7 @@ impl Advise for RepoError {
             | Self::Sealed { .. }
             | Self::Record { .. }
             | Self::Pack { .. }
+            | Self::Parity { .. }
             | Self::Session { .. } => Advice::new(Exit::Damaged, CHECK),
             Self::NotHanded { .. } => Advice::new(
                 Exit::Key,

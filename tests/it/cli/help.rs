@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 48] = [
+const COMMANDS: [&str; 49] = [
     "config",
     "config check",
     "config show",
@@ -32,6 +32,7 @@ const COMMANDS: [&str; 48] = [
     "status",
     "forget",
     "prune",
+    "parity",
     "demo",
     "release",
     "gitops",

@@ -7,6 +7,7 @@ mod happy;
 mod help;
 mod hidden;
 mod near;
+mod parity;
 mod repair;
 mod rescue;
 mod sources;

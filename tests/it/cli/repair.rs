@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Home;
 
 /// The objects below a folder of the repository.
-fn below(home: &Home, folder: &str) -> Vec<PathBuf> {
+pub fn below(home: &Home, folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(home.path(&format!("repo/{folder}"))).unwrap() {
         let path = entry.unwrap().path();
@@ -18,7 +18,7 @@ fn below(home: &Home, folder: &str) -> Vec<PathBuf> {
     found
 }
 
-fn pack(home: &Home, class: u8) -> PathBuf {
+pub fn pack(home: &Home, class: u8) -> PathBuf {
     below(home, "packs").into_iter().find(|path| std::fs::read(path).unwrap()[1] == class).expect("a pack")
 }
 

@@ -3,6 +3,7 @@
 use homelab_dr::base::clock::Time;
 use homelab_dr::base::id::{ObjectId, RepositoryId};
 use homelab_dr::format::pack::{self, IndexSegment, PACK_BYTES_MAX, PackClass, PackTable};
+use homelab_dr::format::parity::{self, Group, Header, Member};
 use homelab_dr::format::record::{
     self, AccessRecord, ChainRecord, Checkpoint, DoomMark, EpochKeys, EpochRecord, FormatFile, KeyDrill,
     RehearsalRecord, RehearsalTarget, Rehearsed, RehearsedBook, RehearsedSource, SessionRecord, SignedEpoch, Tombstone,
@@ -221,6 +222,46 @@ fn checkpoint_doom_mark_drill_and_verified() {
         left_behind: Vec::new(),
     };
     record_type("rehearsal", &[rehearsal(Rehearsed::Failed, 1), rehearsal(Rehearsed::Stopped, 40)], drop);
+}
+
+#[test]
+fn parity_header() {
+    let member = |n: u8, length| Member { pack: ObjectId::new([n; 32]), length };
+    let header = |members: Vec<Member>, parity, number| {
+        let group = Group { repository: samples::REPOSITORY, stripe: 4096, parity, members };
+        let hashes = |length: u32| vec![[length.to_le_bytes()[0]; 16]; group.stripes(length)];
+        let members = group.members.iter().map(|member| hashes(member.length)).collect();
+        let own = hashes(group.shard_bytes());
+        Header { group, number, members, own }.encode()
+    };
+    let corpus = [
+        header(vec![member(1, 1)], 1, 0),
+        header(vec![member(1, 9000), member(2, 5), member(200, 70_000)], 3, 2),
+        [header((1..=20).map(|n| member(n, 4096)).collect(), 2, 1), vec![7; 5000]].concat(),
+    ];
+    // A mutation breaks the checksum: most are made good again, so that what the header says is read.
+    let made_good = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        if let Ok(length) = parity::header_bytes(&bytes)
+            && let Some(hashed) = bytes.get(..length - 32)
+        {
+            let checksum = *blake3::hash(hashed).as_bytes();
+            if let Some(place) = bytes.get_mut(length - 32..length) {
+                place.copy_from_slice(&checksum);
+            }
+        }
+        bytes
+    };
+    fuzz("parity_header", Shape::Raw, &corpus, IN_PROPORTION, |bytes| {
+        let bytes = made_good(bytes);
+        let Ok(header) = Header::parse(&bytes) else { return false };
+        let again = header.encode();
+        assert!(bytes.starts_with(&again) && again.len() == header.group.header_bytes(), "not what it was read from");
+        assert!(header.number < header.group.parity && header.group.check().is_ok());
+        assert!(header.group.members.iter().all(|member| header.group.number(&member.pack).is_some()));
+        assert_eq!(Header::parse_object(&bytes, header.group.object_bytes()), Ok(header));
+        true
+    });
 }
 
 #[test]
