@@ -42,6 +42,7 @@ pub async fn run_forget(
     host: &str,
     clock: &Arc<dyn Clock>,
 ) -> Result<Forgotten, RepoError> {
+    repository.refuse_if_unfinished()?;
     let chain = Chain::load(repository).await?;
     let known = chain.forgotten();
     let there = |id: &ObjectId| chain.snapshots.iter().any(|snapshot| snapshot.id == *id);
@@ -75,6 +76,7 @@ pub async fn acknowledge_lost(
     host: &str,
     clock: &Arc<dyn Clock>,
 ) -> Result<Forgotten, RepoError> {
+    repository.refuse_if_unfinished()?;
     let chain = Chain::load(repository).await?;
     let unreadable = |id: &ObjectId| chain.unreadable.iter().any(|(unreadable, _)| unreadable == id);
     let gaps = witness::gaps(repository, &chain).await?;

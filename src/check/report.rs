@@ -50,6 +50,8 @@ pub enum Problem {
     Foreign,
     /// It has the name of an object and lies elsewhere.
     Misplaced,
+    /// It was sealed with a writer key that was retired.
+    Retired,
 }
 
 /// What can be done about it; the command line has the words.

@@ -19,6 +19,7 @@ pub mod packer;
 pub mod presence;
 pub mod rebuild;
 pub mod rescue;
+pub mod reseal;
 pub mod salvage;
 pub mod sealed;
 pub mod snapshots;

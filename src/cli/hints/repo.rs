@@ -40,7 +40,11 @@ impl Advise for RepoError {
             ),
             Self::Retired { .. } => Advice::new(
                 Exit::Key,
-                "the writer key was replaced; install the new one, which whoever holds an identity has",
+                "nothing was lost: the owner rotated the writer key (`homelab-dr keys rotate-writer`). Install the new one here, which that command wrote into a file, such as in the Secret of the cluster, and run this again. If nobody rotated it, somebody wrote to the store: `homelab-dr keys list` with an identity shows the epochs",
+            ),
+            Self::Unfinished { .. } => Advice::new(
+                Exit::Refused,
+                "run `homelab-dr keys rotate-writer` with an identity again: it goes on where it was cut off, with the same new key. Until then only reading works",
             ),
             Self::Removed { .. } => Advice::new(
                 Exit::Key,
@@ -66,6 +70,10 @@ impl Advise for RepoError {
             Self::NotHanded { .. } => Advice::new(
                 Exit::Key,
                 "a mover was given the keys of another snapshot; restore the snapshot with an identity: `homelab-dr restore SNAPSHOT --target DIR`",
+            ),
+            Self::Index { source, .. } if source.is_of_another_key() => Advice::new(
+                Exit::Refused,
+                "the writer key was rotated, and that was not finished: whoever holds an identity runs `homelab-dr keys rotate-writer` again",
             ),
             Self::Index { .. } => Advice::new(
                 Exit::Damaged,

@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 48] = [
+const COMMANDS: [&str; 49] = [
     "config",
     "config check",
     "config show",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 48] = [
     "keys list",
     "keys add",
     "keys remove",
+    "keys rotate-writer",
     "keys drill",
     "keys paper",
     "backup",

@@ -9,6 +9,7 @@ mod hidden;
 mod near;
 mod repair;
 mod rescue;
+mod rotate;
 mod sources;
 
 use std::path::{Path, PathBuf};
