@@ -76,7 +76,6 @@ pub async fn acknowledge_lost(
     host: &str,
     clock: &Arc<dyn Clock>,
 ) -> Result<Forgotten, RepoError> {
-    repository.refuse_if_unfinished()?;
     let chain = Chain::load(repository).await?;
     let unreadable = |id: &ObjectId| chain.unreadable.iter().any(|(unreadable, _)| unreadable == id);
     let gaps = witness::gaps(repository, &chain).await?;

@@ -11,21 +11,19 @@
 //!
 //! What it cannot do: tell what the thief wrote before from what the cluster wrote. `check --read-data` finds what is not what its id says.
 
+mod needs;
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde::Serialize;
 
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Time};
 use crate::base::id::{BlobId, ObjectId};
 use crate::base::progress::Progress;
-use crate::check::{Broken, Trees, Visitor, walk};
-use crate::crypto::recipients::{Recipient, RecipientError};
+use crate::crypto::recipients::Recipient;
 use crate::crypto::secret::Secret;
 use crate::crypto::writer_key::WriterKey;
-use crate::format::entry::{Piece, TreePath};
 use crate::format::kind::{Kind, RecordKind};
 use crate::format::pack::PackClass;
 use crate::format::record::{
@@ -34,92 +32,21 @@ use crate::format::record::{
 use crate::repo::create::{Next, advance};
 use crate::repo::doomed::{self, Marks, OBJECTS_MAX};
 use crate::repo::fetch::Reader;
-use crate::repo::index::Index;
 use crate::repo::reseal::{self, Prefix, Resealer, Segments, Stored};
 use crate::repo::snapshots::{self, Chain, Snapshot};
 use crate::repo::upload::retain_until;
 use crate::repo::witness;
 use crate::repo::{RepoError, Repository, layout};
 use crate::store::{Key, StoreError};
+use needs::Needs;
+
+pub use told::{Renamed, RotateError, Rotated, RotationPlan, Settings};
 
 /// Tree blobs read together.
 const BATCH: usize = 64;
 
-/// Why a rotation did not begin, or stopped. After it began, another run goes on.
-#[derive(Debug, thiserror::Error)]
-pub enum RotateError {
-    /// The repository or its store failed.
-    #[error(transparent)]
-    Repo(#[from] RepoError),
-    /// A recipient of the repository is none that this program knows.
-    #[error("a recipient of the repository cannot be sealed to")]
-    Recipient(#[from] RecipientError),
-    /// What cannot be read now cannot be sealed anew.
-    #[error("{what} cannot be read: {why}")]
-    Damaged {
-        /// A record, or a tree blob with the path that it is at.
-        what: String,
-        /// Why not.
-        why: String,
-    },
-    /// Records that others name are neither there nor forgotten on purpose.
-    #[error(
-        "the chain of snapshots has {count} gap(s), the first at {first}: records were lost or removed by somebody"
-    )]
-    Gaps {
-        /// How many.
-        count: usize,
-        /// One of them.
-        first: ObjectId,
-    },
-    /// What was sealed anew does not read with the new key alone. A bug, or somebody deletes; nothing was marked or removed.
-    #[error("what was sealed anew does not read with the new key alone: {why}")]
-    NotProven {
-        /// What does not read.
-        why: String,
-    },
-}
-
-/// How to rotate.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The machine, for the record.
-    pub host: String,
-    /// How long to wait, once the new epoch has begun, for writers to whom the store shows an older list of epochs: what they commit meanwhile is carried over.
-    pub settle: Duration,
-}
-
-/// Directories of network file systems are shown as they were up to a minute ago; twice that.
-pub const SETTLE: Duration = Duration::from_mins(2);
 /// How often what the store took meanwhile is carried over too.
 const ROUNDS_MAX: usize = 3;
-
-impl From<StoreError> for RotateError {
-    fn from(error: StoreError) -> Self {
-        Self::Repo(error.into())
-    }
-}
-
-/// What a rotation will do. Bytes are stored bytes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct RotationPlan {
-    /// Where.
-    pub store: String,
-    /// The first epoch of the new key.
-    pub epoch: u32,
-    /// It was begun before and is finished now, with the key that was made then.
-    pub begun: bool,
-    /// Snapshots that are sealed anew; each gets a new id.
-    pub snapshots: usize,
-    /// Tree blobs that are sealed anew.
-    pub blobs: usize,
-    /// About what is uploaded: tree blobs, index and records.
-    pub bytes: u64,
-    /// Content packs that stay as they are.
-    pub content_packs: usize,
-    /// Their bytes.
-    pub content_bytes: u64,
-}
 
 /// A plan, and what it was made from. Dropping it changes nothing.
 pub struct Planned {
@@ -128,86 +55,6 @@ pub struct Planned {
     repository: Arc<Repository>,
     /// The key of the next epoch; the current one's where a rotation is finished.
     metadata_key: Secret,
-}
-
-/// A snapshot and what it is called from now on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Renamed {
-    /// Its id until now.
-    pub from: ObjectId,
-    /// Its id from now on.
-    pub to: ObjectId,
-    /// The store took it after the new epoch had begun: somebody wrote it with the old key, at the very end or after the theft was known.
-    pub late: bool,
-}
-
-/// What a rotation did.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct Rotated {
-    /// The first epoch whose records are accepted.
-    pub epoch: u32,
-    /// The snapshots that this run sealed anew.
-    pub snapshots: Vec<Renamed>,
-    /// Tree blobs sealed anew.
-    pub blobs: usize,
-    /// Bytes of the packs and index segments of tree blobs.
-    pub bytes_stored: u64,
-    /// Old index segments and metadata packs that were marked; `prune` removes them after its grace.
-    pub doomed: usize,
-    /// Old records that were removed.
-    pub removed: usize,
-    /// Old records that a lock keeps; they count for nothing.
-    pub locked: usize,
-}
-
-/// Looks for what trees need; stops at nothing.
-struct Needs<'a> {
-    index: &'a Index,
-    seen: HashSet<BlobId>,
-    blobs: Vec<(Kind, BlobId)>,
-    /// Chunks that no pack has.
-    missing: BTreeSet<BlobId>,
-    broken: Option<(String, String)>,
-}
-
-impl Visitor for Needs<'_> {
-    fn skip(&mut self, _: Kind, blob: &BlobId) -> bool {
-        !self.seen.insert(*blob)
-    }
-
-    fn opened(&mut self, kind: Kind, blob: &BlobId) {
-        self.blobs.push((kind, *blob));
-    }
-
-    fn broken(&mut self, broken: &Broken<'_>) {
-        let what = format!("tree blob {} at {}", broken.blob.short(), broken.at.display());
-        self.broken.get_or_insert((what, broken.why.clone()));
-    }
-
-    fn file(&mut self, _: &TreePath, pieces: &[Piece]) {
-        for piece in pieces {
-            if let Piece::Data { blob, .. } = piece
-                && self.index.find(blob).is_none()
-            {
-                self.missing.insert(*blob);
-            }
-        }
-    }
-}
-
-impl<'a> Needs<'a> {
-    /// What these trees need.
-    async fn of(reader: &'a Reader, roots: &[TreeRoot], progress: &Progress) -> Self {
-        let index = &*reader.index;
-        let (seen, blobs, missing) = (HashSet::new(), Vec::new(), BTreeSet::new());
-        let mut needs = Self { index, seen, blobs, missing, broken: None };
-        progress.expect(roots.len() as u64, 0, false);
-        for root in roots {
-            walk(&Trees::from(reader), *root, &mut needs).await;
-            progress.add_file(0);
-        }
-        needs
-    }
 }
 
 /// The chain as it lies in the store.
@@ -428,8 +275,9 @@ impl Work<'_> {
         if let Some((what, why)) = needs.broken {
             return Err(RotateError::Damaged { what, why });
         }
+        let done = self.done(&needs, segments).await?;
         let mut by_kind: BTreeMap<Kind, Vec<BlobId>> = BTreeMap::new();
-        for (kind, id) in needs.blobs.iter().filter(|(_, id)| !segments.blobs.contains(id)) {
+        for (kind, id) in needs.blobs.iter().filter(|(_, id)| !done.contains(id)) {
             by_kind.entry(*kind).or_default().push(*id);
         }
         self.progress.begin("sealing trees anew", "blob");
@@ -455,6 +303,31 @@ impl Work<'_> {
         }
         rotated.bytes_stored += written.stored_bytes;
         Ok(needs.missing)
+    }
+
+    /// What an earlier run sealed anew, as far as the new key alone opens it: a repair copies sealed blobs as they are, under whichever key.
+    async fn done(&self, needs: &Needs<'_>, segments: &Segments) -> Result<HashSet<BlobId>, RotateError> {
+        let mut done = HashSet::new();
+        let there: Vec<(Kind, BlobId)> =
+            needs.blobs.iter().filter(|(_, id)| segments.blobs.contains(id)).copied().collect();
+        if there.is_empty() {
+            return Ok(done);
+        }
+        let reader = self.alone(&segments.new).await?;
+        for (kind, id) in there {
+            if reader.metadata(kind, &id).await.is_ok() {
+                done.insert(id);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads through these segments with the new key alone.
+    async fn alone(&self, segments: &[Key]) -> Result<Reader, RotateError> {
+        let key = WriterKey { epoch: self.first, ..self.repository.writer_key() };
+        let alone = Arc::new(Repository::open_with_writer(self.repository.store.clone(), &key).await?);
+        let index = Arc::new(reseal::index_of(&alone, segments).await?);
+        Ok(Reader::new(alone, index))
     }
 
     /// Snapshots under the new key, parents before children. Returns what each is called now.
@@ -555,9 +428,7 @@ impl Work<'_> {
     async fn prove(&self, missing: &BTreeSet<BlobId>) -> Result<(Segments, bool), RotateError> {
         let fail = |why: String| RotateError::NotProven { why };
         let segments = Segments::load(&self.repository, self.first).await?;
-        let key = WriterKey { epoch: self.first, ..self.repository.writer_key() };
-        let alone = Arc::new(Repository::open_with_writer(self.repository.store.clone(), &key).await?);
-        let index = Arc::new(reseal::index_of(&alone, &segments.new).await?);
+        let reader = self.alone(&segments.new).await?;
         let all = Records::load(&self.repository, self.first).await?;
         let (mut roots, mut more) = (Vec::new(), false);
         for (stored, _) in all.snapshots() {
@@ -565,10 +436,10 @@ impl Work<'_> {
                 more = true;
                 continue;
             }
-            let record = snapshots::read_one(&alone, stored.id).await.map_err(|error| fail(error.to_string()))?;
+            let record =
+                snapshots::read_one(&reader.repository, stored.id).await.map_err(|error| fail(error.to_string()))?;
             roots.push(record.root);
         }
-        let reader = Reader::new(alone, index);
         self.progress.begin("reading with the new key alone", "snapshot");
         let needs = Needs::of(&reader, &roots, self.progress).await;
         if let Some((what, why)) = needs.broken {

@@ -64,7 +64,6 @@ pub async fn run_repair(
     clock: &Arc<dyn Clock>,
     progress: &Progress,
 ) -> Result<Outcome, RepairError> {
-    repository.refuse_if_unfinished()?;
     let work = Work { repository, sources, clock, progress };
     let mut outcome = Outcome::default();
     sources.insist_on(repository.id).await?;

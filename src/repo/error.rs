@@ -278,12 +278,6 @@ impl RepoError {
         matches!(self, Self::Sealed { source: MetaError::Retired(_), .. })
     }
 
-    /// Whether it was sealed in an earlier epoch with a key that is not held.
-    #[must_use]
-    pub const fn is_of_another_key(&self) -> bool {
-        matches!(self, Self::Sealed { source: MetaError::Epoch(_), .. })
-    }
-
     pub(crate) fn other_repository(store: String, expected: &RepositoryId, found: &RepositoryId) -> Self {
         Self::OtherRepository { store, expected: expected.hex(), found: found.hex() }
     }

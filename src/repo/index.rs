@@ -399,8 +399,8 @@ pub(crate) async fn load_segments(
         let marks = Marks::load(repository).await?;
         if let Some((key, error)) = broken.into_iter().find(|(key, _)| !marks.is_doomed(key)) {
             // What the store says of it is told as it is.
-            return Err(match error {
-                error @ RepoError::Store(_) => error,
+            return Err(match repository.of_another_key(&error).unwrap_or(error) {
+                error @ (RepoError::Store(_) | RepoError::Retired { .. } | RepoError::Unfinished { .. }) => error,
                 error => RepoError::Index { key, source: Box::new(error) },
             });
         }

@@ -4,6 +4,7 @@
 //! identity: the access object names the id and holds the root key's seed; its fingerprint is compared with the pinned one, or the caller must say
 //! that there was none ([`Repository::verified`]).
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::base::clock::Time;
@@ -12,7 +13,7 @@ use crate::chunker::Chunker;
 use crate::crypto::content::{ContentKey, epoch_public};
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::hash::BlobHasher;
-use crate::crypto::meta::MetaKeys;
+use crate::crypto::meta::{MetaError, MetaKeys};
 use crate::crypto::recipients::{AGE_BYTES_MAX, IdentitySource, Opened, Prompt, unwrap};
 use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, RootPublic};
@@ -404,6 +405,19 @@ impl Repository {
         }
         epochs.sort_by_key(|epoch| epoch.number);
         epochs
+    }
+
+    /// What it means to who holds a writer key alone that a record was sealed with another metadata key: a later one retired this key; an earlier one should be
+    /// nowhere any more. `None` if that is not what is wrong.
+    pub(crate) fn of_another_key(&self, error: &RepoError) -> Option<RepoError> {
+        let RepoError::Sealed { source: MetaError::Epoch(epoch), .. } = error else { return None };
+        let store = self.store.address();
+        match epoch.cmp(&self.epoch.number) {
+            _ if self.has_identity() => None,
+            Ordering::Greater => Some(RepoError::Retired { store, held: self.epoch.number, found: *epoch }),
+            Ordering::Less => Some(RepoError::Unfinished { store, epoch: self.epoch.number }),
+            Ordering::Equal => None,
+        }
     }
 
     /// What proves the records of its epochs, as far as it can: a writer key for each metadata key that is held.

@@ -52,7 +52,11 @@ pub async fn rebuild_index(repository: &Repository, clock: &dyn Clock) -> Result
             Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
                 return Err(error.into());
             }
-            Err(_) => rebuilt.set_aside.push(key),
+            Err(error) => match repository.of_another_key(&error) {
+                // It names packs that nothing else names yet, and whose tables this key does not open.
+                Some(error) => return Err(error),
+                None => rebuilt.set_aside.push(key),
+            },
         }
     }
     let marks = Marks::load(repository).await?;

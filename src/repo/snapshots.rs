@@ -121,7 +121,11 @@ impl Chain {
                 {
                     return Err(error.into());
                 }
-                Err(error) => chain.unreadable.push((id, error.to_string())),
+                Err(error) => match repository.of_another_key(&error).filter(|_| !tolerant) {
+                    // To be forgotten as unreadable by nobody.
+                    Some(error) => return Err(error),
+                    None => chain.unreadable.push((id, error.to_string())),
+                },
             }
         }
         chain.settle();

@@ -44,7 +44,7 @@ impl Advise for RepoError {
             ),
             Self::Unfinished { .. } => Advice::new(
                 Exit::Refused,
-                "run `homelab-dr keys rotate-writer` with an identity again: it goes on where it was cut off, with the same new key. Until then only reading works",
+                "nothing is damaged: run `homelab-dr keys rotate-writer` with an identity again, which goes on where it was cut off, with the same new key. Until then only reading with an identity works",
             ),
             Self::Removed { .. } => Advice::new(
                 Exit::Key,
@@ -70,10 +70,6 @@ impl Advise for RepoError {
             Self::NotHanded { .. } => Advice::new(
                 Exit::Key,
                 "a mover was given the keys of another snapshot; restore the snapshot with an identity: `homelab-dr restore SNAPSHOT --target DIR`",
-            ),
-            Self::Index { source, .. } if source.is_of_another_key() => Advice::new(
-                Exit::Refused,
-                "the writer key was rotated, and that was not finished: whoever holds an identity runs `homelab-dr keys rotate-writer` again",
             ),
             Self::Index { .. } => Advice::new(
                 Exit::Damaged,

@@ -174,9 +174,8 @@ fn tell(plan: &RotationPlan, rotated: &Rotated, file: &Path, context: &mut Conte
     )?;
     context.say(&format!(
         "\nNext:\n  1. Put {0} where backups are made, in the place of the old one (the Secret in the cluster).\n  \
-         2. Look for what the thief wrote: homelab-dr check --read-data --identity FILE\n  \
-         3. Copies: homelab-dr replicate --to URL, then prune there with the new key, after the grace.\n  \
-         4. What the old key sealed goes with a prune after 48 h.",
+         2. Look for what the thief wrote: homelab-dr check --repair --identity FILE; then homelab-dr backup --reread\n  \
+         3. Copies: homelab-dr replicate --to URL; what the old key sealed goes there with two runs of prune, as it does here.",
         file.display()
     ))?;
     Ok(Exit::Done)
@@ -189,7 +188,7 @@ impl Advise for RotateError {
             Self::Recipient(error) => return error.advice(),
             Self::Damaged { .. } => Advice::new(
                 Exit::Refused,
-                "what cannot be read cannot be sealed anew: run `homelab-dr check --repair`, with --from URL of a copy if there is one; what is lost for good is given up with `homelab-dr forget`. Then rotate",
+                "what cannot be read cannot be sealed anew: run `homelab-dr check --repair`, with --from URL of a copy if there is one. What is lost for good is given up: a snapshot with `homelab-dr forget ID`, a record that does not read with `homelab-dr forget --lost ID`. Then rotate",
             ),
             Self::Gaps { first, .. } => Advice::new(
                 Exit::Refused,
