@@ -42,6 +42,7 @@ pub async fn run_forget(
     host: &str,
     clock: &Arc<dyn Clock>,
 ) -> Result<Forgotten, RepoError> {
+    repository.refuse_if_unfinished()?;
     let chain = Chain::load(repository).await?;
     let known = chain.forgotten();
     let there = |id: &ObjectId| chain.snapshots.iter().any(|snapshot| snapshot.id == *id);

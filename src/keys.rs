@@ -3,6 +3,8 @@
 //! It proves that the identity opens the repository's keys, a session's content key, and content that a snapshot needs. It does not read all of it: that is
 //! `check --read-data`. What it meets of damage on the way it tells and goes on, and a proof that cannot be recorded where it was held is a proof all the same.
 
+pub mod rotate;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt};
@@ -197,6 +199,7 @@ pub async fn list_drills(repository: &Repository) -> Result<(Vec<Drill>, Vec<Str
             }
             (None, _) => {}
             (_, Err(RepoError::Store(error))) if error.is_not_found() => {}
+            (_, Err(error)) if error.is_retired() => {}
             (_, Err(_)) => unreadable.push(key.to_string()),
         }
     }

@@ -162,7 +162,7 @@ pub fn judge(facts: &Facts<'_>, limits: &Limits) -> Status {
         }
         // Whose identity it was may be who was removed.
         Some(_) if newest.is_some_and(|drill| drill.at < facts.epoch) => problems.push(
-            "no identity was tried since a recipient was removed: `homelab-dr keys drill`, with one that stays"
+            "no identity was tried since a recipient was removed, or the writer key replaced: `homelab-dr keys drill`, with one that stays"
                 .to_owned(),
         ),
         Some(_) => {}

@@ -88,6 +88,7 @@ pub async fn load(repository: &Repository) -> Result<Verified, RepoError> {
                 return Err(error.into());
             }
             Err(RepoError::Store(error)) if error.is_not_found() => {}
+            Err(error) if error.is_retired() => {}
             Err(error) => verified.unreadable.push((key, error)),
         }
     }

@@ -53,6 +53,8 @@ pub enum Problem {
     Misplaced,
     /// There is parity, and not of everything.
     Uncovered,
+    /// It was sealed with a writer key that was retired.
+    Retired,
 }
 
 /// What can be done about it; the command line has the words.

@@ -58,6 +58,11 @@ pub(super) async fn load(repository: &Repository, findings: &mut Vec<Finding>) -
             }
             // Forgotten since it was listed.
             Err(RepoError::Store(error)) if error.is_not_found() => {}
+            Err(error) if error.is_retired() => {
+                let what = "it was sealed with a writer key that was retired, and counts for nothing";
+                findings.push(Finding::note(&key, Problem::Retired, what, Hint::Nothing));
+                chain.retired.push(id);
+            }
             Err(error) => {
                 findings.push(of_error(&key, &error));
                 chain.unreadable.push((id, error.to_string()));

@@ -5,6 +5,7 @@ mod drill;
 mod list;
 mod new;
 mod paper;
+mod rotate;
 
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -17,6 +18,7 @@ pub(crate) enum Command {
     List(list::Args),
     Add(change::AddArgs),
     Remove(change::RemoveArgs),
+    RotateWriter(rotate::Args),
     Drill(drill::Args),
     Paper(paper::Args),
 }
@@ -27,6 +29,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<Exit,
         Command::List(args) => list::run(args, context).await,
         Command::Add(args) => change::add(args, context).await,
         Command::Remove(args) => change::remove(args, context).await,
+        Command::RotateWriter(args) => rotate::run(args, context).await,
         Command::Drill(args) => drill::run(args, context).await,
         Command::Paper(args) => paper::run(args, context).await,
     }

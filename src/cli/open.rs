@@ -119,6 +119,9 @@ pub async fn with_identity(context: &Context, access: Access) -> Result<Arc<Repo
     if !repository.verified {
         warn_unverified(context, &repository);
     }
+    if let Err(error) = repository.refuse_if_unfinished() {
+        context.talk.warn(&format!("{error}: run `homelab-dr keys rotate-writer` again"));
+    }
     match repository.refuse_if_removed() {
         // What was stored before it was removed may be all that is left.
         Err(error) if access != Access::Write => context.talk.warn(&error.to_string()),

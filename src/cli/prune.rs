@@ -16,6 +16,7 @@ use crate::cli::progress;
 use crate::cli::prompt::{PlanArgs, confirm};
 use crate::prune::{Outcome, PruneError, PrunePlan, Settings, Waiting, Why, WhyWait, plan_prune, run_prune};
 use crate::repo::checkpoint::GRACE;
+use crate::repo::layout;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -193,8 +194,10 @@ fn show(plan: &PrunePlan, every: bool, context: &mut Context) -> Result<(), Fail
         for due in &plan.delete {
             context.out.line(&format!("delete  {} (marked {})", due.object, local(due.marked)))?;
         }
-        for checkpoint in &plan.expired {
-            context.out.line(&format!("delete  {checkpoint} (of a backup that was killed)"))?;
+        for object in &plan.expired {
+            let snapshot = object.starts_with(layout::SNAPSHOTS);
+            let why = if snapshot { "of a retired writer key" } else { "of a backup that was killed" };
+            context.out.line(&format!("delete  {object} ({why})"))?;
         }
         for object in &plan.wait {
             context.out.line(&format!("wait    {}: {}", object.object, waiting(object)))?;
@@ -212,8 +215,16 @@ fn show(plan: &PrunePlan, every: bool, context: &mut Context) -> Result<(), Fail
             context.out.line(&format!("delete  {} marked before", objects(plan.delete.len())))?;
         }
         if !plan.expired.is_empty() {
-            let checkpoints = count(plan.expired.len() as u64, "checkpoint");
-            context.out.line(&format!("delete  {checkpoints} of backups that were killed"))?;
+            let (snapshots, checkpoints): (Vec<&String>, Vec<_>) =
+                plan.expired.iter().partition(|object| object.starts_with(layout::SNAPSHOTS));
+            if !snapshots.is_empty() {
+                let records = count(snapshots.len() as u64, "record");
+                context.out.line(&format!("delete  {records} of a retired writer key"))?;
+            }
+            if !checkpoints.is_empty() {
+                let checkpoints = count(checkpoints.len() as u64, "checkpoint");
+                context.out.line(&format!("delete  {checkpoints} of backups that were killed"))?;
+            }
         }
         if let Some(first) = plan.wait.first() {
             context.out.line(&format!("wait    {}, the first: {}", objects(plan.wait.len()), waiting(first)))?;

@@ -32,6 +32,9 @@ pub enum MetaError {
     /// Sealed in an epoch whose key is not at hand.
     #[error("sealed in epoch {0}, whose key is not held here")]
     Epoch(u32),
+    /// A record of an epoch whose key was retired: whoever stole that key can have made it at any time.
+    #[error("sealed in epoch {0}, whose writer key was retired")]
+    Retired(u32),
     /// Wrong key, or the bytes were changed.
     #[error("the seal does not open: wrong key or changed bytes")]
     Broken,
@@ -51,11 +54,26 @@ pub enum Subject<'a> {
 /// Bytes before the nonce: version and epoch.
 const HEAD_BYTES: usize = 5;
 
+/// The epoch that the head of a record's seal names; to be believed only once the seal has opened.
+#[must_use]
+pub fn epoch_of_record(sealed: &[u8]) -> Option<u32> {
+    let [_, epoch @ ..] = sealed.first_chunk::<HEAD_BYTES>()?;
+    Some(u32::from_le_bytes(*epoch))
+}
+
 impl Subject<'_> {
     const fn kind(&self) -> u8 {
         match self {
             Self::Blob(kind, _) => kind.number(),
             Self::Record(kind) | Self::Hidden(kind, _) => *kind as u8,
+        }
+    }
+
+    /// A blob is proven by its id, whichever key sealed it.
+    const fn outlives_its_key(&self) -> bool {
+        match self {
+            Self::Blob(..) => true,
+            Self::Record(kind) | Self::Hidden(kind, _) => kind.outlives_its_key(),
         }
     }
 
@@ -75,6 +93,10 @@ pub struct MetaKeys {
     current: u32,
     key: Secret,
     earlier: BTreeMap<u32, Secret>,
+    /// Records of epochs before this one are refused; see [`RecordKind::outlives_its_key`].
+    accepted_from: u32,
+    /// What does not open and is of an epoch before this one was sealed with a key that is not held.
+    held_from: u32,
 }
 
 /// The fixed-size associated data of a seal; see the module.
@@ -91,7 +113,7 @@ impl MetaKeys {
     /// Seals under `key` of epoch `current`; keys of further epochs are added with [`MetaKeys::add`].
     #[must_use]
     pub fn new(repository: RepositoryId, current: u32, key: Secret) -> Self {
-        Self { repository, current, key, earlier: BTreeMap::new() }
+        Self { repository, current, key, earlier: BTreeMap::new(), accepted_from: 0, held_from: 0 }
     }
 
     /// Adds the key of another epoch, for opening only.
@@ -99,10 +121,21 @@ impl MetaKeys {
         self.earlier.insert(epoch, key);
     }
 
+    /// Refuses records of epochs before `epoch` from now on.
+    pub(crate) const fn accept_from(&mut self, epoch: u32) {
+        self.accepted_from = epoch;
+    }
+
+    /// Says that of epochs before `epoch` other keys may be right than those that are held.
+    pub(crate) const fn held_from(&mut self, epoch: u32) {
+        self.held_from = epoch;
+    }
+
     /// The same keys a second time, for another view of the repository.
     pub(crate) fn duplicate(&self) -> Self {
         let earlier = self.earlier.iter().map(|(epoch, key)| (*epoch, key.duplicate())).collect();
-        Self { repository: self.repository, current: self.current, key: self.key.duplicate(), earlier }
+        let Self { repository, current, accepted_from, held_from, .. } = *self;
+        Self { repository, current, key: self.key.duplicate(), earlier, accepted_from, held_from }
     }
 
     /// The epoch that seals.
@@ -143,6 +176,9 @@ impl MetaKeys {
             return Err(MetaError::Version(version));
         }
         let epoch = u32::from_le_bytes(epoch);
+        if epoch < self.accepted_from && !subject.outlives_its_key() {
+            return Err(MetaError::Retired(epoch));
+        }
         let (nonce, ciphertext) = body.split_first_chunk::<24>().ok_or(MetaError::Short)?;
         let key =
             if epoch == self.current { &self.key } else { self.earlier.get(&epoch).ok_or(MetaError::Epoch(epoch))? };
@@ -150,7 +186,8 @@ impl MetaKeys {
         let (ciphertext, tag) = ciphertext.split_last_chunk::<TAG_BYTES>().ok_or(MetaError::Short)?;
         let mut plain = ciphertext.to_vec();
         let (cipher, nonce) = extended(key.expose(), nonce);
-        cipher.open(nonce, &ad, &mut plain, tag).ok_or(MetaError::Broken)?;
+        let broken = if epoch < self.held_from { MetaError::Epoch(epoch) } else { MetaError::Broken };
+        cipher.open(nonce, &ad, &mut plain, tag).ok_or(broken)?;
         Ok(plain)
     }
 }

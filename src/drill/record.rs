@@ -55,6 +55,7 @@ pub async fn load(repository: &Repository) -> Result<Rehearsals, RepoError> {
                 return Err(error.into());
             }
             (_, Err(RepoError::Store(error))) if error.is_not_found() => {}
+            (_, Err(error)) if error.is_retired() => {}
             (_, Err(error)) => found.unreadable.push((key, error)),
         }
     }

@@ -67,3 +67,12 @@ pub enum RecordKind {
     /// What a drill of a recovery came to.
     Rehearsal = 26,
 }
+
+impl RecordKind {
+    /// Whether it is read although the key that sealed it was retired: what lies in packs that stay as they are, and what proves itself by other means (a
+    /// session by the key in it, an epoch by its signature). Everything else is sealed anew when a writer key is retired (docs/format.md §8.1).
+    #[must_use]
+    pub const fn outlives_its_key(self) -> bool {
+        matches!(self, Self::PackTable | Self::PackTrailer | Self::Epoch | Self::Session)
+    }
+}

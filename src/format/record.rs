@@ -142,6 +142,17 @@ pub struct EpochRecord {
     /// Seconds of object lock that every object gets; 0 for none.
     #[n(5)]
     pub lock_seconds: u64,
+    /// The first epoch whose records are accepted: those before it had a writer key that was retired. Left out if that never happened.
+    #[n(6)]
+    pub accepted_from: Option<u32>,
+}
+
+impl EpochRecord {
+    /// The first epoch whose records are accepted: the first of all if no writer key was ever retired.
+    #[must_use]
+    pub fn accepted_from(&self) -> u32 {
+        self.accepted_from.unwrap_or(1)
+    }
 }
 
 /// `sessions/<id>`: a session's content key wrapped to the epoch.

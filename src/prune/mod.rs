@@ -89,6 +89,7 @@ pub async fn plan_prune(
     settings: Settings,
     clock: &Arc<dyn Clock>,
 ) -> Result<Planned, PruneError> {
+    repository.refuse_if_unfinished()?;
     let view = view::View::load(repository, &settings, clock, usize::MAX).await?;
     let mut plan = decide::decide(&repository.store.address(), &view, &settings);
     if let Some(refusal) = older_than_chain(&view, &plan).filter(|_| !settings.allow_older) {

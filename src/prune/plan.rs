@@ -34,7 +34,7 @@ pub struct PrunePlan {
     pub doom: Vec<Doom>,
     /// What was marked long enough ago and is deleted.
     pub delete: Vec<Due>,
-    /// Checkpoints of backups that were killed long ago: deleted, since they say nothing any more.
+    /// Checkpoints of backups that were killed long ago, and records of a retired writer key: deleted, since they say nothing any more.
     pub expired: Vec<String>,
     /// What will be doomed or deleted later.
     pub wait: Vec<Waiting>,

@@ -92,6 +92,8 @@ impl Run<'_> {
             let secured = secure(repository, clock, &view, &Also::default()).await?;
             outcome.packs_written += secured.packs.len() as u64;
             outcome.bytes_written += secured.stored_bytes;
+            // What was copied and indexed is seen by a rotation of the writer key that begins from now on; under one that has begun it counts for nothing.
+            repository.refuse_if_replaced().await?;
             let damaged: HashSet<Key> = secured.damaged.iter().map(layout::pack).collect();
             self.delete_all(&view, &damaged, WhyWait::Damaged, outcome).await?;
         }
@@ -112,6 +114,7 @@ impl Run<'_> {
         }
         let view = View::load(self.repository, &self.settings, self.clock, 0).await?;
         let stay = irreplaceable(&view);
+        self.repository.refuse_if_replaced().await?;
         self.delete_all(&view, &stay, WhyWait::NoSpace, outcome).await
     }
 

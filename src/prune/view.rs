@@ -35,7 +35,7 @@ pub(crate) struct View {
     pub chain: Chain,
     /// Packs that running backups rely on.
     pub protected: BTreeSet<ObjectId>,
-    /// Checkpoints that say nothing any more.
+    /// Checkpoints and records of the chain that say nothing any more.
     pub expired: Vec<Key>,
     pub segments: Vec<Segment>,
     /// The used bit of the first copy of a blob says that it is needed; `usable` of a pack that it is there and unmarked.
@@ -119,7 +119,9 @@ impl View {
         let chain = load_chain(repository).await?;
         let now = now.unwrap_or_else(|| marks.marks.iter().map(|mark| mark.modified).max().unwrap_or_default());
         let checkpoints = checkpoint::protected(repository, now, settings.grace.saturating_mul(2)).await?;
-        let (protected, expired) = (checkpoints.packs, checkpoints.expired);
+        let (protected, mut expired) = (checkpoints.packs, checkpoints.expired);
+        // Where a rotation could not remove them, and in a copy of the repository.
+        expired.extend(chain.retired.iter().map(|id| layout::named(layout::SNAPSHOTS, id)));
         let listed = repository.store.list(layout::INDEX).await?;
         let mut packs_of: HashMap<Key, Vec<(ObjectId, usize)>> = HashMap::new();
         let mut builder = load_segments(repository, &listed, &mut |key, segment| {

@@ -70,8 +70,8 @@ pub async fn run_repair(
     let mut outcome = Outcome::default();
     sources.insist_on(repository.id).await?;
     progress.begin("putting small objects right", "");
-    let key = repository.writer_key();
-    outcome.healed.extend(opening::heal(&repository.store, sources, &key, work.retain()).await?);
+    let keys = repository.keys_of_epochs();
+    outcome.healed.extend(opening::heal(&repository.store, sources, &keys, work.retain()).await?);
     outcome.healed.extend(opening::access(&work).await?);
     named::small(&work, &mut outcome).await?;
     named::marks(&work, &mut outcome).await?;

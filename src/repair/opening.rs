@@ -51,9 +51,9 @@ pub async fn open_again(
     match opening {
         Opening::Writer(key) => {
             sources.insist_on(key.repository).await?;
-            let mut healed = heal(store, sources, key, None).await?;
+            let mut healed = heal(store, sources, std::slice::from_ref(*key), None).await?;
             // An identity may be what it is to be opened with.
-            healed.extend(bring_access(&**store, sources, key, None).await?);
+            healed.extend(bring_access(&**store, sources, std::slice::from_ref(*key), None).await?);
             Ok(healed)
         }
         Opening::Identity { identities, prompt, pinned } => {
@@ -77,8 +77,8 @@ pub async fn open_again(
                         Ok(keys) => {
                             let Some(key) = keys.first() else { continue };
                             sources.insist_on(key.repository).await?;
-                            let mut healed = heal(store, sources, key, None).await?;
-                            healed.extend(bring_access(&**store, sources, key, None).await?);
+                            let mut healed = heal(store, sources, &keys, None).await?;
+                            healed.extend(bring_access(&**store, sources, &keys, None).await?);
                             return Ok(healed);
                         }
                         Err(error) => failure = error,
@@ -90,8 +90,29 @@ pub async fn open_again(
     }
 }
 
-/// Whether anything in the place was made with the key.
-async fn is_the_keys(store: &dyn Store, key: &WriterKey) -> Result<bool, RepoError> {
+/// The record of an epoch that one of the keys proves; the error is what the last one says.
+async fn proven(store: &dyn Store, keys: &[WriterKey], number: u32) -> Result<(), RepoError> {
+    let mut last = RepoError::Worker { what: "the search for a key" };
+    for key in keys.iter().filter(|key| key.epoch <= number).rev() {
+        match proven_epoch(store, key, number).await {
+            Ok(_) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Whether anything in the place was made with one of the keys.
+async fn is_the_keys(store: &dyn Store, keys: &[WriterKey]) -> Result<bool, RepoError> {
+    for key in keys {
+        if is_of_key(store, key).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn is_of_key(store: &dyn Store, key: &WriterKey) -> Result<bool, RepoError> {
     for number in [key.epoch].into_iter().chain(epochs_above(store, 0).await?).take(PROOFS_MAX) {
         if proven_epoch(store, key, number).await.is_ok() {
             return Ok(true);
@@ -116,23 +137,24 @@ async fn is_the_keys(store: &dyn Store, key: &WriterKey) -> Result<bool, RepoErr
     Ok(false)
 }
 
-/// `format.json` and the epochs.
+/// `format.json` and the epochs, as far as one of the keys proves them: of one repository, the earliest first.
 pub(super) async fn heal(
     store: &Arc<dyn Store>,
     sources: &Sources,
-    key: &WriterKey,
+    keys: &[WriterKey],
     retain: Option<Time>,
 ) -> Result<Vec<Healed>, RepairError> {
     let store = &**store;
+    let [key, ..] = keys else { return Ok(Vec::new()) };
     let mut healed = Vec::new();
     match read_format(store).await {
         Ok(id) if id == key.repository => {}
         Ok(id) => return Err(RepoError::other_repository(store.address(), &key.repository, &id).into()),
         Err(RepoError::NoRepository { .. } | RepoError::Format { .. } | RepoError::TooLarge { .. }) => {
-            let mut proven = is_the_keys(store, key).await?;
+            let mut proven = is_the_keys(store, keys).await?;
             // What the place held before says whose it is, too.
             for source in sources.list.iter().filter(|source| source.own) {
-                proven = proven || is_the_keys(&*source.store, key).await?;
+                proven = proven || is_the_keys(&*source.store, keys).await?;
             }
             if !proven {
                 return Err(RepairError::NotProven { store: store.address() });
@@ -154,7 +176,8 @@ pub(super) async fn heal(
         }
         Err(error) => return Err(error.into()),
     }
-    let mut numbers: BTreeSet<u32> = (1..=key.epoch).collect();
+    // Those before are of another key.
+    let mut numbers: BTreeSet<u32> = keys.iter().map(|key| key.epoch).collect();
     for source in &sources.list {
         match epochs_above(&*source.store, key.epoch).await {
             Ok(above) => numbers.extend(above),
@@ -164,21 +187,20 @@ pub(super) async fn heal(
     }
     for number in numbers {
         let name = layout::epoch(number);
-        match proven_epoch(store, key, number).await {
-            Ok(_) => continue,
+        match proven(store, keys, number).await {
+            Ok(()) => continue,
             Err(RepoError::Store(error @ (StoreError::Gone { .. } | StoreError::Denied { .. }))) => {
                 return Err(error.into());
             }
             Err(_) => {}
         }
         for source in &sources.list {
-            let proven = proven_epoch(&*source.store, key, number).await;
-            match proven {
-                Ok(_) => {
+            match proven(&*source.store, keys, number).await {
+                Ok(()) => {
                     let bytes = get_within(&*source.store, &name, RECORD_BYTES_MAX).await?;
                     put_right(store, &name, &bytes, retain).await?;
                     // What was put is what was proven.
-                    proven_epoch(store, key, number).await?;
+                    proven(store, keys, number).await?;
                     healed.push(Healed::copied(&name, &source.name));
                     break;
                 }
@@ -210,10 +232,10 @@ async fn has_access(store: &dyn Store) -> Result<bool, RepoError> {
 }
 
 /// The highest epoch of which the record proves itself.
-async fn newest_epoch(store: &dyn Store, key: &WriterKey) -> Result<u32, RepoError> {
+async fn newest_epoch(store: &dyn Store, keys: &[WriterKey]) -> Result<u32, RepoError> {
     let mut newest = 0;
     for number in epochs_above(store, 0).await? {
-        if number > newest && proven_epoch(store, key, number).await.is_ok() {
+        if number > newest && proven(store, keys, number).await.is_ok() {
             newest = number;
         }
     }
@@ -225,16 +247,16 @@ async fn newest_epoch(store: &dyn Store, key: &WriterKey) -> Result<u32, RepoErr
 async fn bring_access(
     store: &dyn Store,
     sources: &Sources,
-    key: &WriterKey,
+    keys: &[WriterKey],
     retain: Option<Time>,
 ) -> Result<Vec<Healed>, RepairError> {
     let mut healed = Vec::new();
     if has_access(store).await? {
         return Ok(healed);
     }
-    let newest = newest_epoch(store, key).await?;
+    let newest = newest_epoch(store, keys).await?;
     for source in &sources.list {
-        match newest_epoch(&*source.store, key).await {
+        match newest_epoch(&*source.store, keys).await {
             Ok(theirs) if theirs >= newest => {}
             Ok(_) => {
                 sources.trouble(source, &layout::epoch(newest), &Outdated);
@@ -267,5 +289,5 @@ async fn bring_access(
 
 /// The same for a repository that is open.
 pub(super) async fn access(work: &Work<'_>) -> Result<Vec<Healed>, RepairError> {
-    bring_access(&*work.repository.store, work.sources, &work.repository.writer_key(), work.retain()).await
+    bring_access(&*work.repository.store, work.sources, &work.repository.keys_of_epochs(), work.retain()).await
 }

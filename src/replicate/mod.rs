@@ -8,7 +8,8 @@
 //! listing of everything else lacks waits for the next copy: that listing shows an older state (stores that are slow to list), without what the snapshot needs.
 //! `format.json` is the first object written: it claims the place for this repository, so that a copy that was cut off is known again and goes on, and
 //! neither `init` nor another repository's copy can take the place meanwhile. The epoch records come right before the snapshots: without them no key opens
-//! the target, so a half copy cannot be taken for an empty repository and written to. (With `format.json` last, a half copy would be a heap of objects
+//! the target, so a half copy cannot be taken for an empty repository and written to. Where there are some already, those that began since come last, and only when
+//! every snapshot is there: an epoch may say that earlier records count no more (a rotation of the writer key), and what takes their place must be there before. (With `format.json` last, a half copy would be a heap of objects
 //! that nothing ties to a repository, and going on would have to trust any heap.)
 //!
 //! Limits: epoch records, sessions and `format.json` have fixed names that anyone without a key must take on trust; `check` on the target opens them.
@@ -33,6 +34,8 @@ use crate::store::{Key, Listed, Put, Store, StoreError};
 /// What is copied before the snapshots, in this order; see the module.
 const ORDER: [&str; 6] =
     [layout::ACCESS, layout::SESSIONS, layout::PACKS, layout::INDEX, layout::DRILLS, layout::EPOCHS];
+/// The same where later epochs come after them.
+const BEFORE_EPOCHS: &[&str] = ORDER.split_at(5).0;
 /// Longest object that is copied; packs have at most 64 MiB. Bounds what one copy allocates.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 /// How often the source is listed anew because a pruner took away what was to be copied.
@@ -95,7 +98,12 @@ pub async fn plan(source: &dyn Store, target: &dyn Store) -> Result<Plan, Replic
     if first {
         plan.copy.push(Planned { key: layout::FORMAT.to_owned(), bytes: format.len() as u64 });
     }
-    for entry in ORDER.into_iter().chain([layout::SNAPSHOTS]).flat_map(|prefix| of(&listing, prefix)) {
+    let prefixes: Vec<&str> = if there.keys().any(is_epoch) {
+        [BEFORE_EPOCHS, &[layout::SNAPSHOTS, layout::EPOCHS]].concat()
+    } else {
+        [&ORDER[..], &[layout::SNAPSHOTS]].concat()
+    };
+    for entry in prefixes.into_iter().flat_map(|prefix| of(&listing, prefix)) {
         match there.get(&entry.key) {
             Some(size) if *size == entry.size => plan.present += 1,
             Some(_) => plan.different.push(entry.key.to_string()),
@@ -117,6 +125,14 @@ struct Copying<'a> {
     blame: Blame,
     /// The snapshots in the last listing of everything.
     seen: BTreeSet<Key>,
+    /// The epochs that had begun when the copy began.
+    epochs: BTreeSet<Key>,
+    /// What is copied before the snapshots.
+    order: &'static [&'static str],
+}
+
+fn is_epoch(key: &Key) -> bool {
+    key.as_str().starts_with(layout::EPOCHS)
 }
 
 /// Copies what the target lacks; see the module. An error leaves the target as a copy that was cut off: the next call goes on.
@@ -126,11 +142,14 @@ pub async fn replicate(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report, ReplicateError> {
+    // Before the snapshots: what an epoch says of earlier records is true of a listing that comes later.
+    let epochs: BTreeSet<Key> = source.list(layout::EPOCHS).await?.into_iter().map(|entry| entry.key).collect();
     let snapshots = source.list(layout::SNAPSHOTS).await?;
     let (format, first) = ends(source, target).await?;
+    let order = if target.list(layout::EPOCHS).await?.is_empty() { &ORDER[..] } else { BEFORE_EPOCHS };
     let report = Report::default();
     let (bad, blame, seen) = (BTreeSet::new(), Blame::default(), BTreeSet::new());
-    let mut copying = Copying { source, target, options, progress, report, bad, blame, seen };
+    let mut copying = Copying { source, target, options, progress, report, bad, blame, seen, epochs, order };
     if first {
         copying.report.copied_bytes += format.len() as u64;
         copying.report.copied += 1;
@@ -146,9 +165,22 @@ pub async fn replicate(
     let there = sizes(target).await?;
     let before = copying.report.copied;
     let mut wanted: Vec<Listed> = of(&snapshots, layout::SNAPSHOTS).cloned().collect();
+    let listed = wanted.len();
     wanted.retain(|entry| copying.seen.contains(&entry.key));
-    copying.all(wanted, &there, true).await?;
+    let mut whole = wanted.len() == listed;
+    whole &= copying.all(wanted, &there, true).await?.is_empty();
     copying.report.snapshots = copying.report.copied - before;
+    whole &= !copying.bad.iter().any(|key| key.as_str().starts_with(layout::SNAPSHOTS));
+    if whole && order.len() < ORDER.len() {
+        let epochs = source.list(layout::EPOCHS).await?;
+        copying
+            .all(
+                of(&epochs, layout::EPOCHS).filter(|entry| copying.epochs.contains(&entry.key)).cloned().collect(),
+                &there,
+                true,
+            )
+            .await?;
+    }
     copying.lock(there).await?;
     Ok(copying.report)
 }
@@ -188,12 +220,15 @@ impl Copying<'_> {
         }
         self.progress.expect(objects, bytes, false);
         let mut gone = BTreeSet::new();
-        for prefix in ORDER {
-            let wanted = of(&listing, prefix).cloned().collect();
+        let had_begun = |entry: &&Listed| !is_epoch(&entry.key) || self.epochs.contains(&entry.key);
+        let copied: Vec<Listed> =
+            self.order.iter().flat_map(|prefix| of(&listing, prefix)).filter(had_begun).cloned().collect();
+        for prefix in self.order {
+            let wanted = of(&copied, prefix).cloned().collect();
             gone.append(&mut self.all(wanted, &there, first).await?);
         }
         let seen = sizes(self.target).await?;
-        for entry in ORDER.into_iter().flat_map(|prefix| of(&listing, prefix)) {
+        for entry in &copied {
             let excused = gone.contains(&entry.key) || self.bad.contains(&entry.key);
             if !excused && seen.get(&entry.key) != Some(&entry.size) {
                 return Err(ReplicateError::NotSeen { target: self.target.address(), key: entry.key.clone() });

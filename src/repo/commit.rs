@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::join;
-use tokio::time::Instant;
 
 use crate::base::clock::Clock;
 use crate::base::id::{BlobId, ObjectId};
@@ -215,7 +214,7 @@ pub async fn commit(
     let mut written = writer.finish().await?;
     reliance.own.extend(&written.packs);
     // Beside each other: none of the three says anything of the others.
-    let asked = Instant::now();
+    let asked = clock.now();
     let (retired, lost, link) =
         join!(repository.refuse_if_retired(), reliance.look(), snapshots::next_link(&repository, &links));
     retired?;
@@ -223,7 +222,7 @@ pub async fn commit(
     let copying = !lost.nothing();
     written.stored_bytes += reliance.secure(lost).await?;
     reliance.lock().await?;
-    if copying || asked.elapsed() > LINK_LASTS {
+    if copying || clock.now().since(asked) > LINK_LASTS {
         // That took its time, and others went on: what would be named as a parent may be forgotten, and the tombstone that says so forgotten too.
         link = snapshots::next_link(&repository, &links).await?;
     }

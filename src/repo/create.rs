@@ -72,6 +72,7 @@ impl NewRepository {
             recipients_hash: recipients_hash(&access.recipients),
             created,
             lock_seconds: lock.as_secs(),
+            accepted_from: None,
         };
         let retain = (!lock.is_zero()).then(|| created.after(lock));
         Ok(Self { access, recipients: recipients.to_vec(), epoch, keys, retain })
@@ -86,7 +87,7 @@ impl NewRepository {
     /// Stores it and gives out the writer key.
     pub async fn store(self, store: &dyn Store) -> Result<WriterKey, RepoError> {
         put_access(store, &self.access, &self.recipients, self.retain).await?;
-        put_epoch(store, &self.access, &self.keys, &self.epoch, self.retain).await?;
+        put_epoch(store, &self.access, &self.epoch, self.retain).await?;
         let id = self.access.repository;
         store.put_new(&layout::format(), format_bytes(id), self.retain).await?;
         Ok(self.keys)
@@ -128,13 +129,14 @@ async fn put_access(
 async fn put_epoch(
     store: &dyn Store,
     access: &AccessRecord,
-    keys: &WriterKey,
     epoch: &EpochRecord,
     retain: Option<Time>,
 ) -> Result<(), RepoError> {
     #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail")]
     let body = minicbor::to_vec(epoch).expect("writing to memory");
     let signature = sign::sign(&access.root, sign::EPOCH, &access.repository, &body).to_vec();
+    let keys = access.epochs.iter().find(|keys| keys.number == epoch.number);
+    let keys = keys.ok_or(RepoError::Worker { what: "the new epoch" })?;
     let meta = MetaKeys::new(access.repository, epoch.number, keys.metadata_key.duplicate());
     let stored = sealed::seal(&meta, RecordKind::Epoch, &SignedEpoch { body, signature })?;
     store.put_new(&layout::epoch(epoch.number), stored, retain).await?;
@@ -150,6 +152,32 @@ pub async fn change_recipients(
     recipients: &[Recipient],
     clock: &dyn Clock,
 ) -> Result<(), RepoError> {
+    let held = repository.secrets.as_ref().ok_or(RepoError::IdentityNeeded)?;
+    let names: Vec<String> = recipients.iter().map(ToString::to_string).collect();
+    let removed = held.recipients.iter().any(|recipient| !names.contains(recipient));
+    let next = removed.then(|| Next {
+        metadata_key: repository.writer_key().metadata_key,
+        accepted_from: repository.epoch.accepted_from,
+    });
+    advance(repository, recipients, next, clock).await.map(|_| ())
+}
+
+/// What the epoch that begins has of its own, besides a new X25519 pair.
+pub(crate) struct Next {
+    /// Another one than before retires every writer key.
+    pub metadata_key: Secret,
+    /// See [`EpochRecord::accepted_from`].
+    pub accepted_from: Option<u32>,
+}
+
+/// Writes an access object of the next generation, then the record of the `next` epoch; then the earlier access objects go. Returns the repository in the epoch
+/// that is current then.
+pub(crate) async fn advance(
+    repository: &Repository,
+    recipients: &[Recipient],
+    next: Option<Next>,
+    clock: &dyn Clock,
+) -> Result<Repository, RepoError> {
     let held = repository.secrets.as_ref().ok_or(RepoError::IdentityNeeded)?;
     let store = &*repository.store;
     let earlier = store.list(layout::ACCESS).await?;
@@ -168,19 +196,20 @@ pub async fn change_recipients(
             private: epoch.private.duplicate(),
         })
         .collect();
-    let mut next = None;
-    if held.recipients.iter().any(|recipient| !names.contains(recipient)) {
+    let mut begins = None;
+    if let Some(Next { metadata_key, accepted_from }) = next {
         let (private, public) = epoch_key_pair()?;
         let number = current.epoch + 1;
-        epochs.push(EpochKeys { number, metadata_key: current.metadata_key.duplicate(), private });
-        next = Some(EpochRecord {
+        begins = Some(EpochRecord {
             number,
             public,
-            metadata_commitment: metadata_commitment(&current.metadata_key),
+            metadata_commitment: metadata_commitment(&metadata_key),
             recipients_hash: recipients_hash(&names),
             created,
             lock_seconds: lock.as_secs(),
+            accepted_from,
         });
+        epochs.push(EpochKeys { number, metadata_key, private });
     }
     let access = AccessRecord {
         repository: held.repository,
@@ -193,8 +222,8 @@ pub async fn change_recipients(
         created,
     };
     let own = put_access(store, &access, recipients, retain).await?;
-    let begun = match next {
-        Some(epoch) => put_epoch(store, &access, &current, &epoch, retain).await,
+    let begun = match &begins {
+        Some(epoch) => put_epoch(store, &access, epoch, retain).await,
         None => repository.refuse_if_retired().await,
     };
     if let Err(error) = begun {
@@ -208,7 +237,8 @@ pub async fn change_recipients(
     for listed in earlier {
         remove(store, &listed.key).await?;
     }
-    Ok(())
+    let epoch = begins.unwrap_or_else(|| repository.epoch.clone());
+    repository.advanced(access, epoch)
 }
 
 /// Removes an access object where nothing locks it.

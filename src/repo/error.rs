@@ -87,6 +87,14 @@ pub enum RepoError {
         /// The latest epoch found.
         found: u32,
     },
+    /// A rotation of the writer key was cut off before everything was sealed anew.
+    #[error("the rotation of the writer key that began epoch {epoch} of {store} was not finished")]
+    Unfinished {
+        /// The store's address.
+        store: String,
+        /// The first epoch of the new key.
+        epoch: u32,
+    },
     /// No identity given opens any access object.
     #[error("no given identity opens {store}")]
     NoIdentity {
@@ -273,6 +281,12 @@ pub enum RepoError {
 }
 
 impl RepoError {
+    /// Whether it was a record of an epoch whose writer key was retired: there is no such record for anybody.
+    #[must_use]
+    pub const fn is_retired(&self) -> bool {
+        matches!(self, Self::Sealed { source: MetaError::Retired(_), .. })
+    }
+
     pub(crate) fn other_repository(store: String, expected: &RepositoryId, found: &RepositoryId) -> Self {
         Self::OtherRepository { store, expected: expected.hex(), found: found.hex() }
     }

@@ -399,8 +399,8 @@ pub(crate) async fn load_segments(
         let marks = Marks::load(repository).await?;
         if let Some((key, error)) = broken.into_iter().find(|(key, _)| !marks.is_doomed(key)) {
             // What the store says of it is told as it is.
-            return Err(match error {
-                error @ RepoError::Store(_) => error,
+            return Err(match repository.of_another_key(&error).unwrap_or(error) {
+                error @ (RepoError::Store(_) | RepoError::Retired { .. } | RepoError::Unfinished { .. }) => error,
                 error => RepoError::Index { key, source: Box::new(error) },
             });
         }
@@ -408,11 +408,12 @@ pub(crate) async fn load_segments(
     Ok(builder)
 }
 
-/// Reads and checks one segment.
+/// Reads and checks one segment. One that is gone, or of a retired epoch, was superseded and names nothing.
 pub async fn read_segment(repository: &Repository, key: &Key) -> Result<IndexSegment, RepoError> {
     let read = near::read(repository, RecordKind::Index, key).await;
     let segment: IndexSegment = match read {
         Err(RepoError::Store(error)) if error.is_not_found() => return Ok(IndexSegment::default()),
+        Err(error) if error.is_retired() => return Ok(IndexSegment::default()),
         other => other?,
     };
     for pack in &segment.packs {

@@ -20,6 +20,7 @@ pub mod parity;
 pub mod presence;
 pub mod rebuild;
 pub mod rescue;
+pub mod reseal;
 pub mod salvage;
 pub mod sealed;
 pub mod snapshots;

@@ -4,6 +4,7 @@
 //! identity: the access object names the id and holds the root key's seed; its fingerprint is compared with the pinned one, or the caller must say
 //! that there was none ([`Repository::verified`]).
 
+use std::cmp::Ordering;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::chunker::Chunker;
 use crate::crypto::content::{ContentKey, epoch_public};
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::hash::BlobHasher;
-use crate::crypto::meta::MetaKeys;
+use crate::crypto::meta::{MetaError, MetaKeys};
 use crate::crypto::recipients::{AGE_BYTES_MAX, IdentitySource, Opened, Prompt, unwrap};
 use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, RootPublic};
@@ -54,6 +55,18 @@ pub struct Repository {
     writer_keys: (Secret, Secret, Secret),
     /// Copies near at hand; only where [`Repository::near`] was called.
     pub(super) cache: Option<Cache>,
+}
+
+/// An epoch that has begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Begun {
+    /// Its number.
+    pub number: u32,
+    /// When it began; `None` if its record does not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<Time>,
+    /// Its writer key is not the one that is in use.
+    pub retired: bool,
 }
 
 /// Reads and checks `format.json`.
@@ -178,6 +191,7 @@ impl Repository {
         let latest = latest?.unwrap_or(key.epoch).max(key.epoch);
         // An epoch that began because a recipient was removed keeps the metadata key: the writer goes on with the new public key.
         let mut meta = MetaKeys::new(id, latest, key.metadata_key.duplicate());
+        meta.held_from(key.epoch);
         let epoch = if latest == key.epoch { held } else { proven_epoch(&*store, key, latest).await };
         let epoch = match epoch {
             Err(RepoError::Sealed { .. } | RepoError::Epoch { .. }) if latest > key.epoch => {
@@ -186,9 +200,10 @@ impl Repository {
             other => other?,
         };
         // Only a number that the root key signed is counted up to: anybody can plant a name below epochs/.
-        for earlier in 1..latest {
+        for earlier in epoch.accepted_from()..latest {
             meta.add(earlier, key.metadata_key.duplicate());
         }
+        meta.accept_from(epoch.accepted_from());
         let writer_keys = (key.metadata_key.duplicate(), key.chunk_id_key.duplicate(), key.chunker_key.duplicate());
         Ok(Self::assemble(store, id, true, meta, epoch, None, key.root, writer_keys))
     }
@@ -264,12 +279,47 @@ impl Repository {
             let reason = "its public key is not that of the private key in access/".to_owned();
             return Err(RepoError::Epoch { store: store.address(), epoch: epoch.number, reason });
         }
+        meta.accept_from(epoch.accepted_from());
         let writer_keys =
             (current.metadata_key.duplicate(), access.chunk_id_key.duplicate(), access.chunker_key.duplicate());
         let verified = pinned.is_some();
         let mut opened = Self::assemble(store, id, verified, meta, epoch, Some((access, opened.by)), root, writer_keys);
         opened.removed = removed;
         Ok(opened)
+    }
+
+    /// The same repository in the epoch that was just begun, with the access record that was written for it.
+    pub(crate) fn advanced(&self, access: AccessRecord, epoch: EpochRecord) -> Result<Self, RepoError> {
+        let current = access.epochs.iter().find(|keys| keys.number == epoch.number);
+        let current = current.ok_or(RepoError::Worker { what: "the new epoch" })?;
+        let mut meta = MetaKeys::new(self.id, current.number, current.metadata_key.duplicate());
+        for earlier in access.epochs.iter().filter(|keys| keys.number < epoch.number) {
+            meta.add(earlier.number, earlier.metadata_key.duplicate());
+        }
+        meta.accept_from(epoch.accepted_from());
+        let keys = (current.metadata_key.duplicate(), access.chunk_id_key.duplicate(), access.chunker_key.duplicate());
+        let secrets = Some((access, self.opened_by.clone().unwrap_or_default()));
+        Ok(Self::assemble(self.store.clone(), self.id, self.verified, meta, epoch, secrets, self.root, keys))
+    }
+
+    /// The first epoch of the metadata key that is in use, if records of earlier ones are still accepted: a rotation of the writer key that was cut off. Only an
+    /// identity can tell.
+    #[must_use]
+    pub fn unfinished_rotation(&self) -> Option<u32> {
+        let secrets = self.secrets.as_ref()?;
+        let (metadata_key, ..) = &self.writer_keys;
+        let begun = secrets.epochs.iter().filter(|keys| keys.number <= self.epoch.number);
+        let another = |keys: &&EpochKeys| keys.metadata_key.expose() != metadata_key.expose();
+        let last = begun.filter(another).map(|keys| keys.number).max()?;
+        (last >= self.epoch.accepted_from()).then_some(last + 1)
+    }
+
+    /// Fails if a rotation of the writer key is to be finished first.
+    pub fn refuse_if_unfinished(&self) -> Result<(), RepoError> {
+        match self.unfinished_rotation() {
+            Some(epoch) => Err(RepoError::Unfinished { store: self.store.address(), epoch }),
+            None => Ok(()),
+        }
     }
 
     /// Fails if the recipient of the identity that opened it was removed: what was stored since is closed to it.
@@ -375,6 +425,41 @@ impl Repository {
         }
     }
 
+    /// The epochs that have begun, by what the identity holds; none without one. A record that does not read tells nothing of when.
+    pub async fn epochs(&self) -> Vec<Begun> {
+        let Some(access) = &self.secrets else { return Vec::new() };
+        let (metadata_key, ..) = &self.writer_keys;
+        let mut epochs = Vec::new();
+        for keys in access.epochs.iter().filter(|keys| keys.number <= self.epoch.number) {
+            let proven = proven_epoch(&*self.store, &writer_key_of(access, keys), keys.number).await;
+            let retired = keys.metadata_key.expose() != metadata_key.expose();
+            epochs.push(Begun { number: keys.number, created: proven.ok().map(|record| record.created), retired });
+        }
+        epochs.sort_by_key(|epoch| epoch.number);
+        epochs
+    }
+
+    /// What it means to who holds a writer key alone that a record was sealed with another metadata key: a later one retired this key; an earlier one should be
+    /// nowhere any more. `None` if that is not what is wrong.
+    pub(crate) fn of_another_key(&self, error: &RepoError) -> Option<RepoError> {
+        let RepoError::Sealed { source: MetaError::Epoch(epoch), .. } = error else { return None };
+        let store = self.store.address();
+        match epoch.cmp(&self.epoch.number) {
+            _ if self.has_identity() => None,
+            Ordering::Greater => Some(RepoError::Retired { store, held: self.epoch.number, found: *epoch }),
+            Ordering::Less => Some(RepoError::Unfinished { store, epoch: self.epoch.number }),
+            Ordering::Equal => None,
+        }
+    }
+
+    /// What proves the records of its epochs, as far as it can: a writer key for each metadata key that is held.
+    pub(crate) fn keys_of_epochs(&self) -> Vec<WriterKey> {
+        match &self.secrets {
+            Some(access) => keys_of(access),
+            None => vec![WriterKey { epoch: self.epoch.accepted_from(), ..self.writer_key() }],
+        }
+    }
+
     /// What proves copies near at hand: whoever holds a key of the repository can derive it.
     pub(super) fn cache_key(&self) -> [u8; 32] {
         *self.writer_keys.0.derive("homelab-dr v1 copies near at hand").expose()
@@ -392,10 +477,15 @@ impl Repository {
         self.secrets.as_ref().map(|secrets| secrets.recipients.as_slice())
     }
 
-    /// When the epoch of this session began: the repository was created, or a recipient was removed.
+    /// When the epoch of this session began: the repository was created, a recipient was removed, or the writer key was replaced.
     #[must_use]
     pub const fn epoch_begun(&self) -> Time {
         self.epoch.created
+    }
+
+    /// Whether records of an epoch are accepted.
+    pub(crate) fn accepts(&self, epoch: u32) -> bool {
+        epoch >= self.epoch.accepted_from()
     }
 
     /// How long every object is locked against deletion; zero for not at all.
@@ -426,6 +516,20 @@ impl Repository {
     pub(crate) async fn reread_epoch(&self) -> Result<EpochRecord, RepoError> {
         let (metadata_key, ..) = &self.writer_keys;
         read_epoch(&*self.store, &self.meta, &self.root, metadata_key).await
+    }
+
+    /// Reads the epochs anew and fails if one began that another metadata key belongs to: what this key seals is not accepted any more.
+    pub(crate) async fn refuse_if_replaced(&self) -> Result<(), RepoError> {
+        match self.refuse_if_retired().await {
+            Err(RepoError::Retired { store, held, found }) => {
+                match proven_epoch(&*self.store, &self.writer_key(), found).await {
+                    Ok(_) => Ok(()),
+                    Err(RepoError::Store(error)) => Err(error.into()),
+                    Err(_) => Err(RepoError::Retired { store, held, found }),
+                }
+            }
+            other => other,
+        }
     }
 
     /// Reads the epochs anew and fails if a later one began: a writer must not commit under a retired key.
@@ -462,7 +566,7 @@ pub(crate) async fn epochs_above(store: &dyn Store, held: u32) -> Result<Vec<u32
     Ok(later_epochs(&store.list(layout::EPOCHS).await?, held))
 }
 
-/// The writer keys that access objects in `store` hold for these identities, of the repository `id`; the highest generation first.
+/// The writer keys of the newest access object in `store` that these identities open, of the repository `id`: one for each metadata key, the earliest first.
 pub(crate) async fn keys_in_access(
     store: &dyn Store,
     id: RepositoryId,
@@ -472,10 +576,15 @@ pub(crate) async fn keys_in_access(
 ) -> Result<Vec<WriterKey>, RepoError> {
     let fetched = pin!(fetch_access(store, store.list(layout::ACCESS).await?));
     let found = read_access(store, fetched, id, identities, prompt, pinned).await?;
-    // The first epoch is the one that has begun for sure.
-    let key =
-        |access: &AccessRecord| Some(writer_key_of(access, access.epochs.iter().min_by_key(|epoch| epoch.number)?));
-    Ok(found.iter().filter_map(|(access, _)| key(access)).collect())
+    Ok(found.first().map(|(access, _)| keys_of(access)).unwrap_or_default())
+}
+
+/// A writer key for each metadata key in an access record, of the first epoch that has it; the earliest first.
+fn keys_of(access: &AccessRecord) -> Vec<WriterKey> {
+    let mut epochs: Vec<&EpochKeys> = access.epochs.iter().collect();
+    epochs.sort_by_key(|epoch| epoch.number);
+    epochs.dedup_by(|later, before| later.metadata_key.expose() == before.metadata_key.expose());
+    epochs.into_iter().map(|epoch| writer_key_of(access, epoch)).collect()
 }
 
 /// The writer key of one of the epochs in an access record.

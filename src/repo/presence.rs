@@ -8,6 +8,7 @@ use futures::try_join;
 
 use crate::base::clock::Time;
 use crate::base::id::{ObjectId, SessionId};
+use crate::crypto::meta::{MetaError, epoch_of_record};
 use crate::format::kind::RecordKind;
 use crate::format::pack::{IndexSegment, IndexedPack, PACK_BYTES_MAX, PackTable};
 use crate::repo::doomed::Marks;
@@ -124,7 +125,7 @@ pub(crate) async fn adopt(
         .collect();
     let mut tables = stream::iter(orphans)
         .map(|(id, size)| async move {
-            match read_table(repository, &id, size).await {
+            match read_table_of(repository, &id, size, |epoch| repository.accepts(epoch)).await {
                 Ok(table) => Ok(Some(IndexedPack { id, size, table })),
                 Err(RepoError::Store(error)) if !error.is_not_found() => Err(RepoError::Store(error)),
                 // Not ours or broken: of no use to a writer, and `check` speaks of it.
@@ -175,12 +176,25 @@ pub(crate) async fn put_segment(
 
 /// The table of a pack, from its own end.
 pub(crate) async fn read_table(repository: &Repository, id: &ObjectId, size: u64) -> Result<PackTable, RepoError> {
+    read_table_of(repository, id, size, |_| true).await
+}
+
+/// The same of a pack of an epoch that is wanted.
+async fn read_table_of(
+    repository: &Repository,
+    id: &ObjectId,
+    size: u64,
+    wanted: impl Fn(u32) -> bool,
+) -> Result<PackTable, RepoError> {
     let key = layout::pack(id);
     let start = match size.checked_sub(TRAILER_BYTES as u64) {
         Some(start) if size <= PACK_BYTES_MAX as u64 => start,
         _ => return Err(RepoError::Damaged { key }),
     };
     let trailer = repository.store.get_range(&key, start..size).await?;
+    if let Some(epoch) = epoch_of_record(&trailer).filter(|epoch| !wanted(*epoch)) {
+        return Err(RepoError::Sealed { key, source: MetaError::Retired(epoch) });
+    }
     let place = open_trailer(&repository.meta, id, &trailer)?;
     if place.range.end > start {
         return Err(RepoError::Damaged { key });

@@ -58,7 +58,11 @@ async fn named(repository: &Repository) -> Result<(IndexBuilder, Vec<Key>), Repo
             Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
                 return Err(error.into());
             }
-            Err(_) => unreadable.push(key),
+            Err(error) => match repository.of_another_key(&error) {
+                // It names packs that nothing else names yet, and whose tables this key does not open.
+                Some(error) => return Err(error),
+                None => unreadable.push(key),
+            },
         }
     }
     Ok((builder, unreadable))

@@ -68,6 +68,8 @@ pub struct Chain {
     pub leaving: Vec<Snapshot>,
     /// Records that do not read and that were forgotten all the same.
     pub leaving_unreadable: Vec<ObjectId>,
+    /// Records of an epoch whose writer key was retired: they are no part of the chain.
+    pub retired: Vec<ObjectId>,
 }
 
 impl Link {
@@ -118,12 +120,18 @@ impl Chain {
                 }
                 // Forgotten between the listing and the reading.
                 Err(RepoError::Store(error)) if error.is_not_found() => {}
+                // Sealed anew when its key was retired, or made with that key since.
+                Err(error) if error.is_retired() => chain.retired.push(id),
                 Err(RepoError::Store(error))
                     if !tolerant || !blame.is_the_objects(&*repository.store, &error).await =>
                 {
                     return Err(error.into());
                 }
-                Err(error) => chain.unreadable.push((id, error.to_string())),
+                Err(error) => match repository.of_another_key(&error).filter(|_| !tolerant) {
+                    // To be forgotten as unreadable by nobody.
+                    Some(error) => return Err(error),
+                    None => chain.unreadable.push((id, error.to_string())),
+                },
             }
         }
         chain.settle();

@@ -74,6 +74,7 @@ impl Witnesses {
                     }
                 }
                 Err(RepoError::Store(error)) if error.is_not_found() => {}
+                Err(error) if error.is_retired() => {}
                 Err(error) => self.unreadable.push((key, error)),
             }
         }

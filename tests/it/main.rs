@@ -42,6 +42,7 @@ mod recover;
 mod repair;
 mod report;
 mod rescue;
+mod rotate;
 mod runbook;
 mod stage;
 mod store;

@@ -244,7 +244,7 @@ def known_identity(f):
     return pyrage.x25519.Identity.from_str(line)
 
 
-def prepare_epoch_2(f, metadata=None):
+def prepare_epoch_2(f, metadata=None, accepted=None):
     """What the removal of a recipient writes first: an access object with another epoch. Returns what comes next."""
     plain = pyrage.decrypt(f.files("access")[0].read_bytes(), [known_identity(f)])
     access = cbor2.loads(plain[4 : 4 + int.from_bytes(plain[:4], "little")])
@@ -257,7 +257,7 @@ def prepare_epoch_2(f, metadata=None):
     rename_to_hash(new)
     commitment = blake3(metadata, derive_key_context="homelab-dr v1 metadata key commitment").digest()
     fields = {0: 2, 1: sodium.crypto_scalarmult_base(private), 2: commitment, 3: bytes(32), 4: 0, 5: 0}
-    body = cbor2.dumps(fields)
+    body = cbor2.dumps(fields | ({6: accepted} if accepted else {}))
     signed = nacl.signing.SigningKey(access[1]).sign(b"homelab-dr v1 epoch\0" + access[0] + body).signature
     body = cbor2.dumps({0: body, 1: signed})
     epoch, nonce = (2).to_bytes(4, "little"), os.urandom(24)
@@ -288,6 +288,16 @@ def test_another_metadata_key_retires_the_writer_key(f):
     (f.repository / "epochs/2").write_bytes(record)
     f.good("verify")
     f.bad("epoch 2 began", "list", key=["--writer-key", f.writer_key])
+
+
+def test_records_of_epochs_that_are_not_accepted_count_for_nothing(f):
+    for accepted in None, 1, 2:
+        copy = f.copy()
+        record = prepare_epoch_2(copy, os.urandom(32), accepted)
+        (copy.repository / "epochs/2").write_bytes(record)
+        assert (copy.good("list") == b"") == (accepted == 2)
+        # Packs are read whatever their epoch.
+        copy.good("verify")
 
 
 def test_a_planted_epoch_of_a_high_number_costs_nothing(f):

@@ -87,7 +87,7 @@ def verify(repository):
         found = repository.record(name, SESSION, shapes.SESSION_RECORD)
         repository.unwrap(found.wrap, found.epoch, bytes.fromhex(name[9:]), name)
     for folder, (kind, shape) in OTHERS.items():
-        for name in repository.names(f"{folder}/ID"):
+        for name in repository.records(f"{folder}/ID"):
             repository.record(name, kind, shape)
     snapshots, _, gaps = repository.chain()
     ensure(not gaps, f"records of the chain are gone: {', '.join(gaps)}")

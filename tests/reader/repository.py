@@ -77,6 +77,11 @@ class Repository:
         found = (str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
         return sorted(name for name in found if re.fullmatch(pattern.replace("ID", "[0-9a-f]{64}"), name))
 
+    def records(self, pattern):
+        """The names of records that match and count: of epochs that are accepted (§8.1). The epoch is in clear at the head."""
+        found = ((name, self.object(name)[1:5]) for name in self.names(pattern))
+        return [name for name, head in found if len(head) < 4 or int.from_bytes(head, "little") >= self.accepted]
+
     # Keys (§3).
 
     def open_access(self, file, pin):
@@ -163,7 +168,7 @@ class Repository:
             )
             raise
         # Only now is the number believed.
-        self.metadata = dict.fromkeys(range(1, current + 1), self.metadata[current])
+        self.metadata = dict.fromkeys(range(self.accepted, current + 1), self.metadata[current])
 
     def check_epoch(self, current):
         name = f"epochs/{current}"
@@ -175,6 +180,7 @@ class Repository:
             raise Wrong(f"{name}: not signed by the root key") from error
         body = decode(shapes.EPOCH_BODY, signed.body, name)
         ensure(body.number == current, f"{name}: it is the record of epoch {body.number}")
+        self.accepted = body.accepted
         ensure(
             body.commitment == kdf("metadata key commitment", self.metadata[current]), f"{name}: another metadata key"
         )
@@ -255,7 +261,7 @@ class Repository:
 
     def load_index(self):
         self.packs, self.blobs = {}, defaultdict(list)
-        for name in self.names("index/ID"):
+        for name in self.records("index/ID"):
             for pack in self.record(name, INDEX, shapes.SEGMENT).packs:
                 places = check_table(pack.table, pack.size, name)
                 ensure(
@@ -307,7 +313,7 @@ class Repository:
     # Snapshots, trees, files (§7, §8.3).
 
     def chain(self):
-        found = {name[10:]: self.record(name, CHAIN, shapes.CHAIN_RECORD) for name in self.names("snapshots/ID")}
+        found = {name[10:]: self.record(name, CHAIN, shapes.CHAIN_RECORD) for name in self.records("snapshots/ID")}
         by_kind = {"snapshot": {}, "tombstone": {}}
         for id, (kind, (fields,)) in found.items():
             by_kind[kind][id] = fields

@@ -106,6 +106,7 @@ EPOCH_BODY = map_of(
     recipients_hash=(3, ID),
     created=(4, integer),
     lock=(5, natural),
+    accepted=(6, natural, 1),
 )
 SESSION_RECORD = map_of(epoch=(0, natural), wrap=(1, sized(112)), created=(2, integer))
 LINK = map_of(sequence=(0, natural), parents=(1, list_of(ID)))

@@ -40,7 +40,11 @@ impl Advise for RepoError {
             ),
             Self::Retired { .. } => Advice::new(
                 Exit::Key,
-                "either the writer key was replaced: install the new one, which whoever holds an identity has; or that record is damaged: `homelab-dr check --repair --from REPLICA` brings it back",
+                "nothing was lost: the owner rotated the writer key (`homelab-dr keys rotate-writer`). Install the new one here, which that command wrote into a file, such as in the Secret of the cluster, and run this again. If nobody rotated it, the record is damaged (`homelab-dr check --repair --from REPLICA` brings it back), or somebody wrote to the store: `homelab-dr keys list` with an identity shows the epochs",
+            ),
+            Self::Unfinished { .. } => Advice::new(
+                Exit::Refused,
+                "nothing is damaged: run `homelab-dr keys rotate-writer` with an identity again, which goes on where it was cut off, with the same new key. Until then only reading with an identity works",
             ),
             Self::Removed { .. } => Advice::new(
                 Exit::Key,

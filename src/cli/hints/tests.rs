@@ -62,6 +62,7 @@ fn repo_errors() -> Vec<RepoError> {
         RepoError::Forged { store: s(), expected: print, found: print },
         RepoError::Epoch { store: s(), epoch: 1, reason: s() },
         RepoError::Retired { store: s(), held: 1, found: 2 },
+        RepoError::Unfinished { store: s(), epoch: 2 },
         RepoError::Wrap(WrapError::NoRecipients),
         RepoError::NoAccess { store: s() },
         RepoError::IdentityNeeded,

@@ -44,6 +44,7 @@ async fn forge(real: &TestRepository, recipients: &[Recipient]) -> Arc<dyn Store
         recipients_hash: [0; 32],
         created: clock.now(),
         lock_seconds: 0,
+        accepted_from: None,
     };
     let body = minicbor::to_vec(&epoch).unwrap();
     let signature = sign::sign(&access.root, sign::EPOCH, &access.repository, &body).to_vec();

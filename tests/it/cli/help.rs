@@ -14,6 +14,7 @@ const COMMANDS: [&str; 49] = [
     "keys list",
     "keys add",
     "keys remove",
+    "keys rotate-writer",
     "keys drill",
     "keys paper",
     "backup",

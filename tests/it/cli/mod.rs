@@ -10,6 +10,7 @@ mod near;
 mod parity;
 mod repair;
 mod rescue;
+mod rotate;
 mod sources;
 
 use std::path::{Path, PathBuf};

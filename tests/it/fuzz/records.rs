@@ -139,6 +139,7 @@ fn epoch() -> EpochRecord {
         recipients_hash: [3; 32],
         created: Time(0),
         lock_seconds: u64::MAX,
+        accepted_from: Some(1),
     }
 }
 

@@ -1,0 +1,242 @@
+//! Cut off at every call, and with others at work at every call: whoever holds the identity reads everything all the time, and the next run finishes.
+
+use std::sync::{Arc, Mutex};
+
+use homelab_dr::format::entry::{Kind, Piece, TreePath};
+use homelab_dr::prune::{PruneError, Settings};
+use homelab_dr::repo::rebuild::rebuild_index;
+use homelab_dr::repo::snapshots::Chain;
+use homelab_dr::repo::tree_read::{TreeReader, pieces};
+use homelab_dr::repo::{RepoError, salvage};
+use homelab_dr::store::Operation;
+use homelab_dr::store::fault::{Failure, Fault, When};
+
+use super::{files, is_sound, rotate, rotate_on, scene};
+use crate::prune::gate::Gate;
+use crate::prune::world::{GRACE, HOUR, World};
+
+/// What changes the store: a cut before any other call is one before the next of these.
+const WRITES: [Operation; 2] = [Operation::PutNew, Operation::Delete];
+
+/// The snapshots, each once: half way some are there under both keys.
+async fn each(world: &World) -> Vec<Vec<String>> {
+    let mut all = files(world).await;
+    all.dedup();
+    all
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_cut_off_anywhere_is_finished_by_the_next_with_the_same_key() {
+    let origin = scene().await;
+    let before = each(&origin).await;
+    for when in [When::Before, When::After] {
+        for call in 0.. {
+            let mut world = origin.fork().await;
+            let fault = Arc::new(Fault::only(world.store.clone(), &WRITES));
+            fault.fail(call, when, Failure::Permanent);
+            let (first, done) = rotate_on(&world, fault.clone()).await;
+            assert_eq!(each(&world).await, before, "{call} {when:?}");
+            let old = world.key.clone();
+            let begun = world.count("epochs/").await;
+            let over = fault.failed() == 0;
+            if over {
+                done.expect("nothing failed");
+                assert!(call > 15, "only {call} calls");
+                world.key = Arc::new(first.expect("a key"));
+            } else if begun == 1 {
+                // Nothing has happened: the old key goes on.
+                world.backup(&["a", "b"]).await;
+                rotate(&mut world).await;
+            } else {
+                assert!(homelab_dr::repo::Repository::open_with_writer(world.store.clone(), &old).await.is_err());
+                let complete = begun > 2;
+                rotate(&mut world).await;
+                let first = first.expect("a key");
+                assert!(
+                    complete || first.to_text() == world.key.to_text(),
+                    "{call} {when:?}: another key than the first run made"
+                );
+            }
+            let mut last = files(&world).await;
+            last.dedup();
+            assert_eq!(last, before, "{call} {when:?}");
+            is_sound(&world, &format!("{call} {when:?}")).await;
+            if over {
+                break;
+            }
+        }
+    }
+}
+
+/// Between the cut and the second run the new key is installed already: it reads nothing wrong and removes nothing.
+#[tokio::test]
+async fn the_new_key_waits_until_all_is_sealed_anew() {
+    let origin = scene().await;
+    let before = each(&origin).await;
+    let mut refused = 0;
+    for call in 0.. {
+        let mut world = origin.fork().await;
+        let fault = Arc::new(Fault::only(world.store.clone(), &WRITES));
+        fault.fail_from(call, When::Before, Failure::Gone);
+        let (first, _) = rotate_on(&world, fault.clone()).await;
+        if fault.failed() == 0 {
+            break;
+        }
+        if world.count("epochs/").await != 2 {
+            continue;
+        }
+        world.key = Arc::new(first.expect("a key"));
+        let early = world.open().await;
+        let backup = world.try_backup(&early, &["a", "b", "early"]).await;
+        world.pass(GRACE + HOUR);
+        let pruned = world.try_prune(&early, Settings::default()).await;
+        refused += usize::from(backup.is_err() && pruned.is_err());
+        for error in [backup.as_ref().err(), pruned.as_ref().err().and_then(of_repo)].into_iter().flatten() {
+            assert!(matches!(error, RepoError::Unfinished { .. }), "{call}: {error:?}");
+        }
+        // Nor is anything set aside or given up that does not open for it yet.
+        let rebuilt = rebuild_index(&early, &*world.clock).await;
+        match rebuilt {
+            Ok(rebuilt) => assert!(rebuilt.set_aside.is_empty(), "{call}: {rebuilt:?}"),
+            Err(error) => assert!(matches!(error, RepoError::Unfinished { .. }), "{call}: {error:?}"),
+        }
+        rotate(&mut world).await;
+        let last = each(&world).await;
+        let expected = before.iter().all(|files| last.contains(files));
+        assert!(expected && last.len() == before.len() + usize::from(backup.is_ok()), "{call}: {last:?}");
+    }
+    assert!(refused > 5, "{refused}");
+}
+
+fn of_repo(error: &PruneError) -> Option<&RepoError> {
+    match error {
+        PruneError::Repo(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// The rotation happens at every call of a backup with the old key: what it reports is there afterwards.
+#[tokio::test]
+async fn a_backup_that_runs_meanwhile_is_carried_over_or_says_that_its_key_is_retired() {
+    let origin = scene().await;
+    let before = each(&origin).await;
+    let (mut carried, mut retired) = (0, 0);
+    for call in 0.. {
+        let mut world = origin.fork().await;
+        let meanwhile = world.clone();
+        let made = Arc::new(Mutex::new(None));
+        let keep = made.clone();
+        let gate = Gate::new(&world.store, move |at, _, _| at == call, async move {
+            let (key, done) = rotate_on(&meanwhile, meanwhile.store.clone()).await;
+            done.expect("a rotation");
+            *keep.lock().unwrap() = key;
+        });
+        let writer = world.open_on(gate.clone()).await;
+        let done = world.try_backup(&writer, &["a", "new"]).await;
+        let Some(key) = made.lock().unwrap().take() else {
+            done.expect("nobody was at work");
+            assert!(call > 15, "only {call} calls");
+            break;
+        };
+        world.key = Arc::new(key);
+        let last = each(&world).await;
+        assert!(before.iter().all(|files| last.contains(files)), "{call}");
+        match done {
+            Ok(_) => {
+                carried += 1;
+                assert!(last.contains(&vec!["a".to_owned(), "new".to_owned()]), "{call}: it was reported and is gone");
+            }
+            Err(error) => {
+                retired += 1;
+                assert!(matches!(error, RepoError::Retired { .. }), "{call}: {error:?}");
+            }
+        }
+    }
+    assert!(retired > 10, "{carried} {retired}");
+}
+
+/// The same for a pruner that has the old key, and is about to delete what was marked long ago and what it copies first.
+#[tokio::test]
+async fn a_pruner_that_runs_meanwhile_takes_nothing_away() {
+    let origin = scene().await;
+    origin.pass(GRACE + HOUR);
+    let before = each(&origin).await;
+    for call in 0.. {
+        let mut world = origin.fork().await;
+        let meanwhile = world.clone();
+        let made = Arc::new(Mutex::new(None));
+        let keep = made.clone();
+        let gate = Gate::new(&world.store, move |at, _, _| at == call, async move {
+            let (key, done) = rotate_on(&meanwhile, meanwhile.store.clone()).await;
+            done.expect("a rotation");
+            *keep.lock().unwrap() = key;
+        });
+        let pruner = world.open_on(gate.clone()).await;
+        let done = world.try_prune(&pruner, Settings::default()).await;
+        let Some(key) = made.lock().unwrap().take() else {
+            assert!(!done.expect("nobody was at work").deleted.is_empty());
+            assert!(call > 15, "only {call} calls");
+            break;
+        };
+        world.key = Arc::new(key);
+        for _ in 0..2 {
+            world.pass(GRACE + HOUR);
+            world.prune().await;
+        }
+        assert_eq!(each(&world).await, before, "{call}");
+    }
+}
+
+/// A copy is made before a rotation and after it; the second one is cut off at every object that it puts.
+#[tokio::test]
+async fn a_copy_that_is_cut_off_has_every_snapshot() {
+    use homelab_dr::base::progress::Progress;
+    use homelab_dr::replicate::{Options, replicate};
+    let mut origin = scene().await;
+    let before = each(&origin).await;
+    let old = origin.fork().await;
+    rotate(&mut origin).await;
+    let (options, progress) = (Options { parallel: 1, ..Options::default() }, Progress::default());
+    for call in 0.. {
+        let mut copy = old.fork().await;
+        let fault = Arc::new(Fault::only(copy.store.clone(), &[Operation::PutNew]));
+        fault.fail_from(call, When::Before, Failure::Gone);
+        let done = replicate(&*origin.store, &*fault, &options, &progress).await;
+        let over = fault.failed() == 0;
+        assert_eq!(done.is_ok(), over, "{call}: {done:?}");
+        // Through whatever index can be put together: a half copy has segments of an epoch that has not begun there.
+        assert_eq!(salvaged(&copy).await, before, "{call}");
+        if over {
+            copy.key = origin.key.clone();
+            assert_eq!(each(&copy).await, before, "{call}");
+            assert!(call > 5, "only {call} calls");
+            break;
+        }
+    }
+}
+
+/// The files of every snapshot that opens, as `restore` finds them.
+async fn salvaged(world: &World) -> Vec<Vec<String>> {
+    let repository = world.open_to_read().await;
+    let chain = Chain::load_to_read(&repository).await.expect("a chain");
+    let reader = salvage::reader(&repository, |_| ()).await.expect("a reader");
+    let mut all = Vec::new();
+    for snapshot in chain.snapshots {
+        let mut tree = TreeReader::open(reader.clone(), snapshot.record.root, TreePath::root()).expect("a tree");
+        let mut names = Vec::new();
+        while let Some(entries) = tree.next().await.expect("leaves") {
+            for entry in entries {
+                let Kind::File { size, content } = &entry.kind else { continue };
+                for piece in pieces(&reader, content, *size).await.expect("pieces") {
+                    let Piece::Data { blob, .. } = piece else { continue };
+                    reader.data(&blob).await.expect("a chunk");
+                }
+                names.push(entry.path.display());
+            }
+        }
+        all.push(names);
+    }
+    all.sort();
+    all.dedup();
+    all
+}
