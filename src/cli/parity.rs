@@ -169,7 +169,7 @@ fn tell(plan: &ParityPlan, outcome: &Outcome, context: &mut Context) -> Result<(
             .say(&format!("an object lock keeps {locked} that others took the place of; a later run removes them"))?;
     }
     if outcome.locks.extended > 0 {
-        context.say(&format!("extended {}", count(outcome.locks.extended as u64, "object lock")))?;
+        context.say(&format!("extended {}", count(outcome.locks.extended, "object lock")))?;
     }
     let covered = format!(
         "parity covers {} of {} ({}), in {}: {}{}",

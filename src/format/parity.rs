@@ -240,12 +240,11 @@ impl Header {
         if number >= group.parity {
             return Err(ParityError::Group("its number is that of no parity object of the group"));
         }
-        let hashes = |length| group.stripes(length);
         let mut members = Vec::with_capacity(group.members.len());
         for member in &group.members {
-            members.push(left.hashes(hashes(member.length))?);
+            members.push(left.hashes(group.stripes(member.length))?);
         }
-        let own = left.hashes(hashes(group.shard_bytes()))?;
+        let own = left.hashes(group.stripes(group.shard_bytes()))?;
         let hashed = bytes.get(..bytes.len() - left.0.len()).ok_or(ParityError::Short)?;
         if left.take()? != blake3::hash(hashed).as_bytes() {
             return Err(ParityError::Checksum);

@@ -6,6 +6,7 @@
 mod rebuild;
 mod within;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use futures::stream::{self, StreamExt};
@@ -95,13 +96,13 @@ pub async fn load(store: &dyn Store, listed: Vec<Listed>, whole: bool) -> Result
         match read {
             Ok(header) => {
                 blame.read_well();
-                let objects = groups.entry(header.group).or_default();
-                if objects.contains_key(&header.number) {
-                    // The same group always has the same bytes: one of the two lies.
-                    let source = ParityError::Group("another object says that it is the same");
-                    bad.push((entry.clone(), RepoError::Parity { key: entry.key, source }));
-                } else {
-                    objects.insert(header.number, entry);
+                match groups.entry(header.group).or_default().entry(header.number) {
+                    Entry::Vacant(place) => _ = place.insert(entry),
+                    Entry::Occupied(_) => {
+                        // The same group always has the same bytes: one of the two lies.
+                        let source = ParityError::Group("another object says that it is the same");
+                        bad.push((entry.clone(), RepoError::Parity { key: entry.key, source }));
+                    }
                 }
             }
             // Removed since it was listed.
