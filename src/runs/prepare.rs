@@ -182,7 +182,7 @@ impl Preparing<'_> {
             }
         }
         if matches!(self.target, Target::Folder(..)) {
-            notices.extend(carried_out.iter().flat_map(|step| nothing_runs(step)));
+            notices.extend(carried_out.iter().filter_map(|step| nothing_runs(step)));
         }
         notices.extend(self.place_of_drill(plan, &carried_out).await);
         let estimated = estimate(plan, steps, self.filling.as_ref().map(|filling| filling.movers));
