@@ -189,7 +189,7 @@ impl Preparing<'_> {
         }
         notices.extend(carried_out.iter().filter_map(|step| no_room_for_a_server(plan, step, self.target)));
         if matches!(self.target, Target::Folder(..)) {
-            notices.extend(carried_out.iter().flat_map(|step| nothing_runs(step)));
+            notices.extend(carried_out.iter().filter_map(|step| nothing_runs(step)));
         }
         notices.extend(self.place_of_drill(plan, &carried_out).await);
         let place = match self.target {

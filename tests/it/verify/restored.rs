@@ -126,9 +126,9 @@ async fn of_several_directories_all_are_compared_and_summed_up() {
     assert_eq!(numbers(&both)[..2], [one[0] + two[0], 2], "{both}");
     // Whichever is damaged is named.
     fs::write(other.path("one"), noise(8, 500)).unwrap();
-    not(lab.files(100).await, &[&other.path("").display().to_string().trim_end_matches('/'), "one (other content"]);
+    not(lab.files(100).await, &[other.path("").display().to_string().trim_end_matches('/'), "one (other content"]);
     fs::remove_file(lab.path("empty")).unwrap();
-    not(lab.files(100).await, &[&lab.path("").display().to_string().trim_end_matches('/'), "empty (it is not there)"]);
+    not(lab.files(100).await, &[lab.path("").display().to_string().trim_end_matches('/'), "empty (it is not there)"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

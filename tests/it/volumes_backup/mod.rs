@@ -203,7 +203,11 @@ impl World {
             let mut changed = shared.changed.subscribe();
             // Whoever asked for it holds the other end.
             while Arc::strong_count(&into) > 1 {
-                shared.with(|state| look(state, &mut into.lock().unwrap()));
+                {
+                    // In this order: who looks at what was seen may look at the cluster meanwhile.
+                    let mut seen = into.lock().unwrap();
+                    shared.with(|state| look(state, &mut seen));
+                }
                 let _ = tokio::time::timeout(Duration::from_millis(100), changed.changed()).await;
             }
         });
