@@ -26,9 +26,10 @@ Examples:
 
 Not well is: no complete snapshot younger than --rpo (else the rpo of the last drill of the source,
 else 8d); no drill of the source within --drill-every (35d), or the last one failed; no key drill
-within 190d, or since a recipient was removed; a snapshot that `check` found damaged, until it or a newer one
-is read whole. It reads the records of the repository alone, looks for no damage itself (`homelab-dr check`
-does), and asks no cluster. Exit code 3 if something is not well.";
+within 190d, or none since a recipient was removed; a snapshot that `check` found damaged, until
+that one or a newer one is read whole. It reads the records of the repository alone and asks no
+cluster, and it looks for no damage itself: `homelab-dr check` does. Exit code 3 if something is
+not well.";
 
 /// Sources that a line names before it only counts them.
 const SOURCES_SHOWN: usize = 4;

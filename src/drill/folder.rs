@@ -112,16 +112,9 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     let (mut plain, mut rest) = (Vec::new(), text);
     while let Some((first, others)) = rest.split_first() {
         let octal = others.get(..3).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        rest = match octal.filter(|_| *first == b'\\') {
-            Some(byte) => {
-                plain.push(byte);
-                others.get(3..).unwrap_or_default()
-            }
-            None => {
-                plain.push(*first);
-                others
-            }
-        };
+        let escaped = octal.filter(|_| *first == b'\\');
+        plain.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { others.get(3..).unwrap_or_default() } else { others };
     }
     plain
 }

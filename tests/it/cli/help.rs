@@ -2,7 +2,7 @@
 
 use super::program;
 
-const COMMANDS: [&str; 49] = [
+const COMMANDS: [&str; 50] = [
     "config",
     "config check",
     "config show",

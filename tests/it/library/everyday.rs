@@ -57,7 +57,7 @@ async fn a_certificate_whose_secret_was_emptied(stage: &Stage) {
     let set = [
         ("namespace", "media"),
         ("certificate", "photos-tls"),
-        ("secret", "photos-tls"),
+        ("secret_name", "photos-tls"),
         ("host", "localhost"),
         ("http_port", stage.port.as_str()),
     ];

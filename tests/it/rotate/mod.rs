@@ -111,7 +111,7 @@ async fn content_stays_where_it_is_and_the_new_key_alone_does_everything() {
     let held = drill(&owner, "test", &*world.clock).await.expect("a drill").drill;
     let good = check(&owner).await.verified;
     assert_eq!(good.len(), 2);
-    verified::record(&owner, &good, "test", &*world.clock).await.expect("a record");
+    verified::record(&owner, &good, &[], "test", &*world.clock).await.expect("a record");
     let before = files(&world).await;
     let packs = world.store.list(layout::PACKS).await.unwrap();
     let content: u64 = packs.iter().map(|pack| pack.size).sum();
