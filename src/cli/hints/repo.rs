@@ -48,7 +48,7 @@ impl Advise for RepoError {
             ),
             Self::Removed { .. } => Advice::new(
                 Exit::Key,
-                "give the identity of a recipient that stayed. If this one was never removed, the newer object below access/ is gone: bring it back from a replica that has it. What was stored before can still be restored with this one",
+                "if it was, nothing is damaged: give the identity of a recipient that stayed. If it never was, the newer object below access/ is gone: bring it back from a replica that has it. What was stored before can still be restored with this one",
             ),
             Self::NoAccess { .. } => Advice::new(
                 Exit::Damaged,

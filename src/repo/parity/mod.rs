@@ -1,6 +1,6 @@
 //! Parity objects as they lie there: which groups there are, and what they give back. docs/format.md §6.5.
 //!
-//! Nothing here is believed: a header only says where to look, and whatever comes out has to match the name of a pack ([`rebuild`]).
+//! Nothing here is believed: a header only says where to look, and whatever comes out has to match the name of a pack (`rebuild`).
 //! Deliberately absent: making groups (`crate::parity` does), and judging what is lost (`check` does).
 
 mod rebuild;
