@@ -156,14 +156,6 @@ async fn packs(
     let bad = survey.bad.iter().filter(|(pack, _)| !healed.contains(pack)).copied().collect();
     let stay = blobs::heal(work, bad, &going, &marks, outcome, touched).await?;
     going.retain(|pack| !stay.contains(pack));
-    // What the index expects there is not what lies there: another pack may, and until that has a place of its own it must not go.
-    let unexpected: BTreeSet<ObjectId> =
-        survey.bad.iter().map(|(pack, _)| *pack).filter(|pack| going.contains(pack)).collect();
-    for pack in unexpected {
-        if moved::holds_another(work, &pack).await? {
-            going.remove(&pack);
-        }
-    }
     let doom: Vec<Key> = going.iter().map(layout::pack).collect();
     for packs in doom.chunks(OBJECTS_MAX) {
         doomed::mark(work.repository, packs.to_vec(), work.clock.now()).await?;

@@ -5,13 +5,14 @@ use bytes::Bytes;
 
 use crate::base::id::ObjectId;
 use crate::crypto::hash::object_id;
-use crate::format::pack::PACK_BYTES_MAX;
+use crate::format::kind::RecordKind;
+use crate::format::pack::{PACK_BYTES_MAX, parse_header};
+use crate::format::record::SessionRecord;
 use crate::repair::named::put_right;
 use crate::repair::{Healed, How, Outcome, RepairError, Work};
-use crate::repo::RepoError;
-use crate::repo::layout;
 use crate::repo::packer::table_in;
-use crate::repo::sealed::get_within;
+use crate::repo::sealed::{self, get_within};
+use crate::repo::{RepoError, layout};
 use crate::store::Key;
 
 /// What lies under the name of a pack.
@@ -27,15 +28,29 @@ enum Lies {
 }
 
 impl Work<'_> {
-    /// Every blob of a whole pack is what the pack's own sealed table says: then its hash was its name.
-    fn is_whole_pack(&self, id: &ObjectId, bytes: &[u8]) -> bool {
+    /// Whether every byte is what was stored, so that the hash was the name: table and trailer are sealed, blobs are what the table says, and the header has the wraps of
+    /// the sessions.
+    async fn is_whole_pack(&self, id: &ObjectId, bytes: &[u8]) -> bool {
         let Ok(table) = table_in(&self.repository.meta, id, bytes) else { return false };
-        table.check().is_ok()
+        let blobs = table.check().is_ok()
             && table.records().all(|record| {
                 let end = usize::try_from(record.end()).unwrap_or(usize::MAX);
                 let sealed = bytes.get(record.offset as usize..end);
                 sealed.is_some_and(|sealed| *blake3::hash(sealed).as_bytes() == record.sealed_hash)
-            })
+            });
+        let Ok((_, wraps)) = parse_header(bytes) else { return false };
+        if !blobs || wraps.len() != table.sessions.len() {
+            return false;
+        }
+        for (session, (epoch, wrap)) in table.sessions.iter().zip(&wraps) {
+            let (store, meta) = (&*self.repository.store, &self.repository.meta);
+            let read = sealed::read_at(store, meta, RecordKind::Session, &layout::session(session)).await;
+            let read: Result<SessionRecord, RepoError> = read;
+            if !read.is_ok_and(|record| record.epoch == *epoch && record.wrap == *wrap) {
+                return false;
+            }
+        }
+        true
     }
 
     async fn lies(&self, name: &ObjectId) -> Result<Lies, RepairError> {
@@ -50,7 +65,7 @@ impl Work<'_> {
         let found = joined.map_err(|_| RepoError::Worker { what: "the hashing" })?;
         Ok(match found {
             found if found == *name => Lies::Own,
-            found if self.is_whole_pack(&found, &bytes) => Lies::Other(found, bytes),
+            found if self.is_whole_pack(&found, &bytes).await => Lies::Other(found, bytes),
             _ => Lies::Rot,
         })
     }
@@ -70,14 +85,6 @@ pub(super) async fn save(work: &Work<'_>, name: &ObjectId, outcome: &mut Outcome
     put_right(&*work.repository.store, &key, &bytes, work.retain()).await?;
     outcome.healed.push(Healed::here(&key, How::PutBack));
     Ok(true)
-}
-
-/// Whether another pack lies whole under the name, and in its own place it does not: it must not be marked for `prune`.
-pub(super) async fn holds_another(work: &Work<'_>, name: &ObjectId) -> Result<bool, RepairError> {
-    match work.lies(name).await? {
-        Lies::Other(own, _) => Ok(!matches!(work.lies(&own).await?, Lies::Own)),
-        _ => Ok(false),
-    }
 }
 
 /// Brings a pack back that lies whole under another name, if its own place holds nothing that anybody needs.

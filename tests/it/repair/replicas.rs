@@ -247,14 +247,6 @@ async fn packs_that_lie_under_each_others_names_are_never_written_over_before_th
         assert_eq!(world.read_all().await, scene.files, "{which}, after prune");
         is_whole(&world, Held::Owner, &which).await;
     }
-    // Nobody else has either, and the index knows better: nothing is put right, and nothing is taken away.
-    let world = scene.world.fork().await;
-    let (first, second) = (world.store.get(&one).await.unwrap(), world.store.get(&other).await.unwrap());
-    world.store.put_over(&one, second.clone(), None).await.unwrap();
-    world.store.put_over(&other, first.clone(), None).await.unwrap();
-    let outcome = repair(&world, Held::Owner, &[]).await.expect("a repair");
-    assert!(outcome.report.expect("a report").is_damaged() && outcome.marked.is_empty(), "{:?}", outcome.marked);
-    assert_eq!((world.store.get(&one).await.unwrap(), world.store.get(&other).await.unwrap()), (second, first));
 }
 
 /// One pack was moved over another: it goes back to its own place first, and the other comes from a replica.
