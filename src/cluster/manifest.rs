@@ -71,13 +71,15 @@ pub fn write(object: &Value) -> String {
 #[error("it is no YAML of one object{0}")]
 pub struct NoManifest(String);
 
+/// Where a text ends to be YAML, and none of the text, which may hold secrets.
+pub(crate) fn place(error: &serde_saphyr::Error) -> String {
+    error.location().map_or_else(String::new, |at| format!(", at line {}, column {}", at.line(), at.column()))
+}
+
 /// The object of a manifest.
 pub fn read(text: &str) -> Result<Value, NoManifest> {
     let options = serde_saphyr::options! { budget: None };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = |at: serde_saphyr::Location| format!(", at line {}, column {}", at.line(), at.column());
-        NoManifest(error.location().map_or_else(String::new, place))
-    })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| NoManifest(place(&error)))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::check::{self, Options, Problem, Slice, Survey};
 use crate::repo::Repository;
 use crate::repo::doomed::{self, Marks, OBJECTS_MAX};
 use crate::repo::layout;
-use crate::repo::rebuild::{rebuild_index, unnamed};
+use crate::repo::rebuild::{Named, rebuild_index};
 use crate::repo::upload::retain_until;
 use crate::store::Key;
 
@@ -100,14 +100,15 @@ pub async fn run_repair(
 /// The index from what packs say of themselves; a pack that does not say it any more may be had by its name. What they say is indexed under their names, so packs that no
 /// segment names are first looked at whole: another may lie in their place.
 async fn index(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), RepairError> {
-    let unnamed = unnamed(work.repository).await?;
+    let index = Named::read(work.repository).await?;
+    let unnamed = index.unnamed(work.repository).await?;
     let wrong = named::damaged(&*work.repository.store, unnamed).await?;
     let wrong: Vec<Key> = wrong.into_iter().map(|entry| entry.key).collect();
     moved::bring_back(work, &wrong, outcome).await?;
     for key in &wrong {
         named::by_name(work, key, outcome).await?;
     }
-    let mut rebuilt = rebuild_index(work.repository, &**work.clock).await?;
+    let mut rebuilt = index.rebuild(work.repository, &**work.clock).await?;
     let mut again = false;
     for (key, _) in &rebuilt.lost {
         again |= named::by_name(work, key, outcome).await?;

@@ -54,12 +54,9 @@ impl Work<'_> {
     }
 
     async fn lies(&self, name: &ObjectId) -> Result<Lies, RepairError> {
-        let bytes = match get_within(&*self.repository.store, &layout::pack(name), PACK_BYTES_MAX as u64).await {
-            Ok(bytes) => bytes,
-            Err(RepoError::Store(error)) if error.is_not_found() => return Ok(Lies::Nothing),
-            // A bad sector, or far too long.
-            Err(_) => return Ok(Lies::Nothing),
-        };
+        let read = get_within(&*self.repository.store, &layout::pack(name), PACK_BYTES_MAX as u64).await;
+        // It is not there, on a bad sector, or far too long.
+        let Ok(bytes) = read else { return Ok(Lies::Nothing) };
         let hashed = bytes.clone();
         let joined = tokio::task::spawn_blocking(move || object_id(&hashed)).await;
         let found = joined.map_err(|_| RepoError::Worker { what: "the hashing" })?;

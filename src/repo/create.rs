@@ -18,9 +18,10 @@ use crate::crypto::sign;
 use crate::crypto::writer_key::WriterKey;
 use crate::format::kind::RecordKind;
 use crate::format::record::{self, AccessRecord, EpochKeys, EpochRecord, FORMAT_VERSION, FormatFile, SignedEpoch};
+use crate::repo::epochs::metadata_commitment;
 use crate::repo::error::RepoError;
 use crate::repo::layout;
-use crate::repo::open::{Repository, metadata_commitment, writer_key_of};
+use crate::repo::open::{Repository, writer_key_of};
 use crate::repo::sealed;
 use crate::store::{Key, Store, StoreError};
 

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod commit;
 pub mod create;
 pub mod doomed;
+pub(crate) mod epochs;
 pub mod error;
 pub mod fetch;
 pub mod index;

@@ -21,15 +21,15 @@ use crate::crypto::hash::BlobHasher;
 use crate::crypto::meta::{MetaError, MetaKeys};
 use crate::crypto::recipients::{AGE_BYTES_MAX, IdentitySource, Opened, Prompt, unwrap};
 use crate::crypto::secret::Secret;
-use crate::crypto::sign::{self, RootPublic};
+use crate::crypto::sign::RootPublic;
 use crate::crypto::writer_key::WriterKey;
-use crate::format::kind::RecordKind;
-use crate::format::record::{self, AccessRecord, EpochKeys, EpochRecord, FORMAT_VERSION, FormatFile, SignedEpoch};
+use crate::format::record::{self, AccessRecord, EpochKeys, EpochRecord, FORMAT_VERSION, FormatFile};
+use crate::repo::epochs::{later_epochs, latest_epoch, latest_of, proven_epoch, read_epoch};
 use crate::repo::error::RepoError;
 use crate::repo::layout;
 use crate::repo::sealed;
 use crate::store::cache::Cache;
-use crate::store::{Key, Listed, Store, StoreError};
+use crate::store::{Listed, Store, StoreError};
 
 /// Access objects fetched at once; a repository has a few.
 const ACCESS_AT_ONCE: usize = 4;
@@ -87,10 +87,6 @@ pub(crate) async fn read_format(store: &dyn Store) -> Result<RepositoryId, RepoE
         return Err(RepoError::Version { store: address, reason });
     }
     file.repository.parse().map_err(|error: crate::base::id::IdError| fail(error.to_string()))
-}
-
-pub(crate) fn metadata_commitment(key: &Secret) -> [u8; 32] {
-    blake3::derive_key("homelab-dr v1 metadata key commitment", key.expose())
 }
 
 /// An access object as it was listed and what came of fetching it; `None` if it is too long.
@@ -543,29 +539,6 @@ impl Repository {
     }
 }
 
-/// Most epochs beyond those of the identity that are looked at: a person removes few recipients, and planted names cost a read each.
-const LATER_EPOCHS_MAX: usize = 256;
-
-/// Numbers below `epochs/` above `held`, the lowest first.
-fn later_epochs(begun: &[Listed], held: u32) -> Vec<u32> {
-    let number = |entry: &Listed| entry.key.file_name().parse().ok().filter(|n| layout::epoch(*n) == entry.key);
-    let mut later: Vec<u32> = begun.iter().filter_map(number).filter(|number| *number > held).collect();
-    later.sort_unstable();
-    later.truncate(LATER_EPOCHS_MAX);
-    later
-}
-
-/// The record of one epoch, if the holder of `key` can prove it: sealed with its metadata key and signed by the root key.
-pub(crate) async fn proven_epoch(store: &dyn Store, key: &WriterKey, number: u32) -> Result<EpochRecord, RepoError> {
-    let meta = MetaKeys::new(key.repository, number, key.metadata_key.duplicate());
-    read_epoch(store, &meta, &key.root, &key.metadata_key).await
-}
-
-/// The numbers below `epochs/` above `held`, as far as they are looked at.
-pub(crate) async fn epochs_above(store: &dyn Store, held: u32) -> Result<Vec<u32>, RepoError> {
-    Ok(later_epochs(&store.list(layout::EPOCHS).await?, held))
-}
-
 /// The writer keys of the newest access object in `store` that these identities open, of the repository `id`: one for each metadata key, the earliest first.
 pub(crate) async fn keys_in_access(
     store: &dyn Store,
@@ -597,38 +570,4 @@ pub(crate) fn writer_key_of(access: &AccessRecord, epoch: &EpochKeys) -> WriterK
         chunk_id_key: access.chunk_id_key.duplicate(),
         chunker_key: access.chunker_key.duplicate(),
     }
-}
-
-/// The highest number below `epochs/`.
-async fn latest_epoch(store: &dyn Store) -> Result<Option<u32>, RepoError> {
-    Ok(latest_of(&store.list(layout::EPOCHS).await?))
-}
-
-fn latest_of(listed: &[Listed]) -> Option<u32> {
-    let number = |key: &Key| key.file_name().parse().ok().filter(|number| layout::epoch(*number) == *key);
-    listed.iter().filter_map(|entry| number(&entry.key)).max()
-}
-
-/// Reads the current epoch's record and checks everything that can be checked of it.
-async fn read_epoch(
-    store: &dyn Store,
-    meta: &MetaKeys,
-    root: &RootPublic,
-    metadata_key: &Secret,
-) -> Result<EpochRecord, RepoError> {
-    let number = meta.epoch();
-    let key = layout::epoch(number);
-    let fail = |reason: &str| RepoError::Epoch { store: store.address(), epoch: number, reason: reason.to_owned() };
-    let signed: SignedEpoch = sealed::read_at(store, meta, RecordKind::Epoch, &key).await?;
-    let signature = signed.signature.as_slice().try_into().map_err(|_| fail("its signature is cut short"))?;
-    let id = meta.repository();
-    root.verify(sign::EPOCH, &id, &signed.body, signature).map_err(|error| fail(&error.to_string()))?;
-    let epoch: EpochRecord = minicbor::decode(&signed.body).map_err(|_| fail("it does not decode"))?;
-    if epoch.number != number {
-        return Err(fail("it is the record of another epoch"));
-    }
-    if epoch.metadata_commitment != metadata_commitment(metadata_key) {
-        return Err(fail("it was made for another metadata key"));
-    }
-    Ok(epoch)
 }

@@ -33,69 +33,82 @@ pub struct Rebuilt {
     pub lost: Vec<(Key, RepoError)>,
 }
 
-/// Packs that no readable segment names.
-pub async fn unnamed(repository: &Repository) -> Result<Vec<Listed>, RepoError> {
-    let (builder, _) = named(repository).await?;
-    let presence = Presence::load(repository).await?;
-    Ok(presence.packs.into_iter().filter(|(id, _)| !builder.knows(id)).map(|(_, entry)| entry).collect())
+/// What the index says of packs.
+pub struct Named {
+    builder: IndexBuilder,
+    /// Segments that do not read.
+    unreadable: Vec<Key>,
 }
 
-/// What readable segments say, and those that do not read.
-async fn named(repository: &Repository) -> Result<(IndexBuilder, Vec<Key>), RepoError> {
-    let (mut builder, mut unreadable) = (IndexBuilder::default(), Vec::new());
-    let blame = Blame::default();
-    let listed = repository.store.list(layout::INDEX).await?;
-    let mut segments = stream::iter(listed)
-        .filter(|entry| std::future::ready(layout::belongs(&entry.key)))
-        .map(|entry| async move {
-            let read = read_segment(repository, &entry.key).await;
-            (entry.key, read)
-        })
-        .buffer_unordered(FETCH_AT_ONCE);
-    while let Some((key, read)) = segments.next().await {
-        match read {
-            Ok(segment) => segment.packs.iter().for_each(|pack| builder.add(pack)),
-            Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
-                return Err(error.into());
+impl Named {
+    /// Reads all segments.
+    pub async fn read(repository: &Repository) -> Result<Self, RepoError> {
+        let (mut builder, mut unreadable) = (IndexBuilder::default(), Vec::new());
+        let blame = Blame::default();
+        let listed = repository.store.list(layout::INDEX).await?;
+        let mut segments = stream::iter(listed)
+            .filter(|entry| std::future::ready(layout::belongs(&entry.key)))
+            .map(|entry| async move {
+                let read = read_segment(repository, &entry.key).await;
+                (entry.key, read)
+            })
+            .buffer_unordered(FETCH_AT_ONCE);
+        while let Some((key, read)) = segments.next().await {
+            match read {
+                Ok(segment) => segment.packs.iter().for_each(|pack| builder.add(pack)),
+                Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                    return Err(error.into());
+                }
+                Err(error) => match repository.of_another_key(&error) {
+                    // It names packs that nothing else names yet, and whose tables this key does not open.
+                    Some(error) => return Err(error),
+                    None => unreadable.push(key),
+                },
             }
-            Err(error) => match repository.of_another_key(&error) {
-                // It names packs that nothing else names yet, and whose tables this key does not open.
-                Some(error) => return Err(error),
-                None => unreadable.push(key),
-            },
         }
+        Ok(Named { builder, unreadable })
     }
-    Ok((builder, unreadable))
+
+    /// Packs that no readable segment names.
+    pub async fn unnamed(&self, repository: &Repository) -> Result<Vec<Listed>, RepoError> {
+        let presence = Presence::load(repository).await?;
+        Ok(presence.packs.into_iter().filter(|(id, _)| !self.builder.knows(id)).map(|(_, entry)| entry).collect())
+    }
+
+    /// Names what is not named; see the module.
+    pub async fn rebuild(self, repository: &Repository, clock: &dyn Clock) -> Result<Rebuilt, RepoError> {
+        let Self { builder, unreadable } = self;
+        let mut rebuilt = Rebuilt { set_aside: unreadable, ..Rebuilt::default() };
+        let blame = Blame::default();
+        let marks = Marks::load(repository).await?;
+        rebuilt.set_aside.retain(|key| !marks.is_doomed(key));
+        let presence = Presence::load(repository).await?;
+        let unnamed: Vec<_> = presence.packs.iter().filter(|(id, _)| !builder.knows(id)).collect();
+        let mut tables = stream::iter(unnamed)
+            .map(|(id, entry)| async move { (*id, entry, read_table(repository, id, entry.size).await) })
+            .buffer_unordered(FETCH_AT_ONCE);
+        let mut found = Vec::new();
+        while let Some((id, entry, read)) = tables.next().await {
+            match read {
+                Ok(table) => found.push(IndexedPack { id, size: entry.size, table }),
+                Err(RepoError::Store(error)) if error.is_not_found() => {} // pruned meanwhile
+                Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
+                    return Err(error.into());
+                }
+                Err(error) => rebuilt.lost.push((entry.key.clone(), error)),
+            }
+        }
+        drop(tables);
+        rebuilt.packs = found.len() as u64;
+        put_segments(repository, found, presence.latest()).await?;
+        for segments in rebuilt.set_aside.chunks(doomed::OBJECTS_MAX) {
+            doomed::mark(repository, segments.to_vec(), clock.now()).await?;
+        }
+        Ok(rebuilt)
+    }
 }
 
 /// See the module. Needs the writer key only.
 pub async fn rebuild_index(repository: &Repository, clock: &dyn Clock) -> Result<Rebuilt, RepoError> {
-    let (builder, set_aside) = named(repository).await?;
-    let mut rebuilt = Rebuilt { set_aside, ..Rebuilt::default() };
-    let blame = Blame::default();
-    let marks = Marks::load(repository).await?;
-    rebuilt.set_aside.retain(|key| !marks.is_doomed(key));
-    let presence = Presence::load(repository).await?;
-    let unnamed: Vec<_> = presence.packs.iter().filter(|(id, _)| !builder.knows(id)).collect();
-    let mut tables = stream::iter(unnamed)
-        .map(|(id, entry)| async move { (*id, entry, read_table(repository, id, entry.size).await) })
-        .buffer_unordered(FETCH_AT_ONCE);
-    let mut found = Vec::new();
-    while let Some((id, entry, read)) = tables.next().await {
-        match read {
-            Ok(table) => found.push(IndexedPack { id, size: entry.size, table }),
-            Err(RepoError::Store(error)) if error.is_not_found() => {} // pruned meanwhile
-            Err(RepoError::Store(error)) if !blame.is_the_objects(&*repository.store, &error).await => {
-                return Err(error.into());
-            }
-            Err(error) => rebuilt.lost.push((entry.key.clone(), error)),
-        }
-    }
-    drop(tables);
-    rebuilt.packs = found.len() as u64;
-    put_segments(repository, found, presence.latest()).await?;
-    for segments in rebuilt.set_aside.chunks(doomed::OBJECTS_MAX) {
-        doomed::mark(repository, segments.to_vec(), clock.now()).await?;
-    }
-    Ok(rebuilt)
+    Named::read(repository).await?.rebuild(repository, clock).await
 }

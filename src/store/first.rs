@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::base::clock::Time;
 use crate::store::readonly::ReadOnly;
-use crate::store::{Key, Listed, Put, Store, StoreError, Version};
+use crate::store::{Key, Listed, Put, Store, StoreError, Version, part};
 
 /// Hidden objects kept after a read of a part of them, since a version can only be had whole.
 const WHOLE_KEPT: usize = 3;
@@ -90,8 +90,7 @@ impl Store for FirstVersions {
             whole.push_front((key.clone(), bytes.clone()));
             bytes
         };
-        let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-        Ok(bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start))))
+        Ok(part(&bytes, &range))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::base::clock::{Clock, Time};
-use crate::store::{Key, Listed, Operation, Put, Store, StoreError, Version};
+use crate::store::{Key, Listed, Operation, Put, Store, StoreError, Version, part};
 
 /// One version; `bytes` is `None` for a delete marker.
 #[derive(Clone)]
@@ -164,10 +164,7 @@ impl Store for MemoryStore {
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let bytes = self.get(key).await?;
-        let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-        let (start, end) = (clip(range.start), clip(range.end));
-        Ok(if start < end { bytes.slice(start..end) } else { Bytes::new() })
+        Ok(part(&self.get(key).await?, &range))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {

@@ -197,6 +197,13 @@ impl StoreError {
     }
 }
 
+/// The part of an object that `get_range` returns; what lies beyond its end is left out.
+pub(crate) fn part(bytes: &Bytes, range: &Range<u64>) -> Bytes {
+    let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+    let (start, end) = (clip(range.start), clip(range.end));
+    if start < end { bytes.slice(start..end) } else { Bytes::new() }
+}
+
 /// A flat space of immutable objects. See the module for what every implementation promises.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {

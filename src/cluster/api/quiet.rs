@@ -6,14 +6,12 @@ use std::error::Error;
 use kube::client::AuthError;
 use kube::config::KubeconfigError;
 
+use crate::cluster::manifest::place;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Characters of what a plugin wrote to its standard error.
 const SAID_CHARS_MAX: usize = 300;
-
-fn place(error: &serde_saphyr::Error) -> String {
-    error.location().map_or_else(String::new, |at| format!(", at line {}, column {}", at.line(), at.column()))
-}
 
 /// Why a kubeconfig cannot be used.
 pub(super) fn of_kubeconfig(error: KubeconfigError) -> BoxError {

@@ -18,7 +18,7 @@ use crate::repo::RepoError;
 use crate::repo::layout;
 use crate::repo::parity::{Groups, load, rebuild};
 use crate::store::readonly::ReadOnly;
-use crate::store::{Key, Listed, Put, Store, StoreError, Version};
+use crate::store::{Key, Listed, Put, Store, StoreError, Version, part};
 
 /// Mended packs that are kept for reads of parts of them.
 const KEPT: usize = 2;
@@ -139,8 +139,7 @@ impl Store for WithParity {
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
         let Some(bytes) = self.mended(key).await? else { return self.inner.get_range(key, range).await };
-        let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-        Ok(bytes.slice(clip(range.start)..clip(range.end).max(clip(range.start))))
+        Ok(part(&bytes, &range))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {

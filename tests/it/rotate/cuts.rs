@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use homelab_dr::crypto::writer_key::WriterKey;
 use homelab_dr::format::entry::{Kind, Piece, TreePath};
 use homelab_dr::prune::{PruneError, Settings};
 use homelab_dr::repo::rebuild::rebuild_index;
@@ -115,6 +116,19 @@ fn of_repo(error: &PruneError) -> Option<&RepoError> {
     }
 }
 
+/// A store in which the rotation happens at one call, and the new key once it has.
+fn rotated_at(world: &World, call: u64) -> (Arc<Gate>, Arc<Mutex<Option<WriterKey>>>) {
+    let meanwhile = world.clone();
+    let made = Arc::new(Mutex::new(None));
+    let keep = made.clone();
+    let gate = Gate::new(&world.store, move |at, _, _| at == call, async move {
+        let (key, done) = rotate_on(&meanwhile, meanwhile.store.clone()).await;
+        done.expect("a rotation");
+        *keep.lock().unwrap() = key;
+    });
+    (gate, made)
+}
+
 /// The rotation happens at every call of a backup with the old key: what it reports is there afterwards.
 #[tokio::test]
 async fn a_backup_that_runs_meanwhile_is_carried_over_or_says_that_its_key_is_retired() {
@@ -123,14 +137,7 @@ async fn a_backup_that_runs_meanwhile_is_carried_over_or_says_that_its_key_is_re
     let (mut carried, mut retired) = (0, 0);
     for call in 0.. {
         let mut world = origin.fork().await;
-        let meanwhile = world.clone();
-        let made = Arc::new(Mutex::new(None));
-        let keep = made.clone();
-        let gate = Gate::new(&world.store, move |at, _, _| at == call, async move {
-            let (key, done) = rotate_on(&meanwhile, meanwhile.store.clone()).await;
-            done.expect("a rotation");
-            *keep.lock().unwrap() = key;
-        });
+        let (gate, made) = rotated_at(&world, call);
         let writer = world.open_on(gate.clone()).await;
         let done = world.try_backup(&writer, &["a", "new"]).await;
         let Some(key) = made.lock().unwrap().take() else {
@@ -163,14 +170,7 @@ async fn a_pruner_that_runs_meanwhile_takes_nothing_away() {
     let before = each(&origin).await;
     for call in 0.. {
         let mut world = origin.fork().await;
-        let meanwhile = world.clone();
-        let made = Arc::new(Mutex::new(None));
-        let keep = made.clone();
-        let gate = Gate::new(&world.store, move |at, _, _| at == call, async move {
-            let (key, done) = rotate_on(&meanwhile, meanwhile.store.clone()).await;
-            done.expect("a rotation");
-            *keep.lock().unwrap() = key;
-        });
+        let (gate, made) = rotated_at(&world, call);
         let pruner = world.open_on(gate.clone()).await;
         let done = world.try_prune(&pruner, Settings::default()).await;
         let Some(key) = made.lock().unwrap().take() else {
