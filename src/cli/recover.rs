@@ -18,7 +18,7 @@ use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::Access;
-use crate::cli::output::{fitted, quoted};
+use crate::cli::output::{count, fitted, quoted, was};
 use crate::cli::private_file;
 use crate::cli::prompt::confirm;
 use crate::cli::recover::person::Following;
@@ -303,11 +303,21 @@ fn has_failed(steps: &[Step], machine: &Machine<'_>, id: &str) -> bool {
     index.is_some_and(|index| machine.state(index) == State::Failed)
 }
 
+fn was_left_out(steps: u64) -> String {
+    format!("{} {}", count(steps, "step"), was(steps))
+}
+
 /// What it came to, and what to do next.
 fn tell(ready: &Ready, carried: &Carried, context: &mut Context) -> Result<Exit, Failure> {
     let (run, Carried { left, events, behind }) = (&ready.plan.run, carried);
     let (word, exit, line) = match left {
-        Left::Ended(Outcome::Recovered) => ("recovered", Exit::Done, format!("recovered by run {run}")),
+        Left::Ended(Outcome::Recovered) => {
+            let line = match ready.plan.skipped.len() as u64 {
+                0 => format!("recovered by run {run}"),
+                some => format!("run {run} did what it was to do; {} left out, as asked", was_left_out(some)),
+            };
+            ("recovered", Exit::Done, line)
+        }
         Left::Ended(Outcome::WithFailures) => (
             "with-failures",
             Exit::Problems,

@@ -55,6 +55,8 @@ pub(crate) enum Scalar {
     TagName,
     /// Any text on one line.
     Line,
+    /// What a person types: words on one line, with nothing before or after them.
+    Phrase,
     /// Kinds of objects of a cluster.
     KindPattern,
     /// A namespace of a cluster.
@@ -224,6 +226,7 @@ impl Scalar {
             Self::ShortName => "a name of letters, digits, - _ and .",
             Self::TagName => "a name without =",
             Self::Line => "text on one line",
+            Self::Phrase => "words on one line",
             Self::KindPattern => "kinds of a cluster, such as pods, pods.metrics.k8s.io or '*.example.org'",
             Self::Namespace => "the name of a namespace",
             Self::Postgres => "refuse or crash-consistent",
@@ -381,8 +384,11 @@ impl Scalar {
             Self::MoverMode => wrong("write app, root or privileged"),
             Self::ObjectName if is_object_name(text) => None,
             Self::ObjectName => wrong("small letters, digits, - and ., as in its manifest"),
-            Self::Line if text.contains(['\n', '\0']) => wrong("write it on one line"),
-            Self::Path | Self::Line | Self::Any => None,
+            Self::Line | Self::Phrase if text.contains(['\n', '\0']) => wrong("write it on one line"),
+            Self::Phrase if text.is_empty() || text.trim() != text => {
+                wrong("write words, without blanks before or after them: nobody can type what is not seen")
+            }
+            Self::Path | Self::Line | Self::Phrase | Self::Any => None,
         }
     }
 
@@ -404,6 +410,7 @@ impl Scalar {
             Self::ShortName => text("^[A-Za-z0-9][A-Za-z0-9._-]*$"),
             Self::TagName => text("^[^=]+$"),
             Self::Line => text("^[^\\n]*$"),
+            Self::Phrase => text("^\\S(?:[^\\n]*\\S)?$"),
             Self::KindPattern => text("^(\\*\\.)?[a-z0-9][a-z0-9.-]*$"),
             Self::Namespace => text("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
             Self::Postgres => json!({ "enum": ["refuse", "crash-consistent"] }),

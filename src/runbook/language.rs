@@ -285,7 +285,7 @@ const EXEC: Shape = Record(&[IN_POD, CONTAINER, ARGV]);
 const RUN: Shape = Record(&[ARGV]);
 const NOTIFY: Shape = Record(&[field("message", Required, &One(Scalar::Line), "The line.")]);
 const MANUAL: Shape =
-    Record(&[field("confirm", Default("done"), &One(Scalar::Line), "What the person types when it is done.")]);
+    Record(&[field("confirm", Default("done"), &One(Scalar::Phrase), "What the person types when it is done.")]);
 
 /// A check: how often it is tried, and one kind.
 pub(super) const CHECK: Thing = Thing {

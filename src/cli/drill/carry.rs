@@ -58,7 +58,7 @@ pub(super) async fn carry_out(
         None => (None, Some(lease::machine(journals)?)),
     };
     let lease = cluster_lease.as_ref();
-    clean::sweep(&args.parent(), world.target.cluster().filter(|cluster| cluster.lives()), context).await;
+    clean::sweep((&args.parent(), journals), world.target.cluster().filter(|cluster| cluster.lives()), context).await;
     let mut journal = match Journal::begin(journals, plan, &*clock) {
         Ok(journal) => journal,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! What drills that were killed have left is taken away: by the next drill, and by `drill --clean`, which takes what was kept too.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -14,6 +15,7 @@ use crate::cluster::api::Api;
 use crate::drill::cluster;
 use crate::drill::folder::{self, Swept};
 use crate::recover::cluster::RecoverError;
+use crate::runs::journal::{Journal, is_run};
 use crate::runs::lease::{self, Lease};
 
 #[derive(Default, Serialize)]
@@ -22,14 +24,33 @@ struct Document {
     left: Vec<String>,
 }
 
-async fn folders(parent: &Path, kept_too: bool) -> Swept {
-    let parent = parent.to_owned();
-    tokio::task::spawn_blocking(move || folder::sweep(&parent, kept_too)).await.unwrap_or_default()
+/// Where this machine held drills: what a killed one left may be elsewhere than where the next one is.
+fn places(parent: &Path, journals: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(journals).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_run(name));
+    let drills = names.filter_map(|run| Journal::look(journals, &run).ok()?.plan.drill);
+    let parents = drills.filter_map(|part| part.folder.parent().map(Path::to_owned));
+    parents.chain([parent.to_owned()]).collect()
+}
+
+async fn folders(parent: &Path, journals: &Path, kept_too: bool) -> Swept {
+    let (parent, journals) = (parent.to_owned(), journals.to_owned());
+    let sweep = move || {
+        let mut all = Swept::default();
+        for place in places(&parent, &journals) {
+            let Swept { removed, kept, left } = folder::sweep(&place, kept_too);
+            all.removed.extend(removed);
+            all.kept.extend(kept);
+            all.left.extend(left);
+        }
+        all
+    };
+    tokio::task::spawn_blocking(sweep).await.unwrap_or_default()
 }
 
 /// Takes away what is dead, and says so. Whoever calls it has the target.
-pub(super) async fn sweep(parent: &Path, cluster: Option<&dyn Cluster>, context: &Context) {
-    let Swept { mut removed, mut left, .. } = folders(parent, false).await;
+pub(super) async fn sweep((parent, journals): (&Path, &Path), cluster: Option<&dyn Cluster>, context: &Context) {
+    let Swept { mut removed, mut left, .. } = folders(parent, journals, false).await;
     if let Some(cluster) = cluster {
         match cluster::sweep(cluster, false).await {
             Ok(swept) => {
@@ -71,7 +92,7 @@ pub(super) async fn run(args: &Args, journals: &Path, context: &mut Context) -> 
     context.cancel.begin();
     let mut document = {
         let _machine = lease::machine(journals)?;
-        let Swept { removed, left, .. } = folders(&args.parent(), true).await;
+        let Swept { removed, left, .. } = folders(&args.parent(), journals, true).await;
         Document { removed, left }
     };
     let is_asked = args.kubeconfig.is_some() || args.context.is_some();

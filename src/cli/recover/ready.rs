@@ -58,7 +58,18 @@ fn skipped(args: &Args, steps: &[Step]) -> Result<BTreeSet<String>, Failure> {
         let not_chosen = !args.only.is_empty() && !args.only.contains(&step.id) && !step.is_compensation;
         not_chosen || args.skip.contains(&step.id)
     };
-    Ok(steps.iter().filter(left_out).map(|step| step.id.clone()).collect())
+    let skipped = steps.iter().filter(left_out).map(|step| step.id.clone()).collect();
+    refuse_nothing(&skipped, steps)?;
+    Ok(skipped)
+}
+
+/// A run that leaves everything out does nothing, and would be called a recovery.
+fn refuse_nothing(skipped: &BTreeSet<String>, steps: &[Step]) -> Result<(), Failure> {
+    refuse_unknown(skipped.iter(), steps)?;
+    if steps.iter().filter(|step| !step.is_compensation).all(|step| skipped.contains(&step.id)) {
+        return Err(Failure::usage("every step is left out: nothing would be done", "leave fewer out"));
+    }
+    Ok(())
 }
 
 pub(super) fn kept(file: &Path) -> Result<Ready, Failure> {
@@ -66,6 +77,7 @@ pub(super) fn kept(file: &Path) -> Result<Ready, Failure> {
     let text = String::from_utf8_lossy(&bytes);
     let plan = RunPlan::read(&text)?;
     let (runbook, steps) = plan.steps(&JUDGES)?;
+    refuse_nothing(&plan.skipped, &steps)?;
     if let Some(first) = plan.in_the_way.first() {
         let what = format!("when the plan was made something stood in its way: {first}");
         return Err(Failure::new(Exit::Refused, what, "nothing was changed; mend it, and make the plan anew"));
