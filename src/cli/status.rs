@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::id::ObjectId;
 use crate::base::units::{self, parse_duration};
 use crate::cli::context::{Context, local};
 use crate::cli::drill::came_to;
@@ -55,6 +56,8 @@ struct Document<'a> {
     is_well: bool,
     #[serde(flatten)]
     status: &'a Status,
+    /// Snapshots that are gone though nobody forgot them.
+    missing: Vec<String>,
     unreadable: Vec<String>,
 }
 
@@ -138,11 +141,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let broken = rehearsals.unreadable.iter().chain(&verified.unreadable);
     let mut unreadable: Vec<String> = broken.map(|(key, error)| format!("{key}: {}", in_one_line(error))).collect();
     unreadable.extend(unreadable_keys);
-    let gaps = chain.gaps().len() + chain.unreadable.len();
-    let is_well = status.is_well() && unreadable.is_empty() && gaps == 0;
+    unreadable
+        .extend(chain.unreadable.iter().map(|(id, why)| format!("snapshot {} cannot be read: {why}", id.short())));
+    let missing: Vec<String> = chain.gaps().iter().map(ObjectId::hex).collect();
+    let is_well = status.is_well() && unreadable.is_empty() && missing.is_empty();
     let exit = if is_well { Exit::Done } else { Exit::Problems };
     if context.out.json {
-        context.out.document(&Document { is_well, status: &status, unreadable })?;
+        context.out.document(&Document { is_well, status: &status, missing, unreadable })?;
         return Ok(exit);
     }
     let rows: Vec<Vec<String>> = status.sources.iter().map(row).collect();
@@ -161,11 +166,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     for problem in status.problems.iter().chain(&unreadable) {
         context.out.line(&escape(problem.as_bytes()))?;
     }
+    for id in &missing {
+        context.out.line(&format!("snapshot {id} is missing though nobody forgot it: run `homelab-dr check`"))?;
+    }
     let wrong = status.sources.iter().filter(|source| !source.problems.is_empty()).count() as u64;
     let line = if is_well {
         format!("all is well with {}", count(status.sources.len() as u64, "source"))
     } else {
-        let others = status.problems.len() + unreadable.len() + gaps;
+        let others = status.problems.len() + unreadable.len() + missing.len();
         let others = if others > 0 { format!(", and {}", count(others as u64, "other thing")) } else { String::new() };
         format!("NOT WELL: {wrong} of {}{others}", count(status.sources.len() as u64, "source"))
     };

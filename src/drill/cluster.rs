@@ -257,44 +257,93 @@ async fn reclaim(cluster: &dyn Cluster, volume: &Bound, policy: &str) -> Result<
     cluster.patch(&kinds::volumes(), None, &volume.name, &patch).await.map(drop)
 }
 
+/// Volumes of a drill that go with it, and those that a drill may not take along.
+#[derive(Default)]
+struct Volumes {
+    /// Each is decided about once.
+    seen: BTreeSet<String>,
+    going: Vec<Bound>,
+    /// Namespaces whose end would take data that is not the drill's.
+    held: BTreeSet<String>,
+}
+
+impl Volumes {
+    /// Decides about those that are bound to claims in the namespaces by now.
+    async fn look(
+        &mut self,
+        cluster: &dyn Cluster,
+        spaces: &[Space],
+        left: &mut Vec<String>,
+    ) -> Result<(), ClusterError> {
+        let created: BTreeMap<&str, &str> =
+            spaces.iter().map(|space| (space.name.as_str(), space.created.as_str())).collect();
+        for volume in bound(cluster, spaces).await? {
+            if !self.seen.insert(volume.uid.clone()) {
+                continue;
+            }
+            // RFC 3339 in UTC, to the second: the order of texts is that of times.
+            let is_older =
+                created.get(volume.namespace.as_str()).is_some_and(|created| volume.created.as_str() < *created);
+            let name = &volume.name;
+            if !volume.provisioned || is_older {
+                // Not made for the drill: it was there, and stays. Its data is somebody's.
+                match if volume.retained { Ok(()) } else { reclaim(cluster, &volume, "Retain").await } {
+                    Ok(()) => left.push(format!("volume {name}: it was there before, and is kept; see what is in it")),
+                    Err(error) => {
+                        left.push(format!(
+                            "volume {name}: it was there before and would be deleted with its claim, and cannot be set to Retain: {}",
+                            told(&error)
+                        ));
+                        self.held.insert(volume.namespace);
+                    }
+                }
+                continue;
+            }
+            // A class whose volumes stay would leave the data of every drill behind.
+            match if volume.retained { reclaim(cluster, &volume, "Delete").await } else { Ok(()) } {
+                Ok(()) => self.going.push(volume),
+                Err(error) => left.push(format!("volume {name}: it cannot be set to Delete: {}", told(&error))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What cannot be removed is told, and keeps nothing else.
 async fn remove(cluster: &dyn Cluster, spaces: Vec<Space>) -> Result<Cleared, ClusterError> {
     let mut cleared = Cleared::default();
-    let created: BTreeMap<&str, &str> =
-        spaces.iter().map(|space| (space.name.as_str(), space.created.as_str())).collect();
-    let mut going = Vec::new();
-    for volume in bound(cluster, &spaces).await? {
-        // RFC 3339 in UTC, to the second: the order of texts is that of times.
-        let is_older = created.get(volume.namespace.as_str()).is_some_and(|created| volume.created.as_str() < *created);
-        if !volume.provisioned || is_older {
-            // Not made for the drill: it was there, and stays. Its data is somebody's.
-            if !volume.retained {
-                reclaim(cluster, &volume, "Retain").await?;
-            }
-            cleared.left.push(format!("volume {}: it was there before, and is kept; see what is in it", volume.name));
-            continue;
-        }
-        // A class whose volumes stay would leave the data of every drill behind.
-        if volume.retained {
-            reclaim(cluster, &volume, "Delete").await?;
-        }
-        going.push(volume);
+    let mut volumes = Volumes::default();
+    volumes.look(cluster, &spaces, &mut cleared.left).await?;
+    let (held, going): (Vec<&Space>, Vec<&Space>) = spaces.iter().partition(|space| volumes.held.contains(&space.name));
+    for space in held {
+        cleared
+            .left
+            .push(format!("namespace {}: a volume that is not the drill's would be deleted with it", space.name));
     }
-    for space in &spaces {
+    for space in &going {
         if let Err(error) = cluster.delete(&kinds::namespaces(), None, &space.name, &space.uid).await {
             cleared.left.push(format!("namespace {}: {}", space.name, told(&error)));
         }
     }
     let begun = Instant::now();
-    for space in &spaces {
-        match gone(cluster, &kinds::namespaces(), (&space.name, &space.uid), begun).await? {
-            None => cleared.gone.push(format!("namespace {}", space.name)),
-            Some(there) => cleared.left.push(format!("namespace {}: {}", space.name, keeps(&there))),
+    for space in &going {
+        match gone(cluster, &kinds::namespaces(), (&space.name, &space.uid), begun).await {
+            Ok(None) => cleared.gone.push(format!("namespace {}", space.name)),
+            Ok(Some(there)) => cleared.left.push(format!("namespace {}: {}", space.name, keeps(&there))),
+            Err(error) => cleared.left.push(format!("namespace {}: {}", space.name, told(&error))),
         }
     }
-    for volume in &going {
-        match gone(cluster, &kinds::volumes(), (&volume.name, &volume.uid), begun).await? {
-            None => cleared.gone.push(format!("volume {}", volume.name)),
-            Some(_) => cleared.left.push(format!("volume {}: the storage system has not deleted it yet", volume.name)),
+    // A claim may have got its volume after the first look.
+    if let Err(error) = volumes.look(cluster, &spaces, &mut cleared.left).await {
+        cleared.left.push(format!("volumes that were made meanwhile: {}", told(&error)));
+    }
+    for volume in &volumes.going {
+        match gone(cluster, &kinds::volumes(), (&volume.name, &volume.uid), begun).await {
+            Ok(None) => cleared.gone.push(format!("volume {}", volume.name)),
+            Ok(Some(_)) => {
+                cleared.left.push(format!("volume {}: the storage system has not deleted it yet", volume.name));
+            }
+            Err(error) => cleared.left.push(format!("volume {}: {}", volume.name, told(&error))),
         }
     }
     cleared.left.dedup();

@@ -20,6 +20,8 @@ const MARK: &str = "this-is-a-drill";
 const MARKED: &str = "homelab-dr drill";
 /// In the mark of one that is kept for a person.
 const KEPT: &str = "kept";
+/// The mark's name until it is locked: nobody shall take a drill that begins for one that is over.
+const UNLOCKED: &str = ".this-is-a-drill.new";
 
 /// Why a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +75,13 @@ impl Scratch {
             }
             made => made.map_err(failing("make", path))?,
         }
-        let file = path.join(MARK);
+        let file = path.join(UNLOCKED);
         let mark = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&file);
         let mut mark = mark.map_err(failing("write", &file))?;
         let locked = flock(&mark, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from);
         locked.map_err(failing("lock", &file))?;
         writeln!(mark, "{MARKED} {run}").map_err(failing("write", &file))?;
+        std::fs::rename(&file, path.join(MARK)).map_err(failing("rename", &file))?;
         Ok(Self { path: path.to_owned(), mark })
     }
 
@@ -215,7 +218,7 @@ fn mark_of(path: &Path, run: &str) -> Option<Mark> {
     flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
     let text = std::fs::read_to_string(&mark).ok()?;
     let mut lines = text.lines();
-    // One that was cut off before it was written is ours by its name, and empty.
+    // One that a power cut emptied is ours by its name.
     let is_whole = lines.next().is_none_or(|line| line == format!("{MARKED} {run}"));
     let is_kept = lines.any(|line| line == KEPT);
     is_whole.then_some(if is_kept { Mark::Kept } else { Mark::Dead })
@@ -265,6 +268,21 @@ mod tests {
         }
         lives.remove().expect("removed");
         assert!(!at("homelab-dr-drill-00000002").exists());
+    }
+
+    /// Another machine's or another cluster's drill may sweep at any moment: the mark is locked from when it has its name.
+    #[test]
+    fn a_drill_that_begins_is_not_taken_for_one_that_is_over() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = path_of(dir.path(), "00000001");
+        std::fs::create_dir(&path).expect("made");
+        std::fs::write(path.join(UNLOCKED), format!("{MARKED} 00000001\n")).expect("written");
+        let swept = sweep(dir.path(), true);
+        assert!(path.exists() && swept.removed.is_empty() && swept.left.is_empty());
+        std::fs::rename(path.join(UNLOCKED), path.join(MARK)).expect("renamed");
+        assert_eq!(sweep(dir.path(), true).removed.len(), 1);
+        let lives = made(dir.path(), "00000002");
+        assert!(!lives.path().join(UNLOCKED).exists() && sweep(dir.path(), true).removed.is_empty());
     }
 
     #[test]

@@ -76,6 +76,20 @@ fn the_roles_are_those_of_the_documents_and_are_bound_to_the_account_of_the_job(
     }
 }
 
+/// The commands of the unit that rehearses, those too that stand there to be chosen.
+fn drills() -> Vec<String> {
+    let unit = std::fs::read_to_string(Path::new(HOME).join("deploy/homelab-dr-drill.service")).unwrap();
+    let of = |line: &str| line.trim_start_matches('#').strip_prefix("ExecStart=").map(str::to_owned);
+    let commands: Vec<String> = unit.lines().filter_map(of).collect();
+    assert_eq!(commands.len(), 2, "with a cluster, and without");
+    let reference = [include_str!("../../docs/cli.md"), include_str!("../../docs/recover.md")].concat();
+    for name in unit.lines().filter_map(|line| line.strip_prefix("Environment=")) {
+        let name = name.split_once('=').expect("a value").0;
+        assert!(["KUBECONFIG", "AWS_SHARED_CREDENTIALS_FILE"].contains(&name) || reference.contains(name), "{name}");
+    }
+    commands
+}
+
 /// What is said to be in a file is there: each key of the secret by its path in the container.
 #[test]
 fn the_secret_is_where_the_configuration_and_the_job_look_for_it() {
@@ -140,6 +154,7 @@ async fn a_server_takes_the_manifests_and_the_account_can_do_what_the_job_does()
     world.application_of("csi-hostpath-sc", "media", "library", FINDS_OR_MAKES).await;
     let token = crate::kube::token_of(&world.kube, "homelab-dr", "homelab-dr").await;
     let kubeconfig = world.kube.kubeconfig().replace(&world.kube.token(), &token);
+    std::fs::write(world.lab.path("owner"), world.kube.kubeconfig()).unwrap();
     std::fs::write(world.lab.path("kubeconfig"), kubeconfig).unwrap();
     let settings = of_kind(&all, "ConfigMap")[0]["data"]["homelab-dr.yaml"].as_str().unwrap();
     let read = crate::configuration::read(settings.as_bytes());
@@ -162,4 +177,16 @@ async fn a_server_takes_the_manifests_and_the_account_can_do_what_the_job_does()
     let left =
         world.kube.shared.with(|state| state.objects("persistentvolumeclaims").iter().filter(|it| used(it)).count());
     assert_eq!(left, 0, "nothing of it stays");
+    for command in drills() {
+        let mut args: Vec<String> = command.split_whitespace().skip(1).map(str::to_owned).collect();
+        for arg in &mut args {
+            *arg =
+                arg.replace("NAMESPACE", "media").replace("/var/lib/homelab-dr", text(&json!(world.lab.path("var"))));
+            *arg = arg.replace("/etc/homelab-dr", &format!("{HOME}/runbooks"));
+        }
+        let mut command = world.lab.command(&args.iter().map(String::as_str).chain(["--plan"]).collect::<Vec<_>>());
+        command.env("KUBECONFIG", world.lab.path("owner")).env("HOMELAB_DR_RUNS", world.lab.path("runs"));
+        let planned = Ran::of(&tokio::task::spawn_blocking(move || command.output()).await.unwrap().expect("it runs"));
+        assert!(planned.exits(0).out.contains("media"), "{args:?}");
+    }
 }

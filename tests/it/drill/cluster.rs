@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Ran;
 use crate::recover::runbook;
+use crate::support::around::Around;
 use crate::support::kube::node::network::Network;
 use crate::support::kube::state::{State, text};
 use crate::volumes_backup::{IMAGE, World, is_ours};
@@ -314,6 +315,61 @@ async fn no_workload_starts_without_proof_and_what_dies_or_is_kept_is_removed() 
     drill(&world, &["--clean"]).await.exits(0);
     assert_eq!((spaces(&world).len(), everything(&world) == before), (0, true));
     taken_names_and_free_volumes(&world).await;
+}
+
+/// A claim gets its volume when a pod is scheduled: after what is there was looked at. The data of an application would stay behind in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_comes_while_a_drill_is_cleared_goes_too() {
+    let world = World::new("").await;
+    let api = Api::open(Some(&world.lab.path("kubeconfig")), None).await.unwrap();
+    let namespaces = ["drill-5f0c1d2e-media".to_owned()].into();
+    let place = Place {
+        cluster: &api,
+        run: "5f0c1d2e",
+        namespaces: &namespaces,
+        expires: String::new(),
+        storage_bytes: 0,
+        objects: 0,
+    };
+    place.make(&Cancel::default()).await.expect("made");
+    let late = || {
+        if world.kube.object("persistentvolumes", "", "late").is_none() {
+            let claim = json!({"namespace": "drill-5f0c1d2e-media", "name": "data", "uid": "gone"});
+            let spec = json!({
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": "kept",
+                "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/srv/late"}, "claimRef": claim,
+            });
+            let annotations = json!({"pv.kubernetes.io/provisioned-by": "some.csi"});
+            world.kube.make(
+                "",
+                json!({
+                    "apiVersion": "v1", "kind": "PersistentVolume",
+                    "metadata": {"name": "late", "annotations": annotations}, "spec": spec,
+                }),
+            );
+        }
+    };
+    let made = std::sync::Once::new();
+    let mut around = Around::dying(&api, usize::MAX, true);
+    around.after = Box::new(|| made.call_once(late));
+    let cleared = clear(&around, "5f0c1d2e").await.unwrap();
+    assert_eq!(cleared.gone, ["namespace drill-5f0c1d2e-media", "volume late"], "{:?}", cleared.left);
+    assert!(cleared.left.is_empty() && world.kube.object("persistentvolumes", "", "late").is_none());
+    // One that was there before and cannot be kept keeps its namespace; what is tried after that fails too, and is told.
+    place.make(&Cancel::default()).await.expect("made again");
+    late();
+    world.kube.shared.with(|state| {
+        let volume = state.object("persistentvolumes", "", "late").expect("it is there");
+        state.edit(&volume, |volume| {
+            volume["metadata"]["creationTimestamp"] = json!("2020-01-01T00:00:00Z");
+            volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Delete");
+            volume["spec"]["claimRef"].as_object_mut().map(|claim| claim.remove("uid"));
+        });
+    });
+    let cleared = clear(&Around::dying(&api, 1, false), "5f0c1d2e").await;
+    let left = cleared.unwrap().left.join("; ");
+    assert!(left.contains("cannot be set to Retain") && left.contains("would be deleted with it"), "{left}");
+    assert_eq!(spaces(&world).len(), 1, "its namespace was not deleted");
 }
 
 /// Names that are taken and volumes that are there keep a drill from beginning.

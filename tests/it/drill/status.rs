@@ -1,5 +1,7 @@
 //! `status`: by what the repository says alone, with the writer key.
 
+use serde_json::json;
+
 use super::folder::{drill, drills};
 use crate::cli::Home;
 
@@ -67,6 +69,27 @@ fn damage_that_check_found_is_not_well_until_it_is_read_whole() {
     home.read(&["check", "--read-data"]).exits(4);
     let document = home.write(&["status", "--json"]).exits(3).json();
     assert!(document["sources"][0]["read_back"].is_null(), "it is good no longer: {document:#}");
+}
+
+/// Whatever makes it not well is in the document, and a line of its own.
+#[test]
+fn a_snapshot_that_is_missing_and_one_that_does_not_read_are_named() {
+    let home = Home::new();
+    home.backup();
+    home.backup();
+    home.backup();
+    let document = home.write(&["status", "--json"]).exits(3).json();
+    assert_eq!((&document["missing"], &document["unreadable"]), (&json!([]), &json!([])));
+    let listed = home.write(&["snapshots", "--json"]).exits(0).json();
+    let id = |index: usize| listed["snapshots"][index]["id"].as_str().expect("an id").to_owned();
+    std::fs::remove_file(home.path("repo/snapshots").join(id(1))).unwrap();
+    std::fs::write(home.path("repo/snapshots").join(id(0)), "rubbish").unwrap();
+    let document = home.write(&["status", "--json"]).exits(3).json();
+    assert_eq!(document["missing"], json!([id(1)]));
+    assert!(document["unreadable"].to_string().contains(&format!("snapshot {}", &id(0)[..8])), "{document:#}");
+    let ran = home.write(&["status"]).exits(3);
+    assert!(ran.out.contains(&format!("snapshot {} is missing though nobody forgot it", id(1))), "{}", ran.out);
+    assert!(ran.out.contains(&format!("snapshot {} cannot be read", &id(0)[..8])), "{}", ran.out);
 }
 
 /// It may be the identity of who was removed that was tried.
