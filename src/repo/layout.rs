@@ -84,19 +84,28 @@ fn id_in(key: &Key) -> Option<ObjectId> {
     name.strip_suffix(".age").unwrap_or(name).parse().ok()
 }
 
+/// Folders of objects that have nothing but their id for a name.
+const NAMED: [&str; 9] = [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, PARITY, SESSIONS];
+
 /// Every name that an object of this id can have.
 fn names_of(id: &ObjectId) -> impl Iterator<Item = Key> + '_ {
-    [access(id), pack(id)].into_iter().chain(
-        [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, PARITY, SESSIONS]
-            .into_iter()
-            .map(|prefix| named(prefix, id)),
-    )
+    [access(id), pack(id)].into_iter().chain(NAMED.into_iter().map(|prefix| named(prefix, id)))
+}
+
+/// Whether it is one of these names; asked for every object of a store.
+fn is_name_of(id: &ObjectId, key: &Key) -> bool {
+    let folder = key.as_str().split_inclusive('/').next().unwrap_or_default();
+    match folder {
+        ACCESS => *key == access(id),
+        PACKS => *key == pack(id),
+        _ => NAMED.contains(&folder) && *key == named(folder, id),
+    }
 }
 
 /// The id that a name promises the hash of; `None` for a foreign object, and for one that lies anywhere but in its place.
 #[must_use]
 pub fn object_id(key: &Key) -> Option<ObjectId> {
-    id_in(key).filter(|id| !key.as_str().starts_with(SESSIONS) && names_of(id).any(|name| name == *key))
+    id_in(key).filter(|id| !key.as_str().starts_with(SESSIONS) && is_name_of(id, key))
 }
 
 /// The pack that a name names.
