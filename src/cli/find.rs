@@ -1,9 +1,11 @@
 //! `find`: in which snapshots a file is.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::base::id::BlobId;
 use crate::base::units;
@@ -15,6 +17,7 @@ use crate::cli::open::{self, Access};
 use crate::cli::select;
 use crate::format::entry::Entry;
 use crate::format::kind::Kind;
+use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::snapshots::Snapshot;
 use crate::repo::tree_read::{decode_leaf, leaves};
@@ -28,8 +31,10 @@ Examples:
 A pattern without / is matched against names, one with / against paths. *, ? and [a-z] stop at /,
 ** does not.";
 
-/// Leaves read at once.
+/// Leaves read in one go.
 const LEAVES_AT_ONCE: usize = 64;
+/// Goes that are under way, or wait for one before them to be told.
+const BATCHES_AT_ONCE: usize = 6;
 
 /// Find files by name in all snapshots, or in some
 ///
@@ -91,7 +96,7 @@ impl Pattern {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let pattern = Pattern::new(&args.pattern, args.ignore_case)?;
+    let pattern = Arc::new(Pattern::new(&args.pattern, args.ignore_case)?);
     let repository = open::repository(context, Access::Look).await?;
     let chain = open::chain(context, &repository).await?;
     let mut chosen: Vec<&Snapshot> = if args.snapshot.is_empty() {
@@ -117,10 +122,24 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
+/// What is found in some leaves: each with whatever of it matches.
+type Found = Vec<(BlobId, Vec<Entry>)>;
+
+async fn look(reader: Arc<Reader>, pattern: Arc<Pattern>, batch: Vec<BlobId>) -> Result<Found, RepoError> {
+    let read = reader.metadata_many(Kind::Leaf, &batch).await?;
+    let entries = batch.into_iter().zip(read).map(|(leaf, plain)| {
+        let mut entries = decode_leaf(&leaf, &plain)?;
+        entries.retain(|entry| pattern.matches(entry));
+        Ok((leaf, entries))
+    });
+    entries.collect()
+}
+
+/// Looks into all leaves on all processors, and tells what is found in their order.
 async fn search(
-    reader: &Reader,
+    reader: &Arc<Reader>,
     snapshot: &Snapshot,
-    pattern: &Pattern,
+    pattern: &Arc<Pattern>,
     nothing_in: &mut HashSet<BlobId>,
     context: &mut Context,
 ) -> Result<u64, Failure> {
@@ -128,20 +147,31 @@ async fn search(
     let mut wanted: Vec<BlobId> =
         leaves(reader, snapshot.record.root).await?.into_iter().map(|leaf| leaf.blob).collect();
     wanted.retain(|leaf| !nothing_in.contains(leaf));
-    for batch in wanted.chunks(LEAVES_AT_ONCE) {
-        for (leaf, plain) in batch.iter().zip(reader.metadata_many(Kind::Leaf, batch).await?) {
-            let entries = decode_leaf(leaf, &plain)?;
-            let before = found;
-            for entry in entries.iter().filter(|entry| pattern.matches(entry)) {
-                found += 1;
-                print(snapshot, entry, context)?;
-            }
-            if found == before {
-                nothing_in.insert(*leaf);
+    let mut batches = wanted.chunks(LEAVES_AT_ONCE).enumerate();
+    let (mut looking, mut early, mut next) = (JoinSet::new(), BTreeMap::new(), 0);
+    loop {
+        while looking.len() + early.len() < BATCHES_AT_ONCE
+            && let Some((number, batch)) = batches.next()
+        {
+            let look = look(reader.clone(), pattern.clone(), batch.to_vec());
+            looking.spawn(async move { (number, look.await) });
+        }
+        let Some(ended) = looking.join_next().await else { return Ok(found) };
+        let (number, looked) = ended.map_err(|_| RepoError::Worker { what: "the search in a tree" })?;
+        early.insert(number, looked?);
+        while let Some(looked) = early.remove(&next) {
+            next += 1;
+            for (leaf, entries) in looked {
+                found += entries.len() as u64;
+                if entries.is_empty() {
+                    nothing_in.insert(leaf);
+                }
+                for entry in &entries {
+                    print(snapshot, entry, context)?;
+                }
             }
         }
     }
-    Ok(found)
 }
 
 fn print(snapshot: &Snapshot, entry: &Entry, context: &mut Context) -> Result<(), Failure> {

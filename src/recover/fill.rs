@@ -13,28 +13,10 @@ use crate::base::id::ObjectId;
 use crate::format::entry::TreePath;
 use crate::recover::{Overwrite, RestoreError, RestorePlan, RestoreReport, run_restore};
 use crate::repo::fetch::Reader;
+use crate::volumes::filling::{MARK, mark_of, marks};
 
-/// How the name of the mark begins. No leftover of a file is named so: those end in `.part`.
-const MARK: &str = ".homelab-dr-filling-";
 /// What a file system of its own brings along.
 const OF_THE_DISK: &str = "lost+found";
-
-fn mark_of(target: &Path, snapshot: &ObjectId) -> PathBuf {
-    target.join(format!("{MARK}{}", snapshot.hex()))
-}
-
-/// The marks in a directory, of whichever snapshots.
-fn marks(target: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(target)?.collect::<std::io::Result<Vec<_>>>()?;
-    let is_mark = |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes());
-    Ok(entries.iter().filter(|entry| is_mark(entry)).map(std::fs::DirEntry::path).collect())
-}
-
-/// Whether a restore has begun to fill a directory, and did not come to its end: what is in it is a part of something.
-#[must_use]
-pub fn is_begun(target: &Path) -> bool {
-    marks(target).is_ok_and(|marks| !marks.is_empty())
-}
 
 /// Something in a directory that is neither the disk's nor the mark; `None` also if it is not there.
 fn first_of(target: &Path, mark: &Path) -> std::io::Result<Option<PathBuf>> {

@@ -15,6 +15,7 @@ mod clear;
 pub mod clone;
 pub mod error;
 pub mod facts;
+pub mod filling;
 pub mod journal;
 pub(crate) mod kinds;
 pub mod labels;

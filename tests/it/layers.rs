@@ -1,8 +1,9 @@
 //! The judge of the layers: reads every source file and names whatever breaks `docs/architecture.md`.
 //!
-//! A lower layer never names an upper one; `tree`, `cluster` and what is built upon them know no store and no repository; some crates are fenced into one module. Comments and strings do not
+//! A lower layer never names an upper one, and modules of one layer do not name each other in a circle; `tree`, `cluster` and what is built upon them know no store and no repository; some crates are fenced into one module. Comments and strings do not
 //! count; `use` groups, `super` and inline modules do. The judge is a function of paths and texts, and is itself tested with planted breaches.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -118,13 +119,50 @@ fn layer(module: &str) -> Option<u8> {
 
 /// Every breach, as `path:line: what`.
 fn judge(sources: &[Source<'_>]) -> Vec<String> {
-    sources.iter().flat_map(|(path, text)| judge_file(path, &tokens(text))).collect()
+    let mut breaches: Vec<String> = sources.iter().flat_map(|(path, text)| judge_file(path, &tokens(text))).collect();
+    breaches.extend(circles(sources));
+    breaches
+}
+
+/// The path of a file as modules: `store/s3/mod.rs` is `store`, `s3`.
+fn modules(path: &str) -> Vec<&str> {
+    path.trim_end_matches(".rs").split('/').filter(|part| *part != "mod").collect()
+}
+
+/// Modules of one layer may name each other, but in one direction alone.
+fn circles(sources: &[Source<'_>]) -> Vec<String> {
+    let mut names: BTreeMap<(String, String), String> = BTreeMap::new();
+    // What tests name is no part of the house.
+    for (path, text) in sources.iter().filter(|(path, _)| !path.ends_with("tests.rs") && !path.contains("/tests/")) {
+        let own = modules(path);
+        for (line, named) in named_modules(&own, &tokens(text)) {
+            if named != own[0] && layer(&named).is_some() && layer(&named) == layer(own[0]) {
+                names.entry((own[0].to_owned(), named)).or_insert_with(|| format!("{path}:{line}"));
+            }
+        }
+    }
+    let leads = |from: &str, to: &str| {
+        let (mut open, mut seen) = (vec![from.to_owned()], BTreeSet::new());
+        while let Some(at) = open.pop() {
+            if at == to {
+                return true;
+            }
+            if seen.insert(at.clone()) {
+                open.extend(names.keys().filter(|(from, _)| *from == at).map(|(_, to)| to.clone()));
+            }
+        }
+        false
+    };
+    let circle = |((from, to), place): (&(String, String), &String)| {
+        leads(to, from).then(|| format!("{place}: {from} names {to}, and {to} leads to {from} again"))
+    };
+    names.iter().filter_map(circle).collect()
 }
 
 fn judge_file(path: &str, tokens: &[Token]) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut breach = |line: usize, what: String| breaches.push(format!("{path}:{line}: {what}"));
-    let own: Vec<&str> = path.trim_end_matches(".rs").split('/').filter(|part| *part != "mod").collect();
+    let own = modules(path);
     let module = own[0];
     let is_root = ["lib", "main"].contains(&module);
     if !is_root && layer(module).is_none() {
@@ -392,6 +430,15 @@ fn planted_breaches_are_found() {
         assert_eq!(found.len(), 1, "{path}: {text}: {found:?}");
         assert!(found[0].starts_with(path), "{found:?}");
     }
+    let circle = [
+        ("backup/mod.rs", "use crate::recover::fill;"),
+        ("recover/mod.rs", "use crate::verify::files;"),
+        ("verify/files.rs", "\nuse crate::backup::Context;"),
+        ("prune/mod.rs", "use crate::backup::Context;"),
+    ];
+    assert_eq!(judge(&circle).len(), 3);
+    assert_eq!(judge(&circle)[2], "verify/files.rs:2: verify names backup, and backup leads to verify again");
+    assert_eq!(judge(&[circle[0], circle[1], circle[3]]), [""; 0]);
     assert_eq!(
         judge(&[("format/pack.rs", "\n\nfn f() { crate::repo::open() }")]),
         ["format/pack.rs:3: format (layer 1) names repo (layer 3)"]

@@ -23,7 +23,6 @@ use crate::cluster::object::{name_of, namespace_of, uid_of};
 use crate::cluster::ours::is_ours;
 use crate::cluster::rewrite::operators::is_ephemeral;
 use crate::config::{ClaimsChoice, FolderVolumesSource};
-use crate::recover::fill::is_begun;
 use crate::tree::device::NAME;
 use crate::tree::walk::WalkOptions;
 use crate::volumes as ways;
@@ -31,6 +30,7 @@ use crate::volumes::choose::policy::meant;
 use crate::volumes::choose::wish::{Wish, wish};
 use crate::volumes::choose::{Choice, No, Way};
 use crate::volumes::facts::wishes;
+use crate::volumes::filling::is_begun;
 use crate::volumes::kinds;
 
 /// What is not as good about it as one would wish.
