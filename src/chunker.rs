@@ -6,8 +6,8 @@
 
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
 
+use crate::base::secret::Secret;
 use crate::base::units::{KIB, MIB};
-use crate::crypto::secret::Secret;
 
 /// Files below this many bytes share chunks.
 pub const SMALL_BYTES: u64 = 192 * KIB;

@@ -18,11 +18,11 @@ use crate::backup::{
     BackupError, BackupOptions, BackupReport, Begun, Context, Earlier, earlier, finish, give_up, join,
 };
 use crate::base::progress::Progress;
+use crate::base::secret::random;
 use crate::chunker::CHUNK_BYTES_MAX;
 use crate::cluster::Cluster;
 use crate::cluster::capture::{ABOUT, CaptureError, Captured, Item, capture};
 use crate::cluster::choice::Choice;
-use crate::crypto::secret::random;
 use crate::format::entry::{Content, Entry, FileTime, Kind, OBJECT_VERSION, Piece, TreePath, Xattr};
 use crate::format::record::{Statistics, TreeRoot};
 use crate::repo::RepoError;

@@ -19,6 +19,15 @@ pub struct IdError {
     pub text: String,
 }
 
+/// Characters of the name of a recovery or a drill.
+pub const RUN_CHARS: usize = 8;
+
+/// Whether a text can be such a name: so none leads out of the folder that things of the run are in.
+#[must_use]
+pub fn is_run(text: &str) -> bool {
+    text.len() == RUN_CHARS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal) => {
         $(#[$doc])*

@@ -200,8 +200,8 @@ fn refuse_usage(error: &clap::Error) -> Exit {
         return Exit::Usage;
     }
     let json = std::env::args_os().any(|arg| arg == "--json");
-    if json || crate::crypto::secret::holds_secret(&rendered.to_string()) {
-        let what = if crate::crypto::secret::holds_secret(&rendered.to_string()) {
+    if json || crate::base::secret::holds_secret(&rendered.to_string()) {
+        let what = if crate::base::secret::holds_secret(&rendered.to_string()) {
             "a secret was given on the command line, where it does not belong; it is not repeated here".to_owned()
         } else {
             rendered.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::base::secret::holds_secret;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::crypto::secret::holds_secret;
 
 /// Longest file of patterns or recipients: some hundred thousand lines of paths.
 pub(crate) const LIST_BYTES_MAX: u64 = 4 << 20;

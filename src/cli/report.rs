@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::base::clock::Time;
+use crate::base::id::is_run;
 use crate::cli::configuration::JUDGES;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
@@ -15,7 +16,7 @@ use crate::cli::output::{count, table};
 use crate::cli::{journals, private_file};
 use crate::format::entry::escape;
 use crate::report::{self, Document, Stand, Standing, key_file};
-use crate::runs::journal::{Journal, is_run};
+use crate::runs::journal::Journal;
 
 const SHOW_EXAMPLES: &str = "\
 Examples:

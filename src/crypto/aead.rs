@@ -1,7 +1,7 @@
 //! ChaCha20-Poly1305 (RFC 8439) and XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), by ring's assembly. The tests hold it against the
 //! `chacha20poly1305` crate; docs/decisions/0010-seals-by-ring.md says why.
 
-use crate::crypto::secret::NoRandomness;
+use crate::base::secret::NoRandomness;
 use chacha20::hchacha;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 

@@ -17,9 +17,9 @@ use minicbor::{Decode, Encode};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::base::id::{BlobId, RepositoryId, SessionId};
+use crate::base::secret::{NoRandomness, Secret};
 use crate::crypto::aead::{Cipher, SealError, TAG_BYTES};
 use crate::crypto::meta::{SEAL_VERSION, associated_data, masked};
-use crate::crypto::secret::{NoRandomness, Secret};
 use crate::format::kind::{Kind, RecordKind};
 
 /// Bytes before the ciphertext of a content blob.

@@ -1,7 +1,7 @@
 //! Ids: of stored bytes (plain BLAKE3, anyone can check) and of chunks (keyed, so that only a holder of the key can guess).
 
 use crate::base::id::{BlobId, ObjectId};
-use crate::crypto::secret::Secret;
+use crate::base::secret::Secret;
 use crate::format::kind::Kind;
 
 /// BLAKE3 of an object's stored bytes.

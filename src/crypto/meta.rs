@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 
 use crate::base::id::{BlobId, RepositoryId};
+use crate::base::secret::{Secret, random};
 use crate::crypto::aead::{SealError, TAG_BYTES, extended};
-use crate::crypto::secret::{Secret, random};
 use crate::format::kind::{Kind, RecordKind};
 
 /// Version of every seal in this format.

@@ -10,6 +10,5 @@ pub mod hash;
 pub mod meta;
 pub mod recipients;
 pub mod report_key;
-pub mod secret;
 pub mod sign;
 pub mod writer_key;

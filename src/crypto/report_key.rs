@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::crypto::secret::{NoRandomness, Secret, holds_secret};
+use crate::base::secret::{NoRandomness, Secret, holds_secret};
 
 const PREFIX: &str = "HOMELAB-DR-REPORT-KEY-1-";
 const PUBLIC: &str = "hdr-report1";

@@ -5,7 +5,7 @@
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::base::id::RepositoryId;
-use crate::crypto::secret::Secret;
+use crate::base::secret::Secret;
 
 /// The context of an epoch record's signature.
 pub const EPOCH: &str = "homelab-dr v1 epoch";

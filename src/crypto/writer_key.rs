@@ -5,8 +5,8 @@
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::base::id::RepositoryId;
+use crate::base::secret::Secret;
 use crate::crypto::fingerprint::Fingerprint;
-use crate::crypto::secret::Secret;
 use crate::crypto::sign::RootPublic;
 
 const PREFIX: &str = "homelab-dr-writer-1-";

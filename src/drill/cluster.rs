@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::isolate::{self, DRILL, KEPT};
 use crate::base::cancel::Cancel;
+use crate::base::id::is_run;
 use crate::base::units;
 use crate::cluster::error::told;
 use crate::cluster::list::{whole, whole_of};
@@ -18,7 +19,6 @@ use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, te
 use crate::cluster::ours::{MANAGED_BY, MANAGER};
 use crate::cluster::rewrite::drill::prefix;
 use crate::cluster::{Cluster, ClusterError, Created, How, Kind, Which};
-use crate::runs::journal::is_run;
 use crate::volumes::kinds;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(250);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
-use crate::runs::journal::is_run;
+use crate::base::id::is_run;
 
 /// How the names of such folders begin; the run follows.
 const PREFIX: &str = "homelab-dr-drill-";

@@ -3,9 +3,9 @@
 //! ```text
 //! runbook, or sources (book) ─ transform (pure: what is rehearsed, what is left out and why) ─ the plan, machine, driver and hands of `recover`
 //! on this machine: folder (made, locked, removed) ─ databases (what is found in it is opened) ─┐
-//! in a cluster: cluster (namespaces made, closed: isolate) ─ proof (a probe that is denied) ───┴─ verdict ─ record
+//! in a cluster: cluster (namespaces made, closed: isolate) ─ proof (a probe that is denied) ───┴─ runs::verdict ─ record
 //! ```
-//! It has no executor of its own: what is rehearsed is what would be done. Nothing that is in use is written to or looked at: what cannot be done in the target alone is left
+//! It has no executor of its own: what is rehearsed is what would be done, by `runs`, which is built upon this. Nothing that is in use is written to or looked at: what cannot be done in the target alone is left
 //! out and listed.
 
 pub mod book;
@@ -14,7 +14,6 @@ pub mod cluster;
 pub mod databases;
 pub mod folder;
 pub mod found;
-pub mod hands;
 pub mod isolate;
 pub mod part;
 pub mod proof;
@@ -23,5 +22,4 @@ pub mod storage;
 #[cfg(test)]
 mod tests;
 pub mod transform;
-pub mod verdict;
 pub mod words;

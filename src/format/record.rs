@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::base::clock::Time;
 use crate::base::id::{BlobId, ObjectId, RepositoryId};
-use crate::crypto::secret::Secret;
+use crate::base::secret::Secret;
 
 /// The version of the format that this program writes.
 pub const FORMAT_VERSION: u32 = 1;

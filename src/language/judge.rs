@@ -3,7 +3,7 @@
 use super::finding::{Complaint, Finding, Place, short};
 use super::node::{self, Name, Node, Value};
 use super::{Field, Judges, Need, Scalar, Shape, names, suggest};
-use crate::crypto::secret::holds_secret;
+use crate::base::secret::holds_secret;
 
 /// Judges one document.
 pub(crate) struct Judging<'a> {

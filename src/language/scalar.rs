@@ -8,10 +8,10 @@ use serde_json::{Value as Json, json};
 use super::Judges;
 use super::finding::{Complaint, short};
 use super::node::Value;
+use crate::base::secret::holds_secret;
 use crate::base::units::{parse_duration, parse_percent, parse_rate, parse_size};
 use crate::base::when::Selector;
 use crate::crypto::fingerprint::Fingerprint;
-use crate::crypto::secret::holds_secret;
 
 /// Most snapshots that one keep rule can count.
 const KEEP_MAX: u32 = 100_000;

@@ -140,6 +140,7 @@ fn unmark(target: &Path, mark: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volumes::filling::is_begun;
 
     #[test]
     fn only_what_is_nobodys_counts_as_empty() {

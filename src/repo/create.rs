@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use crate::base::clock::{Clock, Time};
 use crate::base::id::RepositoryId;
+use crate::base::secret::{Secret, random};
 use crate::crypto::content::epoch_key_pair;
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::MetaKeys;
 use crate::crypto::recipients::{Recipient, wrap};
-use crate::crypto::secret::{Secret, random};
 use crate::crypto::sign;
 use crate::crypto::writer_key::WriterKey;
 use crate::format::kind::RecordKind;

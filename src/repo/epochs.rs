@@ -1,7 +1,7 @@
 //! Epochs: which have begun, by their names, and what proves the record of one.
 
+use crate::base::secret::Secret;
 use crate::crypto::meta::MetaKeys;
-use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, RootPublic};
 use crate::crypto::writer_key::WriterKey;
 use crate::format::kind::RecordKind;

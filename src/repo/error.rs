@@ -2,12 +2,12 @@
 
 use crate::base::clock::Time;
 use crate::base::id::{BlobId, ObjectId, RepositoryId};
+use crate::base::secret::NoRandomness;
 use crate::crypto::aead::SealError;
 use crate::crypto::content::ContentError;
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::meta::MetaError;
 use crate::crypto::recipients::{UnwrapError, WrapError};
-use crate::crypto::secret::NoRandomness;
 use crate::format::record::RecordError;
 use crate::store::{Key, StoreError};
 

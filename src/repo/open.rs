@@ -14,13 +14,13 @@ use futures::stream::{self, Stream, StreamExt};
 
 use crate::base::clock::Time;
 use crate::base::id::RepositoryId;
+use crate::base::secret::Secret;
 use crate::chunker::Chunker;
 use crate::crypto::content::{ContentKey, epoch_public};
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::hash::BlobHasher;
 use crate::crypto::meta::{MetaError, MetaKeys};
 use crate::crypto::recipients::{AGE_BYTES_MAX, IdentitySource, Opened, Prompt, unwrap};
-use crate::crypto::secret::Secret;
 use crate::crypto::sign::RootPublic;
 use crate::crypto::writer_key::WriterKey;
 use crate::format::record::{self, AccessRecord, EpochKeys, EpochRecord, FORMAT_VERSION, FormatFile};

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::base::id::{BlobId, ObjectId, SessionId};
 use crate::base::pool::{Pool, Pooled};
+use crate::base::secret::random;
 use crate::crypto::aead::SealError;
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::{META_OVERHEAD, MetaKeys, Subject};
-use crate::crypto::secret::random;
 use crate::format::kind::{Kind, RecordKind};
 use crate::format::pack::{
     self, BlobRecord, HEADER_BYTES_MIN, HEADER_WRAP_BYTES, IndexedPack, PackClass, PackError, PackTable, Wrap,
@@ -183,7 +183,7 @@ pub fn open_table(meta: &MetaKeys, pack: &ObjectId, place: &TablePlace, sealed: 
 mod tests {
     use super::*;
     use crate::base::id::RepositoryId;
-    use crate::crypto::secret::Secret;
+    use crate::base::secret::Secret;
     use crate::format::padding::padded;
 
     #[test]

@@ -12,8 +12,8 @@ use super::document::{
 use super::idle::{idle, timing};
 use super::standing::{Stand, Standing};
 use crate::base::clock::Time;
+use crate::base::secret::holds_secret;
 use crate::crypto::report_key::ReportPublic;
-use crate::crypto::secret::holds_secret;
 use crate::drill::databases::NOT_VERIFIED;
 use crate::drill::part::Part;
 use crate::drill::words;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::base::secret::NoRandomness;
 use crate::crypto::report_key::{ReportKey, ReportKeyError};
-use crate::crypto::secret::NoRandomness;
 
 /// The file, in the folder of journals.
 const FILE: &str = "report.key";

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::event::{Event, Record};
 use super::plan::RunPlan;
 use crate::base::clock::Clock;
+use crate::base::id::is_run;
 
 /// Longest journal that is read; one of 500 steps has some hundred KiB.
 const BYTES_MAX: u64 = 64 << 20;
@@ -112,12 +113,6 @@ pub struct Found {
 
 fn path_of(dir: &Path, run: &str) -> PathBuf {
     dir.join(run).join(FILE)
-}
-
-/// Whether a text can be the name of a run: so no name leads out of the folder of journals.
-#[must_use]
-pub fn is_run(text: &str) -> bool {
-    text.len() == RunPlan::RUN_CHARS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl<'a> Journal<'a> {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
-use super::journal::{Found, Journal, is_run};
+use super::journal::{Found, Journal};
 use super::plan::RunPlan;
+use crate::base::id::is_run;
 use crate::format::record::{RehearsalRecord, Rehearsed};
 
 /// Journals that are read: the newest, some years of a drill a month.
@@ -245,12 +246,12 @@ impl Measured {
 mod tests {
     use super::*;
     use crate::base::clock::Time;
-    use crate::drill::verdict::{Holder, verdict};
     use crate::format::record::{RehearsedBook, RehearsedSource};
     use crate::runbook::Objectives;
     use crate::runs::event::Record;
     use crate::runs::plan::Chosen;
     use crate::runs::tests::plan;
+    use crate::runs::verdict::{Holder, verdict};
 
     fn found(run: &str, made: &str, bytes: u64, events: Vec<Event>) -> Found {
         let mut plan = RunPlan { run: run.into(), made: made.into(), ..plan() };

@@ -29,3 +29,4 @@ pub mod prepare;
 pub mod process;
 #[cfg(test)]
 mod tests;
+pub mod verdict;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::estimate::Estimate;
 pub use super::fates::{Because, Fates, Fill, InPlace, OfFiles};
+use crate::base::id::{RUN_CHARS, is_run};
 use crate::drill::part::Part;
 use crate::drill::transform::{Scene, TransformError, transform};
 use crate::language::{Finding, Judges};
@@ -169,13 +170,10 @@ pub fn digest(text: &str) -> String {
 
 /// An id for a run that no other has.
 pub fn run_id() -> Result<String, PlanError> {
-    getrandom::u32().map(|id| format!("{id:0width$x}", width = RunPlan::RUN_CHARS)).map_err(PlanError::Randomness)
+    getrandom::u32().map(|id| format!("{id:0width$x}", width = RUN_CHARS)).map_err(PlanError::Randomness)
 }
 
 impl RunPlan {
-    /// How long the id of a run is.
-    pub const RUN_CHARS: usize = 8;
-
     /// A plan in which nothing is chosen yet.
     #[must_use]
     pub fn new(run: String, made: String, runbook: &Runbook, text: &str, values: BTreeMap<String, String>) -> Self {
@@ -233,7 +231,7 @@ impl RunPlan {
         if plan.drill.is_some() {
             return Err(PlanError::NoPlan { why: "it is of a drill, which is over".to_owned() });
         }
-        if !super::journal::is_run(&plan.run) {
+        if !is_run(&plan.run) {
             return Err(PlanError::NoPlan { why: format!("{:?} is no run", plan.run) });
         }
         Ok(plan)

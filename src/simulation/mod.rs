@@ -30,8 +30,8 @@ use actors::{Keys, Known, Scene};
 use random::Random;
 use world::{Faults, Objects, Process, Trace, World, lock};
 
+use crate::base::secret::seeded;
 use crate::crypto::recipients::{IdentitySource, Recipient, generate_identity};
-use crate::crypto::secret::seeded;
 use crate::crypto::writer_key::WriterKey;
 use crate::repo::create::create;
 use crate::store::Store;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use homelab_dr::base::id::{BlobId, ObjectId, SessionId};
 use homelab_dr::base::pool::Pool;
+use homelab_dr::base::secret::Secret;
 use homelab_dr::chunker::{CHUNK_BYTES_MAX, Chunker, choose};
 use homelab_dr::crypto::meta::{META_OVERHEAD, MetaKeys};
-use homelab_dr::crypto::secret::Secret;
 use homelab_dr::format::entry::{Content, Entry, FileTime, Kind as EntryKind, Piece, TreePath};
 use homelab_dr::format::kind::Kind;
 use homelab_dr::format::pack::{BlobRecord, IndexedPack, PackClass, PackTable};

@@ -18,17 +18,17 @@ use crate::cli::recover::person::{Following, account};
 use crate::cli::recover::place::{Opened, PlaceArgs};
 use crate::cli::recover::{drive, end, take};
 use crate::cli::report;
-use crate::drill::hands::DrillHands;
 use crate::drill::part::LeftOut;
 use crate::drill::record;
-use crate::drill::verdict::{Holder, verdict};
 use crate::format::record::{RehearsalRecord, Rehearsed};
 use crate::repo::Repository;
 use crate::runs::drive::{Driver, Left, Person as _};
 use crate::runs::event::{Event, Outcome};
+use crate::runs::hands::drill::DrillHands;
 use crate::runs::journal::{Journal, Log as _};
 use crate::runs::lease::{self, Lease};
 use crate::runs::machine::Machine;
+use crate::runs::verdict::{Holder, verdict};
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::base::id::is_run;
 use crate::cli::context::{Context, host};
 use crate::cli::drill::Args;
 use crate::cli::exit::Exit;
@@ -15,7 +16,7 @@ use crate::cluster::api::Api;
 use crate::drill::cluster;
 use crate::drill::folder::{self, Swept};
 use crate::recover::cluster::RecoverError;
-use crate::runs::journal::{Journal, is_run};
+use crate::runs::journal::Journal;
 use crate::runs::lease::{self, Lease};
 
 #[derive(Default, Serialize)]

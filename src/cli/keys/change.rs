@@ -101,7 +101,7 @@ fn one_opens(left: &[Recipient], context: &Context) -> Result<bool, Failure> {
 pub(crate) async fn remove(args: RemoveArgs, context: &mut Context) -> Result<Exit, Failure> {
     let given = args.recipient.or(args.named).unwrap_or_default();
     let given = given.trim();
-    if crate::crypto::secret::holds_secret(given) {
+    if crate::base::secret::holds_secret(given) {
         return Err(crate::crypto::recipients::RecipientError::PrivateKey.into());
     }
     let repository = open::with_identity(context, Access::Write).await?;

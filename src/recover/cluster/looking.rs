@@ -3,9 +3,9 @@
 use super::movers::{ByMovers, Not, mend_of};
 use super::volumes::{Filling, Outcome};
 use crate::backup::volumes::claims::is_device;
+use crate::base::secret::random;
 use crate::cluster::error::told;
 use crate::cluster::object::{items, name_of, text};
-use crate::crypto::secret::random;
 use crate::recover::sessions;
 use crate::volumes::mover::{Made, MoverError, Result as Said};
 use crate::volumes::protocol::{Task, VerifyJob};

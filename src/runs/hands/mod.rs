@@ -3,6 +3,7 @@
 mod checks;
 pub(super) mod datadir;
 mod datastore;
+pub mod drill;
 mod files;
 mod gitops;
 pub mod outlived;

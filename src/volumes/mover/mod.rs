@@ -33,10 +33,10 @@ use super::said::{Failed, ProblemLine, Restored, Summary};
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Time};
 use crate::base::progress::Progress;
+use crate::base::secret::NoRandomness;
 use crate::base::units;
 use crate::cluster::streams::Streams;
 use crate::cluster::{Cluster, ClusterError};
-use crate::crypto::secret::NoRandomness;
 use start::{Pod, started};
 
 pub use made::Made;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homelab_dr::base::clock::{Clock, SystemClock};
+use homelab_dr::base::secret::Secret;
 use homelab_dr::crypto::content::epoch_key_pair;
 use homelab_dr::crypto::hash::object_id;
 use homelab_dr::crypto::meta::MetaKeys;
 use homelab_dr::crypto::recipients::{NoPrompt, Prompt, Recipient, wrap};
-use homelab_dr::crypto::secret::Secret;
 use homelab_dr::crypto::sign;
 use homelab_dr::format::kind::RecordKind;
 use homelab_dr::format::record::{self, AccessRecord, EpochKeys, EpochRecord, FORMAT_VERSION, FormatFile, SignedEpoch};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use homelab_dr::backup::run_backup;
 use homelab_dr::base::clock::{Clock as _, SystemClock};
+use homelab_dr::base::secret::Secret;
 use homelab_dr::crypto::content::ContentKey;
-use homelab_dr::crypto::secret::Secret;
 use homelab_dr::format::kind::{Kind, RecordKind};
 use homelab_dr::format::pack;
 use homelab_dr::format::record::SessionRecord;

@@ -73,7 +73,7 @@ fn plan() {
     let corpus: Vec<&str> = corpus.iter().map(String::as_str).collect();
     text("plan", &WORDS, &corpus, MEMORY, |text| {
         let Ok(plan) = RunPlan::read(text) else { return false };
-        assert!(homelab_dr::runs::journal::is_run(&plan.run) && plan.drill.is_none());
+        assert!(homelab_dr::base::id::is_run(&plan.run) && plan.drill.is_none());
         is_covered(&plan)
     });
 }

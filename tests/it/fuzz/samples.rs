@@ -2,7 +2,7 @@
 
 use homelab_dr::base::clock::Time;
 use homelab_dr::base::id::{BlobId, ObjectId, RepositoryId, SessionId};
-use homelab_dr::crypto::secret::Secret;
+use homelab_dr::base::secret::Secret;
 use homelab_dr::format::entry::{Content, Entry, FileTime, Identity, Kind, Piece, TreePath, Xattr};
 use homelab_dr::format::kind;
 use homelab_dr::format::live::{How, Live, Trace};

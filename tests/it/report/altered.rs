@@ -1,7 +1,7 @@
 //! What was changed since it was signed, what somebody else has signed, and what is no report.
 
+use homelab_dr::base::secret::Secret;
 use homelab_dr::crypto::report_key::ReportKey;
-use homelab_dr::crypto::secret::Secret;
 use homelab_dr::report::{VerifyError, verify};
 
 use super::{Place, key};

@@ -10,8 +10,8 @@ pub use documents::is_by_the_schema;
 
 use std::path::{Path, PathBuf};
 
+use homelab_dr::base::secret::Secret;
 use homelab_dr::crypto::report_key::ReportKey;
-use homelab_dr::crypto::secret::Secret;
 use tempfile::TempDir;
 
 use crate::cli::{Ran, program};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::databases::open_all;
+use super::{World, stoppable};
 use crate::base::cancel::Cancel;
+use crate::drill::databases::open_all;
 use crate::runbook::Step;
 use crate::runs::drive::{Hands, Undone};
 use crate::runs::event::Event;
-use crate::runs::hands::{World, stoppable};
 
 /// See the module.
 pub struct DrillHands<'a, 'p> {

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::databases::NOT_VERIFIED;
-use super::part::Into;
-use super::words::checks;
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
+use crate::drill::databases::NOT_VERIFIED;
+use crate::drill::part::Into;
+use crate::drill::words::checks;
 use crate::format::record::{REMARKS_MAX, RehearsalRecord, RehearsalTarget, Rehearsed, RehearsedBook, RehearsedSource};
 use crate::runbook::{Action, Objectives, Step};
 use crate::runs::event::{Event, Outcome, Record};
