@@ -55,7 +55,7 @@ struct Standing {
     state: State,
     /// What it was agreed to.
     agreed: Vec<Question>,
-    /// It was under way when the run was cut off.
+    /// It was under way when the run was cut off, or its end was not seen for another reason.
     cut_off: bool,
     /// What it does is done; what it promises has to be seen yet.
     acted: bool,
@@ -170,7 +170,7 @@ impl<'a> Machine<'a> {
             Event::Done { step, .. } => self.set(step, State::Done),
             Event::Skipped { step } => self.set(step, State::Skipped),
             Event::CutOff { step } => self.cut_off(step),
-            Event::Failed { step, .. } => self.failed(step),
+            Event::Failed { step, end_unseen, .. } => self.failed(step, *end_unseen),
             Event::Agreed { step, question, .. } => {
                 if let Some(standing) = self.standing_of(step) {
                     standing.agreed.push(*question);
@@ -272,8 +272,11 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn failed(&mut self, id: &str) {
+    fn failed(&mut self, id: &str, end_unseen: bool) {
         self.set(id, State::Failed);
+        if let Some(standing) = self.standing_of(id) {
+            standing.cut_off |= end_unseen;
+        }
         let Some(step) = self.index(id).and_then(|index| self.steps.get(index)) else { return };
         if step.is_compensation {
             return; // the others of its kind are tried all the same

@@ -105,6 +105,10 @@ impl Hands for Watching<'_> {
         self.hands.verify(step, cancel).await
     }
 
+    fn seen(&self, step: &Step) -> Option<String> {
+        self.hands.seen(step)
+    }
+
     fn checked(&self, step: &Step) -> Vec<Event> {
         self.hands.checked(step)
     }

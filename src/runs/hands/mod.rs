@@ -124,7 +124,7 @@ pub struct World<'a> {
 
 /// A failure.
 pub(super) fn failed(why: impl Into<String>, help: impl Into<String>) -> Undone {
-    Undone::Failed { why: why.into(), help: help.into() }
+    Undone::Failed { why: why.into(), help: help.into(), end_unseen: false }
 }
 
 /// A failure with its causes.
