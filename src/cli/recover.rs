@@ -8,13 +8,13 @@ pub(crate) mod place;
 mod ready;
 mod show;
 
-pub(crate) use carry::{drive, end, folder, keeping, take};
+pub(crate) use carry::{Had, drive, first_events, folder, keeping};
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::cli::context::{Context, host};
+use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::Access;
@@ -30,9 +30,8 @@ use crate::format::entry::escape;
 use crate::runbook::Step;
 use crate::runs::drive::{Driver, Left};
 use crate::runs::event::{Event, Outcome, Question, Record};
-use crate::runs::hands::outlived;
+use crate::runs::hands::{World, outlived};
 use crate::runs::journal::Journal;
-use crate::runs::lease;
 use crate::runs::machine::{Machine, State};
 use crate::runs::plan::RunPlan;
 use crate::runs::prepare::{Needs, Notice};
@@ -218,40 +217,47 @@ async fn carry_out(
     journals: &Path,
     context: &mut Context,
 ) -> Result<Option<Carried>, Failure> {
-    let Ready { plan, runbook, steps, .. } = ready;
-    let mut world = opened.world(plan, steps, &args.place, context).await?;
-    if args.resume.is_some() {
-        let earlier = Journal::look(journals, &plan.run)?.records;
-        if let Some(program) = outlived::all(&world.folder).first() {
-            return Err(Failure::new(Exit::Refused, program.told(), program.mend()));
-        }
-        world.begun_before = earlier
-            .into_iter()
-            .filter_map(|record| match record.event {
-                Event::Begun { step } => Some(step),
-                _ => None,
-            })
-            .collect();
-    }
+    let Ready { plan, steps, .. } = ready;
+    let world = opened.world(plan, steps, &args.place, context).await?;
     // In this order: whoever has the target writes the journal.
-    let clock = context.clock.clone();
     place::have_folders(&world, steps, context)?;
-    let (cluster_lease, _machine) = match world.target.cluster().filter(|cluster| cluster.lives()) {
-        Some(cluster) => (Some(take(cluster, &format!("run {}", plan.run), context).await?), None),
-        None => (None, Some(lease::machine(journals)?)),
-    };
+    let target = world.target.clone();
+    let had = Had::take(&target, &format!("run {}", plan.run), journals, context).await?;
+    let left = go_on(args, ready, (world, &had), journals, context).await;
+    had.end(context).await;
+    let Some(left) = left? else { return Ok(None) };
+    let events = Journal::look(journals, &plan.run).map(|found| found.records).unwrap_or_default();
+    let behind = left::behind(target.cluster(), steps, &events, context.talk.again()).await;
+    Ok(Some(Carried { left, events, behind }))
+}
+
+/// With its target to itself. `None` where it was done already.
+async fn go_on(
+    args: &Args,
+    ready: &Ready,
+    (mut world, had): (World<'_>, &Had<'_>),
+    journals: &Path,
+    context: &mut Context,
+) -> Result<Option<Left>, Failure> {
+    let Ready { plan, runbook, steps, .. } = ready;
+    let clock = context.clock.clone();
     let (mut journal, records) = if args.resume.is_some() {
         let (journal, found) = Journal::take_up(journals, &plan.run, &*clock)?;
         (journal, found.records)
     } else {
         (Journal::begin(journals, plan, &*clock)?, Vec::new())
     };
+    if let Some(program) = outlived::all(&world.folder).first() {
+        return Err(Failure::new(Exit::Refused, program.told(), program.mend()));
+    }
     let mut machine = Machine::new(steps, runbook.parallel).doubting(plan.doubts.keys().cloned());
     for record in &records {
         machine.apply(&record.event);
+        if let Event::Begun { step } = &record.event {
+            world.begun_before.insert(step.clone());
+        }
     }
     if machine.is_compensated() && machine.ended().is_some() {
-        end(cluster_lease, context).await;
         return Err(Failure::new(
             Exit::Refused,
             format!("run {} is over: what it had done was undone by its own steps", plan.run),
@@ -259,42 +265,28 @@ async fn carry_out(
         ));
     }
     if machine.ended() == Some(Outcome::Recovered) {
-        end(cluster_lease, context).await;
         context.summary(false, &format!("run {} is done already; nothing was changed", plan.run))?;
         return Ok(None);
     }
     context.cancel.begin();
     let shown = (machine.clone(), world.board.clone());
     let mut following = Following::new((runbook, plan), (args.yes, &args.confirm), shown, context);
-    let left = {
-        let cancel = context.cancel.clone();
-        let mut driver =
-            Driver { steps, machine, log: &mut journal, hands: &world, person: &mut following, cancel: &cancel };
-        let passed: Vec<String> =
-            args.confirm.iter().filter(|id| has_failed(steps, &driver.machine, id)).cloned().collect();
-        for step in passed {
-            let (said, by) = (format!("--confirm {step}"), person::account());
-            driver.happened(&Event::Agreed { step, question: Question::GoOn, said, by })?;
-        }
-        driver.happened(&Event::TakenUp {
-            host: host(),
-            by: person::account(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        })?;
-        if let Some(recipient) = world.opened_by() {
-            driver.happened(&Event::Opened { recipient })?;
-        }
-        for id in &plan.skipped {
-            driver.happened(&Event::Skipped { step: id.clone() })?;
-        }
-        drive(driver, (cluster_lease.as_ref(), &world), &*clock, (&context.talk, &cancel)).await
-    };
+    let cancel = context.cancel.clone();
+    let mut driver =
+        Driver { steps, machine, log: &mut journal, hands: &world, person: &mut following, cancel: &cancel };
+    let passed: Vec<String> =
+        args.confirm.iter().filter(|id| has_failed(steps, &driver.machine, id)).cloned().collect();
+    for step in passed {
+        let (said, by) = (format!("--confirm {step}"), person::account());
+        driver.happened(&Event::Agreed { step, question: Question::GoOn, said, by })?;
+    }
+    let skipped = plan.skipped.iter().map(|id| Event::Skipped { step: id.clone() });
+    for event in first_events(&world).into_iter().chain(skipped) {
+        driver.happened(&event)?;
+    }
+    let left = drive(driver, (had.lease.as_ref(), &world), &*clock, (&context.talk, &cancel)).await;
     following.finish();
-    end(cluster_lease, context).await;
-    let left = left?;
-    let events = Journal::look(journals, &plan.run).map(|found| found.records).unwrap_or_default();
-    let behind = left::behind(world.target.cluster(), steps, &events, context.talk.again()).await;
-    Ok(Some(Carried { left, events, behind }))
+    Ok(Some(left?))
 }
 
 /// Whether a step has failed, and nobody has let it pass yet.

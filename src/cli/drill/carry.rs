@@ -14,9 +14,9 @@ use crate::cli::drill::{Args, clean, show};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::output::count;
-use crate::cli::recover::person::{Following, account};
+use crate::cli::recover::person::Following;
 use crate::cli::recover::place::{Opened, PlaceArgs};
-use crate::cli::recover::{drive, end, take};
+use crate::cli::recover::{Had, drive, first_events};
 use crate::cli::report;
 use crate::drill::hands::DrillHands;
 use crate::drill::part::LeftOut;
@@ -27,7 +27,7 @@ use crate::repo::Repository;
 use crate::runs::drive::{Driver, Left, Person as _};
 use crate::runs::event::{Event, Outcome};
 use crate::runs::journal::{Journal, Log as _};
-use crate::runs::lease::{self, Lease};
+use crate::runs::lease::Lease;
 use crate::runs::machine::Machine;
 
 #[derive(Serialize)]
@@ -53,16 +53,13 @@ pub(super) async fn carry_out(
     let repository = world.source.as_ref().map(|source| source.repository.clone());
     let clock = context.clock.clone();
     // In this order: whoever has the target knows that what others left is nobody's.
-    let (cluster_lease, _machine) = match world.target.cluster().filter(|cluster| cluster.lives()) {
-        Some(cluster) => (Some(take(cluster, &format!("drill {}", plan.run), context).await?), None),
-        None => (None, Some(lease::machine(journals)?)),
-    };
-    let lease = cluster_lease.as_ref();
+    let had = Had::take(&world.target, &format!("drill {}", plan.run), journals, context).await?;
+    let lease = had.lease.as_ref();
     clean::sweep((&args.parent(), journals), world.target.cluster().filter(|cluster| cluster.lives()), context).await;
     let mut journal = match Journal::begin(journals, plan, &*clock) {
         Ok(journal) => journal,
         Err(error) => {
-            end(cluster_lease, context).await;
+            had.end(context).await;
             return Err(error.into());
         }
     };
@@ -76,9 +73,7 @@ pub(super) async fn carry_out(
         let machine = Machine::new(steps, runbook.parallel);
         let mut driver =
             Driver { steps, machine, log: &mut journal, hands: &hands, person: &mut following, cancel: &cancel };
-        let taken_up = Event::TakenUp { host: host(), by: account(), version: env!("CARGO_PKG_VERSION").to_owned() };
-        let opened = world.opened_by().map(|recipient| Event::Opened { recipient });
-        let begun = match [Some(taken_up), opened].iter().flatten().try_for_each(|event| driver.happened(event)) {
+        let begun = match first_events(&world).iter().try_for_each(|event| driver.happened(event)) {
             Ok(()) => {
                 let making = made.make(ready, place, &world, context);
                 Ok(held(lease, &*clock, making).await)
@@ -110,7 +105,7 @@ pub(super) async fn carry_out(
     let written = journal.write(&cleared);
     following.finish();
     drop(journal);
-    end(cluster_lease, context).await;
+    had.end(context).await;
     // Without its journal nobody knows what it came to.
     written?;
     let refused = left?.is_none() && !context.cancel.is_cancelled();

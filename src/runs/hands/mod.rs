@@ -49,6 +49,7 @@ pub use quiesce::Holding;
 pub use resources::{fates_of, look, read};
 
 /// Where a run recovers into.
+#[derive(Clone)]
 pub enum Target {
     /// This machine only.
     Machine,

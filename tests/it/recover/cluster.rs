@@ -105,17 +105,17 @@ async fn what_has_come_to_be_since_the_plan_is_neither_replaced_nor_taken_for_re
 async fn another_run_that_lives_keeps_its_cluster_and_a_dead_one_does_not() {
     let disaster = disaster().await;
     let book = runbook(&folder(&disaster), "", &["id: resume\nneeds: []\ngitops.resume: {}"]);
-    let lease = |renewed: &str| {
+    let lease = |renewed: &str, lasts: u64| {
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {"name": "homelab-dr-recover", "namespace": "default"},
-            "spec": {"holderIdentity": "run 00000000 on other", "leaseDurationSeconds": 2, "renewTime": renewed},
+            "spec": {"holderIdentity": "run 00000000 on other", "leaseDurationSeconds": lasts, "renewTime": renewed},
         })
     };
-    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z"));
+    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z", 2));
     // It says nothing for as long as it promised to: it is dead.
     recover(&disaster, &[&book, "--yes"]).await.exits(0);
-    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z"));
+    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z", 30));
     let shared = disaster.new.shared.clone();
     let alive = tokio::spawn(async move {
         for second in 0_u32.. {

@@ -23,6 +23,17 @@ pub(crate) fn runbook(dir: &Path, front: &str, steps: &[&str]) -> String {
     "book.md".to_owned()
 }
 
+/// Waits for something that is about to be, a minute at most.
+pub(crate) fn until(what: &str, is: impl Fn() -> bool) {
+    for _ in 0..2400 {
+        if is() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(25));
+    }
+    panic!("it never came: {what}");
+}
+
 /// The id of the run that a text names.
 pub(crate) fn run_of(text: &str) -> String {
     let (_, rest) = text.split_once("run ").expect("a run is named");
