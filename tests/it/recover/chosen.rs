@@ -50,7 +50,7 @@ fn what_is_left_out_is_not_done_and_what_needs_it_goes_on() {
     assert_eq!(done(&home), "c", "what it needs was left out");
     plain(&["--only", "a", "--only", "b", "--skip", "a"]).exits(0);
     assert_eq!(done(&home), "b", "both at once");
-    plain(&["--only", "a", "--skip", "a"]).exits(0);
+    plain(&["--only", "a", "--skip", "a"]).exits(2).says(&["every step is left out"]);
     assert_eq!(done(&home), "");
 
     // A plan that was kept has it.
