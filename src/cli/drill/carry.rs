@@ -106,17 +106,32 @@ pub(super) async fn carry_out(
     following.finish();
     drop(journal);
     had.end(context).await;
-    // Without its journal nobody knows what it came to.
-    written?;
-    let refused = left?.is_none() && !context.cancel.is_cancelled();
-    let records = Journal::look(journals, &plan.run)?.records;
+    // Without its journal nobody knows what it came to, but that it did not pass: that is recorded, and the error told.
+    let (refused, broken) = match (left, written) {
+        (Err(error), _) | (_, Err(error)) => (false, Some(error)),
+        (Ok(left), Ok(())) => (left.is_none() && !context.cancel.is_cancelled(), None),
+    };
+    let records = match (Journal::look(journals, &plan.run), &broken) {
+        (Ok(found), _) => found.records,
+        (Err(_), Some(_)) => Vec::new(),
+        (Err(error), None) => return Err(error.into()),
+    };
     let holder = Holder {
         recipient: repository.as_ref().and_then(|repository| repository.opened_by.clone()).unwrap_or_default(),
         host: host(),
     };
     let left_out = ready.left_out.len() as u64;
-    let record = verdict(plan, steps, plan.objectives(runbook), left_out, &records, holder);
+    let mut record = verdict(plan, steps, plan.objectives(runbook), left_out, &records, holder);
+    if let Some(error) = &broken {
+        (record.outcome, record.why) = (Rehearsed::Failed, in_one_line(error));
+    }
     let stored = store(repository.as_deref(), &record, context).await;
+    if let Some(error) = broken {
+        if let Err(why) = stored {
+            context.talk.warn(&format!("the drill could NOT be recorded in the repository: {why}"));
+        }
+        return Err(error.into());
+    }
     let exit = tell(ready, &record, &stored, context)?;
     report::point(&plan.run, journals, context)?;
     Ok(if refused { Exit::Refused } else { exit })
