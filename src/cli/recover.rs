@@ -1,6 +1,7 @@
 //! `recover`: a runbook is planned, shown, and carried out; what was cut off is taken up.
 
 mod carry;
+mod earlier;
 pub(crate) mod estimated;
 mod left;
 pub(crate) mod person;
@@ -27,12 +28,11 @@ use crate::cli::recover::ready::{Ready, fresh, kept, resumed};
 use crate::cli::report;
 use crate::cli::runbook::values;
 use crate::format::entry::escape;
-use crate::runbook::Step;
 use crate::runs::drive::{Driver, Left};
-use crate::runs::event::{Event, Outcome, Question, Record};
+use crate::runs::event::{Event, Outcome, Record};
 use crate::runs::hands::{World, outlived};
 use crate::runs::journal::Journal;
-use crate::runs::machine::{Machine, State};
+use crate::runs::machine::Machine;
 use crate::runs::plan::RunPlan;
 use crate::runs::prepare::{Needs, Notice};
 
@@ -44,6 +44,7 @@ Examples:
   homelab-dr recover --from plan.json                                  do exactly that
   homelab-dr recover --resume 5f0c1d2e                                 go on where it was cut off
   homelab-dr recover --resume 5f0c1d2e --confirm look                  a manual step was done
+  homelab-dr recover --resume 5f0c1d2e --again photos                  bring it back once more
 
 The plan says which snapshot each step takes, what becomes of every object, and what is in the way.
 Every step is written into a journal before it is begun and when it is over; `--resume` goes on from
@@ -78,10 +79,13 @@ pub(crate) struct Args {
     /// Not these steps; they count as done
     #[arg(long, value_name = "STEP", conflicts_with_all = ["from", "resume"])]
     skip: Vec<String>,
-    /// Do not ask whether to begin, nor before steps that lose something; `manual` steps ask all the same
+    /// Agree to begin, and to steps that lose something that is there. Manual steps, doubtful data, what would be done again, and going on after a failure are asked about all the same
     #[arg(long, short)]
     yes: bool,
-    /// This step was agreed to: a manual one is done, one that was cut off is done again; with --resume, one that failed is passed
+    /// With --resume: this step was done, and is to be done again
+    #[arg(long, value_name = "STEP", requires = "resume")]
+    again: Vec<String>,
+    /// This step was agreed to: a manual one is done, one that was cut off is done again; with --resume, one that failed is passed, and so is one of which nothing is there any more
     #[arg(long, value_name = "STEP")]
     confirm: Vec<String>,
     #[command(flatten)]
@@ -104,7 +108,7 @@ struct Document<'a> {
 pub(crate) async fn run(mut args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let journals = args.place.journals()?;
     let mut ready = match (&args.runbook, &args.from, &args.resume) {
-        (_, _, Some(run)) => resumed(run, &journals, &args.confirm)?,
+        (_, _, Some(run)) => resumed(run, &journals, args.confirm.iter().chain(&args.again))?,
         (_, Some(file), _) => kept(file)?,
         (Some(file), ..) => fresh(file, &args, context)?,
         _ => return Err(Failure::usage("no runbook was given", "such as runbooks/total-loss.md")),
@@ -179,7 +183,9 @@ pub(crate) async fn into_folder(
 
 fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context) -> Result<Exit, Failure> {
     if let Some(file) = &args.out {
-        let text = serde_json::to_string_pretty(&ready.plan)
+        let text = ready
+            .plan
+            .kept()
             .map_err(|error| Failure::because(Exit::Error, "the plan cannot be written", error, "report it"))?;
         private_file::create(file, &text, "the plan")?;
     }
@@ -264,35 +270,24 @@ async fn go_on(
             "begin anew with the runbook",
         ));
     }
-    if machine.ended() == Some(Outcome::Recovered) {
+    if machine.ended() == Some(Outcome::Recovered) && args.again.is_empty() {
         context.summary(false, &format!("run {} is done already; nothing was changed", plan.run))?;
         return Ok(None);
     }
+    let answers = earlier::answers((&args.again, &args.confirm), (steps, &machine), &world, context).await?;
     context.cancel.begin();
     let shown = (machine.clone(), world.board.clone());
     let mut following = Following::new((runbook, plan), (args.yes, &args.confirm), shown, context);
     let cancel = context.cancel.clone();
     let mut driver =
         Driver { steps, machine, log: &mut journal, hands: &world, person: &mut following, cancel: &cancel };
-    let passed: Vec<String> =
-        args.confirm.iter().filter(|id| has_failed(steps, &driver.machine, id)).cloned().collect();
-    for step in passed {
-        let (said, by) = (format!("--confirm {step}"), person::account());
-        driver.happened(&Event::Agreed { step, question: Question::GoOn, said, by })?;
-    }
     let skipped = plan.skipped.iter().map(|id| Event::Skipped { step: id.clone() });
-    for event in first_events(&world).into_iter().chain(skipped) {
+    for event in answers.into_iter().chain(first_events(&world)).chain(skipped) {
         driver.happened(&event)?;
     }
     let left = drive(driver, (had.lease.as_ref(), &world), &*clock, (&context.talk, &cancel)).await;
     following.finish();
     Ok(Some(left?))
-}
-
-/// Whether a step has failed, and nobody has let it pass yet.
-fn has_failed(steps: &[Step], machine: &Machine<'_>, id: &str) -> bool {
-    let index = steps.iter().position(|step| step.id == id);
-    index.is_some_and(|index| machine.state(index) == State::Failed)
 }
 
 fn was_left_out(steps: u64) -> String {

@@ -173,6 +173,11 @@ impl<'a> Machine<'a> {
             Event::Failed { step, end_unseen, .. } => self.failed(step, *end_unseen),
             Event::Agreed { step, question, .. } => {
                 if let Some(standing) = self.standing_of(step) {
+                    if *question == Question::Again && standing.state == State::Done {
+                        // What it had done is not there any more, or somebody wants it anew: that is another try, with its own questions.
+                        (standing.state, standing.acted) = (State::Waiting, false);
+                        standing.agreed.clear();
+                    }
                     standing.agreed.push(*question);
                 }
             }
@@ -296,6 +301,12 @@ impl<'a> Machine<'a> {
 
     fn has_agreed(&self, index: usize, question: Question) -> bool {
         self.standing.get(index).is_some_and(|standing| standing.agreed.contains(&question))
+    }
+
+    /// Whether somebody has let a step pass that had failed, or of which nothing is there any more.
+    #[must_use]
+    pub fn is_let_pass(&self, index: usize) -> bool {
+        self.has_agreed(index, Question::GoOn)
     }
 
     /// Whether a step that failed keeps nothing back.

@@ -48,6 +48,9 @@ impl Advise for PlanError {
     fn advice(&self) -> Option<Advice> {
         let help = match self {
             Self::NoPlan { .. } => "make one with `homelab-dr recover RUNBOOK --plan --out FILE`",
+            Self::Changed => {
+                "what is carried out is what was shown: other values, steps or snapshots are another plan, made with `homelab-dr recover RUNBOOK --plan --out FILE`"
+            }
             Self::Altered => "somebody changed the file; make the plan anew, and keep it where nobody else writes",
             Self::NoDrill(_) => {
                 "give the step a check that looks at what it brings back (ready, exec, files), or leave the step out with --skip"

@@ -10,6 +10,7 @@ mod program;
 mod quiesce;
 mod resources;
 mod scale;
+mod still;
 mod volume;
 
 use std::cell::RefCell;

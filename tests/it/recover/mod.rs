@@ -4,9 +4,11 @@ mod apart;
 mod chosen;
 mod cluster;
 mod cut;
+mod gone;
 mod inside;
 mod killed;
 mod kinds;
+mod lease;
 mod machine;
 mod person;
 pub(crate) mod plan;
@@ -32,6 +34,14 @@ pub(crate) fn until(what: &str, is: impl Fn() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(25));
     }
     panic!("it never came: {what}");
+}
+
+/// A plan with the digest of what is in it now: of its JSON in one line, without the digest.
+pub(crate) fn sealed(plan: &str) -> String {
+    let mut plan: serde_json::Value = serde_json::from_str(plan).unwrap();
+    plan.as_object_mut().unwrap().remove("digest").unwrap();
+    plan["digest"] = homelab_dr::runs::plan::digest(&plan.to_string()).into();
+    plan.to_string()
 }
 
 /// The id of the run that a text names.
