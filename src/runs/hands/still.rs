@@ -78,15 +78,14 @@ async fn of_objects(cluster: &dyn Cluster, fates: &Fates) -> Result<Vec<String>,
         if END_BY_THEMSELVES.contains(&kind) {
             continue;
         }
-        let lacking = match known.kinds.iter().find(|one| one.to_string() == kind) {
-            Some(found) => missing(cluster, found, wanted).await?,
-            None => {
-                let group = kind.split_once('.').map_or("", |(_, group)| group);
-                if let Some((_, why)) = known.silent.iter().find(|(silent, _)| silent == group) {
-                    return Err(format!("{kind} cannot be listed: its API does not answer, {why}"));
-                }
-                wanted
+        let lacking = if let Some(found) = known.kinds.iter().find(|one| one.to_string() == kind) {
+            missing(cluster, found, wanted).await?
+        } else {
+            let group = kind.split_once('.').map_or("", |(_, group)| group);
+            if let Some((_, why)) = known.silent.iter().find(|(silent, _)| silent == group) {
+                return Err(format!("{kind} cannot be listed: its API does not answer, {why}"));
             }
+            wanted
         };
         gone.extend(lacking.into_iter().map(|named| (kind, named)));
     }
