@@ -21,12 +21,12 @@ pub(crate) fn watch(cancel: Arc<Cancel>, talk: Arc<Talk>) {
         next(&mut interrupt, &mut terminate).await;
         // Before a store was opened there is nothing to end well, and reading a key from a pipe may never end.
         if prompt::is_asking() || !cancel.has_begun() {
-            leave();
+            leave(&talk);
         }
         cancel.cancel();
         talk.put("stopping as soon as what is under way is safe; once more stops at once");
         next(&mut interrupt, &mut terminate).await;
-        leave();
+        leave(&talk);
     });
 }
 
@@ -37,7 +37,8 @@ async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
     }
 }
 
-fn leave() -> ! {
+fn leave(talk: &Talk) -> ! {
+    talk.leave();
     prompt::restore_terminal();
     std::process::exit(i32::from(Exit::Interrupted.code()));
 }

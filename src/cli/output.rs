@@ -151,6 +151,13 @@ impl Talk {
         *self.bar() = bar;
     }
 
+    /// Takes the bar away for good: nothing of it stays on the screen when the program is left.
+    pub(crate) fn leave(&self) {
+        if let Some(bar) = self.bar().take() {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Says it in any case.
     pub(crate) fn put(&self, text: &str) {
         self.write(&tame(&self.again.told(text)));

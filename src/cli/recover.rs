@@ -1,6 +1,7 @@
 //! `recover`: a runbook is planned, shown, and carried out; what was cut off is taken up.
 
 mod carry;
+mod earlier;
 pub(crate) mod estimated;
 mod left;
 pub(crate) mod person;
@@ -8,13 +9,13 @@ pub(crate) mod place;
 mod ready;
 mod show;
 
-pub(crate) use carry::{drive, end, folder, keeping, take};
+pub(crate) use carry::{Had, drive, first_events, folder, keeping};
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::cli::context::{Context, host};
+use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::open::Access;
@@ -27,13 +28,11 @@ use crate::cli::recover::ready::{Ready, fresh, kept, resumed};
 use crate::cli::report;
 use crate::cli::runbook::values;
 use crate::format::entry::escape;
-use crate::runbook::Step;
 use crate::runs::drive::{Driver, Left};
-use crate::runs::event::{Event, Outcome, Question, Record};
-use crate::runs::hands::outlived;
+use crate::runs::event::{Event, Outcome, Record};
+use crate::runs::hands::{World, outlived};
 use crate::runs::journal::Journal;
-use crate::runs::lease;
-use crate::runs::machine::{Machine, State};
+use crate::runs::machine::Machine;
 use crate::runs::plan::RunPlan;
 use crate::runs::prepare::{Needs, Notice};
 
@@ -45,6 +44,7 @@ Examples:
   homelab-dr recover --from plan.json                                  do exactly that
   homelab-dr recover --resume 5f0c1d2e                                 go on where it was cut off
   homelab-dr recover --resume 5f0c1d2e --confirm look                  a manual step was done
+  homelab-dr recover --resume 5f0c1d2e --again photos                  bring it back once more
 
 The plan says which snapshot each step takes, what becomes of every object, and what is in the way.
 Every step is written into a journal before it is begun and when it is over; `--resume` goes on from
@@ -79,10 +79,13 @@ pub(crate) struct Args {
     /// Not these steps; they count as done
     #[arg(long, value_name = "STEP", conflicts_with_all = ["from", "resume"])]
     skip: Vec<String>,
-    /// Do not ask whether to begin, nor before steps that lose something; `manual` steps ask all the same
+    /// Agree to begin, and to steps that lose something that is there. Manual steps, doubtful data, what would be done again, and going on after a failure are asked about all the same
     #[arg(long, short)]
     yes: bool,
-    /// This step was agreed to: a manual one is done, one that was cut off is done again; with --resume, one that failed is passed
+    /// With --resume: this step was done, and is to be done again
+    #[arg(long, value_name = "STEP", requires = "resume")]
+    again: Vec<String>,
+    /// This step was agreed to: a manual one is done, one that was cut off is done again; with --resume, one that failed is passed, and so is one of which nothing is there any more
     #[arg(long, value_name = "STEP")]
     confirm: Vec<String>,
     #[command(flatten)]
@@ -105,7 +108,7 @@ struct Document<'a> {
 pub(crate) async fn run(mut args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let journals = args.place.journals()?;
     let mut ready = match (&args.runbook, &args.from, &args.resume) {
-        (_, _, Some(run)) => resumed(run, &journals, &args.confirm)?,
+        (_, _, Some(run)) => resumed(run, &journals, args.confirm.iter().chain(&args.again))?,
         (_, Some(file), _) => kept(file)?,
         (Some(file), ..) => fresh(file, &args, context)?,
         _ => return Err(Failure::usage("no runbook was given", "such as runbooks/total-loss.md")),
@@ -180,7 +183,9 @@ pub(crate) async fn into_folder(
 
 fn planned(args: &Args, ready: &Ready, notices: &[Notice], context: &mut Context) -> Result<Exit, Failure> {
     if let Some(file) = &args.out {
-        let text = serde_json::to_string_pretty(&ready.plan)
+        let text = ready
+            .plan
+            .kept()
             .map_err(|error| Failure::because(Exit::Error, "the plan cannot be written", error, "report it"))?;
         private_file::create(file, &text, "the plan")?;
     }
@@ -218,89 +223,71 @@ async fn carry_out(
     journals: &Path,
     context: &mut Context,
 ) -> Result<Option<Carried>, Failure> {
-    let Ready { plan, runbook, steps, .. } = ready;
-    let mut world = opened.world(plan, steps, &args.place, context).await?;
-    if args.resume.is_some() {
-        let earlier = Journal::look(journals, &plan.run)?.records;
-        if let Some(program) = outlived::all(&world.folder).first() {
-            return Err(Failure::new(Exit::Refused, program.told(), program.mend()));
-        }
-        world.begun_before = earlier
-            .into_iter()
-            .filter_map(|record| match record.event {
-                Event::Begun { step } => Some(step),
-                _ => None,
-            })
-            .collect();
-    }
+    let Ready { plan, steps, .. } = ready;
+    let world = opened.world(plan, steps, &args.place, context).await?;
     // In this order: whoever has the target writes the journal.
-    let clock = context.clock.clone();
     place::have_folders(&world, steps, context)?;
-    let (cluster_lease, _machine) = match world.target.cluster().filter(|cluster| cluster.lives()) {
-        Some(cluster) => (Some(take(cluster, &format!("run {}", plan.run), context).await?), None),
-        None => (None, Some(lease::machine(journals)?)),
-    };
+    let target = world.target.clone();
+    let had = Had::take(&target, &format!("run {}", plan.run), journals, context).await?;
+    let left = go_on(args, ready, (world, &had), journals, context).await;
+    had.end(context).await;
+    let Some(left) = left? else { return Ok(None) };
+    let events = Journal::look(journals, &plan.run).map(|found| found.records).unwrap_or_default();
+    let behind = left::behind(target.cluster(), steps, &events, context.talk.again()).await;
+    Ok(Some(Carried { left, events, behind }))
+}
+
+/// With its target to itself. `None` where it was done already.
+async fn go_on(
+    args: &Args,
+    ready: &Ready,
+    (mut world, had): (World<'_>, &Had<'_>),
+    journals: &Path,
+    context: &mut Context,
+) -> Result<Option<Left>, Failure> {
+    let Ready { plan, runbook, steps, .. } = ready;
+    let clock = context.clock.clone();
     let (mut journal, records) = if args.resume.is_some() {
         let (journal, found) = Journal::take_up(journals, &plan.run, &*clock)?;
         (journal, found.records)
     } else {
         (Journal::begin(journals, plan, &*clock)?, Vec::new())
     };
+    if let Some(program) = outlived::all(&world.folder).first() {
+        return Err(Failure::new(Exit::Refused, program.told(), program.mend()));
+    }
     let mut machine = Machine::new(steps, runbook.parallel).doubting(plan.doubts.keys().cloned());
     for record in &records {
         machine.apply(&record.event);
+        if let Event::Begun { step } = &record.event {
+            world.begun_before.insert(step.clone());
+        }
     }
     if machine.is_compensated() && machine.ended().is_some() {
-        end(cluster_lease, context).await;
         return Err(Failure::new(
             Exit::Refused,
             format!("run {} is over: what it had done was undone by its own steps", plan.run),
             "begin anew with the runbook",
         ));
     }
-    if machine.ended() == Some(Outcome::Recovered) {
-        end(cluster_lease, context).await;
+    if machine.ended() == Some(Outcome::Recovered) && args.again.is_empty() {
         context.summary(false, &format!("run {} is done already; nothing was changed", plan.run))?;
         return Ok(None);
     }
+    let answers = earlier::answers((&args.again, &args.confirm), (steps, &machine), &world, context).await?;
     context.cancel.begin();
     let shown = (machine.clone(), world.board.clone());
     let mut following = Following::new((runbook, plan), (args.yes, &args.confirm), shown, context);
-    let left = {
-        let cancel = context.cancel.clone();
-        let mut driver =
-            Driver { steps, machine, log: &mut journal, hands: &world, person: &mut following, cancel: &cancel };
-        let passed: Vec<String> =
-            args.confirm.iter().filter(|id| has_failed(steps, &driver.machine, id)).cloned().collect();
-        for step in passed {
-            let (said, by) = (format!("--confirm {step}"), person::account());
-            driver.happened(&Event::Agreed { step, question: Question::GoOn, said, by })?;
-        }
-        driver.happened(&Event::TakenUp {
-            host: host(),
-            by: person::account(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        })?;
-        if let Some(recipient) = world.opened_by() {
-            driver.happened(&Event::Opened { recipient })?;
-        }
-        for id in &plan.skipped {
-            driver.happened(&Event::Skipped { step: id.clone() })?;
-        }
-        drive(driver, (cluster_lease.as_ref(), &world), &*clock, (&context.talk, &cancel)).await
-    };
+    let cancel = context.cancel.clone();
+    let mut driver =
+        Driver { steps, machine, log: &mut journal, hands: &world, person: &mut following, cancel: &cancel };
+    let skipped = plan.skipped.iter().map(|id| Event::Skipped { step: id.clone() });
+    for event in answers.into_iter().chain(first_events(&world)).chain(skipped) {
+        driver.happened(&event)?;
+    }
+    let left = drive(driver, (had.lease.as_ref(), &world), &*clock, (&context.talk, &cancel)).await;
     following.finish();
-    end(cluster_lease, context).await;
-    let left = left?;
-    let events = Journal::look(journals, &plan.run).map(|found| found.records).unwrap_or_default();
-    let behind = left::behind(world.target.cluster(), steps, &events, context.talk.again()).await;
-    Ok(Some(Carried { left, events, behind }))
-}
-
-/// Whether a step has failed, and nobody has let it pass yet.
-fn has_failed(steps: &[Step], machine: &Machine<'_>, id: &str) -> bool {
-    let index = steps.iter().position(|step| step.id == id);
-    index.is_some_and(|index| machine.state(index) == State::Failed)
+    Ok(Some(left?))
 }
 
 fn was_left_out(steps: u64) -> String {

@@ -29,6 +29,8 @@ pub enum Undone {
         why: String,
         /// What to do about it.
         help: String,
+        /// It was begun, and nobody saw its end: something of it may go on.
+        end_unseen: bool,
     },
 }
 
@@ -288,7 +290,7 @@ impl Driver<'_> {
         let (step, took) = (step.id.clone(), u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         self.happened(&match result {
             Ok(said) => Event::Done { step, said, took },
-            Err(Undone::Failed { why, help }) => Event::Failed { step, why, help, took },
+            Err(Undone::Failed { why, help, end_unseen }) => Event::Failed { step, why, help, took, end_unseen },
             Err(Undone::Stopped) => Event::CutOff { step },
         })
     }
@@ -320,6 +322,8 @@ async fn one(
     let too_late = || Undone::Failed {
         why: format!("it was not done after {} and was stopped{seen}", units::duration(step.timeout)),
         help: "see what it waited for; `timeout` of the step is how long it may take".to_owned(),
+        // What is only looked at has come to its end.
+        end_unseen: part == Part::Act,
     };
     let result = match result {
         // It came to its end all the same.

@@ -12,7 +12,7 @@ pub enum Question {
     Destructive,
     /// Whether data is taken of which it is known that it is perhaps not all that was there.
     Doubtful,
-    /// Whether something is done again, of which nobody knows whether it came to its end when the run was cut off.
+    /// Whether something is done again, of which nobody knows whether it came to its end: the run was cut off, it took too long, or the connection broke.
     Again,
     /// Whether the others go on although the step has failed.
     GoOn,
@@ -121,6 +121,9 @@ pub enum Event {
         help: String,
         /// How long it took, in milliseconds.
         took: u64,
+        /// It was begun, and nobody saw its end: something of it may go on. Journals of before do not say it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        end_unseen: bool,
     },
     /// What a `quiesce` step holds is about to go on.
     LettingGo {

@@ -9,17 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::io::Errno;
+use rustix::fs::OFlags;
 
 use super::lease::LeaseError;
 use super::process::{is_locked_above, locked_by};
-
-/// What looks after old files locks folders for a moment: so often is one tried, and so long is waited in between.
-const TRIES: usize = 5;
-const BETWEEN: Duration = Duration::from_millis(50);
+use crate::base::lock::{Tried, alone, in_common};
 
 /// Device and inode: one folder may have several names.
 type Key = (u64, u64);
@@ -37,15 +32,6 @@ pub struct Folders {
     held: Mutex<BTreeMap<Key, Held>>,
 }
 
-/// What came of a lock.
-enum Tried {
-    Has,
-    /// Somebody else has it.
-    Taken,
-    /// Its file system has no locks of folders.
-    Never,
-}
-
 fn open(path: &Path) -> Option<(Key, File)> {
     let directory = i32::try_from(OFlags::DIRECTORY.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(directory).open(path).ok()?;
@@ -53,18 +39,9 @@ fn open(path: &Path) -> Option<(Key, File)> {
     Some(((metadata.dev(), metadata.ino()), file))
 }
 
-fn lock(file: &File, alone: bool) -> Tried {
-    let how = if alone { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::NonBlockingLockShared };
-    for tried in 0..TRIES {
-        match flock(file, how) {
-            Ok(()) => return Tried::Has,
-            Err(Errno::WOULDBLOCK) if is_locked_above(file) => return Tried::Has,
-            Err(Errno::WOULDBLOCK) if tried + 1 < TRIES => std::thread::sleep(BETWEEN),
-            Err(Errno::WOULDBLOCK) => break,
-            Err(_) => return Tried::Never,
-        }
-    }
-    Tried::Taken
+/// What has started this process, and has it, waits for it.
+fn of_our_own(tried: Tried, file: &File) -> Tried {
+    if matches!(tried, Tried::Taken) && is_locked_above(file) { Tried::Has } else { tried }
 }
 
 impl Folders {
@@ -83,9 +60,9 @@ impl Folders {
         let mut more = BTreeMap::new();
         for above in real.ancestors().skip(usize::from(named == whole)) {
             let Some((key, file)) = open(above).filter(|(key, _)| !held.contains_key(key)) else { continue };
-            match lock(&file, false) {
+            match of_our_own(in_common(&file), &file) {
                 Tried::Has => drop(more.insert(key, Held { file, alone: false })),
-                Tried::Never => {}
+                Tried::Never(_) => {}
                 Tried::Taken => {
                     let target = format!("{}, in which {} lies,", above.display(), folder.display());
                     return Err(LeaseError::Taken { target, holder: locked_by(&file) });
@@ -98,7 +75,7 @@ impl Folders {
         };
         // It may be held already, since another target lies in it.
         let own = held.remove(&key).map_or(file, |held| held.file);
-        match lock(&own, true) {
+        match of_our_own(alone(&own), &own) {
             Tried::Taken => {
                 let target = format!("{}, or something in it,", folder.display());
                 Err(LeaseError::Taken { target, holder: locked_by(&own) })
@@ -112,7 +89,7 @@ impl Folders {
                         "{shown} cannot be locked on its file system: see that nothing else restores into it meanwhile"
                     )
                 };
-                Ok(matches!(tried, Tried::Never).then(never))
+                Ok(matches!(tried, Tried::Never(_)).then(never))
             }
         }
     }

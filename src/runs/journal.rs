@@ -1,22 +1,24 @@
 //! The journal of a run: a file of JSON lines, of which each is on the disk before what it says is done, or right after it was done.
 //!
 //! The first line is the plan, whole: a run is taken up with what was planned, whatever has become of the runbook. A last line without an end was being written when the machine
-//! stopped; it is cut away, since nothing that it announces was begun. One process has a journal at a time.
+//! stopped; it is cut away, since nothing that it announces was begun, and so is what a write that failed has left, or the next line would be joined to it. Nothing else is
+//! ever cut: what is too long to be read, or not understood, stays as it is. One process has a journal at a time.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::event::{Event, Record};
 use super::plan::RunPlan;
 use crate::base::clock::Clock;
 use crate::base::id::is_run;
+use crate::base::lock::{Tried, alone, in_common};
 
-/// Longest journal that is read; one of 500 steps has some hundred KiB.
+/// Longest journal that is written and read; one of 500 steps has some hundred KiB, and each object of a cluster adds a line's worth to its plan.
 const BYTES_MAX: u64 = 64 << 20;
+/// How much of that its plan may take: what happens has to find room behind it.
+const PLAN_BYTES_MAX: u64 = 48 << 20;
 /// The file of a run.
 const FILE: &str = "journal.jsonl";
 
@@ -60,6 +62,20 @@ pub enum JournalError {
         /// The run.
         run: String,
     },
+    /// It is longer than what is read. Nothing of it was cut.
+    #[error("the journal {} would have or has more than {bytes_max} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// How much is written and read.
+        bytes_max: u64,
+    },
+    /// What a write that failed has left could not be cut away.
+    #[error("the journal {} was left with half a line by a write that failed, and takes no more", path.display())]
+    Closed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line is not one of this program's.
     #[error("line {line} of the journal {} cannot be understood: {why}", path.display())]
     Line {
@@ -82,6 +98,8 @@ pub trait Log {
 pub(super) trait Tail {
     fn put(&self, bytes: &[u8]) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
+    /// Has nothing behind so many bytes.
+    fn cut(&self, bytes: u64) -> io::Result<()>;
 }
 
 impl Tail for File {
@@ -93,6 +111,11 @@ impl Tail for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
+
+    fn cut(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)?;
+        self.sync_all()
+    }
 }
 
 /// See the module.
@@ -100,6 +123,8 @@ pub struct Journal<'a> {
     tail: Box<dyn Tail + 'a>,
     path: PathBuf,
     clock: &'a dyn Clock,
+    /// Bytes of whole lines that are on the disk; none when nobody knows what stands behind them.
+    good: Option<u64>,
 }
 
 /// A journal as it was read.
@@ -123,6 +148,10 @@ impl<'a> Journal<'a> {
             let path = path.clone();
             move |source| JournalError::File { what, path, source }
         };
+        let line = serde_json::to_string(plan).map_err(|error| fail("write")(error.into()))?;
+        if line.len() as u64 > PLAN_BYTES_MAX {
+            return Err(JournalError::TooLong { path, bytes_max: PLAN_BYTES_MAX });
+        }
         let folder = dir.join(&plan.run);
         // Of what is made now the name too has to be on the disk, or the journal may be gone after a power cut although what is in it was synced.
         let to_sync = to_sync(&folder);
@@ -134,9 +163,8 @@ impl<'a> Journal<'a> {
             }
             file => file.map_err(fail("create"))?,
         };
-        lock(&file, &plan.run)?;
-        let journal = Self { tail: Box::new(file), path: path.clone(), clock };
-        let line = serde_json::to_string(plan).map_err(|error| fail("write")(error.into()))?;
+        lock(&file, (&path, &plan.run))?;
+        let mut journal = Self { tail: Box::new(file), path: path.clone(), clock, good: Some(0) };
         journal.line(&line)?;
         for folder in to_sync {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail("sync the folder of"))?;
@@ -147,7 +175,7 @@ impl<'a> Journal<'a> {
     /// The same at the end of something else.
     #[cfg(test)]
     pub(super) fn on(tail: Box<dyn Tail + 'a>, clock: &'a dyn Clock) -> Self {
-        Self { tail, path: PathBuf::new(), clock }
+        Self { tail, path: PathBuf::new(), clock, good: Some(0) }
     }
 
     /// Takes the journal of a run up.
@@ -158,35 +186,46 @@ impl<'a> Journal<'a> {
             move |source| JournalError::File { what, path, source }
         };
         let mut file = OpenOptions::new().read(true).append(true).open(&path).map_err(fail("open"))?;
-        lock(&file, run)?;
-        let text = content(&mut file).map_err(fail("read"))?;
+        lock(&file, (&path, run))?;
+        let text = content(&mut file, &path)?;
         let whole = whole_lines(&text);
-        if whole.len() < text.len() {
-            file.set_len(whole.len() as u64).and_then(|()| file.sync_all()).map_err(fail("mend the end of"))?;
-        }
         let found = understand(&path, whole)?;
-        Ok((Self { tail: Box::new(file), path, clock }, found))
+        let good = whole.len() as u64;
+        if whole.len() < text.len() {
+            file.cut(good).map_err(fail("mend the end of"))?;
+        }
+        Ok((Self { tail: Box::new(file), path, clock, good: Some(good) }, found))
     }
 
     /// Reads the journal of a run, whoever has it.
     pub fn look(dir: &Path, run: &str) -> Result<Found, JournalError> {
         let path = existing(dir, run)?;
-        let text = File::open(&path).and_then(|mut file| content(&mut file));
-        let text = text.map_err(|source| JournalError::File { what: "read", path: path.clone(), source })?;
+        let file = File::open(&path);
+        let mut file = file.map_err(|source| JournalError::File { what: "read", path: path.clone(), source })?;
+        let text = content(&mut file, &path)?;
         understand(&path, whole_lines(&text))
     }
 
-    /// Whether a process has the journal of a run: it locks it as long as it carries the run out.
+    /// Whether a process has the journal of a run: it locks it as long as it carries the run out. Where nothing can be locked no run is carried out.
     #[must_use]
     pub fn is_carried_out(dir: &Path, run: &str) -> bool {
-        File::open(path_of(dir, run)).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+        File::open(path_of(dir, run)).is_ok_and(|file| matches!(in_common(&file), Tried::Taken))
     }
 
-    fn line(&self, line: &str) -> Result<(), JournalError> {
-        let fail = |source| JournalError::File { what: "write", path: self.path.clone(), source };
+    fn line(&mut self, line: &str) -> Result<(), JournalError> {
+        let good = self.good.ok_or_else(|| JournalError::Closed { path: self.path.clone() })?;
+        let longer = good + line.len() as u64 + 1;
+        if longer > BYTES_MAX {
+            return Err(JournalError::TooLong { path: self.path.clone(), bytes_max: BYTES_MAX });
+        }
         // One write: what is cut off is the end of the file.
-        self.tail.put(format!("{line}\n").as_bytes()).map_err(fail)?;
-        self.tail.sync().map_err(fail)
+        let written = self.tail.put(format!("{line}\n").as_bytes()).and_then(|()| self.tail.sync());
+        self.good = match &written {
+            Ok(()) => Some(longer),
+            // A disk that is full may have room later, and half a line would spoil the one that is written then.
+            Err(_) => self.tail.cut(good).ok().map(|()| good),
+        };
+        written.map_err(|source| JournalError::File { what: "write", path: self.path.clone(), source })
     }
 }
 
@@ -219,14 +258,21 @@ fn existing(dir: &Path, run: &str) -> Result<PathBuf, JournalError> {
     }
 }
 
-fn lock(file: &File, run: &str) -> Result<(), JournalError> {
-    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|_| JournalError::Busy { run: run.to_owned() })
+fn lock(file: &File, (path, run): (&Path, &str)) -> Result<(), JournalError> {
+    match alone(file) {
+        Tried::Has => Ok(()),
+        Tried::Taken => Err(JournalError::Busy { run: run.to_owned() }),
+        Tried::Never(source) => Err(JournalError::File { what: "lock", path: path.to_owned(), source }),
+    }
 }
 
-fn content(file: &mut File) -> io::Result<Vec<u8>> {
+fn content(file: &mut File, path: &Path) -> Result<Vec<u8>, JournalError> {
     let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|source| JournalError::File { what: "read", path: path.to_owned(), source })?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(JournalError::TooLong { path: path.to_owned(), bytes_max: BYTES_MAX });
+    }
     Ok(bytes)
 }
 

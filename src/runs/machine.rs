@@ -55,7 +55,7 @@ struct Standing {
     state: State,
     /// What it was agreed to.
     agreed: Vec<Question>,
-    /// It was under way when the run was cut off.
+    /// It was under way when the run was cut off, or its end was not seen for another reason.
     cut_off: bool,
     /// What it does is done; what it promises has to be seen yet.
     acted: bool,
@@ -170,9 +170,14 @@ impl<'a> Machine<'a> {
             Event::Done { step, .. } => self.set(step, State::Done),
             Event::Skipped { step } => self.set(step, State::Skipped),
             Event::CutOff { step } => self.cut_off(step),
-            Event::Failed { step, .. } => self.failed(step),
+            Event::Failed { step, end_unseen, .. } => self.failed(step, *end_unseen),
             Event::Agreed { step, question, .. } => {
                 if let Some(standing) = self.standing_of(step) {
+                    if *question == Question::Again && standing.state == State::Done {
+                        // What it had done is not there any more, or somebody wants it anew: that is another try, with its own questions.
+                        (standing.state, standing.acted) = (State::Waiting, false);
+                        standing.agreed.clear();
+                    }
                     standing.agreed.push(*question);
                 }
             }
@@ -272,8 +277,11 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn failed(&mut self, id: &str) {
+    fn failed(&mut self, id: &str, end_unseen: bool) {
         self.set(id, State::Failed);
+        if let Some(standing) = self.standing_of(id) {
+            standing.cut_off |= end_unseen;
+        }
         let Some(step) = self.index(id).and_then(|index| self.steps.get(index)) else { return };
         if step.is_compensation {
             return; // the others of its kind are tried all the same
@@ -293,6 +301,12 @@ impl<'a> Machine<'a> {
 
     fn has_agreed(&self, index: usize, question: Question) -> bool {
         self.standing.get(index).is_some_and(|standing| standing.agreed.contains(&question))
+    }
+
+    /// Whether somebody has let a step pass that had failed, or of which nothing is there any more.
+    #[must_use]
+    pub fn is_let_pass(&self, index: usize) -> bool {
+        self.has_agreed(index, Question::GoOn)
     }
 
     /// Whether a step that failed keeps nothing back.

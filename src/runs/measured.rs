@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn failed() -> Event {
-        Event::Failed { step: "files".into(), why: String::new(), help: String::new(), took: 1 }
+        Event::Failed { step: "files".into(), why: String::new(), help: String::new(), took: 1, end_unseen: false }
     }
 
     #[test]

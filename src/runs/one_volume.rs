@@ -2,7 +2,7 @@
 
 use super::ahead::{Ahead, Filling as Known, Group};
 use super::drive::Undone;
-use super::hands::Source;
+use super::hands::{Source, failed};
 use super::plan::InPlace;
 use super::prepare::Notice;
 use crate::cluster::error::told;
@@ -52,9 +52,11 @@ pub(super) async fn look(
     ahead: &mut Ahead,
 ) -> Result<Looked, Undone> {
     let data = Data::of(&source.chain, snapshot, snapshot.record.started);
-    let unseen = |error: ClusterError| Undone::Failed {
-        why: format!("the cluster cannot be looked at: {}", told(&error)),
-        help: "see the kubeconfig and its context, and the rights of the account".to_owned(),
+    let unseen = |error: ClusterError| {
+        failed(
+            format!("the cluster cannot be looked at: {}", told(&error)),
+            "see the kubeconfig and its context, and the rights of the account",
+        )
     };
     let (looked, claim) = if volume.in_place {
         in_its_place(cluster, volume, data.clone()).await.map_err(unseen)?

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::estimate::Estimate;
 pub use super::fates::{Because, Fates, Fill, InPlace, OfFiles};
@@ -17,6 +18,8 @@ use crate::runbook::{self, Objectives, Runbook, Step, Values};
 
 /// The form of plans and journals that this program writes.
 const FORM: u32 = 1;
+/// The field of a plan that is kept, with the digest of everything else in it.
+const DIGEST: &str = "digest";
 
 /// The runbook as it was when the plan was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +143,9 @@ pub enum PlanError {
         /// Why.
         why: String,
     },
+    /// It is not what was shown when it was made.
+    #[error("this plan was changed after it was made: its digest is of another content")]
+    Changed,
     /// Its runbook is not the one that it was made of.
     #[error("the runbook in the plan is not the one that it was made of")]
     Altered,
@@ -222,9 +228,24 @@ impl RunPlan {
         }
     }
 
+    /// The text of a plan that is kept: what is in it is what was shown, and nobody carries out anything else by it.
+    pub fn kept(&self) -> Result<String, serde_json::Error> {
+        // As it will be read: a number has the same form then.
+        let mut content: Value = serde_json::from_str(&serde_json::to_string(self)?)?;
+        let digest = digest(&content.to_string());
+        if let Some(fields) = content.as_object_mut() {
+            fields.insert(DIGEST.to_owned(), digest.into());
+        }
+        serde_json::to_string_pretty(&content)
+    }
+
     /// Reads a plan that was kept.
     pub fn read(text: &str) -> Result<Self, PlanError> {
-        let plan: Self = serde_json::from_str(text).map_err(|error| PlanError::NoPlan { why: error.to_string() })?;
+        let none = |error: serde_json::Error| PlanError::NoPlan { why: error.to_string() };
+        let mut content: Value = serde_json::from_str(text).map_err(none)?;
+        let sealed = content.as_object_mut().and_then(|fields| fields.remove(DIGEST));
+        let is_as_made = sealed.as_ref().map(|sealed| sealed.as_str() == Some(&*digest(&content.to_string())));
+        let plan: Self = serde_json::from_value(content).map_err(none)?;
         if let Some(why) = plan.of_another_form() {
             return Err(PlanError::NoPlan { why });
         }
@@ -234,7 +255,11 @@ impl RunPlan {
         if !is_run(&plan.run) {
             return Err(PlanError::NoPlan { why: format!("{:?} is no run", plan.run) });
         }
-        Ok(plan)
+        match is_as_made {
+            Some(true) => Ok(plan),
+            Some(false) => Err(PlanError::Changed),
+            None => Err(PlanError::NoPlan { why: "it has no digest of its content".to_owned() }),
+        }
     }
 
     /// The runbook and the steps with this plan's values; of a drill those that are rehearsed.

@@ -13,7 +13,7 @@ use super::drive::Undone;
 use super::estimate::{Estimate, Known, estimate};
 use super::fills::of_opened;
 use super::hands::datadir;
-use super::hands::{Source, Target, fates_of, look, read, restore_plan};
+use super::hands::{Source, Target, failed, fates_of, look, read, restore_plan};
 use super::measured::{Measured, Place};
 use super::one_volume;
 use super::plan::{Chosen, ClusterName, Fates, OfFiles, RunPlan};
@@ -307,7 +307,7 @@ impl Preparing<'_> {
                 }
                 plan.fates.insert(step.id.clone(), fates);
             }
-            Err(Undone::Failed { why, help }) => notices.push(blocks(Some(&step.id), why, &help)),
+            Err(Undone::Failed { why, help, .. }) => notices.push(blocks(Some(&step.id), why, &help)),
             Ok(None) | Err(Undone::Stopped) => {}
         }
         if let Some(looked) = ahead.volume.take() {
@@ -403,7 +403,7 @@ impl Preparing<'_> {
                         looked.empty_volumes.join(", ")
                     );
                     let help = "say empty_volumes: true in the step if they may be".to_owned();
-                    return Err(Undone::Failed { why: what, help });
+                    return Err(failed(what, help));
                 }
                 if let Some(filling) = self.filling.as_ref().filter(|_| cluster.lives()) {
                     ahead.groups = preflight(cluster, &looked, filling).await;

@@ -189,8 +189,11 @@ mod tests {
         assert!(!other.is_dead());
         assert!(Process { began: began + 1, ..other.clone() }.is_dead(), "another one of that number");
         child.kill().expect("it ends");
-        while !stat(child.id()).is_none_or(|stat| stat.is_dead) {
-            std::thread::yield_now();
+        for _ in 0..12_000 {
+            if stat(child.id()).is_none_or(|stat| stat.is_dead) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
         assert!(other.is_dead(), "also while nobody has waited for it");
         child.wait().expect("it has ended");

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use super::drive::{Answer, Driver, Hands, Left, Person, Undone};
 use super::event::{Event, Outcome, Question};
+use super::hands::failed;
 use super::journal::{JournalError, Log};
 use super::machine::{Machine, State};
 use super::plan::RunPlan;
@@ -95,7 +96,7 @@ impl Hands for World {
         let tries = all.entry(step.id.clone()).or_default();
         *tries += 1;
         if *tries <= self.fails.get(step.id.as_str()).copied().unwrap_or_default() {
-            return Err(Undone::Failed { why: "as told".into(), help: String::new() });
+            return Err(failed("as told", ""));
         }
         if matches!(step.action, Action::Quiesce { .. }) {
             self.holding.borrow_mut().insert(step.id.clone());
@@ -109,7 +110,7 @@ impl Hands for World {
         match wrong.get_mut(step.id.as_str()).filter(|left| **left > 0) {
             Some(left) => {
                 *left -= 1;
-                Err(Undone::Failed { why: "a check".into(), help: String::new() })
+                Err(failed("a check", ""))
             }
             None => Ok(vec!["seen".into()]),
         }
@@ -333,6 +334,46 @@ fn a_step_that_takes_too_long_is_stopped_and_has_failed() {
         |event| matches!(event, Event::Failed { why, took, .. } if why.ends_with("not done after 1m and was stopped; seen last: replicas 0/1") && *took >= 60_000),
     );
     assert!(failed, "{events:?}");
+}
+
+#[test]
+fn what_took_too_long_is_not_begun_a_second_time_beside_itself_unasked() {
+    let exec = || {
+        let object = crate::runbook::Object {
+            namespace: Some("media".into()),
+            resource: "pods".into(),
+            group: String::new(),
+            name: "db".into(),
+        };
+        Action::Exec(crate::runbook::InPod { object, container: None, argv: vec!["pg_restore".into()] })
+    };
+    let (asked, unasked) = (vec![("it".to_owned(), Question::Again)], Vec::new());
+    for (action, expected) in
+        [(exec(), &asked), (Action::Run(vec!["pg_restore".into()]), &asked), (Action::Notify("it".into()), &unasked)]
+    {
+        let steps = [Step { action, ..step("it", &[]) }];
+        let world = World { slow: BTreeSet::from(["it"]), ..World::default() };
+        let (mut log, mut person) = (Memory::default(), Somebody::default());
+        let first = go(&steps, &mut log, &world, &mut person).expect("a journal");
+        assert_eq!((first, &person.asked), (Left::Ended(Outcome::Failed), &unasked));
+        let world = World::default();
+        let nobody = BTreeMap::from([(("it".to_owned(), Question::Again), Answer::Nobody)]);
+        let mut absent = Somebody { answers: nobody, ..Somebody::default() };
+        let mut alone = Memory { events: log.events.clone() };
+        let left = go(&steps, &mut alone, &world, &mut absent).expect("a journal");
+        assert_eq!(matches!(left, Left::Waits { .. }), !expected.is_empty(), "{left:?}");
+        assert_eq!(count(&world, "it", "begun"), usize::from(expected.is_empty()), "nobody agreed");
+        let second = go(&steps, &mut log, &World::default(), &mut person).expect("a journal");
+        assert_eq!((second, &person.asked), (Left::Ended(Outcome::Recovered), expected));
+    }
+    // What failed where its end was seen is tried again without a question.
+    let steps = [Step { action: exec(), ..step("it", &[]) }];
+    let world = World { fails: BTreeMap::from([("it", 1)]), ..World::default() };
+    let (mut log, mut person) = (Memory::default(), Somebody::default());
+    for expected in [Outcome::Failed, Outcome::Recovered] {
+        assert_eq!(go(&steps, &mut log, &world, &mut person).expect("a journal"), Left::Ended(expected));
+    }
+    assert_eq!(person.asked, []);
 }
 
 #[test]

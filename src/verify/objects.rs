@@ -1,5 +1,7 @@
 //! Objects of a cluster: whether they are ready by their own status, what a condition of one says, and a program in a container of one.
 
+use std::time::Duration;
+
 use futures::stream::{self, StreamExt as _};
 use serde_json::Value;
 
@@ -11,7 +13,7 @@ use crate::cluster::kinds::pods;
 use crate::cluster::list::{Which, collect_of, whole};
 use crate::cluster::object::{controller_of, items, name_of, namespace_of, text};
 use crate::cluster::ready::{Readiness, obstacles, readiness};
-use crate::cluster::{Cluster, Kind};
+use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::hooks::command::container;
 use crate::recover::cluster::ready::{is_of, is_unused};
 use crate::runbook::{InPod, Object};
@@ -239,11 +241,39 @@ fn last(said: &str) -> String {
     said.trim().chars().skip(skipped).collect()
 }
 
-/// What a program in a container said, and in which.
+/// Why a program in a container is not known to have ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotWell {
+    /// Why.
+    pub(crate) why: String,
+    /// It was started, or may have been, and nobody saw its end: it may go on in its container.
+    pub(crate) end_unseen: bool,
+}
+
+impl From<String> for NotWell {
+    fn from(why: String) -> Self {
+        Self { why, end_unseen: false }
+    }
+}
+
+/// Whether a program may have been started all the same. The server says no before it starts anything; what stands before it may give up on an answer that is on its way.
+const fn may_run(error: &ClusterError) -> bool {
+    match error {
+        ClusterError::Refused { status, .. } => matches!(status, 502..=504),
+        ClusterError::Config { .. } | ClusterError::Folder { .. } | ClusterError::TooMany { .. } => false,
+        ClusterError::Unreachable { .. } | ClusterError::Silent { .. } | ClusterError::Answer { .. } => true,
+    }
+}
+
+/// What a program in a container said, and in which. Its end is waited for as long as `limit`; it goes on after that.
 ///
 /// # Errors
-/// Why it could not be carried out.
-pub(crate) async fn run_in_pod(what: &InPod, around: &Surroundings) -> Result<(Said, String), String> {
+/// Why it could not be carried out, or how it ended.
+pub(crate) async fn run_in_pod(
+    what: &InPod,
+    around: &Surroundings,
+    limit: Duration,
+) -> Result<(Said, String), NotWell> {
     let pod = pod_of(cluster(around)?, &what.object).await?;
     let exec = around.exec.as_deref().map_err(Clone::clone)?;
     let container = container(&pod, what.container.as_deref()).map_err(|error| told(&error))?;
@@ -253,18 +283,19 @@ pub(crate) async fn run_in_pod(what: &InPod, around: &Surroundings) -> Result<(S
         container,
         output_bytes_max: OUTPUT_BYTES_MAX,
     };
-    let said = exec.exec(&room, &what.argv, around.limits.query).await.map_err(|error| told(&error))?;
+    let said = exec.exec(&room, &what.argv, limit).await;
+    let said = said.map_err(|error| NotWell { why: told(&error), end_unseen: may_run(&error) })?;
     let place = format!("in {}, container {container}", name_of(&pod));
     if said.code != 0 {
         let (stdout, stderr) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
         let words = last(if stderr.trim().is_empty() { &stdout } else { &stderr });
-        return Err(format!("it ended with {} {place}: {words:?}", said.code));
+        return Err(format!("it ended with {} {place}: {words:?}", said.code).into());
     }
     Ok((said, place))
 }
 
 pub(super) async fn exec(what: &InPod, contains: Option<&str>, around: &Surroundings) -> Look {
-    let (said, place) = run_in_pod(what, around).await?;
+    let (said, place) = run_in_pod(what, around, around.limits.query).await.map_err(|not| not.why)?;
     let [stdout, stderr] = [&said.stdout, &said.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     match contains {
         Some(wanted) if !stdout.contains(wanted) && !stderr.contains(wanted) => {

@@ -14,9 +14,9 @@ use crate::cli::drill::{Args, clean, show};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, in_one_line};
 use crate::cli::output::count;
-use crate::cli::recover::person::{Following, account};
+use crate::cli::recover::person::Following;
 use crate::cli::recover::place::{Opened, PlaceArgs};
-use crate::cli::recover::{drive, end, take};
+use crate::cli::recover::{Had, drive, first_events};
 use crate::cli::report;
 use crate::drill::part::LeftOut;
 use crate::drill::record;
@@ -26,7 +26,7 @@ use crate::runs::drive::{Driver, Left, Person as _};
 use crate::runs::event::{Event, Outcome};
 use crate::runs::hands::drill::DrillHands;
 use crate::runs::journal::{Journal, Log as _};
-use crate::runs::lease::{self, Lease};
+use crate::runs::lease::Lease;
 use crate::runs::machine::Machine;
 use crate::runs::verdict::{Holder, verdict};
 
@@ -53,16 +53,13 @@ pub(super) async fn carry_out(
     let repository = world.source.as_ref().map(|source| source.repository.clone());
     let clock = context.clock.clone();
     // In this order: whoever has the target knows that what others left is nobody's.
-    let (cluster_lease, _machine) = match world.target.cluster().filter(|cluster| cluster.lives()) {
-        Some(cluster) => (Some(take(cluster, &format!("drill {}", plan.run), context).await?), None),
-        None => (None, Some(lease::machine(journals)?)),
-    };
-    let lease = cluster_lease.as_ref();
+    let had = Had::take(&world.target, &format!("drill {}", plan.run), journals, context).await?;
+    let lease = had.lease.as_ref();
     clean::sweep((&args.parent(), journals), world.target.cluster().filter(|cluster| cluster.lives()), context).await;
     let mut journal = match Journal::begin(journals, plan, &*clock) {
         Ok(journal) => journal,
         Err(error) => {
-            end(cluster_lease, context).await;
+            had.end(context).await;
             return Err(error.into());
         }
     };
@@ -76,9 +73,7 @@ pub(super) async fn carry_out(
         let machine = Machine::new(steps, runbook.parallel);
         let mut driver =
             Driver { steps, machine, log: &mut journal, hands: &hands, person: &mut following, cancel: &cancel };
-        let taken_up = Event::TakenUp { host: host(), by: account(), version: env!("CARGO_PKG_VERSION").to_owned() };
-        let opened = world.opened_by().map(|recipient| Event::Opened { recipient });
-        let begun = match [Some(taken_up), opened].iter().flatten().try_for_each(|event| driver.happened(event)) {
+        let begun = match first_events(&world).iter().try_for_each(|event| driver.happened(event)) {
             Ok(()) => {
                 let making = made.make(ready, place, &world, context);
                 Ok(held(lease, &*clock, making).await)
@@ -110,18 +105,33 @@ pub(super) async fn carry_out(
     let written = journal.write(&cleared);
     following.finish();
     drop(journal);
-    end(cluster_lease, context).await;
-    // Without its journal nobody knows what it came to.
-    written?;
-    let refused = left?.is_none() && !context.cancel.is_cancelled();
-    let records = Journal::look(journals, &plan.run)?.records;
+    had.end(context).await;
+    // Without its journal nobody knows what it came to, but that it did not pass: that is recorded, and the error told.
+    let (refused, broken) = match (left, written) {
+        (Err(error), _) | (_, Err(error)) => (false, Some(error)),
+        (Ok(left), Ok(())) => (left.is_none() && !context.cancel.is_cancelled(), None),
+    };
+    let records = match (Journal::look(journals, &plan.run), &broken) {
+        (Ok(found), _) => found.records,
+        (Err(_), Some(_)) => Vec::new(),
+        (Err(error), None) => return Err(error.into()),
+    };
     let holder = Holder {
         recipient: repository.as_ref().and_then(|repository| repository.opened_by.clone()).unwrap_or_default(),
         host: host(),
     };
     let left_out = ready.left_out.len() as u64;
-    let record = verdict(plan, steps, plan.objectives(runbook), left_out, &records, holder);
+    let mut record = verdict(plan, steps, plan.objectives(runbook), left_out, &records, holder);
+    if let Some(error) = &broken {
+        (record.outcome, record.why) = (Rehearsed::Failed, in_one_line(error));
+    }
     let stored = store(repository.as_deref(), &record, context).await;
+    if let Some(error) = broken {
+        if let Err(why) = stored {
+            context.talk.warn(&format!("the drill could NOT be recorded in the repository: {why}"));
+        }
+        return Err(error.into());
+    }
     let exit = tell(ready, &record, &stored, context)?;
     report::point(&plan.run, journals, context)?;
     Ok(if refused { Exit::Refused } else { exit })

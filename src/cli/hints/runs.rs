@@ -27,6 +27,14 @@ impl Advise for JournalError {
                 "what a drill has recovered is thrown away with it: begin another one with `homelab-dr drill`",
             ),
             Self::Busy { .. } => (Exit::Refused, "wait for it, or end it; this one changed nothing"),
+            Self::TooLong { .. } => (
+                Exit::Error,
+                "nothing of it was cut, and nothing more is begun; a plan has a line for each object: restore fewer at once, such as one namespace for each run (include), or leave steps out with --skip",
+            ),
+            Self::Closed { .. } => (
+                Exit::Error,
+                "nothing more is begun: see the disk, or keep journals elsewhere with --journals DIR; then --resume, which cuts the half line away",
+            ),
             Self::Line { .. } => (
                 Exit::Error,
                 "the file was changed by something else, or a program of another version wrote it; see docs/recover.md for what it holds",
@@ -40,6 +48,9 @@ impl Advise for PlanError {
     fn advice(&self) -> Option<Advice> {
         let help = match self {
             Self::NoPlan { .. } => "make one with `homelab-dr recover RUNBOOK --plan --out FILE`",
+            Self::Changed => {
+                "what is carried out is what was shown: other values, steps or snapshots are another plan, made with `homelab-dr recover RUNBOOK --plan --out FILE`"
+            }
             Self::Altered => "somebody changed the file; make the plan anew, and keep it where nobody else writes",
             Self::NoDrill(_) => {
                 "give the step a check that looks at what it brings back (ready, exec, files), or leave the step out with --skip"

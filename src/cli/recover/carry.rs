@@ -11,17 +11,18 @@ use crate::base::clock::Clock;
 use crate::cli::context::{Context, host};
 use crate::cli::failure::Failure;
 use crate::cli::output::Talk;
+use crate::cli::recover::person::account;
 use crate::cluster::Cluster;
-use crate::runbook::Step;
+use crate::runbook::{Action, Step};
 use crate::runs::drive::{Driver, Hands, Left, Undone};
 use crate::runs::event::Event;
 use crate::runs::folders::Folders;
-use crate::runs::hands::World;
+use crate::runs::hands::{Target, World};
 use crate::runs::journal::JournalError;
-use crate::runs::lease::Lease;
+use crate::runs::lease::{self, Lease, ThisMachine};
 
 /// Has the cluster for this; says so if it has to wait for that.
-pub(crate) async fn take<'a>(cluster: &'a dyn Cluster, what: &str, context: &Context) -> Result<Lease<'a>, Failure> {
+async fn take<'a>(cluster: &'a dyn Cluster, what: &str, context: &Context) -> Result<Lease<'a>, Failure> {
     let talk = context.talk.clone();
     let waits = |holder: &str| talk.put(&format!("waiting up to half a minute to see whether {holder} lives"));
     let machine = host();
@@ -32,12 +33,45 @@ pub(crate) async fn take<'a>(cluster: &'a dyn Cluster, what: &str, context: &Con
 }
 
 /// Gives the cluster free.
-pub(crate) async fn end(lease: Option<Lease<'_>>, context: &Context) {
+async fn end(lease: Option<Lease<'_>>, context: &Context) {
     if let Some(lease) = lease
         && let Err(why) = lease.end().await
     {
         context.talk.warn(&format!("the cluster is not given free, and will be in half a minute: {why}"));
     }
+}
+
+/// What a run has to itself: its cluster, or, where there is none that lives, this machine.
+pub(crate) struct Had<'a> {
+    pub(crate) lease: Option<Lease<'a>>,
+    _machine: Option<ThisMachine>,
+}
+
+impl<'a> Had<'a> {
+    /// Has it for `what`, such as `run 5f0c1d2e`. It is to be ended on every way out: a Lease that is only dropped keeps others waiting.
+    pub(crate) async fn take(
+        target: &'a Target,
+        what: &str,
+        journals: &Path,
+        context: &Context,
+    ) -> Result<Self, Failure> {
+        Ok(match target.cluster().filter(|cluster| cluster.lives()) {
+            Some(cluster) => Self { lease: Some(take(cluster, what, context).await?), _machine: None },
+            None => Self { lease: None, _machine: Some(lease::machine(journals)?) },
+        })
+    }
+
+    /// Gives it free.
+    pub(crate) async fn end(self, context: &Context) {
+        end(self.lease, context).await;
+    }
+}
+
+/// What a journal has first, each time that a process takes the run up: who, and which key opened the repository.
+pub(crate) fn first_events(world: &World<'_>) -> Vec<Event> {
+    let taken_up = Event::TakenUp { host: host(), by: account(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let opened = world.opened_by().map(|recipient| Event::Opened { recipient });
+    std::iter::once(taken_up).chain(opened).collect()
 }
 
 /// Does something with a cluster, which nobody else recovers meanwhile. Another who takes it over ends it. In a folder nothing lives that could be asked.
@@ -80,6 +114,7 @@ fn lost(to: &str, (talk, cancel): (&Talk, &Cancel)) {
 struct Watching<'a> {
     hands: &'a dyn Hands,
     lease: Option<&'a Lease<'a>>,
+    clock: &'a dyn Clock,
     talk: &'a Talk,
     cancel: &'a Cancel,
     taken_by: RefCell<Option<String>>,
@@ -98,11 +133,18 @@ impl Watching<'_> {
 #[async_trait(?Send)]
 impl Hands for Watching<'_> {
     async fn act(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
+        if let (Some(lease), Action::RestoreDatastore { .. }) = (self.lease, &step.action) {
+            lease.sets_back();
+        }
         self.hands.act(step, cancel).await
     }
 
     async fn verify(&self, step: &Step, cancel: &Cancel) -> Result<Vec<String>, Undone> {
         self.hands.verify(step, cancel).await
+    }
+
+    fn seen(&self, step: &Step) -> Option<String> {
+        self.hands.seen(step)
     }
 
     fn checked(&self, step: &Step) -> Vec<Event> {
@@ -115,7 +157,7 @@ impl Hands for Watching<'_> {
 
     async fn look(&self) {
         let Some(lease) = self.lease else { return };
-        if let Some(other) = lease.lost_to().await {
+        if let Some(other) = lease.lost_to(self.clock).await {
             self.lost(other);
         }
     }
@@ -132,7 +174,12 @@ pub(crate) async fn drive(
     clock: &dyn Clock,
     (talk, cancel): (&Talk, &Cancel),
 ) -> Result<Left, JournalError> {
-    let watching = Watching { hands: driver.hands, lease, talk, cancel, taken_by: RefCell::default() };
+    let is_of_before = |step: &&Step| world.begun_before.contains(&step.id);
+    let mut begun = driver.steps.iter().filter(is_of_before);
+    if let (Some(lease), true) = (lease, begun.any(|step| matches!(step.action, Action::RestoreDatastore { .. }))) {
+        lease.sets_back();
+    }
+    let watching = Watching { hands: driver.hands, lease, clock, talk, cancel, taken_by: RefCell::default() };
     let Driver { steps, machine, log, person, cancel, .. } = driver;
     let driver = Driver { steps, machine, log, hands: &watching, person, cancel };
     let kept = async {

@@ -146,7 +146,7 @@ impl Person for Following<'_> {
             }
             Question::Again => {
                 format!(
-                    "\nStep {} was cut off, and whether it came to its end is not known; a program of it may still run. To carry it out again",
+                    "\nWhether step {} came to its end in an earlier try is not known; a program of it may still run. To carry it out again",
                     step.id
                 )
             }
@@ -181,7 +181,7 @@ impl Person for Following<'_> {
                     self.put(&format!("    {line}"));
                 }
             }
-            Event::Failed { step, why, help, took } => {
+            Event::Failed { step, why, help, took, .. } => {
                 self.put(&format!("[{step}] FAILED after {}: {why}", time(*took)));
                 if !help.is_empty() {
                     self.put(&format!("    {help}"));

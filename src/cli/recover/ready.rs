@@ -85,12 +85,17 @@ pub(super) fn kept(file: &Path) -> Result<Ready, Failure> {
     Ok(Ready { plan, runbook, steps })
 }
 
-pub(super) fn resumed(run: &str, journals: &Path, confirmed: &[String]) -> Result<Ready, Failure> {
+/// `named`: steps that are to be there.
+pub(super) fn resumed<'a>(
+    run: &str,
+    journals: &Path,
+    named: impl Iterator<Item = &'a String>,
+) -> Result<Ready, Failure> {
     let Found { plan, .. } = Journal::look(journals, run)?;
     if plan.drill.is_some() {
         return Err(JournalError::Drill { run: run.to_owned() }.into());
     }
     let (runbook, steps) = plan.steps(&JUDGES)?;
-    refuse_unknown(confirmed.iter(), &steps)?;
+    refuse_unknown(named, &steps)?;
     Ok(Ready { plan, runbook, steps })
 }

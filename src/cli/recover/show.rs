@@ -45,24 +45,22 @@ pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &
     );
     let (limits, _) = longest(steps);
     let rto = runbook.objectives.rto.map(|rto| format!(", rto {}", length(rto)));
-    lines.push(format!(
-        "{} to bring back; the time limits add up to {}{}",
-        units::bytes(plan.bytes()),
-        length(limits),
-        rto.unwrap_or_default()
-    ));
+    let bytes = Some(plan.bytes()).filter(|bytes| *bytes > 0);
+    let bytes = bytes.map(|bytes| format!("{} to bring back; ", units::bytes(bytes))).unwrap_or_default();
+    lines.push(format!("{bytes}the time limits add up to {}{}", length(limits), rto.unwrap_or_default()));
     lines.extend(estimated(plan));
     lines.push(String::new());
-    for (number, wave) in waves(steps).iter().enumerate() {
+    let numbers = numbers(steps);
+    for wave in &waves(steps) {
         let begun = wave.iter().filter_map(|index| steps.get(*index)).filter(|step| !plan.skipped.contains(&step.id));
         let (begun, parallel) = (begun.count(), plan.parallel.max(1));
         if begun > 1 {
             let how =
                 if parallel > 1 { format!("{} at once", begun.min(parallel)) } else { "one after another".into() };
-            lines.push(format!("{:>3}. {begun} steps that need nothing of each other, {how}:", number + 1));
+            lines.push(format!("     {begun} steps that need nothing of each other, {how}:"));
         }
-        for step in wave.iter().filter_map(|index| steps.get(*index)) {
-            one(&mut lines, number + 1, plan, runbook, step);
+        for (index, step) in wave.iter().filter_map(|index| Some((*index, steps.get(*index)?))) {
+            one(&mut lines, numbers.get(index).copied().unwrap_or_default(), plan, runbook, step);
         }
     }
     let undoing: Vec<&str> = steps.iter().filter(|step| step.is_compensation).map(|step| step.id.as_str()).collect();
@@ -81,35 +79,54 @@ pub(super) fn plan(plan: &RunPlan, runbook: &Runbook, steps: &[Step], notices: &
     lines
 }
 
-fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, runbook: &Runbook, step: &Step) {
+/// The number of each step: that of its heading, if all have one, so that plan and runbook speak of the same; else its place.
+fn numbers(steps: &[Step]) -> Vec<usize> {
+    let of_heading = |step: &Step| step.title.split_once('.').and_then(|(number, _)| number.trim().parse().ok());
+    let counted = || steps.iter().filter(|step| !step.is_compensation);
+    let headings: Option<Vec<usize>> = counted().map(of_heading).collect();
+    let numbers = headings.unwrap_or_else(|| (1..=counted().count()).collect());
+    let mut numbers = numbers.into_iter();
+    steps.iter().map(|step| if step.is_compensation { 0 } else { numbers.next().unwrap_or_default() }).collect()
+}
+
+fn one(lines: &mut Vec<String>, number: usize, plan: &RunPlan, runbook: &Runbook, step: &Step) {
     let (does, verify) = line_of(runbook, plan, &step.id);
     let left_out = if plan.skipped.contains(&step.id) { " (left out, as asked)" } else { "" };
-    lines.push(format!("{wave:>3}. [{}]{left_out} {}", step.id, escape(does.as_bytes())));
+    lines.push(format!("{number:>3}. [{}]{left_out} {}", step.id, escape(does.as_bytes())));
     if !left_out.is_empty() {
         return;
     }
     if let Some(chosen) = plan.chosen.get(&step.id) {
+        let holds = match (chosen.files, chosen.bytes) {
+            (0, 0) => "no files".to_owned(),
+            (files, bytes) => format!("{} ({})", count(files, "file"), units::bytes(bytes)),
+        };
         lines.push(format!(
-            "       snapshot {} of {}, {} old, {} ({})",
+            "       snapshot {} of {}, {} old, {holds}",
             short(&chosen.snapshot),
             escape(chosen.source.as_bytes()),
             units::span(Duration::from_secs(chosen.age)),
-            count(chosen.files, "file"),
-            units::bytes(chosen.bytes)
         ));
     }
     if let Some(fates) = plan.fates.get(&step.id) {
         fates_of(lines, fates, Time::parse(&plan.made));
     }
     if let Some(files) = plan.files.get(&step.id) {
-        let removed = if files.removed > 0 { format!(", REMOVES {}", files.removed) } else { String::new() };
-        lines.push(format!(
-            "       writes {} ({}), {} of them in the place of others; {} are there already{removed}",
-            count(files.written, "file"),
-            units::bytes(files.bytes),
-            files.replaced,
-            files.unchanged
-        ));
+        let mut words = Vec::new();
+        let replaced = match files.replaced {
+            0 => String::new(),
+            some => format!(", {some} of them in the place of others"),
+        };
+        if files.written > 0 {
+            words.push(format!("writes {} ({}){replaced}", count(files.written, "file"), units::bytes(files.bytes)));
+        }
+        if files.unchanged > 0 {
+            words.push(format!("{} there already", are(files.unchanged)));
+        }
+        if files.removed > 0 {
+            words.push(format!("REMOVES {}", files.removed));
+        }
+        lines.push(format!("       {}", all_of(&words, "writes nothing")));
     }
     if let Some(in_place) = plan.in_place.get(&step.id) {
         in_its_place(lines, in_place);
@@ -118,6 +135,15 @@ fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, runbook: &Runbook, 
         lines.push("       REPLACES OR REMOVES what is there: asks before".to_owned());
     }
     lines.extend(verify.iter().map(|check| format!("       then verifies {}", escape(check.as_bytes()))));
+}
+
+/// Some facts in a line, or what is said where there are none.
+fn all_of(words: &[String], none: &str) -> String {
+    if words.is_empty() { none.to_owned() } else { words.join(", ") }
+}
+
+fn are(some: u64) -> String {
+    format!("{some} {}", if some == 1 { "is" } else { "are" })
 }
 
 /// What it does to whatever uses the volume.
@@ -139,13 +165,25 @@ fn in_its_place(lines: &mut Vec<String>, in_place: &InPlace) {
 }
 
 fn fates_of(lines: &mut Vec<String>, fates: &Fates, made: Option<Time>) {
-    let objects = |list: &Vec<String>| count(list.len() as u64, "object");
-    let mut words = vec![format!("{} created", objects(&fates.create))];
-    words.push(format!("{} replaced", fates.replace.len()));
-    words.push(format!("{} differ and stay", fates.keep.len()));
-    words.push(format!("{} are there already", fates.same));
-    words.push(format!("{} are not restored by their kind", fates.skipped));
-    lines.push(format!("       {}", words.join(", ")));
+    let (created, replaced, kept) = (fates.create.len(), fates.replace.len(), fates.keep.len());
+    let verb = |some: u64, one: &str, more: &str| if some == 1 { one.to_owned() } else { more.to_owned() };
+    let of = [
+        (created as u64, "created".to_owned()),
+        (replaced as u64, "replaced".to_owned()),
+        (kept as u64, verb(kept as u64, "differs and stays", "differ and stay")),
+        (fates.same, verb(fates.same, "is there already", "are there already")),
+        (fates.skipped, verb(fates.skipped, "is not restored by its kind", "are not restored by their kind")),
+    ];
+    let some = of.into_iter().filter(|(some, _)| *some > 0);
+    // The first of them says what is counted.
+    let words: Vec<String> = some
+        .enumerate()
+        .map(|(at, (some, what))| match at {
+            0 => format!("{} {what}", count(some, "object")),
+            _ => format!("{some} {what}"),
+        })
+        .collect();
+    lines.push(format!("       {}", all_of(&words, "no object is restored")));
     if !fates.create.is_empty() {
         lines.push(format!("         creates {}", escape(by_kind(&fates.create).as_bytes())));
     }
@@ -170,7 +208,8 @@ fn fates_of(lines: &mut Vec<String>, fates: &Fates, made: Option<Time>) {
         let (claim, bytes) = (escape(fill.claim.as_bytes()), units::bytes(fill.bytes));
         let age = made.zip(fill.started()).map(|(made, started)| format!(", {} old", units::span(made.since(started))));
         let age = age.unwrap_or_default();
-        lines.push(format!("         fills {claim} from {} ({bytes}{age})", short(&fill.snapshot)));
+        let holds = if fill.files == 0 && fill.bytes == 0 { "nothing in it".to_owned() } else { bytes };
+        lines.push(format!("         fills {claim} from {} ({holds}{age})", short(&fill.snapshot)));
     }
 }
 

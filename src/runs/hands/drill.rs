@@ -31,7 +31,7 @@ impl DrillHands<'_, '_> {
                 }
                 let help =
                     "the backup has it like this: see how it was taken (docs/live-databases.md), and an older snapshot";
-                Undone::Failed { why, help: help.to_owned() }
+                Undone::Failed { why, help: help.to_owned(), end_unseen: false }
             })?);
         }
         Ok(said)

@@ -83,9 +83,14 @@ impl World<'_> {
         }
         let gone =
             if report.deleted.is_empty() { String::new() } else { format!(", {} removed", report.deleted.len()) };
-        let (files_done, there) = (report.files, report.unchanged);
+        let there = match report.unchanged {
+            0 => String::new(),
+            1 => ", 1 was there".to_owned(),
+            some => format!(", {some} were there"),
+        };
+        let (files_done, noun) = (report.files, if report.files == 1 { "file" } else { "files" });
         Ok(vec![format!(
-            "{files_done} files ({}) written into {} from snapshot {}, {there} were there{gone}",
+            "{files_done} {noun} ({}) written into {} from snapshot {}{there}{gone}",
             units::bytes(report.bytes),
             files.target.display(),
             short(&chosen.snapshot),

@@ -11,6 +11,7 @@ mod program;
 mod quiesce;
 mod resources;
 mod scale;
+mod still;
 mod volume;
 
 use std::cell::RefCell;
@@ -50,6 +51,7 @@ pub use quiesce::Holding;
 pub use resources::{fates_of, look, read};
 
 /// Where a run recovers into.
+#[derive(Clone)]
 pub enum Target {
     /// This machine only.
     Machine,
@@ -125,7 +127,7 @@ pub struct World<'a> {
 
 /// A failure.
 pub(super) fn failed(why: impl Into<String>, help: impl Into<String>) -> Undone {
-    Undone::Failed { why: why.into(), help: help.into() }
+    Undone::Failed { why: why.into(), help: help.into(), end_unseen: false }
 }
 
 /// A failure with its causes.

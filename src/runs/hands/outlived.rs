@@ -9,8 +9,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+use crate::base::lock::{Tried, alone, in_common};
 
 /// Beginning of the names of both files; the step follows.
 const PREFIX: &str = "program-";
@@ -78,7 +79,8 @@ fn running(dir: &Path, step: &str) -> Option<Outlived> {
         return None;
     }
     let lock = File::open(path(dir, step, LOCK)).ok()?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+    // Who looks beside us has it in common with us.
+    if matches!(in_common(&lock), Tried::Has) {
         return None;
     }
     let unknown = || Outlived { step: step.to_owned(), program: "of which nothing is known".to_owned(), pid: None };
@@ -120,7 +122,11 @@ impl Tracked {
             }
             OpenOptions::new().create_new(true).write(true).mode(0o600).open(&lock)?;
             let input = File::open(&lock)?;
-            flock(&input, FlockOperation::NonBlockingLockExclusive)?;
+            match alone(&input) {
+                Tried::Has => {}
+                Tried::Taken => return Err(io::ErrorKind::WouldBlock.into()),
+                Tried::Never(error) => return Err(error),
+            }
             let outlived = Outlived { step: step.to_owned(), program: program.to_owned(), pid: None };
             let tracked = Self { dir: dir.to_owned(), outlived };
             tracked.write()?;

@@ -19,7 +19,7 @@ use crate::format::entry::escape;
 use crate::runbook::{InPod, Step};
 use crate::runs::drive::Undone;
 use crate::verify::Programs;
-use crate::verify::objects::run_in_pod;
+use crate::verify::objects::{NotWell, run_in_pod};
 
 /// The end of what a program says that is kept, in bytes.
 const SAID_BYTES_MAX: usize = 4096;
@@ -118,7 +118,11 @@ async fn ended(program: &str, mut child: Child, cancel: &Arc<Cancel>) -> Result<
             return Err(Undone::Stopped);
         }
     };
-    let status = status.map_err(|error| failed(format!("{program} was lost: {error}"), "see whether it still runs"))?;
+    let status = status.map_err(|error| Undone::Failed {
+        why: format!("{program} was lost: {error}"),
+        help: "see whether it still runs".to_owned(),
+        end_unseen: true,
+    })?;
     // Something that it left behind may keep its outputs open for ever.
     let heard = |task| async move {
         let heard: Result<Result<Vec<u8>, _>, _> = tokio::time::timeout(Duration::from_secs(1), task).await;
@@ -161,9 +165,15 @@ impl World<'_> {
     pub(super) async fn exec(&self, step: &Step, what: &InPod, cancel: &Arc<Cancel>) -> Result<Vec<String>, Undone> {
         let around = self.around(step, cancel);
         tokio::select! {
-            said = run_in_pod(what, &around) => match said {
+            said = run_in_pod(what, &around, step.timeout) => match said {
                 Ok((said, _)) => Ok(lines(&said.stdout)),
-                Err(why) => Err(failed(why, "see what it says, and run it by hand with kubectl exec")),
+                Err(NotWell { why, end_unseen: false }) => {
+                    Err(failed(why, "see what it says, and run it by hand with kubectl exec"))
+                }
+                Err(NotWell { why, end_unseen }) => {
+                    let help = "it may go on in its container: see there whether it runs, and what it did, before it is done again";
+                    Err(Undone::Failed { why, help: help.to_owned(), end_unseen })
+                }
             },
             // It goes on in its container; nobody can end it from here.
             () = cancel.cancelled() => Err(Undone::Stopped),

@@ -255,10 +255,16 @@ impl World<'_> {
             count(|outcome| matches!(outcome, Outcome::Restored { .. } | Outcome::Empty | Outcome::ProvenEmpty));
         let (same, kept) =
             (count(|outcome| *outcome == Outcome::Same), count(|outcome| matches!(outcome, Outcome::Kept { .. })));
-        let mut said = vec![format!(
-            "{restored} objects restored from snapshot {}, {same} were there, {kept} differ and stay",
+        let mut counted = vec![format!(
+            "{restored} {} restored from snapshot {}",
+            if restored == 1 { "object" } else { "objects" },
             short(&chosen.snapshot)
         )];
+        let there = if same == 1 { "was there" } else { "were there" };
+        let stays = if kept == 1 { "differs and stays" } else { "differ and stay" };
+        let rest = [(same, there), (kept, stays)].into_iter().filter(|(some, _)| *some > 0);
+        counted.extend(rest.map(|(some, what)| format!("{some} {what}")));
+        let mut said = vec![counted.join(", ")];
         if !now.keep.is_empty() {
             said.push(format!("differ and stay, with what is in their volumes: {}", told(&now.keep)));
         }

@@ -176,7 +176,9 @@ impl World<'_> {
         let before =
             report.safety_copy.as_deref().map(|copy| format!("what was in it before is snapshot {}", short(copy)));
         let mut said = outcome(filled, cancel).map_err(|error| match (error, &before) {
-            (Undone::Failed { why, help }, Some(before)) => failed(format!("{why}; {before}"), help),
+            (Undone::Failed { why, help, end_unseen }, Some(before)) => {
+                Undone::Failed { why: format!("{why}; {before}"), help, end_unseen }
+            }
             (error, _) => error,
         })?;
         let released = report.released.as_ref().is_some_and(crate::hooks::release::Report::is_well);

@@ -66,6 +66,96 @@ fn a_line_that_was_being_written_is_cut_away_and_a_broken_one_is_told() {
     assert!(told.is_some_and(|told| told.contains("line 3")), "the place is told");
 }
 
+#[test]
+fn a_journal_that_is_too_long_is_neither_begun_nor_cut() {
+    let dir = dir();
+    let clock = ManualClock::at(Time(1000));
+    let is_too_long = |error: Option<JournalError>| matches!(error, Some(JournalError::TooLong { .. }));
+    let book = Book { text: "x".repeat(49 << 20), ..plan().runbook };
+    let begun = Journal::begin(dir.path(), &RunPlan { runbook: book, ..plan() }, &clock);
+    assert!(is_too_long(begun.err()) && !file(&dir).exists(), "nothing of it is there");
+    let mut journal = Journal::begin(dir.path(), &plan(), &clock).expect("begun");
+    drop(journal);
+    let long = std::fs::OpenOptions::new().write(true).open(file(&dir)).expect("opened");
+    let set_len = |bytes: u64| long.set_len(bytes).expect("set");
+    // A line without an end that is as long as can be is cut away only where it is known that it is one.
+    set_len((64 << 20) + 1);
+    assert!(is_too_long(Journal::take_up(dir.path(), "5f0c1d2e", &clock).err()));
+    assert!(is_too_long(Journal::look(dir.path(), "5f0c1d2e").err()));
+    assert_eq!(std::fs::metadata(file(&dir)).expect("there").len(), (64 << 20) + 1, "nothing was cut");
+    set_len(64 << 20);
+    journal = Journal::take_up(dir.path(), "5f0c1d2e", &clock).expect("mended").0;
+    let begun = |step: String| Event::Begun { step };
+    assert!(is_too_long(journal.write(&begun("x".repeat(64 << 20))).err()));
+    journal.write(&begun("a".into())).expect("there is room for this one");
+    drop(journal);
+    assert_eq!(Journal::look(dir.path(), "5f0c1d2e").expect("read").records.len(), 1);
+    // A journal whose only line was not written whole, or is no plan, stays as it is.
+    for text in ["{\"run\": \"5f0c1d2e", "{}\nhalf"] {
+        std::fs::write(file(&dir), text).expect("written");
+        let error = Journal::take_up(dir.path(), "5f0c1d2e", &clock).err();
+        assert!(matches!(error, Some(JournalError::Line { line: 1, .. })), "{error:?}");
+        assert_eq!(std::fs::read_to_string(file(&dir)).expect("there"), text);
+    }
+}
+
+/// A disk that is full in the middle of a line, as often as it says.
+struct Full<'a> {
+    lines: &'a RefCell<Vec<u8>>,
+    times: &'a RefCell<usize>,
+    cuts: bool,
+}
+
+impl Tail for Full<'_> {
+    fn put(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let is_full = *self.times.borrow() > 0;
+        let fits = if is_full { bytes.len() / 2 } else { bytes.len() };
+        self.lines.borrow_mut().extend_from_slice(&bytes[..fits]);
+        if is_full {
+            *self.times.borrow_mut() -= 1;
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn cut(&self, bytes: u64) -> std::io::Result<()> {
+        if !self.cuts {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.lines.borrow_mut().truncate(usize::try_from(bytes).expect("few"));
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_write_that_failed_has_left_is_cut_away_before_the_next_line_or_none_comes_after_it() {
+    let clock = ManualClock::at(Time(1000));
+    let of = |step: &str| Event::Begun { step: step.into() };
+    for cuts in [true, false] {
+        let (lines, times) = (RefCell::new(Vec::new()), RefCell::new(0));
+        let mut journal = Journal::on(Box::new(Full { lines: &lines, times: &times, cuts }), &clock);
+        journal.write(&of("a")).expect("there is room");
+        times.replace(1);
+        assert!(matches!(journal.write(&of("b")), Err(JournalError::File { .. })), "the disk is full");
+        let room = journal.write(&of("c"));
+        drop(journal);
+        let text = String::from_utf8(lines.into_inner()).expect("text");
+        if cuts {
+            room.expect("there is room by now");
+            let records: Vec<crate::runs::event::Record> =
+                text.lines().map(|line| serde_json::from_str(line).expect("whole lines")).collect();
+            assert_eq!(records.iter().map(|record| record.event.clone()).collect::<Vec<_>>(), [of("a"), of("c")]);
+        } else {
+            assert!(matches!(room, Err(JournalError::Closed { .. })), "{room:?}");
+            assert!(!text.contains("\"c\""), "nothing is joined to half a line");
+        }
+    }
+}
+
 /// What happens in a run, in its order: what is put at the end of the journal, that it is synced, and what hands do.
 type Trace = RefCell<Vec<String>>;
 
@@ -83,6 +173,10 @@ impl Tail for Traced<'_> {
     fn sync(&self) -> std::io::Result<()> {
         self.0.borrow_mut().push("sync".into());
         Ok(())
+    }
+
+    fn cut(&self, _: u64) -> std::io::Result<()> {
+        panic!("no write failed")
     }
 }
 

@@ -67,12 +67,22 @@ fn is_covered(plan: &RunPlan) -> bool {
     true
 }
 
+/// With the digest of what is in it, if it is an object.
+fn sealed(text: &str) -> String {
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(text) else { return String::new() };
+    fields.remove("digest");
+    let content = serde_json::Value::Object(fields.clone()).to_string();
+    fields.insert("digest".to_owned(), digest(&content).into());
+    serde_json::Value::Object(fields).to_string()
+}
+
 #[test]
 fn plan() {
-    let corpus: Vec<String> = plans().iter().map(|plan| serde_json::to_string_pretty(plan).expect("JSON")).collect();
+    let corpus: Vec<String> = plans().iter().map(|plan| plan.kept().expect("JSON")).collect();
     let corpus: Vec<&str> = corpus.iter().map(String::as_str).collect();
     text("plan", &WORDS, &corpus, MEMORY, |text| {
-        let Ok(plan) = RunPlan::read(text) else { return false };
+        // Whoever changes a plan can make its digest anew: what comes behind that is to hold, too.
+        let Ok(plan) = RunPlan::read(text).or_else(|_| RunPlan::read(&sealed(text))) else { return false };
         assert!(homelab_dr::base::id::is_run(&plan.run) && plan.drill.is_none());
         is_covered(&plan)
     });

@@ -276,6 +276,22 @@ pub(super) struct Book<'a> {
     pub(super) options: &'a [&'a str],
 }
 
+/// What becomes of objects, without how many, and without those that stay as they are: they come and go with what controllers have made by then.
+fn objects_masked(line: &str) -> Option<String> {
+    let words = line.trim_start();
+    let first = words.split(' ').nth(1)?;
+    if !words.starts_with(|c: char| c.is_ascii_digit()) || !matches!(first, "object" | "objects") || words.contains(':')
+    {
+        return None;
+    }
+    let changed = |part: &&str| !part.contains("there already") && !part.contains("not restored by");
+    let parts = words.split(", ").filter(changed).map(|part| {
+        let said = part.trim_start_matches(|c: char| c.is_ascii_digit()).replace(" object ", " objects ");
+        format!("N{}", said.replace("differs and stays", "differ and stay"))
+    });
+    Some(format!("       objects: {}", parts.collect::<Vec<_>>().join(", ")))
+}
+
 fn line_masked(line: &str) -> String {
     if let Some((before, _)) = line.split_once("the cluster http") {
         return format!("{before}the cluster URL");
@@ -284,6 +300,9 @@ fn line_masked(line: &str) -> String {
         && kinds.starts_with(|c: char| c.is_ascii_digit())
     {
         return format!("{before}creates KINDS");
+    }
+    if let Some(objects) = objects_masked(line) {
+        return objects;
     }
     let is_id =
         |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());

@@ -26,13 +26,7 @@ fn waits(home: &Home, name: &str) -> String {
 }
 
 fn until(path: &Path) {
-    for _ in 0..1200 {
-        if path.exists() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(25));
-    }
-    panic!("{} never came", path.display());
+    super::until(&path.display().to_string(), || path.exists());
 }
 
 fn start(mut command: Command) -> Child {
@@ -144,8 +138,9 @@ impl Stage {
         let stage = Self { home, server };
         stage.run(&["backup"]).await.exits(0);
         let wait = waits(&stage.home, "x");
-        let next = "id: next\nneeds: [wait]\ncheck: [{ready: {objects: [media/configmaps/one]}}]";
-        let book = runbook(stage.home.dir(), "", &[&wait, next]);
+        let more = waits(&stage.home, "y").replace("id: wait\nneeds: []", "id: more\nneeds: [wait]");
+        let next = "id: next\nneeds: [more]\ncheck: [{ready: {objects: [media/configmaps/one]}}]";
+        let book = runbook(stage.home.dir(), "", &[&wait, &more, next]);
         (stage, book)
     }
 
@@ -163,15 +158,21 @@ impl Stage {
         Ran::of(&tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap())
     }
 
-    async fn begin(&self, args: &[&str]) -> Child {
+    async fn begin(&self, args: &[&str], wait: &str) -> Child {
         let child = start(self.command(args));
-        let began = self.home.path("began-x");
+        let began = self.home.path(&format!("began-{wait}"));
         tokio::task::spawn_blocking(move || until(&began)).await.unwrap();
         child
     }
 
     fn lease(&self) -> Option<Value> {
         self.server.object(LEASES, "default", NAME)
+    }
+
+    fn removes_the_lease(&self) {
+        let lease = self.lease().unwrap();
+        let options = crate::support::kube::ops::delete::DeleteOptions::default();
+        self.server.shared.with(|state| state.remove("kubectl", &lease, &options));
     }
 
     fn goes(&self, on: bool) {
@@ -191,7 +192,7 @@ async fn a_cluster_is_one_runs_until_it_ends_dies_or_loses_it() {
     let recover = [&["recover", book.as_str()][..], &place].concat();
     let restore =
         [&["restore", "latest:cluster", "--cluster", "--include", "media/configmaps/one"][..], &place].concat();
-    let first = stage.begin(&recover).await;
+    let first = stage.begin(&recover, "x").await;
     stage.server.shared.with(|state| {
         let map = state.object("configmaps", "media", "one").unwrap();
         state.remove("kubectl", &map, &crate::support::kube::ops::delete::DeleteOptions::default());
@@ -226,18 +227,12 @@ async fn a_cluster_is_one_runs_until_it_ends_dies_or_loses_it() {
     stage.goes(true);
     let folder = stage.home.path("runs").join(&run);
     let outlived = move || !homelab_dr::runs::hands::outlived::all(&folder).is_empty();
-    tokio::task::spawn_blocking(move || {
-        while outlived() {
-            std::thread::sleep(std::time::Duration::from_millis(25))
-        }
-    })
-    .await
-    .unwrap();
+    tokio::task::spawn_blocking(move || super::until("the end of the program", || !outlived())).await.unwrap();
     stage.goes(false);
     std::fs::remove_file(stage.home.path("began-x")).unwrap();
     let resume =
         ["recover", "--resume", run.as_str(), "--confirm", "wait", "--kubeconfig", "kubeconfig", "--no-progress"];
-    let second = stage.begin(&resume).await;
+    let second = stage.begin(&resume, "x").await;
     let other = "run 00000000 on other";
     stage.server.shared.with(|state| {
         let lease = state.object(LEASES, "default", NAME).unwrap();
@@ -253,11 +248,22 @@ async fn a_cluster_is_one_runs_until_it_ends_dies_or_loses_it() {
     assert!(ran.err.contains(&told), "{}", ran.err);
     assert!(ran.out.contains("has taken the cluster over") && ran.out.contains("--resume"), "{}", ran.out);
     let journal = std::fs::read_to_string(stage.home.path("runs").join(&run).join("journal.jsonl")).unwrap();
-    assert!(journal.contains(&told) && !journal.contains("\"step\":\"next\""), "{journal}");
+    assert!(journal.contains(&told) && !journal.contains("\"step\":\"more\""), "{journal}");
     assert_eq!(stage.lease().unwrap()["spec"]["holderIdentity"], other, "what is another's stays");
-    let object = stage.lease().unwrap();
-    stage.server.shared.with(|state| {
-        state.remove("kubectl", &object, &crate::support::kube::ops::delete::DeleteOptions::default());
-    });
-    stage.run(&resume[..3].iter().copied().chain(["--kubeconfig", "kubeconfig"]).collect::<Vec<_>>()).await.exits(0);
+    stage.removes_the_lease();
+
+    // The other one came and is gone again: nothing that it has left says so, but that our own Lease is not there.
+    // Whether what was under way came to its end before that was seen is the clock's affair.
+    let settled = ["--confirm", "wait", "--confirm", "more", "--kubeconfig", "kubeconfig", "--no-progress"];
+    let resume = &[&resume[..3], &settled[..]].concat();
+    let third = stage.begin(resume, "y").await;
+    stage.removes_the_lease();
+    std::fs::write(stage.home.path("go-y"), "").unwrap();
+    let ran = ended(third).await.exits(7);
+    let told = "taken over by somebody who has ended by now (the Lease of this run is gone)";
+    assert!(ran.err.contains(told) && ran.out.contains("--resume"), "{}{}", ran.out, ran.err);
+    let journal = std::fs::read_to_string(stage.home.path("runs").join(&run).join("journal.jsonl")).unwrap();
+    assert!(journal.contains(told) && !journal.contains("\"step\":\"next\""), "{journal}");
+    assert!(stage.lease().is_none(), "it is not taken back unseen");
+    stage.run(resume).await.exits(0);
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{run_of, runbook};
+use crate::support::kube::ops::delete::DeleteOptions;
 use crate::support::kube::state::text;
 use crate::volumes_restore::{Disaster, FINDS_OR_MAKES};
 
@@ -28,13 +29,27 @@ fn folder(disaster: &Disaster) -> std::path::PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_was_lost_comes_back_by_a_runbook() {
     let disaster = disaster().await;
-    let book = runbook(&folder(&disaster), "objectives: {rto: 1h}\n", &[ALL, "id: resume\ngitops.resume: {}"]);
+    let switch = disaster.world.lab.path("switch");
+    let last = format!("id: switch\nrun: {{argv: [cat, {}]}}", switch.display());
+    let book = runbook(&folder(&disaster), "objectives: {rto: 1h}\n", &[ALL, "id: resume\ngitops.resume: {}", &last]);
     let ran = recover(&disaster, &[&book, "--plan"]).await.exits(0);
     for part in ["fills media/data", "created", "then verifies ready"] {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
     }
     assert!(disaster.new.object("namespaces", "", "media").is_none(), "a plan changes nothing");
-    let ran = recover(&disaster, &[&book, "--yes"]).await.exits(0);
+    let ran = recover(&disaster, &[&book, "--yes"]).await.exits(1);
+    assert_eq!(disaster.verdict("media", "data").await, "found");
+    // The namespace is removed before the run is taken up: it does not go on as if what it has restored were there.
+    let run = run_of(&ran.out);
+    let namespace = disaster.new.object("namespaces", "", "media").unwrap();
+    disaster.new.shared.with(|state| state.remove("kubectl", &namespace, &DeleteOptions::default()));
+    disaster.new.until("it is gone", |state| state.object("namespaces", "", "media").is_none()).await;
+    std::fs::write(&switch, "on").unwrap();
+    let resume = ["--resume", run.as_str(), "--yes"];
+    let ran = recover(&disaster, &resume).await.exits(7);
+    ran.says(&["what step all had restored is not there any more: ", "namespaces media", "--again all restores it"]);
+    assert!(disaster.new.object("leases.coordination.k8s.io", "default", "homelab-dr-recover").is_none());
+    let ran = recover(&disaster, &[&resume[..], &["--again", "all"]].concat()).await.exits(0);
     assert!(ran.out.contains("recovered by run"), "{}", ran.out);
     assert_eq!(disaster.verdict("media", "data").await, "found");
     assert!(disaster.new.object("leases.coordination.k8s.io", "default", "homelab-dr-recover").is_none());
@@ -63,6 +78,10 @@ async fn one_volume_comes_back_beside_and_in_place_and_a_second_try_does_it_once
     };
     let ran = run(vec![book.clone(), "--yes".to_owned()]).await.exits(1);
     assert!(ran.err.contains("[beside] done"), "{}", ran.err);
+    let first = run_of(&ran.out);
+    let resume = || run(vec!["--resume".to_owned(), first.clone(), "--yes".to_owned()]);
+    let ran = resume().await.exits(1);
+    assert!(ran.err.contains("[stop] FAILED") && !ran.err.contains("[beside] begins"), "{}", ran.err);
     let copy = disaster.world.kube.object("persistentvolumeclaims", "media", "copy").unwrap();
     assert!(
         text(&copy["metadata"]["annotations"]["homelab-dr.io/restored-by"]).starts_with(&run_of(&ran.out)),
@@ -82,6 +101,14 @@ async fn one_volume_comes_back_beside_and_in_place_and_a_second_try_does_it_once
     assert!(ran.err.contains("what was in it before is snapshot"), "{}", ran.err);
     assert_eq!(std::fs::read_to_string(copy.join("a/b/hello")).unwrap(), "hello\n");
     assert!(!copy.join("newer").exists());
+    // Somebody removes it, and then another has its name: the first run does not take that for what it has restored.
+    let kube = &disaster.world.kube;
+    let claim = kube.object("persistentvolumeclaims", "media", "copy").unwrap();
+    kube.shared.with(|state| state.remove("kubectl", &claim, &DeleteOptions::default()));
+    kube.until("it is gone", |state| state.object("persistentvolumeclaims", "media", "copy").is_none()).await;
+    resume().await.exits(7).says(&["what step beside had restored is not there any more: the claim media/copy"]);
+    kube.make("media", crate::volumes_backup::claim_of("copy", "local-path"));
+    resume().await.exits(7).says(&["the claim media/copy, of which another has the name by now"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,17 +132,17 @@ async fn what_has_come_to_be_since_the_plan_is_neither_replaced_nor_taken_for_re
 async fn another_run_that_lives_keeps_its_cluster_and_a_dead_one_does_not() {
     let disaster = disaster().await;
     let book = runbook(&folder(&disaster), "", &["id: resume\nneeds: []\ngitops.resume: {}"]);
-    let lease = |renewed: &str| {
+    let lease = |renewed: &str, lasts: u64| {
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {"name": "homelab-dr-recover", "namespace": "default"},
-            "spec": {"holderIdentity": "run 00000000 on other", "leaseDurationSeconds": 2, "renewTime": renewed},
+            "spec": {"holderIdentity": "run 00000000 on other", "leaseDurationSeconds": lasts, "renewTime": renewed},
         })
     };
-    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z"));
+    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z", 2));
     // It says nothing for as long as it promised to: it is dead.
     recover(&disaster, &[&book, "--yes"]).await.exits(0);
-    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z"));
+    disaster.new.make("default", lease("2026-01-01T00:00:00.000000Z", 30));
     let shared = disaster.new.shared.clone();
     let alive = tokio::spawn(async move {
         for second in 0_u32.. {

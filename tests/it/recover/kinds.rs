@@ -1,6 +1,6 @@
 //! Kinds of steps that no runbook of the library has, carried out for real: three ways to hold still, waits, a program in a container, a volume into a folder.
 
-use super::runbook;
+use super::{run_of, runbook};
 use crate::support::kube::state::text;
 use crate::volumes_backup::World;
 use crate::volumes_backup::hooks::{answers, deployed, is_let_go, journals, until_held};
@@ -53,6 +53,16 @@ async fn applications_hold_still_in_three_ways_and_go_on_when_their_step_is_over
     assert!(!folder.join("held").exists() && folder.join("by-exec").exists());
     assert_eq!(std::fs::read_to_string(folder.join("starts")).unwrap(), "start\n".repeat(2), "it was stopped once");
     is_let_go(&world).await;
+
+    // Nobody saw its end: it may go on in its container, and somebody is asked before it is begun beside itself.
+    let slow = format!("id: slow\nneeds: []\nexec: {{object: {app}, argv: [sleep, '20']}}\ntimeout: 1s");
+    let book = runbook(&world.lab.path(""), "", &[&slow]);
+    let place = ["--yes", "--no-progress", "--kubeconfig", "kubeconfig", "--journals", "runs"];
+    let ran = world.run(&[&["recover", &book][..], &place].concat()).await.exits(1);
+    assert!(ran.err.contains("it was not done after 1s"), "{}", ran.err);
+    let run = run_of(&ran.out);
+    let ran = world.run(&[&["recover", "--resume", &run][..], &place].concat()).await.exits(8);
+    assert!(ran.out.contains("--confirm slow") && !ran.err.contains("[slow] begins"), "{}{}", ran.out, ran.err);
 
     // The volume alone, into a folder that stands for a cluster: first there is none, then it is put right.
     world.backup(&[]).await.exits(0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{run_of, runbook};
+use super::{run_of, runbook, sealed};
 use crate::cli::{Home, Ran};
 
 const FILES: &str = "id: files\nneeds: []\nrestore.files: {source: files, target: \"${to}\"}\nverify: [no-empty: {at_least: 3}, files: {}]";
@@ -90,11 +90,34 @@ fn a_plan_is_for_what_it_was_made_for() {
     ] {
         let altered = plan.replacen(from, to, 1);
         assert!(altered != plan, "{from} is in it");
-        std::fs::write(home.path("altered.json"), altered).unwrap();
-        let ran = recover(&home, &["--from", "altered.json", "--yes"]).exits(code);
+        let carried = |text: &str| {
+            std::fs::write(home.path("altered.json"), text).unwrap();
+            recover(&home, &["--from", "altered.json", "--yes"])
+        };
+        let refused = carried(&altered).exits(2);
+        let is_no_plan = says.contains("form") || says.contains("no run");
+        let told = if is_no_plan { says } else { "this plan was changed after it was made" };
+        assert!(refused.err.contains(told), "{}", refused.err);
+        // Also where somebody has made the digest anew it is judged by what is in it.
+        let ran = carried(&sealed(&altered)).exits(code);
         assert!(ran.err.contains(says), "{}", ran.err);
         assert!(!home.path("back").exists());
     }
+    // What is left out is as much of it as everything else, and so is that it has a digest.
+    let mut without: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    for (field, value, says) in [
+        ("skipped", serde_json::json!(["files"]), "was changed after it was made"),
+        ("values", serde_json::json!({"to": "/elsewhere"}), "was changed after it was made"),
+        ("digest", serde_json::Value::Null, "was changed after it was made"),
+    ] {
+        let mut altered = without.clone();
+        altered[field] = value;
+        std::fs::write(home.path("altered.json"), altered.to_string()).unwrap();
+        recover(&home, &["--from", "altered.json", "--yes"]).exits(2).says(&[says, "--plan --out FILE"]);
+    }
+    without.as_object_mut().unwrap().remove("digest").unwrap();
+    std::fs::write(home.path("altered.json"), without.to_string()).unwrap();
+    recover(&home, &["--from", "altered.json", "--yes"]).exits(2).says(&["it has no digest of its content"]);
     std::fs::remove_dir_all(home.path("runs")).unwrap();
     let snapshots = home.read(&["snapshots", "--json"]).exits(0).json();
     let id = snapshots["snapshots"][0]["id"].as_str().unwrap().to_owned();
@@ -211,9 +234,7 @@ fn a_run_that_is_killed_or_stopped_goes_on_and_two_at_once_are_refused() {
     recover(&home, &["--resume", &run, "--confirm", "wait"]).exits(7).says(&[still, "kill -- -"]);
     std::fs::write(&go, "").unwrap();
     let still_runs = || !homelab_dr::runs::hands::outlived::all(&runs.join(&run)).is_empty();
-    while still_runs() {
-        std::thread::sleep(Duration::from_millis(25));
-    }
+    super::until("the end of the program", || !still_runs());
     // Whether it came to its end nobody knows, so somebody is asked.
     let ran = recover(&home, &["--resume", &run]).exits(8);
     assert!(ran.out.contains("--confirm wait"), "{}", ran.out);

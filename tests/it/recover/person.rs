@@ -75,6 +75,26 @@ fn ctrl_c_at_a_question_ends_the_run_in_good_order() {
 }
 
 #[test]
+fn who_leaves_at_once_finds_no_line_of_progress_on_the_screen() {
+    let home = Home::new();
+    let go = home.path("go");
+    let step = format!(
+        "id: wait\nneeds: []\nrun: {{argv: [sh, -c, 'trap \"\" TERM; while [ ! -e {} ]; do sleep 0.05; done']}}",
+        go.display()
+    );
+    let book = runbook(home.dir(), "", &[&step]);
+    let exchange: [(&str, &[u8]); 3] =
+        [("[wait] begins", b""), ("running a program", b"\x03"), ("once more stops at once", b"\x03")];
+    let (code, said) = at_a_terminal(&home, &format!("recover {book} --yes"), &exchange);
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(code, 130, "{said}");
+    let (_, behind) = said.rsplit_once("running a program").expect("it was shown");
+    assert!(behind.contains("\u{1b}[2K"), "the line was wiped: {behind:?}");
+    let folder = home.path("runs").join(run_of(&said));
+    super::until("the end of the program", || homelab_dr::runs::hands::outlived::all(&folder).is_empty());
+}
+
+#[test]
 fn what_replaces_something_is_shown_and_has_to_be_typed() {
     let home = Home::new();
     home.backup();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use homelab_dr::crypto::recipients::generate_identity;
 use serde_json::Value;
 
-use super::runbook;
+use super::{runbook, sealed};
 use crate::cli::{Home, Ran};
 
 const ALL: &str =
@@ -167,7 +167,7 @@ fn what_has_changed_since_the_plan_was_made_fails_the_step_whatever_it_is() {
             let text = std::fs::read_to_string(home.path(&plan)).unwrap();
             let mut document: Value = serde_json::from_str(&text).unwrap();
             document["fates"]["all"]["fill"] = Value::Array(Vec::new());
-            std::fs::write(home.path(&plan), document.to_string()).unwrap();
+            std::fs::write(home.path(&plan), sealed(&document.to_string())).unwrap();
         }
         let ran = recover(&home, &["--from", &plan, "--yes", "--into-folder", name]).exits(1);
         assert!(ran.err.contains(says) && ran.err.contains("has changed since the plan was made"), "{}", ran.err);
@@ -223,7 +223,8 @@ fn files_are_counted_and_what_is_not_in_the_snapshot_is_told() {
     assert_eq!(plan(&book), all);
     let shown = recover(&home, &[&book, "--plan"]).exits(0).out;
     for part in [
-        "  1. 2 steps that need nothing of each other, 2 at once:",
+        "\n     2 steps that need nothing of each other, 2 at once:\n  0. [files] ",
+        "\n  1. [other] ",
         "writes 3 files (",
         "about 1 s along [files], at 36.0 MiB/s (assumed)",
     ] {
