@@ -193,7 +193,11 @@ async fn save_unread(
             }
         }
         Err(RepoError::Store(error)) if error.is_not_found() => {}
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            let why = check::with_causes(&error);
+            outcome.keep(place, format!("{own} may lie here, and what lies in its place does not read: {why}"));
+            return Ok(false);
+        }
     }
     put_right(store, &own, &lying, None).await?;
     outcome.healed.push(Healed::here(&own, How::PutBack));
@@ -221,7 +225,7 @@ pub async fn repair_names(
     progress: &Progress,
 ) -> Result<Outcome, RepairError> {
     let mut report = check_stored(&**store, 100, now, progress).await?;
-    let mut outcome = Outcome::default();
+    let (mut outcome, blame) = (Outcome::default(), Blame::default());
     let wrong = |problem: Problem| matches!(problem, Problem::Name | Problem::Unreadable | Problem::Unopened);
     let names: Vec<Key> = report
         .findings
@@ -239,8 +243,16 @@ pub async fn repair_names(
         if layout::pack_id(&key).is_some() && !save_unread(&**store, sources, &key, &bytes, &mut outcome).await? {
             continue;
         }
-        put_right(&**store, &key, &bytes, None).await?;
-        outcome.healed.push(Healed::copied(&key, from));
+        match put_right(&**store, &key, &bytes, None).await {
+            Ok(()) => outcome.healed.push(Healed::copied(&key, from)),
+            Err(RepoError::Store(error @ StoreError::Failed { .. }))
+                if blame.is_the_objects(&**store, &error).await =>
+            {
+                let why = check::with_causes(&error);
+                outcome.keep(&key, format!("its bytes are at hand and cannot be put here: {why}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     report.findings.retain(|finding| !outcome.healed.iter().any(|healed| healed.object == finding.object));
     if outcome.healed.iter().any(|healed| healed.object.starts_with(layout::ACCESS)) {

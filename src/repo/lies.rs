@@ -48,10 +48,12 @@ pub(crate) async fn lies(
     let found = joined.map_err(|_| RepoError::Worker { what: "the hashing" })?;
     Ok(match found {
         found if found == *name => Lies::Own,
-        found if known.contains(&found) || is_whole_pack(repository, &found, &bytes).await? => {
-            Lies::Other(found, bytes)
-        }
-        _ => Lies::Rot,
+        found if known.contains(&found) => Lies::Other(found, bytes),
+        found => match is_whole_pack(repository, &found, &bytes).await {
+            Ok(true) => Lies::Other(found, bytes),
+            Ok(false) => Lies::Rot,
+            Err(error) => Lies::Unread(error),
+        },
     })
 }
 

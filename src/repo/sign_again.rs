@@ -78,8 +78,11 @@ async fn unlocked(store: &dyn Store, epoch: u32) -> Result<u64, RepoError> {
     let lists = store.list(layout::ACCESS).await?;
     for entry in lists.iter().filter(|entry| layout::object_id(&entry.key).is_some()) {
         match store.retention(&entry.key).await {
-            Ok(None) | Err(StoreError::Unsupported { .. } | StoreError::NotFound { .. }) => {}
-            Ok(Some(_)) => return Err(unsure(store, epoch, "nobody here knows for how long it has objects locked")),
+            Err(StoreError::Unsupported { .. } | StoreError::NotFound { .. }) => {}
+            // None on what shows now says little: somebody may have laid it over the one that is locked.
+            Ok(_) => {
+                return Err(unsure(store, epoch, "nobody here knows whether it has objects locked, and for how long"));
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -146,7 +146,11 @@ async fn replicas(from: &[OsString], own: &dyn Store, context: &Context) -> Resu
 
 fn tell(outcome: &Outcome, context: &mut Context) -> Result<Exit, Failure> {
     let damaged = outcome.report.as_ref().is_some_and(Report::is_damaged);
-    let exit = if damaged { Exit::Damaged } else { Exit::Done };
+    let exit = match (damaged, outcome.kept.is_empty()) {
+        (true, _) => Exit::Damaged,
+        (false, false) => Exit::Problems,
+        (false, true) => Exit::Done,
+    };
     if context.out.json {
         context.out.document(outcome)?;
         return Ok(exit);
@@ -193,7 +197,7 @@ fn tell(outcome: &Outcome, context: &mut Context) -> Result<Exit, Failure> {
     if !outcome.changed() {
         "there was nothing to put right, or nothing to do it with".clone_into(&mut done);
     }
-    context.summary(damaged, &done)?;
+    context.summary(exit != Exit::Done, &done)?;
     Ok(exit)
 }
 
