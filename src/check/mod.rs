@@ -42,7 +42,9 @@ use crate::repo::doomed::{self, Marks, OBJECTS_MAX};
 use crate::repo::error::RepoError;
 use crate::repo::fetch::Reader;
 use crate::repo::layout;
+use crate::repo::lies::{Lies, lies};
 use crate::repo::open::Repository;
+use crate::repo::rebuild::Named;
 use crate::store::Key;
 
 pub use losses::{Loss, LostPart};
@@ -64,14 +66,38 @@ pub struct Options {
 }
 
 /// Dooms the packs that a report found [`Report::unsound`]; returns the names of the marks. Writers take them for absent from now on, and `prune` copies out
-/// of them what still reads before they go.
-pub async fn mark_damaged(repository: &Repository, report: &Report, now: Time) -> Result<Vec<Key>, RepoError> {
-    let mut marks = Vec::new();
-    for packs in report.unsound.chunks(OBJECTS_MAX) {
-        let mark = doomed::mark(repository, packs.iter().map(layout::pack).collect(), now).await?;
-        marks.push(mark.key);
+/// of them what still reads before they go. Not so those in whose places another pack lies whole, or of which nobody can tell what lies there: they are
+/// for a repair.
+pub async fn mark_damaged(repository: &Repository, report: &Report, now: Time) -> Result<MarkedDamaged, RepoError> {
+    let mut marked = MarkedDamaged::default();
+    if report.unsound.is_empty() {
+        return Ok(marked);
     }
-    Ok(marks)
+    let known = Named::read(repository).await?.packs();
+    let mut doom = Vec::new();
+    for pack in &report.unsound {
+        match lies(repository, &known, pack).await? {
+            Lies::Other(..) | Lies::Unread(_) => marked.kept.push(*pack),
+            Lies::Nothing | Lies::Own | Lies::Rot => doom.push(layout::pack(pack)),
+        }
+    }
+    for packs in doom.chunks(OBJECTS_MAX) {
+        let mark = doomed::mark(repository, packs.to_vec(), now).await?;
+        marked.marks.push(mark.key);
+        marked.packs += packs.len();
+    }
+    Ok(marked)
+}
+
+/// What [`mark_damaged`] did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MarkedDamaged {
+    /// The marks.
+    pub marks: Vec<Key>,
+    /// How many packs they name.
+    pub packs: usize,
+    /// Packs that were not marked: what lies there may be the only copy of another.
+    pub kept: Vec<ObjectId>,
 }
 
 /// Checks a repository that could be opened. An error means that nothing can be said; what is wrong with single objects is in the report.

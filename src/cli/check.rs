@@ -14,8 +14,8 @@ use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::{progress, verified};
 use crate::format::entry::escape;
-use crate::repo::Repository;
 use crate::repo::rebuild::rebuild_index;
+use crate::repo::{Repository, layout};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -116,8 +116,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 }
 
 async fn mark_damaged(context: &mut Context, repository: &Repository, report: &Report) -> Result<(), Failure> {
-    check::mark_damaged(repository, report, context.clock.now()).await?;
-    let marked = match report.unsound.len() as u64 {
+    let done = check::mark_damaged(repository, report, context.clock.now()).await?;
+    for pack in &done.kept {
+        context.talk.warn(&format!(
+            "{} was not marked: another pack may lie there, whole\n  help: `homelab-dr check --repair` puts it in its place",
+            layout::pack(pack)
+        ));
+    }
+    let marked = match done.packs as u64 {
         0 => "no damaged pack to mark".to_owned(),
         number => format!(
             "marked {}: back up the sources again, and what they still hold is stored anew; then `homelab-dr prune` copies out of them what still reads",

@@ -24,6 +24,7 @@ mod hints;
 mod init;
 mod interrupt;
 mod journals;
+mod key_modes;
 mod keys;
 mod ls;
 mod mover;
@@ -262,6 +263,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
     if command.has_repository() {
         configuration::settle(context)?;
     }
+    key_modes::look(context);
     match command {
         Command::Init(args) => init::run(args, context).await,
         Command::Keys(command) => keys::run(command, context).await,

@@ -97,7 +97,14 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 
 fn exit_of(plan: &ParityPlan, outcome: Option<&Outcome>) -> Exit {
     let damaged = outcome.is_some_and(|outcome| !outcome.damaged.is_empty());
-    if plan.lost.is_empty() && !damaged { Exit::Done } else { Exit::Damaged }
+    let vanished = outcome.is_some_and(|outcome| outcome.vanished > 0);
+    if !plan.lost.is_empty() || plan.unclear > 0 || damaged {
+        Exit::Damaged
+    } else if vanished || !plan.left_alone.is_empty() {
+        Exit::Problems
+    } else {
+        Exit::Done
+    }
 }
 
 fn warn(troubles: &[Trouble], help: &str, context: &mut Context) {
@@ -114,6 +121,12 @@ fn show(plan: &ParityPlan, every: bool, context: &mut Context) -> Result<(), Fai
         context,
     );
     warn(&plan.left_alone, "it was left as it is; see who can write here, or whether a later version made it", context);
+    if plan.unclear > 0 {
+        let packs = count(plan.unclear, "pack");
+        context.talk.warn(&format!(
+            "the repository is damaged, so nobody can tell whether it needs {packs} of old groups: these stay as they are\n  help: `homelab-dr check` says what is damaged, `homelab-dr check --repair` puts it right; then run this again"
+        ));
+    }
     if !every {
         return Ok(());
     }

@@ -78,15 +78,17 @@ impl Records {
 
     /// Snapshots that nobody forgot, by their place in the chain.
     fn snapshots(&self) -> Vec<(&Stored<ChainRecord>, &SnapshotRecord)> {
-        let snapshot = |stored: &'_ Stored<ChainRecord>| match &stored.record {
-            ChainRecord::Snapshot(_) => !self.forgotten.contains(&stored.id),
-            ChainRecord::Tombstone(_) => false,
-        };
+        let mut found = self.ever();
+        found.retain(|(stored, _)| !self.forgotten.contains(&stored.id));
+        found
+    }
+
+    /// Those that were forgotten and lie there still, too.
+    fn ever(&self) -> Vec<(&Stored<ChainRecord>, &SnapshotRecord)> {
         let mut found: Vec<_> = self
             .all
             .found
             .iter()
-            .filter(|stored| snapshot(stored))
             .filter_map(|stored| match &stored.record {
                 ChainRecord::Snapshot(record) => Some((stored, &**record)),
                 ChainRecord::Tombstone(_) => None,
@@ -171,6 +173,7 @@ struct Work<'a> {
     begun: Option<Time>,
     clock: &'a Arc<dyn Clock>,
     progress: &'a Progress,
+    cancel: &'a Cancel,
     host: &'a str,
 }
 
@@ -179,8 +182,8 @@ struct Round {
     /// Old records that nobody needs any more.
     leftover: Vec<Key>,
     segments: Segments,
-    /// The store shows snapshots of the old key that it did not show before.
-    more: bool,
+    /// Snapshots of the old key that the store shows and did not show before.
+    more: Vec<ObjectId>,
 }
 
 /// Carries a plan out. The caller has brought [`Planned::writer_key`] to safety: a key that nobody has would stop all backups.
@@ -201,7 +204,7 @@ pub async fn run_rotation(
         Arc::new(advance(&repository, &recipients, Some(next), &**clock).await?)
     };
     let begun = repository.store.stat(&layout::epoch(first)).await?.map(|entry| entry.modified);
-    let work = Work { repository, first, begun, clock, progress, host: &settings.host };
+    let work = Work { repository, first, begun, clock, progress, cancel, host: &settings.host };
     let mut rotated = Rotated { epoch: first, ..Rotated::default() };
     if !settings.settle.is_zero() {
         progress.begin("waiting for writers that have not seen the new epoch", "");
@@ -214,7 +217,8 @@ pub async fn run_rotation(
     for round in 1.. {
         let done = work.reseal(&mut rotated).await?;
         leftover.extend(done.leftover);
-        if !done.more || round == ROUNDS_MAX {
+        if done.more.is_empty() || round == ROUNDS_MAX {
+            rotated.not_carried = done.more;
             rotated.doomed = work.doom(&done.segments).await?;
             break;
         }
@@ -286,7 +290,19 @@ impl Work<'_> {
         let mut failed = None;
         'all: for (kind, ids) in &by_kind {
             for batch in ids.chunks(BATCH) {
-                for (id, plain) in batch.iter().zip(reader.metadata_many(*kind, batch).await?) {
+                let read = if self.cancel.is_cancelled() {
+                    Err(RepoError::Cancelled)
+                } else {
+                    reader.metadata_many(*kind, batch).await
+                };
+                let plains = match read {
+                    Ok(plains) => plains,
+                    Err(error) => {
+                        failed = Some(error);
+                        break 'all;
+                    }
+                };
+                for (id, plain) in batch.iter().zip(plains) {
                     if let Err(error) = resealer.add(*kind, *id, &plain).await {
                         failed = Some(error);
                         break 'all;
@@ -337,7 +353,7 @@ impl Work<'_> {
         told: &mut Vec<Renamed>,
     ) -> Result<HashMap<ObjectId, ObjectId>, RotateError> {
         let mut renamed: HashMap<ObjectId, ObjectId> = HashMap::new();
-        for (stored, record) in records.snapshots().into_iter().filter(|(stored, _)| stored.old) {
+        for (stored, record) in records.ever().into_iter().filter(|(stored, _)| stored.old) {
             // What was forgotten keeps its name: the tombstone has it.
             let name = |id: &ObjectId| *renamed.get(id).unwrap_or(id);
             let mut record = record.clone();
@@ -346,6 +362,12 @@ impl Work<'_> {
             record.based_on = record.based_on.as_ref().map(name);
             let record = ChainRecord::Snapshot(Box::new(record));
             let (kind, there) = (RecordKind::Snapshot, &records.all.found);
+            // A tombstone of an earlier round, or of a run that was cut off, names what was carried over by then: records still go by those names.
+            if records.forgotten.contains(&stored.id) {
+                let twin = there.iter().find(|twin| !twin.old && twin.record == record);
+                renamed.extend(twin.map(|twin| (stored.id, twin.id)));
+                continue;
+            }
             let to = reseal::put_once(&self.repository, kind, layout::SNAPSHOTS, &record, there, self.now()).await?;
             renamed.insert(stored.id, to);
             let late = self.begun.is_some_and(|begun| stored.modified > begun);
@@ -362,8 +384,10 @@ impl Work<'_> {
         });
         let mut old = drills.await?;
         let verified = self.carry(RecordKind::Verified, layout::VERIFIED, |verified: &mut VerifiedRecord| {
-            verified.snapshots.iter_mut().for_each(name);
-            verified.snapshots.sort_unstable();
+            for ids in [Some(&mut verified.snapshots), verified.damaged.as_mut()].into_iter().flatten() {
+                ids.iter_mut().for_each(name);
+                ids.sort_unstable();
+            }
         });
         old.extend(verified.await?);
         let rehearsals = self.carry(RecordKind::Rehearsal, layout::REHEARSALS, |rehearsal: &mut RehearsalRecord| {
@@ -424,16 +448,16 @@ impl Work<'_> {
     }
 
     /// Reads everything as one does who holds the new key alone: all snapshots are there, their trees open, and no chunk is missing that was there before.
-    /// Tells too whether a snapshot of the old key is there that was not carried over.
-    async fn prove(&self, missing: &BTreeSet<BlobId>) -> Result<(Segments, bool), RotateError> {
+    /// Tells too which snapshots of the old key are there that were not carried over.
+    async fn prove(&self, missing: &BTreeSet<BlobId>) -> Result<(Segments, Vec<ObjectId>), RotateError> {
         let fail = |why: String| RotateError::NotProven { why };
         let segments = Segments::load(&self.repository, self.first).await?;
         let reader = self.alone(&segments.new).await?;
         let all = Records::load(&self.repository, self.first).await?;
-        let (mut roots, mut more) = (Vec::new(), false);
+        let (mut roots, mut more) = (Vec::new(), Vec::new());
         for (stored, _) in all.snapshots() {
             if stored.old {
-                more = true;
+                more.push(stored.id);
                 continue;
             }
             let record =

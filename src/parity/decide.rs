@@ -31,8 +31,8 @@ pub(super) struct Decided {
     /// Objects that are not what they were: replaced, or removed once everything is covered.
     pub rotten: BTreeSet<Key>,
     pub lost: Vec<Trouble>,
-    /// Of some member nobody can tell whether it is needed, so that nothing goes of which nobody can tell what it is of.
-    pub unclear: bool,
+    /// Members of which nobody can tell whether they are needed, so that nothing goes of which nobody can tell what it is of.
+    pub unclear: u64,
 }
 
 /// How many parity objects a group of so many packs gets.
@@ -87,7 +87,7 @@ pub(super) fn decide(view: &View, settings: &Settings) -> Decided {
         Fate::Pruned | Fate::Unknown => None,
     };
     decided.lost = view.fates.iter().filter_map(lost).collect();
-    decided.unclear = view.fates.values().any(|fate| *fate == Fate::Unknown);
+    decided.unclear = view.fates.values().filter(|fate| **fate == Fate::Unknown).count() as u64;
     let (mut kept, mut sound): (Vec<&Found>, Vec<&Found>) = (Vec::new(), Vec::new());
     let mut obsolete: Vec<&Found> = Vec::new();
     for found in &view.groups {
@@ -175,6 +175,7 @@ impl Decided {
             make: make.collect(),
             remove: remove.into_iter().collect(),
             lost: self.lost.clone(),
+            unclear: self.unclear,
             left_alone: view.left_alone.clone(),
         }
     }

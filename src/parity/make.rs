@@ -19,8 +19,6 @@ use crate::repo::sealed::get_within;
 use crate::repo::{RepoError, Repository, layout};
 use crate::store::{Key, Put, StoreError};
 
-/// Shards that are made in one pass, in bytes; one at least.
-const SHARD_BYTES: usize = 32 << 20;
 /// Packs that are fetched while another is worked on.
 const AHEAD: usize = 1;
 
@@ -61,16 +59,28 @@ impl Shards {
     }
 }
 
+/// How many shards are made in one pass, where so many bytes of them fit into memory.
+fn in_a_pass(group: &Group, pass_bytes: usize) -> u8 {
+    let length = group.shard_bytes() as usize;
+    u8::try_from((pass_bytes / length.max(1)).clamp(1, usize::from(group.parity))).unwrap_or(1)
+}
+
+/// How often the packs of a group are read.
+pub(super) fn passes(group: &Group, pass_bytes: usize) -> u64 {
+    u64::from(group.parity.div_ceil(in_a_pass(group, pass_bytes)))
+}
+
 pub(super) async fn make(
     repository: &Arc<Repository>,
     group: &Group,
+    pass_bytes: usize,
     retain: Option<Time>,
     blame: &Blame,
     cost: &mut Cost,
     progress: &Progress,
 ) -> Result<Made, RepoError> {
     let length = group.shard_bytes() as usize;
-    let in_a_pass = u8::try_from((SHARD_BYTES / length.max(1)).clamp(1, usize::from(group.parity))).unwrap_or(1);
+    let in_a_pass = in_a_pass(group, pass_bytes);
     let (mut objects, mut written, mut new) = (Vec::new(), 0, 0);
     let mut first = 0;
     while first < group.parity {

@@ -32,6 +32,9 @@ pub const GROUP_PACKS: usize = 20;
 /// Percent of a group that may be lost, where nobody says otherwise.
 pub const SHARE_DEFAULT: u8 = 10;
 
+/// Parity that is made in one pass, in bytes: two objects of usual size, with room for long packs.
+const PASS_BYTES: usize = 32 << 20;
+
 /// How to cover.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -43,11 +46,14 @@ pub struct Settings {
     pub group_packs: usize,
     /// Bytes of a stripe, 4 KiB to 1 MiB.
     pub stripe: u32,
+    /// Parity that is in memory at once while packs are read, in bytes, one object at least: what does not fit is made in another pass.
+    pub pass_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { share: SHARE_DEFAULT, read_data: false, group_packs: GROUP_PACKS, stripe: STRIPE_BYTES }
+        let (group_packs, stripe, pass_bytes) = (GROUP_PACKS, STRIPE_BYTES, PASS_BYTES);
+        Self { share: SHARE_DEFAULT, read_data: false, group_packs, stripe, pass_bytes }
     }
 }
 
@@ -92,6 +98,8 @@ pub struct ParityPlan {
     pub remove: Vec<String>,
     /// Packs that a snapshot needs and that are gone or not as long as they were: their groups stay as they are.
     pub lost: Vec<Trouble>,
+    /// Packs that are gone, and of which nobody can tell whether a snapshot needs them, since the repository is damaged elsewhere: their groups stay as they are.
+    pub unclear: u64,
     /// Objects that nobody here made sense of, and that stay.
     pub left_alone: Vec<Trouble>,
 }

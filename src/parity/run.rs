@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::base::clock::Clock;
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
-use crate::parity::make::{Cost, Made, make};
+use crate::parity::make::{Cost, Made, make, passes};
 use crate::parity::{Planned, Trouble};
 use crate::repo::blame::Blame;
 use crate::repo::lock::{self, Extended};
@@ -60,11 +60,16 @@ pub async fn run_parity(
     let blame = Blame::default();
     let mut cost = Cost::default();
     progress.begin("making parity", "pack");
-    let members = || decided.make.iter().flat_map(|group| &group.members);
-    progress.expect(members().count() as u64, members().map(|member| u64::from(member.length)).sum(), false);
+    let (mut reads, mut bytes) = (0, 0);
+    for group in &decided.make {
+        let passes = passes(group, settings.pass_bytes);
+        reads += passes * group.members.len() as u64;
+        bytes += passes * group.members.iter().map(|member| u64::from(member.length)).sum::<u64>();
+    }
+    progress.expect(reads, bytes, false);
     for group in &decided.make {
         let retain = retain_until(repository, clock.now());
-        match make(repository, group, retain, &blame, &mut cost, progress).await? {
+        match make(repository, group, settings.pass_bytes, retain, &blame, &mut cost, progress).await? {
             Made::Stored { mut objects, written, new } => {
                 outcome.made += 1;
                 outcome.groups += 1;
@@ -88,7 +93,8 @@ pub async fn run_parity(
     let replaced = decided.obsolete.iter().filter(|obsolete| obsolete.packs.iter().all(is_covered));
     let mut going: BTreeSet<&Key> = replaced.flat_map(|obsolete| &obsolete.objects).collect();
     // Nobody knows which packs a rotten one is of.
-    let all_well = decided.lost.is_empty() && outcome.damaged.is_empty() && outcome.vanished == 0 && !decided.unclear;
+    let all_well =
+        decided.lost.is_empty() && outcome.damaged.is_empty() && outcome.vanished == 0 && decided.unclear == 0;
     if all_well {
         going.extend(&decided.rotten);
     }

@@ -93,6 +93,7 @@ pub(super) async fn heal(
                 others.push(other);
                 named.push(source);
             }
+            Err(error @ RepoError::Store(_)) => work.sources.away(source, &error),
             Err(error) => work.sources.trouble(source, &layout::format(), &error),
         }
     }
@@ -116,7 +117,7 @@ pub(super) async fn heal(
         match ended {
             Ok(()) => {}
             // The replica went away; the next one may have the rest.
-            Err(error @ RepoError::Store(_)) => work.sources.trouble(source, &layout::format(), &error),
+            Err(error @ RepoError::Store(_)) => work.sources.away(source, &error),
             Err(error) => return Err(rescue.why_failed(error).await.into()),
         }
     }
@@ -192,18 +193,13 @@ async fn bring(
     let mut brought = 0;
     let mut tried: HashMap<BlobId, HashSet<ObjectId>> = HashMap::new();
     loop {
-        let mut by_pack: BTreeMap<ObjectId, HashSet<BlobId>> = BTreeMap::new();
+        // Pack by pack: a pack out of parity costs reading its whole group, and blobs come in no order.
+        let mut by_pack: BTreeMap<ObjectId, Vec<(BlobId, Location)>> = BTreeMap::new();
         for blob in wanted.iter() {
             for copy in other.index.copies(blob) {
                 let Some(pack) = other.index.pack(copy.pack).filter(|pack| pack.present) else { continue };
-                if !tried.entry(*blob).or_default().insert(pack.id) {
-                    continue;
-                }
-                let proven = copy.session.is_none()
-                    || !other.repository.has_identity()
-                    || other.data_at(blob, &copy).await.is_ok();
-                if proven {
-                    by_pack.entry(pack.id).or_default().insert(*blob);
+                if tried.entry(*blob).or_default().insert(pack.id) {
+                    by_pack.entry(pack.id).or_default().push((*blob, copy));
                     break;
                 }
             }
@@ -211,7 +207,25 @@ async fn bring(
         if by_pack.is_empty() {
             return (brought, Ok(()));
         }
-        for (pack, blobs) in by_pack {
+        for (pack, copies) in by_pack {
+            let mut blobs = HashSet::new();
+            for (blob, copy) in copies {
+                if copy.session.is_some() && other.repository.has_identity() {
+                    match other.data_at(&blob, &copy).await {
+                        Ok(_) => {}
+                        Err(RepoError::Store(error))
+                            if !blame.is_the_objects(&*other.repository.store, &error).await =>
+                        {
+                            return (brought, Err(error.into()));
+                        }
+                        Err(_) => continue,
+                    }
+                }
+                blobs.insert(blob);
+            }
+            if blobs.is_empty() {
+                continue;
+            }
             match rescue.copy_from(&other.repository, &pack, &blobs).await {
                 Ok(damaged) => {
                     let damaged: HashSet<BlobId> = damaged.into_iter().collect();

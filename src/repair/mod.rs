@@ -31,6 +31,7 @@ use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
 use crate::check::{self, Options, Problem, Slice, Survey};
 use crate::repo::Repository;
+use crate::repo::blame::Blame;
 use crate::repo::doomed::{self, Marks, OBJECTS_MAX};
 use crate::repo::layout;
 use crate::repo::rebuild::{Named, rebuild_index};
@@ -40,8 +41,8 @@ use crate::store::Key;
 pub use error::RepairError;
 pub(crate) use named::put_right;
 pub use named::repair_names;
-pub use opening::{Opening, open_again};
-pub use report::{Healed, How, Outcome};
+pub use opening::{Opening, heal_opening, open_again};
+pub use report::{Healed, How, Kept, Outcome};
 pub use sources::Sources;
 
 /// What all steps are given.
@@ -50,6 +51,11 @@ struct Work<'a> {
     sources: &'a Sources,
     clock: &'a Arc<dyn Clock>,
     progress: &'a Progress,
+    blame: Blame,
+    /// The packs that the index names.
+    known: HashSet<ObjectId>,
+    /// No pack is lacking that could lie, unread, in the place of another.
+    unread_may_go: bool,
 }
 
 impl Work<'_> {
@@ -66,7 +72,8 @@ pub async fn run_repair(
     clock: &Arc<dyn Clock>,
     progress: &Progress,
 ) -> Result<Outcome, RepairError> {
-    let work = Work { repository, sources, clock, progress };
+    let (known, blame) = (HashSet::new(), Blame::default());
+    let mut work = Work { repository, sources, clock, progress, blame, known, unread_may_go: false };
     let mut outcome = Outcome::default();
     sources.insist_on(repository.id).await?;
     progress.begin("putting small objects right", "");
@@ -76,14 +83,14 @@ pub async fn run_repair(
     named::small(&work, &mut outcome).await?;
     named::marks(&work, &mut outcome).await?;
     chain::heal(&work, &mut outcome).await?;
-    index(&work, &mut outcome).await?;
+    let all_named = index(&mut work, &mut outcome).await?;
 
     let options = Options { structure: true, read_percent: 100, now: clock.now() };
     let all = Slice::of_day(100, clock.now());
     let survey = check::survey(repository, &options, &all, true, progress).await?;
     let mut touched: HashSet<ObjectId> = survey.packs.keys().copied().collect();
     let before = outcome.clone();
-    packs(&work, &survey, &mut outcome, &mut touched).await?;
+    packs(&mut work, &survey, all_named, &mut outcome, &mut touched).await?;
     sessions::heal(&work, &survey, &mut outcome).await?;
     let last = if outcome == before {
         survey
@@ -98,9 +105,10 @@ pub async fn run_repair(
 }
 
 /// The index from what packs say of themselves; a pack that does not say it any more may be had by its name. What they say is indexed under their names, so packs that no
-/// segment names are first looked at whole: another may lie in their place.
-async fn index(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), RepairError> {
+/// segment names are first looked at whole: another may lie in their place. Tells whether every pack has a name now.
+async fn index(work: &mut Work<'_>, outcome: &mut Outcome) -> Result<bool, RepairError> {
     let index = Named::read(work.repository).await?;
+    work.known = index.packs();
     let unnamed = index.unnamed(work.repository).await?;
     let wrong = named::damaged(&*work.repository.store, unnamed).await?;
     let wrong: Vec<Key> = wrong.into_iter().map(|entry| entry.key).collect();
@@ -117,16 +125,19 @@ async fn index(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), RepairError
         let second = rebuild_index(work.repository, &**work.clock).await?;
         rebuilt.packs += second.packs;
         rebuilt.set_aside.extend(second.set_aside);
+        (rebuilt.lost, rebuilt.known) = (second.lost, second.known);
     }
+    work.known = rebuilt.known;
     outcome.packs_indexed = rebuilt.packs;
     outcome.healed.extend(rebuilt.set_aside.iter().map(|key| Healed::here(key, How::SetAside)));
-    Ok(())
+    Ok(rebuilt.lost.is_empty())
 }
 
 /// Packs by their names, then the blobs that are lacking still, then marks.
 async fn packs(
-    work: &Work<'_>,
+    work: &mut Work<'_>,
     survey: &Survey,
+    all_named: bool,
     outcome: &mut Outcome,
     touched: &mut HashSet<ObjectId>,
 ) -> Result<(), RepairError> {
@@ -137,17 +148,36 @@ async fn packs(
     let wrong: Vec<ObjectId> = survey
         .packs
         .iter()
-        .filter(|(pack, problem)| of_name(problem) && !marks.is_pack_doomed(pack))
+        .filter(|(pack, problem)| of_name(problem) || survey.report.unsound.contains(pack))
+        .filter(|(pack, _)| !marks.is_pack_doomed(pack))
         .map(|(pack, _)| *pack)
         .collect();
     let names: Vec<Key> = wrong.iter().map(layout::pack).collect();
     let before = outcome.healed.len();
     moved::bring_back(work, &names, outcome).await?;
-    for (pack, key) in wrong.iter().zip(&names) {
-        if named::by_name(work, key, outcome).await? {
+    // Last those that do not read: what is lacking by then may lie in their places.
+    let reads = |pack: &ObjectId| survey.packs.get(pack) != Some(&Problem::Unreadable);
+    for pack in wrong.iter().filter(|pack| reads(pack)) {
+        if named::by_name(work, &layout::pack(pack), outcome).await? {
             healed.insert(*pack);
         }
     }
+    let back = |outcome: &Outcome, pack: &ObjectId| {
+        let key = layout::pack(pack);
+        outcome.healed.iter().any(|one| one.object == key.as_str())
+    };
+    let lacks = survey.packs.iter().any(|(pack, problem)| {
+        (*problem == Problem::Missing || survey.report.unsound.contains(pack))
+            && !marks.is_pack_doomed(pack)
+            && !back(outcome, pack)
+    });
+    work.unread_may_go = all_named && !lacks;
+    for pack in wrong.iter().filter(|pack| !reads(pack)) {
+        if named::by_name(work, &layout::pack(pack), outcome).await? {
+            healed.insert(*pack);
+        }
+    }
+    work.unread_may_go = false;
     let back =
         outcome.healed.iter().skip(before).filter_map(|one| layout::pack_id(&Key::new(one.object.as_str()).ok()?));
     healed.extend(back.collect::<Vec<_>>());
@@ -157,6 +187,19 @@ async fn packs(
     let bad = survey.bad.iter().filter(|(pack, _)| !healed.contains(pack)).copied().collect();
     let stay = blobs::heal(work, bad, &going, &marks, outcome, touched).await?;
     going.retain(|pack| !stay.contains(pack));
+    let hold = moved::hold_others(work, going.iter(), outcome).await?;
+    going.retain(|pack| !hold.contains(pack));
+    if let Some(why) = work.sources.unsure_of_all() {
+        going.iter().for_each(|pack| outcome.keep(&layout::pack(pack), why.clone()));
+        going.clear();
+    }
+    for pack in std::mem::take(&mut going) {
+        let key = layout::pack(&pack);
+        match work.sources.unsure_of(&key) {
+            Some(why) => outcome.keep(&key, why),
+            None => _ = going.insert(pack),
+        }
+    }
     let doom: Vec<Key> = going.iter().map(layout::pack).collect();
     for packs in doom.chunks(OBJECTS_MAX) {
         doomed::mark(work.repository, packs.to_vec(), work.clock.now()).await?;

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
 use crate::base::clock::Time;
+use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
 use crate::check::{self, Problem, check_stored, matches_name};
+use crate::crypto::hash::object_id;
+use crate::format::pack::{PACK_BYTES_MAX, parse_header};
 use crate::repair::{Healed, How, Outcome, RepairError, Sources, Work, moved};
 use crate::repo::RepoError;
 use crate::repo::blame::Blame;
@@ -46,6 +49,24 @@ pub(crate) async fn put_right(
     }
 }
 
+/// The same, but what a single object does not let happen (a folder lies in its place) is told and holds nothing else up. Tells whether it is there.
+pub(super) async fn put(
+    work: &Work<'_>,
+    key: &Key,
+    bytes: &Bytes,
+    retain: Option<Time>,
+    outcome: &mut Outcome,
+) -> Result<bool, RepairError> {
+    match put_right(&*work.repository.store, key, bytes, retain).await {
+        Ok(()) => Ok(true),
+        Err(error) if work.blame_is_its_own(&error).await => {
+            outcome.keep(key, format!("its bytes are at hand and cannot be put here: {}", check::with_causes(&error)));
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Brings an object that its name proves; tells whether anybody had it.
 pub(super) async fn by_name(work: &Work<'_>, key: &Key, outcome: &mut Outcome) -> Result<bool, RepairError> {
     let Some((bytes, from)) = work.sources.whole(key).await else { return Ok(false) };
@@ -54,12 +75,24 @@ pub(super) async fn by_name(work: &Work<'_>, key: &Key, outcome: &mut Outcome) -
     {
         return Ok(false);
     }
-    put_right(&*work.repository.store, key, &bytes, work.retain_for(key)).await?;
+    if !put(work, key, &bytes, work.retain_for(key), outcome).await? {
+        return Ok(false);
+    }
     outcome.healed.push(Healed::copied(key, from));
     Ok(true)
 }
 
 impl Work<'_> {
+    /// Whether a call failed of one object alone, while the store is there.
+    pub(super) async fn blame_is_its_own(&self, error: &RepoError) -> bool {
+        match error {
+            RepoError::Store(error @ StoreError::Failed { .. }) => {
+                self.blame.is_the_objects(&*self.repository.store, error).await
+            }
+            _ => false,
+        }
+    }
+
     /// Marks and checkpoints must be able to go.
     fn retain_for(&self, key: &Key) -> Option<Time> {
         let passing = [layout::DOOMED, layout::CHECKPOINTS].iter().any(|prefix| key.as_str().starts_with(prefix));
@@ -124,6 +157,65 @@ pub(super) async fn marks(work: &Work<'_>, outcome: &mut Outcome) -> Result<(), 
     Ok(())
 }
 
+/// Whether a pack may take its place, of which no key tells what lies in it. A pack that was moved here may be the only copy of it, so what may be one is put under its own
+/// name first; at worst that costs space until the next prune.
+async fn save_unread(
+    store: &dyn Store,
+    sources: &Sources,
+    place: &Key,
+    proven: &Bytes,
+    outcome: &mut Outcome,
+) -> Result<bool, RepairError> {
+    let lying = match get_within(store, place, PACK_BYTES_MAX as u64).await {
+        Ok(lying) => lying,
+        Err(RepoError::TooLarge { .. }) => return Ok(true),
+        Err(RepoError::Store(error)) if error.is_not_found() => return Ok(true),
+        Err(error) => {
+            let why = check::with_causes(&error);
+            outcome.keep(place, format!("it does not read, and nothing takes its place meanwhile: {why}"));
+            return Ok(false);
+        }
+    };
+    if !may_be_another(&lying, proven) {
+        return Ok(true);
+    }
+    let own = layout::pack(&hash_of(&lying).await?);
+    match get_within(store, &own, PACK_BYTES_MAX as u64).await {
+        Ok(there) => {
+            let there = layout::pack(&hash_of(&there).await?);
+            if there == own || sources.whole(&own).await.is_some() {
+                return Ok(true);
+            }
+            // These bytes are at hand.
+            if there != *place {
+                outcome.keep(place, format!("{own} may lie here, and something else lies in its place"));
+                return Ok(false);
+            }
+        }
+        Err(RepoError::Store(error)) if error.is_not_found() => {}
+        Err(error) => {
+            let why = check::with_causes(&error);
+            outcome.keep(place, format!("{own} may lie here, and what lies in its place does not read: {why}"));
+            return Ok(false);
+        }
+    }
+    put_right(store, &own, &lying, None).await?;
+    outcome.healed.push(Healed::here(&own, How::PutBack));
+    Ok(true)
+}
+
+async fn hash_of(bytes: &Bytes) -> Result<ObjectId, RepoError> {
+    let bytes = bytes.clone();
+    tokio::task::spawn_blocking(move || object_id(&bytes)).await.map_err(|_| RepoError::Worker { what: "the hashing" })
+}
+
+/// Whether bytes may be another pack, whole: they begin as one, and have less than half in common with what belongs in their place. Packs are sealed, so that two of them are
+/// alike in no more than their first bytes.
+fn may_be_another(lying: &[u8], proven: &[u8]) -> bool {
+    let alike = lying.iter().zip(proven).filter(|(a, b)| a == b).count();
+    parse_header(lying).is_ok() && alike * 2 < lying.len()
+}
+
 /// The repair that needs no key: every object that is named by its hash and damaged is replaced from a source that has it whole. What is missing cannot be known
 /// without a key, nor what else is damaged be put right.
 pub async fn repair_names(
@@ -133,7 +225,7 @@ pub async fn repair_names(
     progress: &Progress,
 ) -> Result<Outcome, RepairError> {
     let mut report = check_stored(&**store, 100, now, progress).await?;
-    let mut outcome = Outcome::default();
+    let (mut outcome, blame) = (Outcome::default(), Blame::default());
     let wrong = |problem: Problem| matches!(problem, Problem::Name | Problem::Unreadable | Problem::Unopened);
     let names: Vec<Key> = report
         .findings
@@ -143,11 +235,26 @@ pub async fn repair_names(
         .filter(layout::is_hash_named)
         .collect();
     for key in names {
+        // It lay under another name, and is back by now.
+        if outcome.healed.iter().any(|healed| healed.object == key.as_str()) {
+            continue;
+        }
         let Some((bytes, from)) = sources.whole(&key).await else { continue };
-        put_right(&**store, &key, &bytes, None).await?;
-        report.findings.retain(|finding| finding.object != key.as_str());
-        outcome.healed.push(Healed::copied(&key, from));
+        if layout::pack_id(&key).is_some() && !save_unread(&**store, sources, &key, &bytes, &mut outcome).await? {
+            continue;
+        }
+        match put_right(&**store, &key, &bytes, None).await {
+            Ok(()) => outcome.healed.push(Healed::copied(&key, from)),
+            Err(RepoError::Store(error @ StoreError::Failed { .. }))
+                if blame.is_the_objects(&**store, &error).await =>
+            {
+                let why = check::with_causes(&error);
+                outcome.keep(&key, format!("its bytes are at hand and cannot be put here: {why}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
+    report.findings.retain(|finding| !outcome.healed.iter().any(|healed| healed.object == finding.object));
     if outcome.healed.iter().any(|healed| healed.object.starts_with(layout::ACCESS)) {
         // That none was whole is not true any more.
         report.findings.retain(|finding| finding.object != layout::ACCESS);

@@ -1,14 +1,14 @@
 //! What opening needs: `format.json`, the records of the epochs, an access object. Without them no key gets in, so they are put right before anything is opened.
 //!
 //! `format.json` says nothing but the id, which the key holds: it is made anew, once something in the place was proven to be the key's. An epoch's record is signed
-//! by the root key, which only owners hold: it comes from a replica or not at all.
+//! by the root key, which only owners hold: it comes from a replica, or an identity signs that of the current epoch anew, where all that it said is known.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::clock::Time;
+use crate::base::clock::{Clock, Time};
 use crate::base::id::RepositoryId;
 use crate::crypto::fingerprint::Fingerprint;
 use crate::crypto::hash::object_id;
@@ -20,9 +20,11 @@ use crate::repair::named::put_right;
 use crate::repair::{Healed, How, RepairError, Sources, Work};
 use crate::repo::create::format_bytes;
 use crate::repo::epochs::{epochs_above, proven_epoch};
-use crate::repo::open::{keys_in_access, read_format};
+use crate::repo::open::{keys_of, newest_access, read_format};
 use crate::repo::sealed::{FORMAT_BYTES_MAX, RECORD_BYTES_MAX, get_within};
-use crate::repo::{RepoError, layout};
+use crate::repo::sign_again::sign_again;
+use crate::repo::upload::retain_until;
+use crate::repo::{RepoError, Repository, layout};
 use crate::store::{Store, StoreError};
 
 /// Objects of a kind that are tried for a proof that the place is the key's.
@@ -74,12 +76,18 @@ pub async fn open_again(
             let mut failure = RepoError::NoAccess { store: store.address() };
             for id in ids {
                 for from in &stores {
-                    match keys_in_access(&***from, id, identities, prompt, *pinned).await {
-                        Ok(keys) => {
+                    match newest_access(&***from, id, identities, prompt, *pinned).await {
+                        Ok(access) => {
+                            let keys = keys_of(&access);
                             let Some(key) = keys.first() else { continue };
                             sources.insist_on(key.repository).await?;
                             let mut healed = heal(store, sources, &keys, None).await?;
                             healed.extend(bring_access(&**store, sources, &keys, None).await?);
+                            // What no source has.
+                            if let Some((name, bytes)) = sign_again(&**store, &access).await? {
+                                put_right(&**store, &name, &bytes, None).await?;
+                                healed.push(Healed::here(&name, How::Made));
+                            }
                             return Ok(healed);
                         }
                         Err(error) => failure = error,
@@ -286,6 +294,16 @@ async fn bring_access(
         }
     }
     Ok(healed)
+}
+
+/// What opening needs, for a repository that is open: if anything comes back the caller opens it again, since a record that was gone may be of a later epoch than this one.
+pub async fn heal_opening(
+    repository: &Repository,
+    sources: &Sources,
+    clock: &dyn Clock,
+) -> Result<Vec<Healed>, RepairError> {
+    sources.insist_on(repository.id).await?;
+    heal(&repository.store, sources, &repository.keys_of_epochs(), retain_until(repository, clock.now())).await
 }
 
 /// The same for a repository that is open.

@@ -44,6 +44,15 @@ impl Healed {
     }
 }
 
+/// What was left as it is, since what lies there may be needed, or nobody could tell whether it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Kept {
+    /// Its name.
+    pub object: String,
+    /// Why.
+    pub why: String,
+}
+
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Outcome {
@@ -59,6 +68,8 @@ pub struct Outcome {
     pub packs_written: Vec<ObjectId>,
     /// Packs that nothing puts right: they are marked, and nobody builds upon them any more.
     pub marked: Vec<String>,
+    /// What is damaged and was left as it is: no mark names it, and nothing took its place.
+    pub kept: Vec<Kept>,
     /// What could not be read in replicas, at most a few.
     pub passed_over: Vec<String>,
     /// What is still wrong; none only if nothing could be looked at without a key.
@@ -68,6 +79,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    pub(super) fn keep(&mut self, key: &Key, why: String) {
+        if !self.kept.iter().any(|kept| kept.object == key.as_str()) {
+            self.kept.push(Kept { object: key.to_string(), why });
+        }
+    }
+
     /// Whether anything was changed.
     #[must_use]
     pub fn changed(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Where good bytes may still be: the versions that the store itself keeps, replicas, and parity.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::repair::RepairError;
 use crate::repo::RepoError;
 use crate::repo::layout;
 use crate::repo::open::read_format;
-use crate::repo::parity::WithParity;
+use crate::repo::parity::{WINDOW_BYTES, WithParity};
 use crate::repo::sealed::{RECORD_BYTES_MAX, get_within};
 use crate::store::first::FirstVersions;
 use crate::store::{Key, Store, StoreError};
@@ -38,7 +38,18 @@ pub(super) struct Source {
 #[derive(Debug, Default)]
 pub struct Sources {
     pub(super) list: Vec<Source>,
+    /// Parity, which is among them.
+    parity: Option<Arc<WithParity>>,
     troubles: Mutex<BTreeSet<String>>,
+    unsure: Mutex<Unsure>,
+}
+
+/// Where a source answered with something else than bytes, or that it has none: what rests on its having none could not be taken back.
+#[derive(Debug, Default)]
+struct Unsure {
+    /// By object, why.
+    of: BTreeMap<Key, String>,
+    of_all: Option<String>,
 }
 
 impl Sources {
@@ -60,11 +71,12 @@ impl Sources {
         }
         let replica = |store: Arc<dyn Store>| Source { name: store.address(), store, own: false, packs_only: false };
         list.extend(replicas.into_iter().map(replica));
+        let mut parity = None;
         if !own.list(layout::PARITY).await?.is_empty() {
-            let store: Arc<dyn Store> = Arc::new(WithParity::new(own.clone()));
+            let store = parity.insert(Arc::new(WithParity::new(own.clone(), WINDOW_BYTES))).clone();
             list.push(Source { name: format!("parity in {}", own.address()), store, own: true, packs_only: true });
         }
-        Ok(Self { list, troubles: Mutex::default() })
+        Ok(Self { list, parity, ..Self::default() })
     }
 
     /// Refuses a replica of another repository, and a place that holds none. A replica whose `format.json` is damaged is taken: its objects prove themselves.
@@ -110,10 +122,41 @@ impl Sources {
                     }
                 }
                 Err(RepoError::Store(error)) if error.is_not_found() => {}
-                Err(error) => self.trouble(source, key, &error),
+                Err(error) => {
+                    self.trouble(source, key, &error);
+                    // Too long is wrong, too.
+                    if matches!(error, RepoError::Store(_)) {
+                        let why = format!("{} may have it: {}", source.name, with_causes(&error));
+                        self.unsure().of.insert(key.clone(), why);
+                    }
+                }
             }
         }
         None
+    }
+
+    fn unsure(&self) -> MutexGuard<'_, Unsure> {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a source is away, or a part of it that nobody can name.
+    pub(super) fn away(&self, source: &Source, error: &dyn std::error::Error) {
+        self.trouble(source, &layout::format(), error);
+        self.unsure().of_all = Some(format!("{} may have what is in it: {}", source.name, with_causes(error)));
+    }
+
+    /// Why nobody can say that no source has what is lacking, whatever that is.
+    pub(super) fn unsure_of_all(&self) -> Option<String> {
+        self.unsure().of_all.clone()
+    }
+
+    /// Why nobody can say that no source has these bytes.
+    pub(super) fn unsure_of(&self, key: &Key) -> Option<String> {
+        let known = self.unsure().of.get(key).cloned();
+        known.or_else(|| {
+            let why = self.parity.as_ref()?.unsure_of(&layout::pack_id(key)?)?;
+            Some(format!("parity may bring it back: {why}"))
+        })
     }
 
     /// Notes that something could not be had.

@@ -26,7 +26,7 @@ use crate::repo::sealed;
 use crate::store::{Key, Store, StoreError};
 
 /// BLAKE3 of the recipients, sorted and joined by line feeds.
-fn recipients_hash(recipients: &[String]) -> [u8; 32] {
+pub(super) fn recipients_hash(recipients: &[String]) -> [u8; 32] {
     let mut sorted = recipients.to_vec();
     sorted.sort();
     *blake3::hash(sorted.join("\n").as_bytes()).as_bytes()
@@ -133,15 +133,19 @@ async fn put_epoch(
     epoch: &EpochRecord,
     retain: Option<Time>,
 ) -> Result<(), RepoError> {
+    store.put_new(&layout::epoch(epoch.number), epoch_bytes(access, epoch)?, retain).await?;
+    Ok(())
+}
+
+/// The record of an epoch, signed and sealed.
+pub(super) fn epoch_bytes(access: &AccessRecord, epoch: &EpochRecord) -> Result<Bytes, RepoError> {
     #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail")]
     let body = minicbor::to_vec(epoch).expect("writing to memory");
     let signature = sign::sign(&access.root, sign::EPOCH, &access.repository, &body).to_vec();
     let keys = access.epochs.iter().find(|keys| keys.number == epoch.number);
     let keys = keys.ok_or(RepoError::Worker { what: "the new epoch" })?;
     let meta = MetaKeys::new(access.repository, epoch.number, keys.metadata_key.duplicate());
-    let stored = sealed::seal(&meta, RecordKind::Epoch, &SignedEpoch { body, signature })?;
-    store.put_new(&layout::epoch(epoch.number), stored, retain).await?;
-    Ok(())
+    Ok(sealed::seal(&meta, RecordKind::Epoch, &SignedEpoch { body, signature })?)
 }
 
 /// Seals the repository's keys to another set of recipients: a new access object of the next generation; then, if somebody was removed, a new epoch, so that

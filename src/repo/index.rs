@@ -149,6 +149,11 @@ impl IndexBuilder {
         self.by_pack.contains_key(pack)
     }
 
+    /// The packs that were added.
+    pub fn packs(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        self.packs.iter().map(|pack| pack.id)
+    }
+
     /// Sorts and closes it.
     #[must_use]
     pub fn finish(mut self, segments: Vec<Key>) -> Index {

@@ -539,21 +539,22 @@ impl Repository {
     }
 }
 
-/// The writer keys of the newest access object in `store` that these identities open, of the repository `id`: one for each metadata key, the earliest first.
-pub(crate) async fn keys_in_access(
+/// The newest access object in `store` that these identities open, of the repository `id`.
+pub(crate) async fn newest_access(
     store: &dyn Store,
     id: RepositoryId,
     identities: &[IdentitySource],
     prompt: &Arc<dyn Prompt>,
     pinned: Option<Fingerprint>,
-) -> Result<Vec<WriterKey>, RepoError> {
+) -> Result<AccessRecord, RepoError> {
     let fetched = pin!(fetch_access(store, store.list(layout::ACCESS).await?));
     let found = read_access(store, fetched, id, identities, prompt, pinned).await?;
-    Ok(found.first().map(|(access, _)| keys_of(access)).unwrap_or_default())
+    let newest = found.into_iter().next().map(|(access, _)| access);
+    newest.ok_or_else(|| RepoError::NoAccess { store: store.address() })
 }
 
 /// A writer key for each metadata key in an access record, of the first epoch that has it; the earliest first.
-fn keys_of(access: &AccessRecord) -> Vec<WriterKey> {
+pub(crate) fn keys_of(access: &AccessRecord) -> Vec<WriterKey> {
     let mut epochs: Vec<&EpochKeys> = access.epochs.iter().collect();
     epochs.sort_by_key(|epoch| epoch.number);
     epochs.dedup_by(|later, before| later.metadata_key.expose() == before.metadata_key.expose());

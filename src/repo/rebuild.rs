@@ -6,9 +6,12 @@
 //! Doomed packs are indexed too: until they are deleted theirs may be the only copy of something. A table proves that whoever made the pack held the
 //! metadata key, as a segment does; no more is promised of either.
 
+use std::collections::HashSet;
+
 use futures::stream::{self, StreamExt};
 
 use crate::base::clock::Clock;
+use crate::base::id::ObjectId;
 use crate::format::pack::IndexedPack;
 use crate::repo::blame::Blame;
 use crate::repo::doomed::{self, Marks};
@@ -31,6 +34,8 @@ pub struct Rebuilt {
     pub packs: u64,
     /// Packs that no segment names and whose own table does not read either, with the reason.
     pub lost: Vec<(Key, RepoError)>,
+    /// Every pack that the index names now.
+    pub known: HashSet<ObjectId>,
 }
 
 /// What the index says of packs.
@@ -69,6 +74,12 @@ impl Named {
         Ok(Named { builder, unreadable })
     }
 
+    /// The packs that readable segments name.
+    #[must_use]
+    pub fn packs(&self) -> HashSet<ObjectId> {
+        self.builder.packs().collect()
+    }
+
     /// Packs that no readable segment names.
     pub async fn unnamed(&self, repository: &Repository) -> Result<Vec<Listed>, RepoError> {
         let presence = Presence::load(repository).await?;
@@ -100,6 +111,7 @@ impl Named {
         }
         drop(tables);
         rebuilt.packs = found.len() as u64;
+        rebuilt.known = builder.packs().chain(found.iter().map(|pack| pack.id)).collect();
         put_segments(repository, found, presence.latest()).await?;
         for segments in rebuilt.set_aside.chunks(doomed::OBJECTS_MAX) {
             doomed::mark(repository, segments.to_vec(), clock.now()).await?;

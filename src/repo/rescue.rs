@@ -61,8 +61,29 @@ impl Rescue {
             Err(RepoError::Store(error)) if error.is_not_found() => return Err(RepoError::Vanished { pack: *pack }),
             other => other?,
         };
-        let fail = |source| RepoError::Pack { key: key.clone(), source };
         let table = table_of(from, pack, &bytes).await?;
+        self.copy_bytes(from, pack, &table, bytes, wanted).await
+    }
+
+    /// All blobs of a pack of which the bytes are at hand, wherever they lie.
+    pub(crate) async fn copy_all(&mut self, pack: &ObjectId, bytes: Bytes) -> Result<(), RepoError> {
+        let own = self.repository.clone();
+        let table = table_of(&own, pack, &bytes).await?;
+        let all: HashSet<BlobId> = table.records().map(|record| record.id).collect();
+        let damaged = self.copy_bytes(&own, pack, &table, bytes, &all).await?;
+        if damaged.is_empty() { Ok(()) } else { Err(RepoError::Damaged { key: layout::pack(pack) }) }
+    }
+
+    async fn copy_bytes(
+        &mut self,
+        from: &Repository,
+        pack: &ObjectId,
+        table: &PackTable,
+        bytes: Bytes,
+        wanted: &HashSet<BlobId>,
+    ) -> Result<Vec<BlobId>, RepoError> {
+        let key = layout::pack(pack);
+        let fail = |source| RepoError::Pack { key: key.clone(), source };
         let hashed = bytes.clone();
         let found = tokio::task::spawn_blocking(move || object_id(&hashed)).await;
         let sound = found.map_err(|_| RepoError::Worker { what: "the check of a pack" })? == *pack;
@@ -71,7 +92,7 @@ impl Rescue {
             wraps.into_iter().map(Some).collect()
         } else {
             // What a wrap holds is proven by nothing but the hash of the pack; the session's own object is sealed.
-            wraps_of(from, &table, &bytes).await?
+            wraps_of(from, table, &bytes).await?
         };
         if wraps.len() != table.sessions.len() {
             return Err(fail(pack::PackError::Table));
@@ -85,7 +106,7 @@ impl Rescue {
             let wrap = wraps.get(usize::from(record.session)).copied().flatten();
             match slice(&bytes, &record) {
                 Some(sealed) if record.kind.is_metadata() || wrap.is_some() => {
-                    self.add(&record, &sealed, &table, wrap).await?;
+                    self.add(&record, &sealed, table, wrap).await?;
                 }
                 _ => damaged.push(record.id),
             }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use minicbor::{Decode, Encode};
 
 use crate::base::clock::{Clock, Time};
@@ -18,7 +18,7 @@ use crate::format::kind::{Kind, RecordKind};
 use crate::format::pack::{IndexSegment, IndexedPack, PackClass};
 use crate::repo::doomed::{self, Marks, OBJECTS_MAX};
 use crate::repo::error::RepoError;
-use crate::repo::index::{Index, IndexBuilder, load_segments};
+use crate::repo::index::{Index, IndexBuilder, load_segments, read_segment};
 use crate::repo::open::Repository;
 use crate::repo::packer::{PackBuilder, TRAILER_BYTES};
 use crate::repo::presence::{Presence, adopt, put_segment, put_segments};
@@ -29,6 +29,8 @@ use crate::store::Key;
 
 /// Records fetched at once.
 const FETCH_AT_ONCE: usize = 8;
+/// Index segments in memory at once.
+const SEGMENTS_AT_ONCE: usize = 4;
 
 /// A record as it lies in the store.
 pub(crate) struct Stored<T> {
@@ -193,16 +195,23 @@ impl Segments {
         let named = |heads: Vec<(Key, Option<u32>)>| heads.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
         let (new, old) = (named(new), named(old));
         let (mut blobs, mut old_packs, mut sound) = (HashSet::new(), BTreeSet::new(), HashSet::new());
-        for (key, packs) in packs {
-            for pack in packs {
-                if new.contains(&key) && !is_old(repository, first, &pack).await? {
-                    sound.insert(pack.id);
-                    blobs.extend(pack.table.records().map(|record| record.id));
-                } else {
-                    old_packs.insert(pack.id);
-                }
+        let (of_new, of_old): (Vec<_>, Vec<_>) = packs.into_iter().partition(|(key, _)| new.contains(key));
+        old_packs.extend(of_old.iter().flat_map(|(_, packs)| packs).map(|pack| pack.id));
+        let mut asked = stream::iter(of_new.into_iter().flat_map(|(_, packs)| packs))
+            .map(|pack| async move {
+                let old = is_old(repository, first, &pack).await;
+                (pack, old)
+            })
+            .buffer_unordered(FETCH_AT_ONCE);
+        while let Some((pack, old)) = asked.next().await {
+            if old? {
+                old_packs.insert(pack.id);
+            } else {
+                sound.insert(pack.id);
+                blobs.extend(pack.table.records().map(|record| record.id));
             }
         }
+        drop(asked);
         old_packs.retain(|pack| !sound.contains(pack) && presence.packs.contains_key(pack));
         let mut index = builder.finish(Vec::new());
         presence.apply(&mut index, &marks);
@@ -214,14 +223,17 @@ impl Segments {
     pub(crate) async fn reseal(&mut self, repository: &Repository) -> Result<u64, RepoError> {
         let now = self.presence.latest();
         let mut written = 0;
-        for key in self.new.clone() {
-            let segment = read(repository, &key).await?;
-            self.covered.extend(segment.packs.iter().map(|pack| pack.id));
+        let mut segments = segments(repository, &self.new);
+        while let Some(segment) = segments.next().await {
+            self.covered.extend(segment?.packs.iter().map(|pack| pack.id));
         }
+        drop(segments);
         let mut builder = IndexBuilder::default();
-        for key in self.old.clone() {
+        let old = self.old.clone();
+        let mut segments = self::segments(repository, &old);
+        while let Some(segment) = segments.next().await {
             // What nobody can read was set aside: others name its packs.
-            let segment = match read(repository, &key).await {
+            let segment = match segment {
                 Err(error @ RepoError::Store(_)) => return Err(error),
                 read => read.unwrap_or_default(),
             };
@@ -256,18 +268,22 @@ fn class(pack: &IndexedPack) -> PackClass {
     if pack.table.sessions.is_empty() { PackClass::Metadata } else { PackClass::Content }
 }
 
-async fn read(repository: &Repository, key: &Key) -> Result<IndexSegment, RepoError> {
-    crate::repo::index::read_segment(repository, key).await
+/// Segments, in order, a few at once: a segment may be some MiB.
+fn segments<'a>(
+    repository: &'a Repository,
+    keys: &'a [Key],
+) -> impl Stream<Item = Result<IndexSegment, RepoError>> + Unpin + 'a {
+    stream::iter(keys).map(|key| read_segment(repository, key)).buffered(SEGMENTS_AT_ONCE)
 }
 
 /// The index as it is to who holds the new key alone: what these segments say, and nothing else.
 pub(crate) async fn index_of(repository: &Repository, segments: &[Key]) -> Result<Index, RepoError> {
     let mut builder = IndexBuilder::default();
-    for key in segments {
-        for pack in read(repository, key).await?.packs {
-            builder.add(&pack);
-        }
+    let mut read = self::segments(repository, segments);
+    while let Some(segment) = read.next().await {
+        segment?.packs.iter().for_each(|pack| builder.add(pack));
     }
+    drop(read);
     let mut index = builder.finish(segments.to_vec());
     let marks = Marks::load(repository).await?;
     Presence::load(repository).await?.apply(&mut index, &marks);
@@ -296,6 +312,11 @@ impl Resealer {
 
     /// Adds a blob that was opened and has this id.
     pub(crate) async fn add(&mut self, kind: Kind, id: BlobId, plain: &[u8]) -> Result<(), RepoError> {
+        let too_long = || RepoError::Tree {
+            at: id.to_string(),
+            reason: format!("{} bytes are more than a blob has", plain.len()),
+        };
+        let length = u32::try_from(plain.len()).map_err(|_| too_long())?;
         self.buffer.clear();
         self.packing.append(plain, &mut self.buffer);
         let sealed = self.repository.meta.seal(Subject::Blob(kind, &id), &self.buffer)?;
@@ -303,7 +324,7 @@ impl Resealer {
             let empty = PackBuilder::new(PackClass::Metadata, self.uploads.buffers());
             std::mem::replace(&mut self.pack, empty)
         });
-        self.pack.add(kind, id, &sealed, u32::try_from(plain.len()).unwrap_or(u32::MAX), None);
+        self.pack.add(kind, id, &sealed, length, None);
         match full {
             Some(full) => self.sender.send(full.finish(&self.repository.meta)?).await,
             None => Ok(()),

@@ -29,10 +29,19 @@ const SEGMENT_EVERY: Duration = Duration::from_mins(5);
 /// Takes finished packs; see the module.
 pub struct Uploads {
     sender: mpsc::Sender<FinishedPack>,
-    task: JoinHandle<Result<Vec<ObjectId>, RepoError>>,
+    task: Ends<Result<Vec<ObjectId>, RepoError>>,
     stored: Arc<AtomicU64>,
     packs: Arc<Mutex<Vec<ObjectId>>>,
     buffers: PackBuffers,
+}
+
+/// A task that ends with who started it: what is given up stores nothing more.
+struct Ends<T>(JoinHandle<T>);
+
+impl<T> Drop for Ends<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The sending half, for worker threads.
@@ -59,7 +68,7 @@ impl Uploads {
         let stored = Arc::new(AtomicU64::new(0));
         let packs = Arc::new(Mutex::default());
         let task = tokio::spawn(run(repository, clock, receiver, stored.clone(), packs.clone()));
-        Self { sender, task, stored, packs, buffers: Pool::new(IN_FLIGHT + 1) }
+        Self { sender, task: Ends(task), stored, packs, buffers: Pool::new(IN_FLIGHT + 1) }
     }
 
     /// A handle for worker threads; all of them must be dropped before [`Uploads::finish`] can return.
@@ -88,8 +97,9 @@ impl Uploads {
 
     /// Waits until every pack is stored and indexed; returns the packs.
     pub async fn finish(self) -> Result<Vec<ObjectId>, RepoError> {
-        drop(self.sender);
-        self.task.await.map_err(|_| RepoError::Worker { what: "the upload of packs" })?
+        let Self { sender, mut task, .. } = self;
+        drop(sender);
+        (&mut task.0).await.map_err(|_| RepoError::Worker { what: "the upload of packs" })?
     }
 }
 

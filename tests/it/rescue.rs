@@ -25,7 +25,7 @@ use crate::support::repository::TestRepository;
 /// A store with bad sectors: what touches one of them fails as the file store says it when the kernel answers EIO.
 #[derive(Debug)]
 pub struct Sectors {
-    inner: Arc<MemoryStore>,
+    inner: Arc<dyn Store>,
     bad: Mutex<Vec<(Key, Range<u64>)>>,
     /// Nothing answers any more.
     dead: Mutex<bool>,
@@ -33,7 +33,10 @@ pub struct Sectors {
 
 impl Sectors {
     pub fn new() -> Arc<Self> {
-        let inner = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+        Self::over(Arc::new(MemoryStore::new(Arc::new(SystemClock))))
+    }
+
+    pub fn over(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self { inner, bad: Mutex::default(), dead: Mutex::new(false) })
     }
 
@@ -132,7 +135,7 @@ impl Scene {
         let key = pack_of(&self.reader.index, at);
         let mut bytes = self.sectors.inner.get(&key).await.unwrap().to_vec();
         bytes[at.offset as usize + at.length as usize / 2] ^= 1;
-        self.sectors.inner.plant(&key, bytes.into());
+        self.sectors.inner.put_over(&key, bytes.into(), None).await.unwrap();
     }
 
     pub fn plan(&self, target: &Path) -> RestorePlan {

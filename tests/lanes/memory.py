@@ -4,6 +4,7 @@ Called by memory.sh with a folder that holds `corpus`; speaks as cargo's tests d
 that the lane counts alike.
 """
 
+import glob
 import os
 import shutil
 import sys
@@ -49,6 +50,8 @@ def main():
         ("nothing changed", tool.backup(corpus)),
         ("restore", tool.restore(os.path.join(work, "target"))),
         ("check --read-data", tool.check()),
+        ("parity", [["parity"]]),
+        ("repair by parity", [["check", "--repair"]]),
         ("forget and prune", tool.prune()),
     ]
     failed = backup_of_cluster(program, work)
@@ -59,10 +62,16 @@ def main():
             mib = measure.measure_all(commands, tool.environment(), log)["peak_kib"] / 1024
             fine = mib <= PEAK_MIB_MAX
             said = f"{mib:.0f} MiB, the limit is {PEAK_MIB_MAX}"
+            if name == "repair by parity" and not os.path.exists(lost):
+                fine, said = False, "the pack did not come back, so nothing was measured"
         except measure.CommandFailed as error:
             fine, said = False, str(error)
         failed += not fine
         print(f"test memory::{name.replace(' ', '_')} ... {'ok' if fine else 'FAILED'} ({said})", flush=True)
+        if name == "parity":
+            packs = glob.glob(os.path.join(tool.repo, "packs", "*", "*"))
+            lost = max(packs, key=os.path.getsize)
+            os.remove(lost)
         if name == "restore":
             shutil.rmtree(os.path.join(work, "target"), ignore_errors=True)
     passed = len(steps) + 1 - failed

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lane memory: the peak memory of backup, restore, check and prune on some 300 MiB of
+# Lane memory: the peak memory of backup, restore, check, parity, repair and prune on some 300 MiB of
 # mixed files, of a backup of 10,000 objects of a cluster (and its processor time), and of whoever starts movers for a large
 # volume; with the build that the other lanes use. Usage: tests/lanes/memory.sh [install].
 # Leaves nothing behind but the build.

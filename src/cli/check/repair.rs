@@ -15,9 +15,9 @@ use crate::cli::prompt::TerminalPrompt;
 use crate::cli::{progress, verified};
 use crate::crypto::recipients::Prompt;
 use crate::format::entry::escape;
-use crate::repair::{How, Opening, Outcome, RepairError, Sources, open_again, repair_names, run_repair};
-use crate::repo::Repository;
-use crate::store::Store;
+use crate::repair::{How, Opening, Outcome, RepairError, Sources, heal_opening, open_again, repair_names, run_repair};
+use crate::repo::{RepoError, Repository};
+use crate::store::{Store, StoreError};
 
 /// Snapshots whose losses are shown.
 const SNAPSHOTS_SHOWN: usize = 10;
@@ -54,7 +54,11 @@ async fn work(
         return Ok((repair_names(own, sources, context.clock.now(), &context.progress).await?, None));
     }
     let (repository, mut healed) = match opened(context).await {
-        Ok(repository) => (repository, Vec::new()),
+        Ok(repository) => {
+            let healed = heal_opening(&repository, sources, &*context.clock).await?;
+            // In the epoch that it opened in what later ones sealed would be damage.
+            if healed.is_empty() { (repository, healed) } else { (opened(context).await?, healed) }
+        }
         Err(failure) => {
             let healed = before_opening(own, sources, failure, context).await?;
             (opened(context).await?, healed)
@@ -86,17 +90,25 @@ async fn before_opening(
     let writer_key = context.globals.writer_key()?;
     let identities = context.globals.identities()?;
     let prompt: Arc<dyn Prompt> = Arc::new(TerminalPrompt);
-    let opening = match &writer_key {
-        Some(key) => Opening::Writer(key),
-        None if identities.is_empty() => return Err(failure),
-        None => Opening::Identity { identities: &identities, prompt: &prompt, pinned: context.globals.pinned(None)? },
-    };
-    match open_again(own, sources, &opening).await {
-        Ok(healed) if healed.is_empty() => Err(failure),
-        Ok(healed) => Ok(healed),
-        Err(RepairError::Repo(_)) => Err(failure),
-        Err(error) => Err(error.into()),
+    let pinned = context.globals.pinned(writer_key.as_ref())?;
+    // An identity can do more, and a writer key needs less.
+    let with_identity =
+        (!identities.is_empty()).then(|| Opening::Identity { identities: &identities, prompt: &prompt, pinned });
+    let mut all = Vec::new();
+    for opening in writer_key.as_ref().map(Opening::Writer).into_iter().chain(with_identity) {
+        match open_again(own, sources, &opening).await {
+            Ok(mut healed) => all.append(&mut healed),
+            // It says what is known of the record and what is not.
+            Err(RepairError::Repo(error @ RepoError::Epoch { .. })) => return Err(error.into()),
+            // Nor would opening it again say what could not be written.
+            Err(RepairError::Repo(RepoError::Store(
+                error @ (StoreError::Failed { .. } | StoreError::Full { .. } | StoreError::Denied { .. }),
+            ))) => return Err(error.into()),
+            Err(RepairError::Repo(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    if all.is_empty() { Err(failure) } else { Ok(all) }
 }
 
 /// The replicas that were named; else those of the configuration, as far as they are there.
@@ -134,7 +146,11 @@ async fn replicas(from: &[OsString], own: &dyn Store, context: &Context) -> Resu
 
 fn tell(outcome: &Outcome, context: &mut Context) -> Result<Exit, Failure> {
     let damaged = outcome.report.as_ref().is_some_and(Report::is_damaged);
-    let exit = if damaged { Exit::Damaged } else { Exit::Done };
+    let exit = match (damaged, outcome.kept.is_empty()) {
+        (true, _) => Exit::Damaged,
+        (false, false) => Exit::Problems,
+        (false, true) => Exit::Done,
+    };
     if context.out.json {
         context.out.document(outcome)?;
         return Ok(exit);
@@ -156,6 +172,13 @@ fn tell(outcome: &Outcome, context: &mut Context) -> Result<Exit, Failure> {
         context
             .line(&format!("marked: {pack}: nobody builds upon it any more, and `homelab-dr prune` takes it away"))?;
     }
+    for kept in &outcome.kept {
+        context.talk.warn(&format!(
+            "kept as it is: {}: {}\n  help: give more replicas (--from), or run it again once they answer. If it stays: move what lies there out of the repository, keep it, and run it again",
+            kept.object,
+            escape(kept.why.as_bytes())
+        ));
+    }
     for trouble in &outcome.passed_over {
         context.talk.warn(&format!("passed over: {}", escape(trouble.as_bytes())));
     }
@@ -174,7 +197,7 @@ fn tell(outcome: &Outcome, context: &mut Context) -> Result<Exit, Failure> {
     if !outcome.changed() {
         "there was nothing to put right, or nothing to do it with".clone_into(&mut done);
     }
-    context.summary(damaged, &done)?;
+    context.summary(exit != Exit::Done, &done)?;
     Ok(exit)
 }
 

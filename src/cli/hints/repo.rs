@@ -2,13 +2,16 @@
 
 use crate::cli::exit::Exit;
 use crate::cli::hints::{Advice, Advise};
-use crate::repo::RepoError;
+use crate::repo::{RepoError, layout};
 
 const CHECK: &str =
     "run `homelab-dr check --read-data` to see how much is affected; a copy made by `replicate` may hold it intact";
 
 /// The file never changes, and holds nothing that is not known elsewhere.
 const FORMAT: &str = "put back format.json of any copy that `replicate` made, or an older version of it in the bucket: it is the same everywhere and never changes. Without one, make it anew: one line, {\"magic\":\"homelab-dr\",\"version\":1,\"repository\":\"ID\"}, with the id of the repository from the recovery kit";
+
+/// Small, and everything rests on it.
+const EPOCH: &str = "do not write to it: the record is damaged, or was not made by the owner of this repository. `homelab-dr check --repair --from REPLICA` brings it back from a copy, or from an older version in the bucket; with --identity it is signed anew where all that it said is known. If it was not damaged, ask who else can write here";
 
 impl Advise for RepoError {
     fn advice(&self) -> Option<Advice> {
@@ -34,10 +37,15 @@ impl Advise for RepoError {
                 Exit::Refused,
                 "do not use it: somebody put another repository in the place of yours, or the address or fingerprint is of another one. Your recovery kit shows the right fingerprint",
             ),
-            Self::Epoch { .. } => Advice::new(
-                Exit::Refused,
-                "do not write to it: the record is damaged or was not made by the owner of this repository; take it from a copy or ask who else can write here",
-            ),
+            Self::Epoch { .. } => Advice::new(Exit::Refused, EPOCH),
+            Self::Damaged { key }
+            | Self::TooLarge { key, .. }
+            | Self::Sealed { key, .. }
+            | Self::Record { key, .. }
+                if key.as_str().starts_with(layout::EPOCHS) =>
+            {
+                Advice::new(Exit::Damaged, EPOCH)
+            }
             Self::Retired { .. } => Advice::new(
                 Exit::Key,
                 "nothing was lost: the owner rotated the writer key (`homelab-dr keys rotate-writer`). Install the new one here, which that command wrote into a file, such as in the Secret of the cluster, and run this again. If nobody rotated it, the record is damaged (`homelab-dr check --repair --from REPLICA` brings it back), or somebody wrote to the store: `homelab-dr keys list` with an identity shows the epochs",

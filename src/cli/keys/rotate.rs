@@ -155,10 +155,17 @@ fn tell(plan: &RotationPlan, rotated: &Rotated, file: &Path, context: &mut Conte
             renamed.to.short()
         ));
     }
+    for id in &rotated.not_carried {
+        context.talk.warn(&format!(
+            "snapshot {} came with the old key when everything had been sealed anew, round after round: it was not, and nobody accepts it\n  help: find out who writes with the old key; a backup of the same source with the new one stores it again, without its content",
+            id.short()
+        ));
+    }
+    let exit = if rotated.not_carried.is_empty() { Exit::Done } else { Exit::Problems };
     if context.out.json {
         let document = Document { dry_run: false, plan, writer_key_file: Some(file), outcome: Some(rotated) };
         context.out.document(&document)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     for renamed in &rotated.snapshots {
         context.out.line(&format!("snapshot  {} is {} now", renamed.from.short(), renamed.to.short()))?;
@@ -178,7 +185,7 @@ fn tell(plan: &RotationPlan, rotated: &Rotated, file: &Path, context: &mut Conte
          3. Copies: homelab-dr replicate --to URL; what the old key sealed goes there with two runs of prune, as it does here.",
         file.display()
     ))?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 impl Advise for RotateError {

@@ -99,6 +99,8 @@ pub struct Rotated {
     pub epoch: u32,
     /// The snapshots that this run sealed anew.
     pub snapshots: Vec<Renamed>,
+    /// Snapshots that came with the old key in every round, and after the last: they were not sealed anew, and are refused from now on.
+    pub not_carried: Vec<ObjectId>,
     /// Tree blobs sealed anew.
     pub blobs: usize,
     /// Bytes of the packs and index segments of tree blobs.

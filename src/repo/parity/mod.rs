@@ -20,6 +20,7 @@ use crate::repo::layout;
 use crate::repo::sealed::get_within;
 use crate::store::{Key, Listed, Store};
 
+pub use rebuild::WINDOW_BYTES;
 pub use within::WithParity;
 
 /// Headers fetched at once.

@@ -4,20 +4,23 @@
 //! Memory: the pack, and a window of the group (`WINDOW_BYTES`, or one stripe of each object if that is more).
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::base::id::ObjectId;
+use crate::crypto::hash::object_id;
 use crate::format::erasure;
 use crate::format::parity::{Group, Header, StripeHash, stripe_hash};
+use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::layout;
 use crate::repo::parity::{Found, read_header};
 use crate::store::{Key, Listed, Store};
 
 /// Bytes of a group that are in memory at once.
-const WINDOW_BYTES: u64 = 12 << 20;
+pub const WINDOW_BYTES: u64 = 12 << 20;
 /// Parts fetched at once.
 const FETCH_AT_ONCE: usize = 8;
 
@@ -28,26 +31,129 @@ pub(super) struct Rebuilt {
     pub lacking: usize,
     /// Stripes that were computed.
     pub computed: usize,
+    /// Whether they are what the pack's name promises.
+    pub named: bool,
+    /// Why something of the group did not read, of which nobody has said that it is not there: with it more might be computed.
+    pub unread: Option<String>,
 }
 
-/// The bytes of a pack as well as its group knows them.
-pub(super) async fn rebuild(store: &dyn Store, found: &Found, pack: &ObjectId) -> Result<Option<Rebuilt>, RepoError> {
-    let group = &found.group;
-    let Some((wanted, member)) = group.number(pack).and_then(|at| Some((at, group.members.get(at)?))) else {
-        return Ok(None);
-    };
-    let mut known = None;
+/// What reads need, and what they leave.
+struct Reads<'a> {
+    store: &'a dyn Store,
+    blame: &'a Blame,
+    unread: Mutex<Option<String>>,
+}
+
+impl Reads<'_> {
+    /// A part of an object; nothing for one that is not there, and for one that does not read while the store is there. Anything else would take what is good for lost.
+    async fn part(&self, key: &Key, range: Range<u64>) -> Result<Bytes, RepoError> {
+        match self.store.get_range(key, range).await {
+            Ok(bytes) => {
+                self.blame.read_well();
+                Ok(bytes)
+            }
+            Err(error) => self.pass_over(error.into()).await.map(|()| Bytes::new()),
+        }
+    }
+
+    /// The header of a parity object that is of this group.
+    async fn header(&self, entry: &Listed, group: &Group) -> Result<Option<Header>, RepoError> {
+        match read_header(self.store, entry).await {
+            Ok(header) => Ok(Some(header).filter(|header| header.group == *group)),
+            Err(error) => self.pass_over(error).await.map(|()| None),
+        }
+    }
+
+    async fn pass_over(&self, error: RepoError) -> Result<(), RepoError> {
+        let RepoError::Store(error) = error else { return Ok(()) };
+        if error.is_not_found() {
+            return Ok(());
+        }
+        if !self.blame.is_the_objects(self.store, &error).await {
+            return Err(error.into());
+        }
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
+        Ok(())
+    }
+}
+
+/// A parity object and its header.
+type Shard<'a> = (&'a Listed, &'a Header);
+
+/// The bytes of a pack as well as its group knows them, with `window_bytes` of the group in memory. Headers say by which hashes stripes are judged, and one of them may lie:
+/// where the bytes do not match the pack's name in the end, those that say something else are tried, and what one of the others alone may have spoilt.
+pub(super) async fn rebuild(
+    store: &dyn Store,
+    blame: &Blame,
+    found: &Found,
+    pack: &ObjectId,
+    window_bytes: u64,
+) -> Result<Option<Rebuilt>, RepoError> {
+    let reads = Reads { store, blame, unread: Mutex::default() };
+    let Some(wanted) = found.group.number(pack) else { return Ok(None) };
+    let mut headers = Vec::new();
     for entry in found.objects.values() {
-        if let Ok(header) = read_header(store, entry).await {
-            known = Some(header).filter(|header| header.group == *group);
+        if let Some(header) = reads.header(entry, &found.group).await? {
+            headers.push((entry, header));
+        }
+    }
+    let mut best: Option<Rebuilt> = None;
+    for (at, (_, header)) in headers.iter().enumerate() {
+        if headers.iter().take(at).any(|(_, before)| before.members == header.members) {
+            continue;
+        }
+        let alike = |one: &&(&Listed, Header)| one.1.members == header.members;
+        let shards: Vec<Shard<'_>> = headers.iter().filter(alike).map(|(entry, header)| (*entry, header)).collect();
+        let whole = by_header(&reads, &found.group, header, &shards, wanted, window_bytes).await?;
+        let mut rebuilt = named(whole, *pack).await?;
+        // All that was lacking was computed, and is wrong.
+        let spoilt = !rebuilt.named && rebuilt.lacking == 0 && rebuilt.computed > 0;
+        for without in (0..shards.len()).filter(|_| spoilt) {
+            let mut others = shards.clone();
+            others.remove(without);
+            let again = by_header(&reads, &found.group, header, &others, wanted, window_bytes).await?;
+            let again = named(again, *pack).await?;
+            if again.named {
+                rebuilt = again;
+                break;
+            }
+        }
+        let done = rebuilt.named;
+        if done || best.as_ref().is_none_or(|best| rebuilt.lacking < best.lacking) {
+            best = Some(rebuilt);
+        }
+        if done {
             break;
         }
     }
-    let Some(header) = known else { return Ok(None) };
+    if let Some(best) = &mut best {
+        best.unread = reads.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+    Ok(best)
+}
+
+async fn named(rebuilt: Rebuilt, pack: ObjectId) -> Result<Rebuilt, RepoError> {
+    let hashed = tokio::task::spawn_blocking(move || {
+        let named = object_id(&rebuilt.bytes) == pack;
+        Rebuilt { named, ..rebuilt }
+    });
+    hashed.await.map_err(|_| RepoError::Worker { what: "the hashing" })
+}
+
+async fn by_header(
+    reads: &Reads<'_>,
+    group: &Group,
+    header: &Header,
+    shards: &[Shard<'_>],
+    wanted: usize,
+    window_bytes: u64,
+) -> Result<Rebuilt, RepoError> {
+    let lacking = || RepoError::Worker { what: "the mending of a pack" };
+    let member = group.members.get(wanted).ok_or_else(lacking)?;
     let stripe = group.stripe as usize;
     let length = member.length as usize;
-    // Absent, unreadable, too short: what is not there is computed.
-    let there = store.get_range(&layout::pack(pack), 0..u64::from(member.length)).await.unwrap_or_default();
+    // Absent, rotten, too short: what is not there is computed.
+    let there = reads.part(&layout::pack(&member.pack), 0..u64::from(member.length)).await?;
     let mut bytes = there.to_vec();
     drop(there);
     bytes.resize(length, 0);
@@ -59,17 +165,17 @@ pub(super) async fn rebuild(store: &dyn Store, found: &Found, pack: &ObjectId) -
         .filter(|(_, (bytes, hash))| stripe_hash(bytes) != **hash)
         .map(|(at, _)| at)
         .collect();
-    let mut rebuilt = Rebuilt { bytes, lacking: 0, computed: 0 };
-    let objects = group.members.len() + found.objects.len();
-    let window = usize::try_from(WINDOW_BYTES).unwrap_or(usize::MAX) / (objects * stripe).max(1);
+    let mut rebuilt = Rebuilt { bytes, lacking: 0, computed: 0, named: false, unread: None };
+    let objects = group.members.len() + shards.len();
+    let window = usize::try_from(window_bytes).unwrap_or(usize::MAX) / (objects * stripe).max(1);
     let mut left = bad.as_slice();
     while let Some(first) = left.first() {
         let run = left.iter().zip(*first..first + window.max(1)).take_while(|(at, next)| **at == *next).count();
         let (stripes, rest) = left.split_at(run);
         left = rest;
-        let window = Window::fetch(store, found, &header, wanted, *first..first + stripes.len()).await?;
+        let window = Window::fetch(reads, header, shards, wanted, *first..first + stripes.len()).await?;
         let computed = tokio::task::spawn_blocking(move || window.compute(wanted)).await;
-        let computed = computed.map_err(|_| RepoError::Worker { what: "the mending of a pack" })?;
+        let computed = computed.map_err(|_| lacking())?;
         for (at, computed) in stripes.iter().zip(computed) {
             let place = rebuilt.bytes.get_mut(at * stripe..length.min((at + 1) * stripe));
             match (computed, place) {
@@ -81,7 +187,7 @@ pub(super) async fn rebuild(store: &dyn Store, found: &Found, pack: &ObjectId) -
             }
         }
     }
-    Ok(Some(rebuilt))
+    Ok(rebuilt)
 }
 
 /// Some stripes of all objects of a group, as far as they are good.
@@ -91,40 +197,36 @@ struct Window {
     members: Vec<Vec<Option<Bytes>>>,
     /// By parity object: its number, and the same.
     parity: Vec<(u8, Vec<Option<Bytes>>)>,
-    stripe_bytes: usize,
 }
 
 /// The good stripes of a part of an object that begins at `from`.
 async fn part(
-    store: &dyn Store,
+    reads: &Reads<'_>,
     key: &Key,
     from: u64,
     bytes: Range<u64>,
     stripe: usize,
     hashes: &[StripeHash],
-) -> Vec<Option<Bytes>> {
-    let read = if bytes.is_empty() {
-        Bytes::new()
-    } else {
-        store.get_range(key, from + bytes.start..from + bytes.end).await.unwrap_or_default()
-    };
+) -> Result<Vec<Option<Bytes>>, RepoError> {
+    let read =
+        if bytes.is_empty() { Bytes::new() } else { reads.part(key, from + bytes.start..from + bytes.end).await? };
     let good = |(at, hash): (usize, &StripeHash)| {
         let end = read.len().min((at + 1) * stripe);
         let found = read.slice((at * stripe).min(end)..end);
         (stripe_hash(&found) == *hash).then_some(found)
     };
-    hashes.iter().enumerate().map(good).collect()
+    Ok(hashes.iter().enumerate().map(good).collect())
 }
 
 impl Window {
     async fn fetch(
-        store: &dyn Store,
-        found: &Found,
+        reads: &Reads<'_>,
         header: &Header,
+        shards: &[Shard<'_>],
         wanted: usize,
         stripes: Range<usize>,
     ) -> Result<Self, RepoError> {
-        let group = &found.group;
+        let group = &header.group;
         let stripe_bytes = group.stripe as usize;
         let range = |length: u32| {
             let at = |stripe: usize| (stripe as u64 * u64::from(group.stripe)).min(u64::from(length));
@@ -141,40 +243,26 @@ impl Window {
         let members: Vec<Vec<Option<Bytes>>> = stream::iter(jobs)
             .map(|(is_wanted, key, bytes, hashes)| async move {
                 if is_wanted {
-                    vec![None; hashes.len()]
+                    Ok(vec![None; hashes.len()])
                 } else {
-                    part(store, &key, 0, bytes, stripe_bytes, &hashes).await
+                    part(reads, &key, 0, bytes, stripe_bytes, &hashes).await
                 }
             })
             .buffered(FETCH_AT_ONCE)
-            .collect()
-            .await;
-        let mut window = Self { stripes: stripes.len(), members, parity: Vec::new(), stripe_bytes };
+            .try_collect()
+            .await?;
+        let mut window = Self { stripes: stripes.len(), members, parity: Vec::new() };
         // Of the parity only as much as it takes.
-        for (number, entry) in &found.objects {
+        for (entry, shard) in shards {
             if (0..window.stripes).all(|stripe| window.gone(stripe).len() <= window.pieces(stripe).len()) {
                 break;
             }
-            let good = window.fetch_parity(store, group, entry, &stripes, range(group.shard_bytes())).await;
-            window.parity.push((*number, good));
+            let hashes = shard.own.get(stripes.clone()).unwrap_or_default();
+            let bytes = range(group.shard_bytes());
+            let good = part(reads, &entry.key, group.header_bytes() as u64, bytes, stripe_bytes, hashes).await?;
+            window.parity.push((shard.number, good));
         }
         Ok(window)
-    }
-
-    async fn fetch_parity(
-        &self,
-        store: &dyn Store,
-        group: &Group,
-        entry: &Listed,
-        stripes: &Range<usize>,
-        bytes: Range<u64>,
-    ) -> Vec<Option<Bytes>> {
-        let header = match read_header(store, entry).await {
-            Ok(header) if header.group == *group => header,
-            _ => return Vec::new(),
-        };
-        let hashes = header.own.get(stripes.clone()).unwrap_or_default();
-        part(store, &entry.key, group.header_bytes() as u64, bytes, self.stripe_bytes, hashes).await
     }
 
     /// The members whose stripe is not good. One that ends before it is all zeros there.

@@ -3,9 +3,9 @@
 //! For reading only, and for whoever checks what it gives: what could not be mended comes as it lies there, with zeros for what is not. Everything but packs is
 //! passed on as it is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
-use crate::crypto::hash::object_id;
 use crate::repo::RepoError;
+use crate::repo::blame::Blame;
 use crate::repo::layout;
 use crate::repo::parity::{Groups, load, rebuild};
 use crate::store::readonly::ReadOnly;
@@ -33,15 +33,42 @@ struct Cover {
 #[derive(Debug)]
 pub struct WithParity {
     inner: ReadOnly,
+    /// Of a group, in memory at once.
+    window_bytes: u64,
     cover: OnceCell<Cover>,
     kept: Mutex<VecDeque<(Key, Bytes)>>,
+    blame: Blame,
+    /// Packs for which parity can do nothing: to find that out again would cost reading a group.
+    misses: std::sync::Mutex<HashSet<ObjectId>>,
+    /// Packs that may be had once what did not read reads again, and what that was.
+    unsure: std::sync::Mutex<HashMap<ObjectId, String>>,
 }
 
 impl WithParity {
-    /// Wraps a store.
+    /// Wraps a store; of a group at most `window_bytes` are in memory at once, or one stripe of each object if that is more.
     #[must_use]
-    pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner: ReadOnly::new(inner), cover: OnceCell::new(), kept: Mutex::default() }
+    pub fn new(inner: Arc<dyn Store>, window_bytes: u64) -> Self {
+        let inner = ReadOnly::new(inner);
+        let (cover, kept, blame) = (OnceCell::new(), Mutex::default(), Blame::default());
+        Self {
+            inner,
+            window_bytes,
+            cover,
+            kept,
+            blame,
+            misses: std::sync::Mutex::default(),
+            unsure: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Why a pack may be had after all, though it was not: something of its group could not be read.
+    #[must_use]
+    pub fn unsure_of(&self, pack: &ObjectId) -> Option<String> {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner).get(pack).cloned()
+    }
+
+    fn misses(&self) -> MutexGuard<'_, HashSet<ObjectId>> {
+        self.misses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, key: &Key, error: RepoError) -> StoreError {
@@ -78,14 +105,23 @@ impl WithParity {
         if let Some((_, bytes)) = kept.iter().find(|(kept, _)| kept == key) {
             return Ok(Some(bytes.clone()));
         }
-        let there = self.inner.stat(key).await.is_ok_and(|stat| stat.is_some());
+        if self.misses().contains(&pack) {
+            return Ok(None);
+        }
+        let mut unread = None;
         let mut best: Option<(usize, Bytes)> = None;
         for found in groups.iter().filter_map(|at| cover.groups.found.get(*at)) {
-            let rebuilt = rebuild::rebuild(&self.inner, found, &pack).await.map_err(|error| self.failed(key, error))?;
-            let Some(rebuilt) = rebuilt.filter(|rebuilt| there || rebuilt.computed > 0) else { continue };
-            let (lacking, bytes) = (rebuilt.lacking, Bytes::from(rebuilt.bytes));
-            let hashed = bytes.clone();
-            let named = tokio::task::spawn_blocking(move || object_id(&hashed)).await.is_ok_and(|id| id == pack);
+            let rebuilt = rebuild::rebuild(&self.inner, &self.blame, found, &pack, self.window_bytes).await;
+            let Some(mut rebuilt) = rebuilt.map_err(|error| self.failed(key, error))? else { continue };
+            unread = unread.or(rebuilt.unread.take());
+            // As it lies there it can be had without.
+            if rebuilt.computed == 0 && rebuilt.lacking > 0 {
+                continue;
+            }
+            let (lacking, named, bytes) = (rebuilt.lacking, rebuilt.named, Bytes::from(rebuilt.bytes));
+            if named {
+                unread = None;
+            }
             if named || best.as_ref().is_none_or(|(least, _)| lacking < *least) {
                 best = Some((lacking, bytes));
             }
@@ -93,7 +129,13 @@ impl WithParity {
                 break;
             }
         }
-        let Some((_, bytes)) = best else { return Ok(None) };
+        if let Some(why) = unread {
+            self.unsure.lock().unwrap_or_else(PoisonError::into_inner).insert(pack, why);
+        }
+        let Some((_, bytes)) = best else {
+            self.misses().insert(pack);
+            return Ok(None);
+        };
         kept.truncate(KEPT - 1);
         kept.push_front((key.clone(), bytes.clone()));
         Ok(Some(bytes))

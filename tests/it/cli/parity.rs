@@ -29,6 +29,13 @@ fn a_lost_pack_comes_back_without_another_copy() {
     home.read(&["restore", "latest", "--target", "back"]).exits(0);
     assert_eq!(std::fs::read(home.path("back/a/b/hello.txt")).unwrap(), b"hello\n");
 
+    // Somebody's object among them is told and left.
+    let strange = home.path("repo/parity").join(blake3::hash(b"strange").to_hex().as_str());
+    std::fs::write(&strange, "strange").unwrap();
+    let told = home.write(&["parity"]).exits(3);
+    assert!(told.err.contains("it was left as it is"), "{}", told.err);
+    std::fs::remove_file(&strange).unwrap();
+
     // It stays where it is: a copy gets parity of its own, or none.
     home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
     assert!(!home.path("copy/parity").exists());

@@ -88,6 +88,54 @@ fn what_is_lost_is_named_with_the_command_that_brings_it_back() {
     }
 }
 
+/// A folder lies where an object should: it is named, and everything else is put right.
+#[test]
+fn a_folder_in_the_place_of_an_object_holds_nothing_else_up() {
+    let home = Home::new();
+    home.backup();
+    home.run(&["replicate", "--to", "copy", "--create"]).exits(0);
+    let (content, metadata) = (pack(&home, 1), pack(&home, 2));
+    std::fs::remove_file(&content).unwrap();
+    std::fs::create_dir(&content).unwrap();
+    std::fs::write(content.join("file"), "somebody's").unwrap();
+    flip(&metadata);
+    // Its blobs come one by one, so nothing is lost.
+    let ran = home.write(&["check", "--repair", "--from", "copy"]).exits(3);
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(ran.out.contains("healed: packs/") && ran.out.contains(&name(&metadata)), "{}", ran.out);
+    let kept: Vec<&str> = ran.err.lines().filter(|line| line.contains("kept as it is")).collect();
+    assert!(kept.len() == 1 && kept[0].contains(&name(&content)), "{}", ran.err);
+    assert_eq!(std::fs::read(content.join("file")).unwrap(), b"somebody's");
+    std::fs::rename(&content, home.path("aside")).unwrap();
+    home.write(&["check", "--repair", "--from", "copy"]).exits(0);
+    home.read(&["check", "--read-data"]).exits(0);
+
+    // The record of the epoch, which everything rests on.
+    let epoch = home.path("repo/epochs/1");
+    std::fs::remove_file(&epoch).unwrap();
+    std::fs::create_dir(&epoch).unwrap();
+    std::fs::write(epoch.join("file"), "somebody's").unwrap();
+    let ran = home.write(&["check", "--repair", "--from", "copy"]);
+    assert!(ran.code != 0 && ran.err.contains("epochs/1"), "{}", ran.err);
+    std::fs::remove_dir_all(&epoch).unwrap();
+    // With an identity it needs no replica.
+    let ran = home.read(&["check", "--repair"]).exits(0);
+    assert!(ran.out.contains("healed: epochs/1: made anew"), "{}", ran.out);
+    home.backup();
+}
+
+#[test]
+fn a_key_that_everybody_may_read_is_told_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    home.backup();
+    for (mode, told) in [(0o644, 1), (0o666, 1), (0o602, 1), (0o640, 0), (0o400, 0)] {
+        std::fs::set_permissions(home.path("key"), std::fs::Permissions::from_mode(mode)).unwrap();
+        let ran = home.read(&["check", "--read-data"]).exits(0);
+        assert_eq!(ran.err.matches("chmod 600 key").count(), told, "{mode:o}: {}", ran.err);
+    }
+}
+
 #[test]
 fn what_cannot_be_put_right_from_is_refused() {
     let home = Home::new();

@@ -131,6 +131,26 @@ async fn what_parity_gives_is_not_believed() {
     assert_eq!(world.read_all().await, files);
 }
 
+/// A header that says of the very same group what is not so: the next one is tried.
+#[tokio::test]
+async fn a_planted_header_of_a_true_group_spoils_nothing() {
+    let (world, files) = twenty_packs().await;
+    let twice = super::Settings { share: 20, ..TENTH };
+    run(&world, twice).await;
+    let found = groups(&world).await.swap_remove(0);
+    // In the place of the first object, so that it is asked first.
+    let first = found.objects[&0].key.clone();
+    world.store.delete(&first).await.unwrap();
+    plant(&world, object(found.group.clone(), 0)).await;
+    let lost = content_pack(&world).await;
+    let bytes = world.store.get(&lost).await.unwrap();
+    world.store.delete(&lost).await.unwrap();
+    let done = repair(&world, Held::Writer, &[]).await.expect("a repair");
+    assert!(done.losses.is_empty(), "{done:?}");
+    assert!(world.store.get(&lost).await.unwrap() == bytes);
+    assert_eq!(world.read_all().await, files);
+}
+
 #[tokio::test]
 async fn check_tells_what_is_covered_and_what_is_rotten() {
     let (world, _) = twenty_packs().await;

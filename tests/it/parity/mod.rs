@@ -6,22 +6,25 @@ mod losses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use homelab_dr::base::id::ObjectId;
 use homelab_dr::base::progress::Progress;
 use homelab_dr::base::random::{STEP, mix};
 use homelab_dr::parity::{Outcome, ParityPlan, Settings, plan_parity, run_parity};
 use homelab_dr::repo::layout;
-use homelab_dr::repo::parity::{Found, load};
+use homelab_dr::repo::parity::{Found, WithParity, load};
 use homelab_dr::repo::{RepoError, Repository};
-use homelab_dr::store::Key;
+use homelab_dr::store::record::Record;
+use homelab_dr::store::{Key, Operation, Store};
 
 use crate::prune::world::World;
 
 /// Short stripes: the packs of these tests have a few each.
 pub const STRIPE: u32 = 4096;
 
-pub const TENTH: Settings = Settings { share: 10, read_data: false, group_packs: 20, stripe: STRIPE };
+pub const TENTH: Settings =
+    Settings { share: 10, read_data: false, group_packs: 20, stripe: STRIPE, pass_bytes: 32 << 20 };
 
 /// A seeded choice.
 pub struct Random(pub u64);
@@ -176,6 +179,33 @@ async fn the_same_packs_always_give_the_same_objects() {
         assert_eq!((done.made, done.objects_written, done.removed.len()), (1, 1, 0), "{at}");
         assert!(world.store.get(&key).await.unwrap() == other.store.get(&key).await.unwrap(), "{at}");
     }
+}
+
+/// With less memory than a pack has bytes: packs are read once for each parity object, and a pack comes back stripe by stripe; what comes of it is the same.
+#[tokio::test]
+async fn what_does_not_fit_into_memory_is_done_in_several_passes() {
+    let (world, _) = twenty_packs().await;
+    let other = world.fork().await;
+    let whole = run(&world, TENTH).await;
+    let progress = Progress::default();
+    let passes = Settings { pass_bytes: 1, ..TENTH };
+    let planned = plan_parity(&other.open().await, passes, other.clock.now(), &progress).await.expect("a plan");
+    let done = run_parity(&other.open().await, planned, &other.clock, &progress).await.expect("a run");
+    assert_eq!((done.packs_read, done.bytes_read), (2 * whole.packs_read, 2 * whole.bytes_read));
+    assert_eq!(progress.files_total.load(Ordering::Relaxed), done.packs_read);
+    assert_eq!(progress.bytes_total.load(Ordering::Relaxed), done.bytes_read);
+    assert_eq!(world.names("parity/").await, other.names("parity/").await);
+
+    let lost = content_pack(&world).await;
+    let bytes = world.store.get(&lost).await.unwrap();
+    assert!(bytes.len() > 2 * STRIPE as usize);
+    world.store.delete(&lost).await.unwrap();
+    let record = Arc::new(Record::new(world.store.clone()));
+    let mended = WithParity::new(record.clone(), 1).get(&lost).await.expect("mended");
+    assert!(mended == bytes);
+    let longest = record.log().into_iter().filter(|call| call.operation == Operation::GetRange);
+    let longest = longest.filter(|call| call.object.starts_with("packs/")).map(|call| call.bytes).max();
+    assert_eq!(longest, Some(u64::from(STRIPE)), "one stripe of each at a time");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -19,7 +19,8 @@ pub struct Gate {
     inner: Arc<dyn Store>,
     calls: AtomicU64,
     at: Condition,
-    meanwhile: Mutex<Option<Meanwhile>>,
+    meanwhile: Mutex<Box<dyn FnMut() -> Option<Meanwhile> + Send>>,
+    opened: AtomicBool,
 }
 
 impl Gate {
@@ -29,19 +30,39 @@ impl Gate {
         at: impl Fn(u64, Operation, &str) -> bool + Send + Sync + 'static,
         meanwhile: impl Future<Output = ()> + Send + 'static,
     ) -> Arc<Self> {
-        let meanwhile = Mutex::new(Some(Box::pin(meanwhile) as Meanwhile));
-        Arc::new(Self { inner: inner.clone(), calls: AtomicU64::new(0), at: Box::new(at), meanwhile })
+        let mut once = Some(Box::pin(meanwhile) as Meanwhile);
+        Self::with(inner, at, move || once.take())
+    }
+
+    /// Pauses before every such call.
+    pub fn each<F: Future<Output = ()> + Send + 'static>(
+        inner: &Arc<dyn Store>,
+        at: impl Fn(u64, Operation, &str) -> bool + Send + Sync + 'static,
+        mut meanwhile: impl FnMut() -> F + Send + 'static,
+    ) -> Arc<Self> {
+        Self::with(inner, at, move || Some(Box::pin(meanwhile()) as Meanwhile))
+    }
+
+    fn with(
+        inner: &Arc<dyn Store>,
+        at: impl Fn(u64, Operation, &str) -> bool + Send + Sync + 'static,
+        meanwhile: impl FnMut() -> Option<Meanwhile> + Send + 'static,
+    ) -> Arc<Self> {
+        let (calls, opened) = (AtomicU64::new(0), AtomicBool::new(false));
+        let meanwhile: Mutex<Box<dyn FnMut() -> Option<Meanwhile> + Send>> = Mutex::new(Box::new(meanwhile));
+        Arc::new(Self { inner: inner.clone(), calls, at: Box::new(at), meanwhile, opened })
     }
 
     /// Whether the pause happened.
     pub fn opened(&self) -> bool {
-        self.meanwhile.lock().unwrap().is_none()
+        self.opened.load(Ordering::SeqCst)
     }
 
     async fn pass(&self, operation: Operation, object: &str) {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        let meanwhile = if (self.at)(call, operation, object) { self.meanwhile.lock().unwrap().take() } else { None };
+        let meanwhile = if (self.at)(call, operation, object) { (self.meanwhile.lock().unwrap())() } else { None };
         if let Some(meanwhile) = meanwhile {
+            self.opened.store(true, Ordering::SeqCst);
             meanwhile.await;
         }
     }

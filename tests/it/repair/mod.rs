@@ -1,7 +1,9 @@
 //! Putting right: every kind of damage to every kind of object, with and without a replica; cut off at every call; with others at work at every call.
 
 mod cuts;
+mod epochs;
 mod matrix;
+mod moved;
 mod replicas;
 
 use std::collections::BTreeMap;
@@ -12,7 +14,7 @@ use homelab_dr::base::id::ObjectId;
 use homelab_dr::base::progress::Progress;
 use homelab_dr::check::Severity;
 use homelab_dr::crypto::recipients::{NoPrompt, Prompt};
-use homelab_dr::repair::{Opening, Outcome, RepairError, Sources, open_again, run_repair};
+use homelab_dr::repair::{Opening, Outcome, RepairError, Sources, heal_opening, open_again, run_repair};
 use homelab_dr::repo::{RepoError, Repository};
 use homelab_dr::store::{Key, Store};
 
@@ -128,9 +130,12 @@ pub async fn repair_on(
     through: Arc<dyn Store>,
 ) -> Result<Outcome, RepairError> {
     let sources = Sources::new(&through, replicas).await?;
-    let mut healed = Vec::new();
+    let mut healed;
     let repository = match open(world, held).await {
-        Ok(repository) => repository,
+        Ok(repository) => {
+            healed = heal_opening(&repository.with_store(through.clone()), &sources, &*world.clock).await?;
+            open(world, held).await?
+        }
         Err(_) => {
             let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
             let opening = match held {

@@ -176,7 +176,7 @@ async fn what_is_in_no_index_segment_is_read_by_the_tables_inside_packs() {
     write(&source);
     let scene = Scene::of(&source).await;
     let segment = scene.sectors.list(layout::INDEX).await.unwrap().remove(0).key;
-    scene.sectors.inner.hide(&segment);
+    scene.sectors.inner.delete(&segment).await.unwrap();
     let owner = scene.repository.owner().await;
     let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let heard = told.clone();
@@ -196,16 +196,16 @@ async fn what_is_in_no_index_segment_is_read_by_the_tables_inside_packs() {
 async fn an_access_object_that_cannot_be_fetched_or_is_too_large_is_passed_over() {
     let sectors = Sectors::new();
     let repository = crate::support::repository::TestRepository::on(sectors.clone(), homelab_dr_clock()).await;
-    let plant = |bytes: Vec<u8>| {
+    let plant = async |bytes: Vec<u8>| {
         let id = homelab_dr::crypto::hash::object_id(&bytes);
-        sectors.inner.plant(&layout::access(&id), bytes.into());
+        sectors.inner.put_over(&layout::access(&id), bytes.into(), None).await.unwrap();
         layout::access(&id)
     };
     // Whatever their names are, some come before the right one and some after it.
     for seed in 0..8 {
-        sectors.spoil(plant(noise(seed, 100)), 0..1);
+        sectors.spoil(plant(noise(seed, 100)).await, 0..1);
     }
-    let huge = plant(vec![0; (2 << 20) + 1]);
+    let huge = plant(vec![0; (2 << 20) + 1]).await;
     sectors.spoil(huge, 0..u64::MAX);
     repository.owner().await;
 
@@ -229,13 +229,13 @@ async fn a_huge_object_is_not_read_whole_and_stops_nobody() {
     let repository = crate::support::repository::TestRepository::on(sectors.clone(), homelab_dr_clock()).await;
     let id = homelab_dr::base::id::ObjectId::new([7; 32]);
     let key = layout::named(layout::DOOMED, &id);
-    sectors.inner.plant(&key, vec![0; (16 << 20) + 1].into());
+    sectors.inner.put_over(&key, vec![0; (16 << 20) + 1].into(), None).await.unwrap();
     // Its name is not that of its bytes, which would be a mark that rotted: it was never one.
     let marks = Marks::load(&*repository.writer().await).await.unwrap();
     assert!(marks.marks.is_empty());
 
     let key = Key::new("here").unwrap();
-    sectors.inner.plant(&key, vec![0; 100].into());
+    sectors.inner.put_over(&key, vec![0; 100].into(), None).await.unwrap();
     assert_eq!(sealed::get_within(&*sectors, &key, 100).await.unwrap().len(), 100);
     let error = sealed::get_within(&*sectors, &key, 99).await.unwrap_err();
     assert!(matches!(error, RepoError::TooLarge { limit: 99, .. }), "{error}");

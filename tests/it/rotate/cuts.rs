@@ -1,18 +1,20 @@
 //! Cut off at every call, and with others at work at every call: whoever holds the identity reads everything all the time, and the next run finishes.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use homelab_dr::crypto::writer_key::WriterKey;
 use homelab_dr::format::entry::{Kind, Piece, TreePath};
+use homelab_dr::format::record::ChainRecord;
 use homelab_dr::prune::{PruneError, Settings};
 use homelab_dr::repo::rebuild::rebuild_index;
-use homelab_dr::repo::snapshots::Chain;
+use homelab_dr::repo::snapshots::{self, Chain};
 use homelab_dr::repo::tree_read::{TreeReader, pieces};
-use homelab_dr::repo::{RepoError, salvage};
+use homelab_dr::repo::{RepoError, layout, salvage};
 use homelab_dr::store::Operation;
 use homelab_dr::store::fault::{Failure, Fault, When};
 
-use super::{files, is_sound, rotate, rotate_on, scene};
+use super::{are_carried, chain, files, is_sound, rotate, rotate_on, scene, witnessed};
 use crate::prune::gate::Gate;
 use crate::prune::world::{GRACE, HOUR, World};
 
@@ -28,7 +30,7 @@ async fn each(world: &World) -> Vec<Vec<String>> {
 
 #[tokio::test]
 async fn a_rotation_that_is_cut_off_anywhere_is_finished_by_the_next_with_the_same_key() {
-    let origin = scene().await;
+    let origin = witnessed().await;
     let before = each(&origin).await;
     for when in [When::Before, When::After] {
         for call in 0.. {
@@ -62,10 +64,57 @@ async fn a_rotation_that_is_cut_off_anywhere_is_finished_by_the_next_with_the_sa
             last.dedup();
             assert_eq!(last, before, "{call} {when:?}");
             is_sound(&world, &format!("{call} {when:?}")).await;
+            are_carried(&world, &format!("{call} {when:?}")).await;
             if over {
                 break;
             }
         }
+    }
+}
+
+/// Somebody stores snapshots with the old key while the rotation is at work, each time that it lists them: a later round carries them over, and what comes after the last
+/// is named.
+#[tokio::test]
+async fn what_comes_in_every_round_is_named_and_what_comes_in_one_is_carried_over() {
+    let origin = witnessed().await;
+    // Three lists a round, and three rounds: what comes after the first list of the third is late for good.
+    for (most, rounds_late) in [(1, 0), (2, 0), (usize::MAX, 2)] {
+        let mut world = origin.fork().await;
+        let thief = world.open().await;
+        let record = chain(&world).await.snapshots[0].record.clone();
+        let planted = Arc::new(Mutex::new(Vec::new()));
+        let (keep, manual) = (planted.clone(), world.manual.clone());
+        let plant = move || {
+            let (thief, keep, manual, mut record) = (thief.clone(), keep.clone(), manual.clone(), record.clone());
+            async move {
+                let nth = keep.lock().unwrap().len();
+                let begun = thief.store.stat(&layout::epoch(2)).await.unwrap().is_some();
+                if !begun || nth >= most {
+                    return;
+                }
+                manual.advance(Duration::from_secs(1));
+                record.source = format!("late{nth}");
+                let record = ChainRecord::Snapshot(Box::new(record));
+                let (id, _) = snapshots::put(&thief, &record, None).await.expect("a put");
+                keep.lock().unwrap().push(id);
+            }
+        };
+        let lists = |_, operation, object: &str| operation == Operation::List && object == layout::SNAPSHOTS;
+        let gate = Gate::each(&world.store, lists, plant);
+        let (key, done) = rotate_on(&world, gate).await;
+        let done = done.expect("a rotation");
+        world.key = Arc::new(key.expect("a key"));
+        let mut planted = planted.lock().unwrap().clone();
+        planted.sort();
+        assert_eq!(planted.len(), most.min(9));
+        assert_eq!(done.not_carried.len(), rounds_late, "{most}: {done:?}");
+        let late = done.snapshots.iter().filter(|renamed| renamed.late).map(|renamed| renamed.from);
+        let mut told: Vec<_> = late.chain(done.not_carried.iter().copied()).collect();
+        told.sort();
+        assert_eq!(told, planted, "{most}");
+        assert_eq!(files(&world).await.len(), 2 + planted.len() - rounds_late, "{most}");
+        is_sound(&world, &format!("{most}")).await;
+        are_carried(&world, &format!("{most}")).await;
     }
 }
 

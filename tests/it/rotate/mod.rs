@@ -51,7 +51,7 @@ async fn rotate_on(world: &World, through: Arc<dyn Store>) -> (Option<WriterKey>
 }
 
 /// Rotates; the world has the new key then.
-async fn rotate(world: &mut World) -> Rotated {
+pub async fn rotate(world: &mut World) -> Rotated {
     let (key, done) = rotate_on(world, world.store.clone()).await;
     let done = done.expect("a rotation");
     world.key = Arc::new(key.expect("a key"));
@@ -69,7 +69,7 @@ async fn chain(world: &World) -> Chain {
 }
 
 /// The files of every snapshot, by what is in them: ids change.
-async fn files(world: &World) -> Vec<Vec<String>> {
+pub async fn files(world: &World) -> Vec<Vec<String>> {
     let mut all: Vec<Vec<String>> = world.read_all().await.into_values().collect();
     all.sort();
     all
@@ -84,6 +84,33 @@ async fn is_sound(world: &World, what: &str) {
         let worse: Vec<_> = report.findings.iter().filter(|finding| finding.severity != Severity::Note).collect();
         assert!(worse.is_empty(), "{what}: {worse:?}");
     }
+}
+
+/// Somebody has proven a key, checked both snapshots and drilled one: a record of each.
+async fn witnessed() -> World {
+    let world = scene().await;
+    let owner = world.open_to_read().await;
+    drill(&owner, "test", &*world.clock).await.expect("a drill");
+    let ids: Vec<ObjectId> = chain(&world).await.snapshots.iter().map(|snapshot| snapshot.id).collect();
+    verified::record(&owner, &ids[..1], &ids[1..], "test", &*world.clock).await.expect("a record");
+    let rehearsal = crate::frozen::rehearsal(ids[0], "test", "test");
+    homelab_dr::drill::record::store(&owner, &rehearsal, world.clock.now()).await.expect("a record");
+    world
+}
+
+/// There is still one record of each kind, and they name snapshots that are there.
+async fn are_carried(world: &World, what: &str) {
+    let mine = world.open().await;
+    let ids: Vec<ObjectId> = chain(world).await.snapshots.iter().map(|snapshot| snapshot.id).collect();
+    let (drills, unreadable) = list_drills(&mine).await.unwrap();
+    assert!(unreadable.is_empty() && drills.len() == 1, "{what}: {drills:?}");
+    assert!(drills[0].snapshot.is_none_or(|id| ids.contains(&id)), "{what}: {drills:?}");
+    let known = verified::load(&mine).await.unwrap();
+    assert_eq!((known.at.len(), known.damaged.len()), (1, 1), "{what}: {known:?}");
+    assert!(known.at.keys().chain(known.damaged.keys()).all(|id| ids.contains(id)), "{what}: {known:?}");
+    let rehearsals = homelab_dr::drill::record::load(&mine).await.unwrap().all;
+    assert_eq!(rehearsals.len(), 1, "{what}: {rehearsals:?}");
+    assert!(ids.contains(&rehearsals[0].1.sources[0].snapshot), "{what}: {rehearsals:?}");
 }
 
 /// Three snapshots, one of them forgotten, and a mark that is not due.
