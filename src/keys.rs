@@ -32,7 +32,7 @@ const DAMAGED_TRIED_MAX: usize = 8;
 
 /// A drill that was held.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Drill {
+pub struct TriedKey {
     /// Its id; `None` if it was not recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<ObjectId>,
@@ -50,7 +50,7 @@ pub struct Drill {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Drilled {
     /// The record.
-    pub drill: Drill,
+    pub drill: TriedKey,
     /// Why the record could not be stored, such as on a copy that can only be read; `None` if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_recorded: Option<String>,
@@ -67,7 +67,7 @@ pub struct Drilled {
     pub index_damaged: Vec<String>,
 }
 
-impl Drill {
+impl TriedKey {
     fn of(id: Option<ObjectId>, record: &KeyDrill) -> Self {
         let KeyDrill { at, recipient, host, snapshot, .. } = record.clone();
         Self { id, at, recipient, host, snapshot }
@@ -109,7 +109,7 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
     } else {
         let retain = retain_until(repository, now);
         let store = &*repository.store;
-        match sealed::put(store, &repository.meta, RecordKind::Drill, layout::DRILLS, &record, retain).await {
+        match sealed::put(store, &repository.meta, RecordKind::KeyDrill, layout::KEY_DRILLS, &record, retain).await {
             Ok((id, _)) => Ok(id),
             Err(RepoError::Store(error)) => Err(why(&error)),
             Err(error) => return Err(error),
@@ -118,7 +118,7 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
     let (file, bytes) = opened.map_or((None, 0), |(_, path, bytes)| (Some(path.display()), bytes));
     let index_damaged = std::mem::take(&mut *lost.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(Drilled {
-        drill: Drill::of(stored.as_ref().ok().copied(), &record),
+        drill: TriedKey::of(stored.as_ref().ok().copied(), &record),
         not_recorded: stored.err(),
         damaged,
         file,
@@ -181,11 +181,11 @@ async fn first_chunk(reader: &Arc<Reader>, snapshot: &Snapshot) -> Result<Option
 }
 
 /// The drills that were held, newest first; and the names of records that do not read. The writer key suffices.
-pub async fn list_drills(repository: &Repository) -> Result<(Vec<Drill>, Vec<String>), RepoError> {
-    let listed = repository.store.list(layout::DRILLS).await?;
+pub async fn list_key_drills(repository: &Repository) -> Result<(Vec<TriedKey>, Vec<String>), RepoError> {
+    let listed = repository.store.list(layout::KEY_DRILLS).await?;
     let mut reads = stream::iter(listed)
         .map(|entry| async move {
-            let read = sealed::read(&*repository.store, &repository.meta, RecordKind::Drill, &entry.key).await;
+            let read = sealed::read(&*repository.store, &repository.meta, RecordKind::KeyDrill, &entry.key).await;
             (entry.key, read)
         })
         .buffer_unordered(FETCH_AT_ONCE);
@@ -193,7 +193,7 @@ pub async fn list_drills(repository: &Repository) -> Result<(Vec<Drill>, Vec<Str
     let blame = Blame::default();
     while let Some((key, read)) = reads.next().await {
         match (layout::object_id(&key), read) {
-            (Some(id), Ok(record)) => drills.push(Drill::of(Some(id), &record)),
+            (Some(id), Ok(record)) => drills.push(TriedKey::of(Some(id), &record)),
             (_, Err(RepoError::Store(error))) if !blame.is_the_objects(&*repository.store, &error).await => {
                 return Err(error.into());
             }

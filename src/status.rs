@@ -14,7 +14,7 @@ use crate::base::id::ObjectId;
 use crate::base::units;
 use crate::base::when::Listed as _;
 use crate::format::record::{RehearsalRecord, Rehearsed};
-use crate::keys::Drill;
+use crate::keys::TriedKey;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::verified::Verified;
 
@@ -52,7 +52,7 @@ pub struct Facts<'a> {
     /// What was read back.
     pub verified: &'a Verified,
     /// The key drills, newest first.
-    pub keys: &'a [Drill],
+    pub keys: &'a [TriedKey],
     /// When the current epoch began: the repository was created, or a recipient was removed.
     pub epoch: Time,
 }
@@ -317,16 +317,16 @@ mod tests {
         (id, record)
     }
 
-    fn key(day: i64) -> Drill {
+    fn key(day: i64) -> TriedKey {
         let at = Time(day * DAY_MINUTES * 60_000);
-        Drill { id: None, at, recipient: "age1x".to_owned(), host: String::new(), snapshot: None }
+        TriedKey { id: None, at, recipient: "age1x".to_owned(), host: String::new(), snapshot: None }
     }
 
     /// On day 100, with snapshots by day, files and problems.
     fn judged(
         snapshots: &[(i64, u64, u64)],
         rehearsals: &[(ObjectId, RehearsalRecord)],
-        keys: &[Drill],
+        keys: &[TriedKey],
         limits: &Limits,
     ) -> Vec<String> {
         let made = |(number, (day, files, problems)): (usize, &(i64, u64, u64))| {

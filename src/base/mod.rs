@@ -1,6 +1,7 @@
 //! Layer 0: ids, units, time, secrets, progress, cancelling, locks of open files, text for HTML. Names nothing above it, opens no file and no connection.
 
 pub mod cancel;
+pub mod causes;
 pub mod clock;
 pub mod html;
 pub mod id;

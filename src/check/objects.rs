@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
+use crate::base::causes::in_one_line;
 use crate::base::id::SessionId;
 use crate::check::report::{Finding, Hint, Problem, Severity};
-use crate::check::snapshots::{of_error, with_causes};
+use crate::check::snapshots::of_error;
 use crate::crypto::content::ContentError;
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::MetaError;
@@ -109,7 +110,7 @@ async fn rehearsals(repository: &Repository, findings: &mut Vec<Finding>) {
             Finding { severity: Severity::Warning, hint: Hint::DrillAgain, ..finding }
         })),
         Err(error) => {
-            let what = with_causes(&error);
+            let what = in_one_line(&error);
             let key = layout::REHEARSALS;
             findings.push(Finding::new(&key, Severity::Warning, Problem::Unreadable, what, Hint::ReadAgain));
         }
@@ -124,7 +125,7 @@ async fn verified_records(repository: &Repository, findings: &mut Vec<Finding>) 
             Finding { severity: Severity::Warning, hint: Hint::VerifyAgain, ..finding }
         })),
         Err(error) => {
-            let what = with_causes(&error);
+            let what = in_one_line(&error);
             let key = layout::VERIFIED;
             findings.push(Finding::new(&key, Severity::Warning, Problem::Unreadable, what, Hint::ReadAgain));
         }

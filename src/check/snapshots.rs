@@ -2,6 +2,7 @@
 
 use futures::stream::{self, StreamExt};
 
+use crate::base::causes::in_one_line;
 use crate::check::report::{Finding, Hint, Problem};
 use crate::format::kind::RecordKind;
 use crate::format::record::ChainRecord;
@@ -20,23 +21,12 @@ pub(super) fn of_error(object: &crate::store::Key, error: &RepoError) -> Finding
         RepoError::Store(error) if error.is_not_found() => {
             Finding::damage(object, Problem::Missing, "it was listed and is not there", Hint::ReadAgain)
         }
-        RepoError::Store(error) => Finding::damage(object, Problem::Unreadable, with_causes(error), Hint::ReadAgain),
+        RepoError::Store(error) => Finding::damage(object, Problem::Unreadable, in_one_line(error), Hint::ReadAgain),
         RepoError::Damaged { .. } => {
             Finding::damage(object, Problem::Name, "its bytes do not match its name", Hint::CopyFromReplica)
         }
-        other => Finding::damage(object, Problem::Unopened, with_causes(other), Hint::CopyFromReplica),
+        other => Finding::damage(object, Problem::Unopened, in_one_line(other), Hint::CopyFromReplica),
     }
-}
-
-/// An error with its causes on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }
 
 /// Reads every record; what does not read is a finding, and so is every gap.
@@ -72,7 +62,7 @@ pub(super) async fn load(repository: &Repository, findings: &mut Vec<Finding>) -
     chain.settle();
     let witnesses = Witnesses::load(repository).await?;
     // A verified record that does not read is told with the small objects, and is no damage: nothing else is lost with it.
-    let drills = witnesses.unreadable.iter().filter(|(key, _)| key.as_str().starts_with(layout::DRILLS));
+    let drills = witnesses.unreadable.iter().filter(|(key, _)| key.as_str().starts_with(layout::KEY_DRILLS));
     findings.extend(drills.map(|(key, error)| of_error(key, error)));
     let gone = witnesses.gaps(&chain);
     findings.extend(gone.into_iter().map(|id| {

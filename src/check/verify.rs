@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
+use crate::base::causes::in_one_line;
 use crate::check::report::Problem;
-use crate::check::snapshots::with_causes;
 use crate::crypto::content::ContentKey;
 use crate::crypto::hash::object_id;
 use crate::crypto::meta::MetaError;
@@ -57,7 +57,7 @@ pub(super) async fn verify(reader: Arc<Reader>, number: u32, pack: IndexedPack) 
                 RepoError::TooLarge { .. } => Problem::Size,
                 _ => Problem::Unreadable,
             };
-            verdict.troubles.push((problem, with_causes(&error)));
+            verdict.troubles.push((problem, in_one_line(&error)));
             return verdict;
         }
     };
@@ -128,7 +128,7 @@ async fn content_keys(
                     keys.insert(session, key);
                 }
                 Err(error) => {
-                    failed.insert(session, with_causes(&error));
+                    failed.insert(session, in_one_line(&error));
                 }
             }
         }
@@ -171,7 +171,7 @@ impl Job {
             }
             // Sealed in an epoch whose key this writer no longer has: an identity has it.
             Err(RepoError::Sealed { source: MetaError::Epoch(_), .. }) => {}
-            Err(error) => verdict.troubles.push((Problem::Unopened, with_causes(&error))),
+            Err(error) => verdict.troubles.push((Problem::Unopened, in_one_line(&error))),
         }
         verdict
     }
@@ -216,7 +216,7 @@ impl Job {
         // Its session's id proves the content key, and whoever holds an identity holds the metadata keys of all epochs.
         let plain = result.map_err(|error| match error {
             RepoError::Blob { reason, .. } => Bad { reason, lies: reader.repository.has_identity() },
-            other => rotten(with_causes(&other)),
+            other => rotten(in_one_line(&other)),
         })?;
         if plain.len() == record.plain_length as usize {
             Ok(true)

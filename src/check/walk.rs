@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::base::causes::in_one_line;
 use crate::base::id::BlobId;
-use crate::check::snapshots::with_causes;
 use crate::format::entry::{self, Content, Entry, Piece, TreePath};
 use crate::format::kind::Kind;
 use crate::format::record::TreeRoot;
@@ -121,7 +121,7 @@ impl Trees<'_> {
 
 fn tell(visitor: &mut impl Visitor, kind: Kind, child: &Child, error: &RepoError) {
     let Child { first, blob, entries, .. } = child;
-    visitor.broken(&Broken { kind, blob, at: first, entries: *entries, why: with_causes(error) });
+    visitor.broken(&Broken { kind, blob, at: first, entries: *entries, why: in_one_line(error) });
 }
 
 /// Walks the whole tree; see the module.
@@ -190,7 +190,7 @@ async fn leaf<V: Visitor>(trees: &Trees<'_>, entries: &[Entry], visitor: &mut V)
                     }
                     Err(error) => {
                         covered = None;
-                        let why = with_causes(&error);
+                        let why = in_one_line(&error);
                         visitor.broken(&Broken { kind: Kind::List, blob: id, at: &entry.path, entries: 1, why });
                     }
                 }

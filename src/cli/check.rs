@@ -5,11 +5,12 @@ mod repair;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
+use crate::base::causes::in_one_line;
 use crate::base::units::{self, parse_percent};
 use crate::check::{self, Affected, Finding, Hint, Options, Report, Severity};
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::output::count;
 use crate::cli::{progress, verified};

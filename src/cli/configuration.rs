@@ -4,9 +4,10 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::base::causes::causes;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::Failure;
 use crate::cli::globals::Globals;
 use crate::cli::hints::Advise;
 use crate::cli::output::count;

@@ -88,39 +88,3 @@ impl<E: Advise + Error + Send + Sync + 'static> From<E> for Failure {
         }
     }
 }
-
-/// An error and its causes in one line.
-pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
-    [vec![error.to_string()], causes(error)].concat().join(": ")
-}
-
-/// The causes of an error, each once: a cause that only repeats what was said before it is left out.
-pub(crate) fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
-    let mut said = error.to_string();
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !text.is_empty() && !said.contains(&text) {
-            causes.push(text.clone());
-            said = text;
-        }
-        next = cause.source();
-    }
-    causes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let inner = Statement { what: "disk on fire".into(), cause: None };
-        let middle = Statement { what: "disk on fire".into(), cause: Some(Box::new(inner)) };
-        let outer = Statement { what: "could not write".into(), cause: Some(Box::new(middle)) };
-        assert_eq!(causes(&outer), ["disk on fire"]);
-        let repeating = Statement { what: "could not write: disk on fire".into(), cause: Some(Box::new(outer)) };
-        assert_eq!(causes(&repeating), Vec::<String>::new());
-    }
-}

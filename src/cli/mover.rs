@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 
 use crate::backup::mover::{self, InUse, tell_report};
 use crate::backup::{BackupOptions, BackupReport, run_backup_if};
+use crate::base::causes::causes;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, causes};
+use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::crypto::content::HandedKey;
 use crate::crypto::writer_key::WriterKey;

@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::base::causes::in_one_line;
 use crate::base::id::ObjectId;
 use crate::cli::context::{Context, local};
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::output::{Talk, count};
 use crate::cli::prompt::TerminalPrompt;
 use crate::crypto::recipients::Prompt;

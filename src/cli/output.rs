@@ -7,10 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::base::causes::causes;
 pub(crate) use crate::base::shell::quoted;
 use crate::cli::again::Again;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Told, causes};
+use crate::cli::failure::{Failure, Told};
 use crate::format::entry::escape;
 
 /// When to use colours.

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::base::causes::in_one_line;
 use crate::base::clock::Time;
 use crate::base::id::is_run;
 use crate::cli::configuration::JUDGES;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::output::{count, table};
 use crate::cli::{journals, private_file};
 use crate::format::entry::escape;

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::base::causes::in_one_line;
 use crate::base::units;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::guard::InUse;
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, was};

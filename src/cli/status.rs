@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::causes::in_one_line;
 use crate::base::id::ObjectId;
 use crate::base::units::{self, parse_duration};
 use crate::cli::context::{Context, local};
 use crate::cli::drill::came_to;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, table};
 use crate::config::SourceKind;
 use crate::drill::record;
 use crate::format::entry::escape;
-use crate::keys::list_drills;
+use crate::keys::list_key_drills;
 use crate::status::{Facts, Limits, SourceStatus, Status, judge};
 use crate::verified;
 
@@ -120,7 +121,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let chain = open::chain(context, &repository).await?;
     let rehearsals = record::load(&repository).await?;
     let verified = verified::load(&repository).await?;
-    let (keys, unreadable_keys) = list_drills(&repository).await?;
+    let (keys, unreadable_keys) = list_key_drills(&repository).await?;
     let usual = Limits::default();
     let limits = Limits {
         data: args.rpo.unwrap_or(usual.data),

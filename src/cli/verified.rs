@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::base::causes::in_one_line;
 use crate::base::id::ObjectId;
 use crate::cli::context::{Context, host};
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::output::{count, was};
 use crate::repo::Repository;
 use crate::verified;

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
 
 use super::choice::Choice;
-use super::error::told;
 use super::list::ANEW_MAX;
 use super::object::{name_of, namespace_of, text, uid_of};
 use super::{Cluster, ClusterError, Kind, Page, manifest};
 use crate::base::cancel::Cancel;
+use crate::base::causes::in_one_line;
 use crate::format::entry::TreePath;
 
 /// Kinds that are listed at once; each holds a page.
@@ -206,7 +206,7 @@ impl Reading<'_> {
                         return Err(CaptureError::Cluster(gone));
                     }
                     // Half a list is no list: what there is of it is kept, and the kind is told as missing.
-                    of.missing.push(Missing { path: folder, operation: "listing", why: told(&error) });
+                    of.missing.push(Missing { path: folder, operation: "listing", why: in_one_line(&error) });
                     return Ok(of);
                 }
                 Err(unwanted) => return Err(unwanted),

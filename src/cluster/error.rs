@@ -2,21 +2,6 @@
 
 use std::time::Duration;
 
-/// An error and its causes in one line.
-pub(crate) fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a cluster was not read.

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use super::isolate::{self, DRILL, KEPT};
 use crate::base::cancel::Cancel;
+use crate::base::causes::in_one_line;
 use crate::base::id::is_run;
 use crate::base::units;
-use crate::cluster::error::told;
 use crate::cluster::list::{whole, whole_of};
 use crate::cluster::object::{annotation, at, is_dying, items, label, name_of, text, uid_of};
 use crate::cluster::ours::{MANAGED_BY, MANAGER};
@@ -292,7 +292,7 @@ impl Volumes {
                     Err(error) => {
                         left.push(format!(
                             "volume {name}: it was there before and would be deleted with its claim, and cannot be set to Retain: {}",
-                            told(&error)
+                            in_one_line(&error)
                         ));
                         self.held.insert(volume.namespace);
                     }
@@ -302,7 +302,7 @@ impl Volumes {
             // A class whose volumes stay would leave the data of every drill behind.
             match if volume.retained { reclaim(cluster, &volume, "Delete").await } else { Ok(()) } {
                 Ok(()) => self.going.push(volume),
-                Err(error) => left.push(format!("volume {name}: it cannot be set to Delete: {}", told(&error))),
+                Err(error) => left.push(format!("volume {name}: it cannot be set to Delete: {}", in_one_line(&error))),
             }
         }
         Ok(())
@@ -322,7 +322,7 @@ async fn remove(cluster: &dyn Cluster, spaces: Vec<Space>) -> Result<Cleared, Cl
     }
     for space in &going {
         if let Err(error) = cluster.delete(&kinds::namespaces(), None, &space.name, &space.uid).await {
-            cleared.left.push(format!("namespace {}: {}", space.name, told(&error)));
+            cleared.left.push(format!("namespace {}: {}", space.name, in_one_line(&error)));
         }
     }
     let begun = Instant::now();
@@ -330,12 +330,12 @@ async fn remove(cluster: &dyn Cluster, spaces: Vec<Space>) -> Result<Cleared, Cl
         match gone(cluster, &kinds::namespaces(), (&space.name, &space.uid), begun).await {
             Ok(None) => cleared.gone.push(format!("namespace {}", space.name)),
             Ok(Some(there)) => cleared.left.push(format!("namespace {}: {}", space.name, keeps(&there))),
-            Err(error) => cleared.left.push(format!("namespace {}: {}", space.name, told(&error))),
+            Err(error) => cleared.left.push(format!("namespace {}: {}", space.name, in_one_line(&error))),
         }
     }
     // A claim may have got its volume after the first look.
     if let Err(error) = volumes.look(cluster, &spaces, &mut cleared.left).await {
-        cleared.left.push(format!("volumes that were made meanwhile: {}", told(&error)));
+        cleared.left.push(format!("volumes that were made meanwhile: {}", in_one_line(&error)));
     }
     for volume in &volumes.going {
         match gone(cluster, &kinds::volumes(), (&volume.name, &volume.uid), begun).await {
@@ -343,7 +343,7 @@ async fn remove(cluster: &dyn Cluster, spaces: Vec<Space>) -> Result<Cleared, Cl
             Ok(Some(_)) => {
                 cleared.left.push(format!("volume {}: the storage system has not deleted it yet", volume.name));
             }
-            Err(error) => cleared.left.push(format!("volume {}: {}", volume.name, told(&error))),
+            Err(error) => cleared.left.push(format!("volume {}: {}", volume.name, in_one_line(&error))),
         }
     }
     cleared.left.dedup();

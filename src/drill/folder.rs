@@ -194,7 +194,7 @@ pub fn sweep(parent: &Path, kept_too: bool) -> Swept {
         }
         match remove(&path) {
             Ok(()) => swept.removed.push(shown),
-            Err(error) => swept.left.push(format!("{shown}: {}", crate::cluster::error::told(&error))),
+            Err(error) => swept.left.push(format!("{shown}: {}", crate::base::causes::in_one_line(&error))),
         }
     }
     swept

@@ -61,7 +61,7 @@ pub enum RecordKind {
     /// A session.
     Session = 23,
     /// A proof that an identity opened the repository.
-    Drill = 24,
+    KeyDrill = 24,
     /// Snapshots of which all content was read back.
     Verified = 25,
     /// What a drill of a recovery came to.

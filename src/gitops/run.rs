@@ -8,10 +8,10 @@ use super::plan::{Act, Action, DYING, GitopsPlan, Step, plan, unreadable};
 use super::report::{Outcome, Report, Row};
 use super::tool::{Automated, Role};
 use crate::base::cancel::Cancel;
+use crate::base::causes::in_one_line;
 use crate::base::clock::Clock;
 use crate::base::progress::Progress;
 use crate::cluster::edit::{Edited, Place, disown, edit};
-use crate::cluster::error::told;
 use crate::cluster::object::is_dying;
 use crate::cluster::{Cluster, ClusterError};
 
@@ -65,13 +65,13 @@ impl Run<'_> {
             let outcome = match self.step(step).await {
                 Ok(outcome) => outcome,
                 Err(error) if is_of_all(&error) => {
-                    self.report.stopped = Some(told(&error));
+                    self.report.stopped = Some(in_one_line(&error));
                     return;
                 }
                 Err(error) if error.is_conflict() => Outcome::NotDone {
                     why: "others kept changing it, every time before it could be written".to_owned(),
                 },
-                Err(error) => Outcome::NotDone { why: told(&error) },
+                Err(error) => Outcome::NotDone { why: in_one_line(&error) },
             };
             self.report.set(&step.object, outcome);
             self.running.progress.add_file(0);
@@ -219,7 +219,7 @@ fn is_of_all(error: &ClusterError) -> bool {
 }
 
 fn unseen(error: &GitopsError) -> String {
-    format!("whether everything stayed paused could not be seen: {}", told(error))
+    format!("whether everything stayed paused could not be seen: {}", in_one_line(error))
 }
 
 fn why_undone(step: &Step) -> String {

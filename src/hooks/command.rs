@@ -142,7 +142,7 @@ fn succeeded(release: &Release, said: Said) -> Result<Said, HookError> {
 
 /// Lets the application go on.
 pub(crate) async fn release(acting: &Acting<'_>, release: &Release) -> Released {
-    let failed = |error: &HookError| Released::Failed { why: crate::cluster::error::told(error) };
+    let failed = |error: &HookError| Released::Failed { why: crate::base::causes::in_one_line(error) };
     match acting.cluster.get(&pods(), Some(release.namespace()), &release.pod.name).await {
         Err(error) => return failed(&HookError::of(format!("read {}", release.pod), error)),
         Ok(Some(pod)) if uid_of(&pod) == release.pod.uid => {

@@ -272,7 +272,7 @@ pub(super) fn undo(changes: &[Change], object: &mut Value) -> Vec<String> {
 
 fn told(edited: Result<Edited, crate::cluster::ClusterError>, held: bool, kept: Vec<String>) -> Released {
     match edited {
-        Err(error) => Released::Failed { why: crate::cluster::error::told(&error) },
+        Err(error) => Released::Failed { why: crate::base::causes::in_one_line(&error) },
         Ok(Edited::Gone) => Released::Gone,
         Ok(_) if !held => Released::NotHeld,
         Ok(_) if kept.is_empty() => Released::Done,

@@ -98,7 +98,7 @@ pub async fn release(acting: &Acting<'_>, journal: &mut Journal) -> Report {
     Report {
         run: journal.run.clone(),
         rows: outcomes.into_iter().map(row).collect(),
-        journal: written.err().map(|error| crate::cluster::error::told(&error)),
+        journal: written.err().map(|error| crate::base::causes::in_one_line(&error)),
     }
 }
 
@@ -124,12 +124,12 @@ fn both(early: Released, late: Released) -> Released {
 
 async fn release_late(acting: &Acting<'_>, hold: &Hold, run: &str, unsafe_why: Option<&str>) -> Released {
     if let Err(error) = observed(acting, hold).await {
-        return Released::Failed { why: crate::cluster::error::told(&error) };
+        return Released::Failed { why: crate::base::causes::in_one_line(&error) };
     }
     let why = match claim_is_there(acting, hold).await {
         Ok(true) => unsafe_why,
         Ok(false) => Some("its claim is gone, and the volume would go too"),
-        Err(error) => return Released::Failed { why: crate::cluster::error::told(&error) },
+        Err(error) => return Released::Failed { why: crate::base::causes::in_one_line(&error) },
     };
     hold.release_late(acting.cluster, run, why).await
 }

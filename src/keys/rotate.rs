@@ -133,7 +133,7 @@ pub async fn plan_rotation(repository: &Arc<Repository>, progress: &Progress) ->
     let todo: Vec<&BlobId> = needs.blobs.iter().map(|(_, id)| id).filter(|id| !segments.blobs.contains(id)).collect();
     let lengths = |id: &&BlobId| segments.index.find(id).map_or(0, |found| u64::from(found.length));
     let mut bytes: u64 = todo.iter().map(lengths).sum();
-    for prefix in [layout::INDEX, layout::SNAPSHOTS, layout::DRILLS, layout::VERIFIED, layout::REHEARSALS] {
+    for prefix in [layout::INDEX, layout::SNAPSHOTS, layout::KEY_DRILLS, layout::VERIFIED, layout::REHEARSALS] {
         bytes += repository.store.list(prefix).await?.iter().map(|entry| entry.size).sum::<u64>();
     }
     let content = segments.index.packs.iter().filter(|pack| pack.class == PackClass::Content && pack.present);
@@ -379,7 +379,7 @@ impl Work<'_> {
     /// Records that name snapshots by their ids. Returns the old ones' names.
     async fn witnesses(&self, renamed: &HashMap<ObjectId, ObjectId>) -> Result<Vec<Key>, RotateError> {
         let name = |id: &mut ObjectId| *id = *renamed.get(id).unwrap_or(id);
-        let drills = self.carry(RecordKind::Drill, layout::DRILLS, |drill: &mut KeyDrill| {
+        let drills = self.carry(RecordKind::KeyDrill, layout::KEY_DRILLS, |drill: &mut KeyDrill| {
             drill.heads.iter_mut().chain(drill.snapshot.as_mut()).for_each(name);
         });
         let mut old = drills.await?;

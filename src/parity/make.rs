@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use crate::base::causes::in_one_line;
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
-use crate::check;
 use crate::crypto::hash::object_id;
 use crate::format::erasure;
 use crate::format::parity::{Group, Header, StripeHash, stripe_hashes};
@@ -147,7 +147,7 @@ async fn pass(
             Ok(bytes) => bytes,
             Err(RepoError::Store(error)) if error.is_not_found() => return Ok(Err(Made::Vanished)),
             Err(RepoError::Store(error)) if !blame.is_the_objects(store, &error).await => return Err(error.into()),
-            Err(error) => return damaged(check::with_causes(&error)),
+            Err(error) => return damaged(in_one_line(&error)),
         };
         blame.read_well();
         cost.reads += 1;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::base::causes::in_one_line;
 use crate::base::clock::Time;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::progress::Progress;
@@ -105,7 +106,7 @@ async fn sort_out(
         };
         if planted {
             // As it was stored: of a later version, or somebody's mischief. Neither is ours to remove.
-            left_alone.push(Trouble { object: entry.key.to_string(), what: check::with_causes(&error) });
+            left_alone.push(Trouble { object: entry.key.to_string(), what: in_one_line(&error) });
         } else {
             rotten.insert(entry.key);
         }

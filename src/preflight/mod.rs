@@ -25,7 +25,7 @@ pub mod webhooks;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::list::whole;
 use crate::cluster::{Cluster, ClusterError, Kind};
 
@@ -168,7 +168,7 @@ impl Findings {
             Err(error) => {
                 let finding = Finding::new(Severity::Doubtful, check, kind.to_string(), "could not be looked at");
                 let rule = rights::rule(&kind.group, &kind.resource, &["list"]);
-                self.add(finding.because(told(&error)).mended_by(rights::add_to_role("preflight.md", &rule)));
+                self.add(finding.because(in_one_line(&error)).mended_by(rights::add_to_role("preflight.md", &rule)));
                 Ok(None)
             }
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Check, Finding, Findings, Severity, trial};
 use crate::backup::volumes::claims::Claim;
 use crate::backup::volumes::{self, Handed, MoverError};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::config::VolumesSource;
 use crate::volumes::mover::Crew;
 use crate::volumes::pod::PodPlan;
@@ -53,8 +53,9 @@ pub async fn look(
             Err(error) => {
                 let what = "a mover does not start here, or does not reach the repository";
                 let mend = mend(&error, namespace);
-                findings
-                    .add(Finding::new(Severity::Blocks, Check::Probe, on, what).because(told(&error)).mended_by(mend));
+                findings.add(
+                    Finding::new(Severity::Blocks, Check::Probe, on, what).because(in_one_line(&error)).mended_by(mend),
+                );
                 if matches!(error, MoverError::Cancelled) {
                     return true;
                 }

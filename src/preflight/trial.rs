@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{Check, Direction, Finding, Findings, Severity, is_final};
 use crate::backup::volumes::claims::{Claim, ENFORCE, Fate, Read};
 use crate::backup::volumes::pod_of;
-use crate::cluster::error::{names_absent_webhook, told};
+use crate::base::causes::in_one_line;
+use crate::cluster::error::names_absent_webhook;
 use crate::cluster::{Cluster, ClusterError, How};
 use crate::config::VolumesSource;
 use crate::recover::cluster::movers as fill;
@@ -106,7 +107,7 @@ fn tried(error: &ClusterError) -> Tried {
             Tried::Unclear(message.clone())
         }
         ClusterError::Refused { message, .. } => Tried::Refused(message.clone()),
-        other => Tried::Unclear(told(other)),
+        other => Tried::Unclear(in_one_line(other)),
     }
 }
 

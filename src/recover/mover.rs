@@ -44,7 +44,7 @@ pub fn problem_lines(report: &RestoreReport) -> Vec<ProblemLine> {
             RestoreProblem::Tree(problem) => &problem.path,
             RestoreProblem::Damaged { path, .. } | RestoreProblem::Lost { path, .. } => path,
         };
-        let message = crate::cluster::error::told(problem);
+        let message = crate::base::causes::in_one_line(problem);
         ProblemLine::new(&path.display(), &message, leaves_out(problem))
     };
     missing.into_iter().chain(others).take(PROBLEMS_TOLD_MAX).map(line).collect()

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
+use crate::base::causes::in_one_line;
 use crate::base::id::ObjectId;
-use crate::check::with_causes;
 use crate::repair::named::put;
 use crate::repair::{Healed, How, Outcome, RepairError, Work};
 use crate::repo::lies::{Lies, lies};
@@ -37,7 +37,7 @@ pub(super) async fn save(work: &Work<'_>, name: &ObjectId, outcome: &mut Outcome
             }
             outcome.keep(
                 &place,
-                format!("it does not read, and nothing takes its place meanwhile: {}", with_causes(&error)),
+                format!("it does not read, and nothing takes its place meanwhile: {}", in_one_line(&error)),
             );
             return Ok(false);
         }
@@ -50,7 +50,7 @@ pub(super) async fn save(work: &Work<'_>, name: &ObjectId, outcome: &mut Outcome
         // Who asks has the bytes that belong under `name` in hand.
         Lies::Other(there, _) if there == *name => None,
         Lies::Other(..) => Some("a third one lies in its place".to_owned()),
-        Lies::Unread(error) => Some(format!("what lies in its place does not read: {}", with_causes(&error))),
+        Lies::Unread(error) => Some(format!("what lies in its place does not read: {}", in_one_line(&error))),
     };
     if let Some(why) = in_the_way {
         outcome.keep(&place, format!("{key} lies here, whole, and {why}"));
@@ -163,7 +163,7 @@ pub(super) async fn hold_others(
             // Where it belongs it lies whole, too, so here it is one too many.
             Lies::Other(own, _) if matches!(work.lies(&own).await?, Lies::Own) => continue,
             Lies::Other(own, _) => format!("{} lies here, whole, and another one in its place", layout::pack(&own)),
-            Lies::Unread(error) => format!("it does not read any more: {}", with_causes(&error)),
+            Lies::Unread(error) => format!("it does not read any more: {}", in_one_line(&error)),
             Lies::Nothing | Lies::Own | Lies::Rot => continue,
         };
         outcome.keep(&layout::pack(name), why);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use crate::base::causes::in_one_line;
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
@@ -60,7 +61,7 @@ pub(super) async fn put(
     match put_right(&*work.repository.store, key, bytes, retain).await {
         Ok(()) => Ok(true),
         Err(error) if work.blame_is_its_own(&error).await => {
-            outcome.keep(key, format!("its bytes are at hand and cannot be put here: {}", check::with_causes(&error)));
+            outcome.keep(key, format!("its bytes are at hand and cannot be put here: {}", in_one_line(&error)));
             Ok(false)
         }
         Err(error) => Err(error.into()),
@@ -171,7 +172,7 @@ async fn save_unread(
         Err(RepoError::TooLarge { .. }) => return Ok(true),
         Err(RepoError::Store(error)) if error.is_not_found() => return Ok(true),
         Err(error) => {
-            let why = check::with_causes(&error);
+            let why = in_one_line(&error);
             outcome.keep(place, format!("it does not read, and nothing takes its place meanwhile: {why}"));
             return Ok(false);
         }
@@ -194,7 +195,7 @@ async fn save_unread(
         }
         Err(RepoError::Store(error)) if error.is_not_found() => {}
         Err(error) => {
-            let why = check::with_causes(&error);
+            let why = in_one_line(&error);
             outcome.keep(place, format!("{own} may lie here, and what lies in its place does not read: {why}"));
             return Ok(false);
         }
@@ -248,7 +249,7 @@ pub async fn repair_names(
             Err(RepoError::Store(error @ StoreError::Failed { .. }))
                 if blame.is_the_objects(&**store, &error).await =>
             {
-                let why = check::with_causes(&error);
+                let why = in_one_line(&error);
                 outcome.keep(&key, format!("its bytes are at hand and cannot be put here: {why}"));
             }
             Err(error) => return Err(error.into()),

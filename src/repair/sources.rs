@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::base::causes::in_one_line;
 use crate::base::id::RepositoryId;
-use crate::check::with_causes;
 use crate::crypto::hash::object_id;
 use crate::crypto::recipients::AGE_BYTES_MAX;
 use crate::format::pack::PACK_BYTES_MAX;
@@ -126,7 +126,7 @@ impl Sources {
                     self.trouble(source, key, &error);
                     // Too long is wrong, too.
                     if matches!(error, RepoError::Store(_)) {
-                        let why = format!("{} may have it: {}", source.name, with_causes(&error));
+                        let why = format!("{} may have it: {}", source.name, in_one_line(&error));
                         self.unsure().of.insert(key.clone(), why);
                     }
                 }
@@ -142,7 +142,7 @@ impl Sources {
     /// Notes that a source is away, or a part of it that nobody can name.
     pub(super) fn away(&self, source: &Source, error: &dyn std::error::Error) {
         self.trouble(source, &layout::format(), error);
-        self.unsure().of_all = Some(format!("{} may have what is in it: {}", source.name, with_causes(error)));
+        self.unsure().of_all = Some(format!("{} may have what is in it: {}", source.name, in_one_line(error)));
     }
 
     /// Why nobody can say that no source has what is lacking, whatever that is.
@@ -163,7 +163,7 @@ impl Sources {
     pub(super) fn trouble(&self, source: &Source, key: &Key, error: &dyn std::error::Error) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         if troubles.len() < TROUBLES_MAX {
-            troubles.insert(format!("{key} in {}: {}", source.name, with_causes(error)));
+            troubles.insert(format!("{key} in {}: {}", source.name, in_one_line(error)));
         }
     }
 

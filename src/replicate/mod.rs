@@ -33,7 +33,7 @@ use crate::store::{Key, Listed, Put, Store, StoreError};
 
 /// What is copied before the snapshots, in this order; see the module.
 const ORDER: [&str; 6] =
-    [layout::ACCESS, layout::SESSIONS, layout::PACKS, layout::INDEX, layout::DRILLS, layout::EPOCHS];
+    [layout::ACCESS, layout::SESSIONS, layout::PACKS, layout::INDEX, layout::KEY_DRILLS, layout::EPOCHS];
 /// The same where later epochs come after them.
 const BEFORE_EPOCHS: &[&str] = ORDER.split_at(5).0;
 /// Longest object that is copied; packs have at most 64 MiB. Bounds what one copy allocates.

@@ -22,7 +22,7 @@ pub const CHECKPOINTS: &str = "checkpoints/";
 /// Marks of the two-phase deletion.
 pub const DOOMED: &str = "doomed/";
 /// Proofs that an identity opened the repository.
-pub const DRILLS: &str = "drills/";
+pub const KEY_DRILLS: &str = "drills/";
 /// Snapshots of which all content was read back.
 pub const VERIFIED: &str = "verified/";
 /// What drills of recoveries came to.
@@ -35,7 +35,7 @@ pub const LEASES: &str = "leases/";
 
 /// Every prefix whose objects are named by the hash of their bytes.
 pub const HASH_NAMED: [&str; 10] =
-    [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, PARITY];
+    [ACCESS, PACKS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, KEY_DRILLS, VERIFIED, REHEARSALS, PARITY];
 
 #[expect(clippy::expect_used, reason = "made of constants, digits and hex, which every Key may hold")]
 fn key(text: String) -> Key {
@@ -85,7 +85,7 @@ fn id_in(key: &Key) -> Option<ObjectId> {
 }
 
 /// Folders of objects that have nothing but their id for a name.
-const NAMED: [&str; 9] = [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, PARITY, SESSIONS];
+const NAMED: [&str; 9] = [INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, KEY_DRILLS, VERIFIED, REHEARSALS, PARITY, SESSIONS];
 
 /// Every name that an object of this id can have.
 fn names_of(id: &ObjectId) -> impl Iterator<Item = Key> + '_ {
@@ -144,7 +144,9 @@ pub fn belongs(key: &Key) -> bool {
         || is(PACKS, pack)
         || name.strip_prefix(EPOCHS).is_some_and(|rest| rest.parse::<u32>().is_ok())
         || name.starts_with(LEASES)
-        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, DRILLS, VERIFIED, REHEARSALS, PARITY].into_iter().any(hex)
+        || [SESSIONS, INDEX, SNAPSHOTS, CHECKPOINTS, DOOMED, KEY_DRILLS, VERIFIED, REHEARSALS, PARITY]
+            .into_iter()
+            .any(hex)
 }
 
 /// Whether a name promises the hash of the object's bytes, so that anyone can check it.

@@ -26,7 +26,7 @@ const fn bytes_max(kind: RecordKind) -> u64 {
         // A signature, a wrapped key, a few names.
         RecordKind::Epoch | RecordKind::Session | RecordKind::PackTrailer => 1 << 20,
         // A hundred thousand heads or snapshots at 32 bytes; of a record with its problems (1000 at most) each path may have 64 KiB.
-        RecordKind::Drill | RecordKind::Verified | RecordKind::Rehearsal | RecordKind::Doomed => 16 << 20,
+        RecordKind::KeyDrill | RecordKind::Verified | RecordKind::Rehearsal | RecordKind::Doomed => 16 << 20,
         // A million packs; a table has at most what a pack has.
         RecordKind::Snapshot | RecordKind::Checkpoint | RecordKind::PackTable => 128 << 20,
         // About 4 MiB as they are written now; one is as long as what its longest pack adds.

@@ -35,7 +35,7 @@ impl Witnesses {
     pub async fn load(repository: &Repository) -> Result<Self, RepoError> {
         let mut found = Self::default();
         let of = |drill: KeyDrill| Some((drill.at, drill.heads));
-        found.newest(repository, layout::DRILLS, RecordKind::Drill, of).await?;
+        found.newest(repository, layout::KEY_DRILLS, RecordKind::KeyDrill, of).await?;
         // One that tells of damage alone names too few to be a witness.
         let of =
             |verified: VerifiedRecord| (!verified.snapshots.is_empty()).then_some((verified.at, verified.snapshots));

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::one_volume::Looked;
 use super::prepare::Notice;
+use crate::base::causes::in_one_line;
 use crate::base::id::ObjectId;
 use crate::cluster::Cluster;
-use crate::cluster::error::told;
 use crate::preflight::restore::{self, MOVERS, Movers};
 use crate::preflight::{Check, Finding, Findings, Severity};
 use crate::recover::cluster::manifests::Manifests;
@@ -49,7 +49,8 @@ pub(super) async fn preflight(cluster: &dyn Cluster, plan: &ClusterPlan, filling
     let movers = plan.fills().next().map(|_| Movers { image: filling.image.as_deref(), reach: &filling.reach });
     if let Err(error) = restore::beyond(cluster, plan, movers.as_ref(), &mut findings).await {
         let finding = Finding::new(Severity::Doubtful, Check::Plan, cluster.name(), "could not be looked at ahead");
-        findings.add(finding.because(told(&error)).mended_by("`homelab-dr preflight restore` looks at it alone"));
+        findings
+            .add(finding.because(in_one_line(&error)).mended_by("`homelab-dr preflight restore` looks at it alone"));
     }
     Group::of_steps(&findings)
 }

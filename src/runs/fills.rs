@@ -10,7 +10,7 @@ use super::ages;
 use super::hands::Source;
 use super::plan::{Fates, Fill, RunPlan};
 use super::prepare::{Notice, Preparing, blocks, warns};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::recover::opens::opens;
 use crate::repo::RepoError;
 use crate::repo::snapshots::Snapshot;
@@ -29,7 +29,7 @@ pub(super) fn of_opened(
     match opened {
         Ok(None) | Err(RepoError::Cancelled) => None,
         Ok(Some(error)) => {
-            let what = format!("some of {name} cannot be read: {}", told(&error));
+            let what = format!("some of {name} cannot be read: {}", in_one_line(&error));
             Some(warns(
                 step,
                 what,
@@ -38,9 +38,9 @@ pub(super) fn of_opened(
         }
         Err(error @ RepoError::Removed { .. }) => {
             let help = "take another identity: the recipient of this one was removed before that was stored";
-            Some(blocks(step, format!("{name} cannot be read: {}", told(&error)), help))
+            Some(blocks(step, format!("{name} cannot be read: {}", in_one_line(&error)), help))
         }
-        Err(error) => Some(blocks(step, format!("{name} cannot be read: {}", told(&error)), ANOTHER)),
+        Err(error) => Some(blocks(step, format!("{name} cannot be read: {}", in_one_line(&error)), ANOTHER)),
     }
 }
 

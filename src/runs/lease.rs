@@ -14,9 +14,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::process::{Process, is_locked_above, locked_by};
+use crate::base::causes::in_one_line;
 use crate::base::clock::{Clock, Time};
 use crate::base::lock::{Tried, alone};
-use crate::cluster::error::told;
 use crate::cluster::kinds::{LEASE_NAMESPACE as NAMESPACE, leases};
 use crate::cluster::object::{at, text};
 use crate::cluster::{Cluster, ClusterError, Created, How};
@@ -273,11 +273,11 @@ impl<'a> Lease<'a> {
             return Ok(());
         }
         let ended = async {
-            let found = self.found().await.map_err(|error| told(&error))?;
+            let found = self.found().await.map_err(|error| in_one_line(&error))?;
             let Some(found) = found.filter(|lease| holder(lease) == self.holder) else { return Ok(()) };
             let uid = text(&found, &["metadata", "uid"]);
             let deleted = self.cluster.delete(&leases(), Some(NAMESPACE), NAME, uid).await;
-            deleted.map(drop).map_err(|error| told(&error))
+            deleted.map(drop).map_err(|error| in_one_line(&error))
         };
         tokio::time::timeout(ENDS, ended).await.unwrap_or_else(|_| Err("the cluster does not answer".to_owned()))
     }

@@ -5,7 +5,7 @@ use super::drive::Undone;
 use super::hands::{Source, failed};
 use super::plan::InPlace;
 use super::prepare::Notice;
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::{Cluster, ClusterError, How};
 use crate::format::entry::TreePath;
 use crate::preflight::restore::{Movers, one};
@@ -54,7 +54,7 @@ pub(super) async fn look(
     let data = Data::of(&source.chain, snapshot, snapshot.record.started);
     let unseen = |error: ClusterError| {
         failed(
-            format!("the cluster cannot be looked at: {}", told(&error)),
+            format!("the cluster cannot be looked at: {}", in_one_line(&error)),
             "see the kubeconfig and its context, and the rights of the account",
         )
     };
@@ -69,7 +69,7 @@ pub(super) async fn look(
         let movers = Movers { image: known.image.as_deref(), reach: &known.reach };
         if let Err(error) = one(cluster, filling, &movers, &mut findings).await {
             let finding = Finding::new(Severity::Doubtful, Check::Plan, cluster.name(), "could not be looked at ahead");
-            findings.add(finding.because(told(&error)));
+            findings.add(finding.because(in_one_line(&error)));
         }
         ahead.groups = Group::of_steps(&findings);
     }
@@ -101,7 +101,7 @@ async fn in_its_place(
         Err(InPlaceError::Cluster(error)) if error.is_of_the_cluster() => return Err(error),
         Err(error) => {
             let help = "see the rights of the account (docs/recover-cluster.md)";
-            return Ok((Looked::stopped_by(format!("{claim}: {}", told(&error)), help), None));
+            return Ok((Looked::stopped_by(format!("{claim}: {}", in_one_line(&error)), help), None));
         }
     };
     let object = cluster.get(&kinds::claims(), Some(&volume.into.namespace), &volume.into.name).await?;
@@ -156,8 +156,8 @@ async fn new(
         Ok(Made::Full) => Ok((Looked::default(), None)),
         Err(beside::BesideError::Cluster(error)) if error.is_of_the_cluster() => Err(error),
         Err(error @ beside::BesideError::Classless { .. }) => {
-            Ok((Looked::stopped_by(told(&error), "say storage_class in the step"), None))
+            Ok((Looked::stopped_by(in_one_line(&error), "say storage_class in the step"), None))
         }
-        Err(error) => Ok((Looked::stopped_by(told(&error), error.mend()), None)),
+        Err(error) => Ok((Looked::stopped_by(in_one_line(&error), error.mend()), None)),
     }
 }

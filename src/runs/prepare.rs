@@ -19,11 +19,11 @@ use super::one_volume;
 use super::plan::{Chosen, ClusterName, Fates, OfFiles, RunPlan};
 use crate::backup::Context;
 use crate::base::cancel::Cancel;
+use crate::base::causes::in_one_line;
 use crate::base::clock::Clock;
 use crate::base::progress::Progress;
 use crate::base::units;
 use crate::base::when::{Selector, select};
-use crate::cluster::error::told;
 use crate::cluster::object::uid_of;
 use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::drill::folder::free;
@@ -151,7 +151,7 @@ impl Preparing<'_> {
                 Ok(name) => plan.cluster = Some(name),
                 Err(error) => {
                     let help = "see the kubeconfig and its context, and whether the API server answers";
-                    notices.push(blocks(None, format!("the cluster cannot be asked: {}", told(&error)), help));
+                    notices.push(blocks(None, format!("the cluster cannot be asked: {}", in_one_line(&error)), help));
                     return notices;
                 }
             }
@@ -224,7 +224,7 @@ impl Preparing<'_> {
         let unseen = |error: &ClusterError| {
             blocks(
                 None,
-                format!("the cluster cannot be looked at: {}", told(error)),
+                format!("the cluster cannot be looked at: {}", in_one_line(error)),
                 "see the rights of the account (docs/drill.md)",
             )
         };
@@ -235,7 +235,7 @@ impl Preparing<'_> {
             Err(error) => notices.push(unseen(&error)),
         }
         if let Err(error) = place::refuse_taken(cluster, &part.namespaces).await {
-            notices.push(blocks(None, told(&error), error.mend()));
+            notices.push(blocks(None, in_one_line(&error), error.mend()));
         }
         notices
     }
@@ -334,7 +334,7 @@ impl Preparing<'_> {
         snapshot: &Snapshot,
     ) -> Result<Option<OfFiles>, Notice> {
         let record = &snapshot.record;
-        let wrong = |error: &(dyn std::error::Error + 'static), help: &str| blocks(None, told(error), help);
+        let wrong = |error: &(dyn std::error::Error + 'static), help: &str| blocks(None, in_one_line(error), help);
         let Ok(restore) = restore_plan(files, record.root, self.spared) else { return Ok(None) };
         let restore = RestorePlan { dry_run: true, ..restore };
         match base_of(&source.reader, restore.root, &restore.within, restore.delete).await {
@@ -363,7 +363,8 @@ impl Preparing<'_> {
                 removed: report.deleted.len() as u64,
             })),
             Err(error) => {
-                let what = format!("what becomes of {} cannot be seen: {}", files.target.display(), told(&error));
+                let what =
+                    format!("what becomes of {} cannot be seen: {}", files.target.display(), in_one_line(&error));
                 Err(warns(None, what, "see the directory, and whether it may be read"))
             }
         }

@@ -6,9 +6,9 @@
 use std::path::Path;
 
 use super::{Look, NOTHING_HERE, Origin, Restored, Surroundings};
+use crate::base::causes::in_one_line;
 use crate::base::random::mix;
 use crate::base::units;
-use crate::cluster::error::told;
 use crate::format::entry::{Entry, Kind, Piece, TreePath};
 use crate::recover::differ::{Compared, compare as differing, placed, really_differing};
 use crate::recover::select::Chosen;
@@ -74,7 +74,7 @@ async fn compare_one(share: u8, restored: &Restored, around: &Surroundings) -> R
     if !folder.is_dir() {
         return Err(format!("{} is not there", folder.display()));
     }
-    let failed = |error: RestoreError| format!("it cannot be compared: {}", told(&error));
+    let failed = |error: RestoreError| format!("it cannot be compared: {}", in_one_line(&error));
     let target = Target::create_or_open(folder, RestoreOptions { delete: false, sparse: false, owner: false });
     let base = base_of(&from.reader, from.root, &from.within, false).await.map_err(failed)?;
     let mut comparing = Comparing {
@@ -144,7 +144,7 @@ impl Comparing<'_> {
         let comparison = match self.target.compare(&entry) {
             Ok(comparison) => comparison,
             Err(problem) => {
-                self.differs(&entry.path, &told(&problem));
+                self.differs(&entry.path, &in_one_line(&problem));
                 return Ok(());
             }
         };

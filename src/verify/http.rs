@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
 use super::{Look, Surroundings, tcp, trust, within};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 
 /// A text is looked for in so many bytes of an answer: more than any page for people has.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -52,7 +52,7 @@ async fn ask(
         .map_err(|error| format!("{url} cannot be asked for: {error}"))?;
     let cut = |error: &hyper::Error| {
         let help = if error.is_parse() { "; is it HTTP at all, or https?" } else { "" };
-        format!("no answer of HTTP came: {}{help}", told(error))
+        format!("no answer of HTTP came: {}{help}", in_one_line(error))
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| cut(&error))?;
     let work = async {
@@ -92,7 +92,8 @@ async fn judge(response: Response<Incoming>, status: u64, contains: Option<&str>
     // Where the text may begin that has not come as a whole yet.
     let mut from = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("it answers {found}, and then it is cut off: {}", told(&error)))?;
+        let frame =
+            frame.map_err(|error| format!("it answers {found}, and then it is cut off: {}", in_one_line(&error)))?;
         read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         let new = read.get(from..).unwrap_or_default();
         if new.windows(text.len().max(1)).any(|part| part == text.as_bytes()) {

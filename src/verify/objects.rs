@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::words::name_of as shown;
 use super::{Look, Surroundings};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::exec::{Room, Said};
 use crate::cluster::kinds::pods;
 use crate::cluster::list::{Which, collect_of, whole};
@@ -73,7 +73,7 @@ pub(crate) async fn kind_of(cluster: &dyn Cluster, object: &Object) -> Result<Ki
     {
         return Ok(Kind::known(group, version, resource, name, true));
     }
-    let kinds = cluster.kinds().await.map_err(|error| told(&error))?;
+    let kinds = cluster.kinds().await.map_err(|error| in_one_line(&error))?;
     let is_it = |kind: &&Kind| kind.resource == object.resource && kind.group == object.group;
     let found = kinds.kinds.iter().find(is_it).cloned();
     found.ok_or_else(|| {
@@ -88,7 +88,7 @@ async fn get(cluster: &dyn Cluster, object: &Object) -> Result<(Kind, Value), St
     match cluster.get(&kind, object.namespace.as_deref(), &object.name).await {
         Ok(Some(live)) => Ok((kind, live)),
         Ok(None) => Err(format!("{} is not there", shown(object))),
-        Err(error) => Err(format!("{} cannot be read: {}", shown(object), told(&error))),
+        Err(error) => Err(format!("{} cannot be read: {}", shown(object), in_one_line(&error))),
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) async fn namespace(namespace: &str, around: &Surroundings) -> Look {
             (namespace_of(&object) == Some(namespace) && controller_of(&object).is_none()).then_some(object)
         };
         let found = whole(cluster, &kind, own).await;
-        let found = found.map_err(|error| format!("{resource} cannot be listed: {}", told(&error)))?;
+        let found = found.map_err(|error| format!("{resource} cannot be listed: {}", in_one_line(&error)))?;
         count += found.len();
         for object in found {
             let why = trouble(cluster, &kind, &object).await;
@@ -167,7 +167,7 @@ pub(super) async fn namespace(namespace: &str, around: &Surroundings) -> Look {
 
 /// How many objects of somebody's definitions are in a namespace, and why some are not ready. What has no status says nothing, and is ready.
 async fn of_operators(cluster: &dyn Cluster, namespace: &str) -> Result<(usize, Vec<String>), String> {
-    let kinds = cluster.kinds().await.map_err(|error| told(&error))?.kinds;
+    let kinds = cluster.kinds().await.map_err(|error| in_one_line(&error))?.kinds;
     let defined: Vec<Kind> =
         kinds.into_iter().filter(|kind| kind.namespaced && !OF_KUBERNETES.contains(&&*kind.group)).collect();
     if defined.len() > KINDS_MAX {
@@ -183,7 +183,7 @@ async fn of_operators(cluster: &dyn Cluster, namespace: &str) -> Result<(usize, 
         let found = match found {
             // Its definition went in between.
             Err(error) if error.is_missing() => continue,
-            Err(error) => return Err(format!("{kind} cannot be listed: {}", told(&error))),
+            Err(error) => return Err(format!("{kind} cannot be listed: {}", in_one_line(&error))),
             Ok(found) if found.len() > OBJECTS_EACH_MAX => {
                 return Err(format!("there are more than {OBJECTS_EACH_MAX} {kind} in {namespace}"));
             }
@@ -225,7 +225,7 @@ async fn pod_of(cluster: &dyn Cluster, object: &Object) -> Result<Value, String>
         return Ok(live);
     }
     let own = |pod: Value| is_of(&pod, &kind, &live).then_some(pod);
-    let found = whole(cluster, &pods(), own).await.map_err(|error| told(&error))?;
+    let found = whole(cluster, &pods(), own).await.map_err(|error| in_one_line(&error))?;
     let is_ready =
         |pod: &&Value| text(pod, &["status", "phase"]) == "Running" && readiness(&pods(), pod) == Readiness::Ready;
     let count = found.len();
@@ -276,7 +276,7 @@ pub(crate) async fn run_in_pod(
 ) -> Result<(Said, String), NotWell> {
     let pod = pod_of(cluster(around)?, &what.object).await?;
     let exec = around.exec.as_deref().map_err(Clone::clone)?;
-    let container = container(&pod, what.container.as_deref()).map_err(|error| told(&error))?;
+    let container = container(&pod, what.container.as_deref()).map_err(|error| in_one_line(&error))?;
     let room = Room {
         namespace: namespace_of(&pod).unwrap_or_default(),
         pod: name_of(&pod),
@@ -284,7 +284,7 @@ pub(crate) async fn run_in_pod(
         output_bytes_max: OUTPUT_BYTES_MAX,
     };
     let said = exec.exec(&room, &what.argv, limit).await;
-    let said = said.map_err(|error| NotWell { why: told(&error), end_unseen: may_run(&error) })?;
+    let said = said.map_err(|error| NotWell { why: in_one_line(&error), end_unseen: may_run(&error) })?;
     let place = format!("in {}, container {container}", name_of(&pod));
     if said.code != 0 {
         let (stdout, stderr) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));

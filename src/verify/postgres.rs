@@ -12,7 +12,7 @@ use tokio_postgres::{Config, Error, NoTls, SimpleQueryMessage};
 
 use super::answer::{Given, judge};
 use super::{Look, Surroundings, tcp, within};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::runbook::Query;
 
 /// Who asks, and what, if nothing is said: as `psql` of the images does.
@@ -121,7 +121,7 @@ impl Session {
 /// What the server said, and what may help.
 fn failed(error: &Error) -> String {
     let Some(said) = error.as_db_error() else {
-        return format!("what answers does not do as PostgreSQL does: {}", told(error));
+        return format!("what answers does not do as PostgreSQL does: {}", in_one_line(error));
     };
     let help = match *said.code() {
         SqlState::INVALID_PASSWORD => "; see user and password_file",

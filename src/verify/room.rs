@@ -2,8 +2,8 @@
 
 use super::objects::cluster;
 use super::{Look, Surroundings};
+use crate::base::causes::in_one_line;
 use crate::base::units;
-use crate::cluster::error::told;
 use crate::cluster::kinds::pods;
 use crate::cluster::list::whole;
 use crate::cluster::object::{items, name_of, namespace_of, text};
@@ -21,19 +21,20 @@ pub(super) async fn look(claim: &Claim, at_least: u8, around: &Surroundings) -> 
     let name = format!("{}/{}", claim.namespace, claim.name);
     let found = cluster.get(&kinds::claims(), Some(&claim.namespace), &claim.name).await;
     found
-        .map_err(|error| format!("{name} cannot be read: {}", told(&error)))?
+        .map_err(|error| format!("{name} cannot be read: {}", in_one_line(&error)))?
         .ok_or(format!("there is no claim {name}"))?;
     let node_of = |pod: serde_json::Value| {
         let node = text(&pod, &["spec", "nodeName"]).to_owned();
         (uses(&pod, claim) && !node.is_empty()).then(|| (name_of(&pod).to_owned(), node))
     };
-    let using =
-        whole(cluster, &pods(), node_of).await.map_err(|error| format!("pods cannot be listed: {}", told(&error)))?;
+    let using = whole(cluster, &pods(), node_of)
+        .await
+        .map_err(|error| format!("pods cannot be listed: {}", in_one_line(&error)))?;
     let Some((pod, node)) = using.first() else {
         return Err(format!("no pod that uses {name} is on a node, so no kubelet says how full it is"));
     };
     let stats = cluster.stats_of_node(node).await;
-    let stats = stats.map_err(|error| format!("the kubelet of {node} cannot be asked: {}", told(&error)))?;
+    let stats = stats.map_err(|error| format!("the kubelet of {node} cannot be asked: {}", in_one_line(&error)))?;
     let nobody = || format!("nobody says how full {name} is: the kubelet of {node}, where pod {pod} uses it, does not");
     let stats = stats.ok_or_else(nobody)?;
     let (what, room) = if let Some(room) = of_claim(&stats, &claim.namespace, &claim.name) {

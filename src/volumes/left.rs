@@ -9,7 +9,7 @@ use super::clear::Traces;
 use super::journal::{self, JOURNAL};
 use super::run::{run_of, taken};
 use super::{VolumesError, kinds};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::object::{name_of, text};
 use crate::cluster::{Cluster, Kind};
 
@@ -75,7 +75,7 @@ pub(super) async fn of_copy(cluster: &dyn Cluster, journal: &str, traces: &Trace
         let strike = json!({"data": {&traces.name: null}});
         commands.push(patch(&kinds::config_maps(), Some(journal), JOURNAL, &strike));
     }
-    Left { what: traces.name.clone(), why: told(why), commands }
+    Left { what: traces.name.clone(), why: in_one_line(why), commands }
 }
 
 /// What is there of one of our names.

@@ -3,8 +3,8 @@
 
 use super::Movers;
 use super::hold::acting;
+use crate::base::causes::in_one_line;
 use crate::base::clock::Time;
-use crate::cluster::error::told;
 use crate::hooks::hold::Released;
 use crate::hooks::journal::Journal;
 use crate::hooks::release::{Report, Swept, back, name, sweep};
@@ -35,7 +35,7 @@ impl Earlier {
                 back(&acting, &reports).await;
                 earlier.tell(&reports, warn);
                 for error in unreadable {
-                    let why = told(&error);
+                    let why = in_one_line(&error);
                     earlier.holds(
                         format!("what a run may have held nobody can say: {why} (see `homelab-dr release`)"),
                         warn,
@@ -48,9 +48,9 @@ impl Earlier {
             }
             // Who has no hooks needs no right to look for what they left; whether there are any, annotations say.
             Err(HookError::Cluster { what, source }) if source.is_denied() => {
-                earlier.denied = Some(told(&HookError::Cluster { what, source }));
+                earlier.denied = Some(in_one_line(&HookError::Cluster { what, source }));
             }
-            Err(error) => earlier.unknown(&told(&error), warn),
+            Err(error) => earlier.unknown(&in_one_line(&error), warn),
         }
         earlier
     }
@@ -74,7 +74,7 @@ impl Earlier {
                     self.holds(format!("{holds}, and has not said since that it is alive; {once_over}"), warn);
                 }
             }
-            Err(error) => self.unknown(&told(&error), warn),
+            Err(error) => self.unknown(&in_one_line(&error), warn),
         }
         self.still_held
     }

@@ -17,8 +17,8 @@ use super::claims::{Claim, Fate};
 use super::hooks::Wanted;
 use super::{MoverError, Movers, keepers};
 use crate::base::cancel::Cancel;
+use crate::base::causes::in_one_line;
 use crate::cluster::Cluster;
-use crate::cluster::error::told;
 use crate::config::HookWay;
 use crate::hooks::hold::{Released, Target};
 use crate::hooks::journal::{Journal, RENEW};
@@ -104,7 +104,7 @@ pub(crate) async fn resolve(cluster: &dyn Cluster, claims: &mut [Claim]) -> Resu
             }
             Err(error) => {
                 let mend = "see docs/hooks.md: another hook, or homelab-dr.io/hook: none for no hook".to_owned();
-                claim.fate = Fate::Refused { why: told(&error), mend };
+                claim.fate = Fate::Refused { why: in_one_line(&error), mend };
             }
         }
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::base::causes::in_one_line;
 use crate::cluster::change::Change;
-use crate::cluster::error::told;
 use crate::cluster::object::is_dying;
 use crate::cluster::{Cluster, ClusterError, Kind};
 use crate::gitops::family::family;
@@ -133,7 +133,7 @@ pub(super) async fn join(cluster: &dyn Cluster, plan: &mut Plan) -> Result<Vec<S
         workloads(cluster, scale).await.map_err(|source| HookError::of("read what would be scaled to zero", source))?;
     let keepers = holds(cluster, scale, &workloads).await.map_err(|error| HookError::Refused {
         what: scale.workloads.join(", "),
-        why: format!("{}; {BY_HAND}", told(&error)),
+        why: format!("{}; {BY_HAND}", in_one_line(&error)),
     })?;
     // Nobody is there who could do it; what a label says stays said.
     let Some(mut keepers) = keepers else { return Ok(Vec::new()) };

@@ -27,11 +27,11 @@ use futures::stream::{self, StreamExt as _};
 
 use crate::backup::BackupError;
 use crate::base::cancel::Cancel;
+use crate::base::causes::in_one_line;
 use crate::base::clock::Clock;
 use crate::base::progress::Progress;
 use crate::base::secret::{NoRandomness, random};
 use crate::cluster::Cluster;
-use crate::cluster::error::told;
 use crate::cluster::exec::Exec;
 use crate::cluster::streams::Streams;
 use crate::config::VolumesSource;
@@ -336,7 +336,7 @@ pub async fn run(movers: &Movers<'_>, warn: &(dyn Fn(&str) + Sync)) -> Result<Re
         match ways::sweep::sweep(movers.cluster, namespace, &BTreeSet::new(), now, limits).await {
             Ok(swept) => left.extend(swept.tell(warn)),
             Err(error) => {
-                warn(&format!("what earlier runs left of snapshots could not be looked for: {}", told(&error)));
+                warn(&format!("what earlier runs left of snapshots could not be looked for: {}", in_one_line(&error)));
             }
         }
     }

@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::base::causes::in_one_line;
 use crate::check::{Loss, Report};
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::hints::{Advice, Advise};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, quoted};

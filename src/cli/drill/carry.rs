@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::base::causes::in_one_line;
 use crate::base::clock::Clock;
 use crate::base::id::ObjectId;
 use crate::cli::context::{Context, host};
@@ -12,7 +13,7 @@ use crate::cli::drill::ready::Ready;
 use crate::cli::drill::scratch::{Made, Unmade};
 use crate::cli::drill::{Args, clean, show};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::output::count;
 use crate::cli::recover::person::Following;
 use crate::cli::recover::place::{Opened, PlaceArgs};

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::base::causes::in_one_line;
 use crate::base::id::is_run;
 use crate::cli::context::{Context, host};
 use crate::cli::drill::Args;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::output::count;
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use crate::base::causes::in_one_line;
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::drill::show::{Held, came_to};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, table};
 use crate::drill::record::{Rehearsals, load};

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::base::causes::in_one_line;
 use crate::base::clock::Time;
 use crate::cli::context::Context;
 use crate::cli::drill::ready::Ready;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::movers;
 use crate::cli::recover::place::PlaceArgs;
 use crate::cluster::api::Api;

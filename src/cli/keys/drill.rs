@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::output::table;
 use crate::format::entry::escape;
-use crate::keys::{Drill, Drilled, drill, list_drills};
+use crate::keys::{Drilled, TriedKey, drill, list_key_drills};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 
 #[derive(Serialize)]
 struct Listing {
-    drills: Vec<Drill>,
+    drills: Vec<TriedKey>,
     unreadable: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 
 async fn list(context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, Access::Read).await?;
-    let (drills, unreadable) = list_drills(&repository).await?;
+    let (drills, unreadable) = list_key_drills(&repository).await?;
     let exit = if unreadable.is_empty() { Exit::Done } else { Exit::Damaged };
     for name in &unreadable {
         context.talk.warn(&format!("{name} cannot be read; run `homelab-dr check`"));
@@ -95,7 +95,7 @@ async fn list(context: &mut Context) -> Result<Exit, Failure> {
     } else if drills.is_empty() {
         context.say("no drill was held yet")?;
     } else {
-        let snapshot = |drill: &Drill| drill.snapshot.map_or_else(|| "-".to_owned(), |id| id.short());
+        let snapshot = |drill: &TriedKey| drill.snapshot.map_or_else(|| "-".to_owned(), |id| id.short());
         let rows: Vec<Vec<String>> = drills
             .iter()
             .map(|drill| {

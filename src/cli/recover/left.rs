@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::causes::in_one_line;
 use crate::cli::again::Again;
 use crate::cluster::Cluster;
-use crate::cluster::error::told;
 use crate::gitops::note::State;
 use crate::gitops::{Selection, plan::status};
 use crate::runbook::{Action, Object, Step};
@@ -42,7 +42,7 @@ async fn paused(cluster: &dyn Cluster) -> Option<String> {
     let status = match status(cluster, &Selection::default()).await {
         Ok(status) => status,
         Err(error) => {
-            let why = told(&error);
+            let why = in_one_line(&error);
             return Some(format!(
                 "whether Flux and ArgoCD are STILL PAUSED is not known: {why}; {command} lets them go on"
             ));

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Args, Document, What, document, exit_of, held, is_all, lack, restore, warn_of};
+use crate::base::causes::in_one_line;
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::guard::InUse;
 use crate::cli::open;
 use crate::cli::output::{count, table};

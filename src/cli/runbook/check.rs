@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::base::causes::in_one_line;
 use crate::base::units;
 use crate::cli::configuration::{self, JUDGES};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::output::{count, quoted};
 use crate::cli::runbook::values;
 use crate::cluster::api::Api;

@@ -5,10 +5,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::backup::Context as Operation;
+use crate::base::causes::in_one_line;
 use crate::cli::configuration::{self, JUDGES};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, in_one_line};
+use crate::cli::failure::Failure;
 use crate::cli::open::{self, Access};
 use crate::cli::output::{count, quoted};
 use crate::cli::{progress, select};

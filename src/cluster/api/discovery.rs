@@ -4,8 +4,8 @@ use futures::stream::{self, StreamExt as _};
 use serde::Deserialize;
 
 use super::Api;
+use crate::base::causes::in_one_line;
 use crate::cluster::choice::Choice;
-use crate::cluster::error::told;
 use crate::cluster::{ClusterError, Kind, Kinds};
 
 /// Groups and versions that are looked at at once.
@@ -76,7 +76,7 @@ impl Api {
                     }
                 }
                 // Also one that denies it: what the server has at all was read with the same credentials.
-                Err(error) => found.silent.push((name, told(&error))),
+                Err(error) => found.silent.push((name, in_one_line(&error))),
             }
         }
         found.kinds.sort();

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::link::{Resolved, field_owners};
 use super::plan::Step;
+use crate::base::causes::in_one_line;
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
-use crate::cluster::error::told;
 use crate::cluster::object::{at, fields_mut, is_dying, items, text};
 use crate::cluster::rewrite::{FILLING, as_restored, is_untouched_account, replacement};
 use crate::cluster::{Cluster, ClusterError, Created, How};
@@ -41,7 +41,7 @@ impl From<ClusterError> for Failed {
         match error {
             error if error.is_of_the_cluster() => Self::Away(error),
             ClusterError::Refused { message, .. } => Self::Refused(message),
-            error => Self::Refused(told(&error)),
+            error => Self::Refused(in_one_line(&error)),
         }
     }
 }

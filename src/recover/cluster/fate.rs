@@ -7,9 +7,9 @@ use super::Existing;
 use super::plan::Step;
 use super::reach::{Reach, There};
 use super::recreate::{Asked, refusal, would_take};
+use crate::base::causes::in_one_line;
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
-use crate::cluster::error::told;
 use crate::cluster::object::{at, is_dying, items, text};
 use crate::cluster::rewrite::{is_untouched_account, replacement};
 use crate::cluster::{Cluster, ClusterError, How};
@@ -110,7 +110,7 @@ impl Looking<'_> {
             Err(error) if error.is_of_the_cluster() => return Err(error),
             // It may not be read, or a webhook fails to convert it: others can be.
             Err(error) => {
-                step.fate = Fate::Conflict { why: format!("it cannot be looked at: {}", told(&error)) };
+                step.fate = Fate::Conflict { why: format!("it cannot be looked at: {}", in_one_line(&error)) };
                 return Ok(step);
             }
         };

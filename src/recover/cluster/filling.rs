@@ -9,7 +9,7 @@ use super::Identity;
 use super::data::{names_claims, ordinal, templates_of};
 use super::plan::{ClusterPlan, Step};
 use super::volumes::{Filled, Filling, Outcome, Volumes, consumers_of, place};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::order::Stage;
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster, ClusterError};
@@ -128,7 +128,7 @@ pub async fn unmark(cluster: &dyn Cluster, filled: &mut Filled, by: Option<&str>
     }
     let patch = json!({"metadata": {"annotations": annotations}});
     if let Err(error) = cluster.patch(&kinds::claims(), claim.namespace.as_deref(), &claim.name, &patch).await {
-        filled.left.push(format!("the annotation {FILLING} of {claim}: {}", told(&error)));
+        filled.left.push(format!("the annotation {FILLING} of {claim}: {}", in_one_line(&error)));
     }
 }
 

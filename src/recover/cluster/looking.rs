@@ -3,8 +3,8 @@
 use super::movers::{ByMovers, Not, mend_of};
 use super::volumes::{Filling, Outcome};
 use crate::backup::volumes::claims::is_device;
+use crate::base::causes::in_one_line;
 use crate::base::secret::random;
-use crate::cluster::error::told;
 use crate::cluster::object::{items, name_of, text};
 use crate::recover::sessions;
 use crate::volumes::mover::{Made, MoverError, Result as Said};
@@ -32,7 +32,7 @@ impl ByMovers<'_> {
         };
         let left = made.remove(&self.crew).await.iter().map(ToString::to_string).collect();
         let looked = looked.map_err(|not| match not {
-            Not::Mover(error) => format!("{}; {}", told(&error), mend_of(&error)),
+            Not::Mover(error) => format!("{}; {}", in_one_line(&error), mend_of(&error)),
             not => match Outcome::from(not) {
                 Outcome::Unknown { why, mend, .. } => format!("{why}; {mend}"),
                 _ => "nobody knows why".to_owned(),
@@ -53,7 +53,7 @@ impl ByMovers<'_> {
             let mend = "leave the check out, or have one of the application's own";
             return Err(Not::other("it is a block device: nothing in it can be looked at", mend));
         }
-        let users = self.users(filling).await.map_err(|error| Not::other(told(&error), "see the cluster"))?;
+        let users = self.users(filling).await.map_err(|error| Not::other(in_one_line(&error), "see the cluster"))?;
         let is_for_one = items(&filling.object, &["spec", "accessModes"]).iter().any(|mode| mode == ONE_POD);
         if let Some(user) = users.first().filter(|_| is_for_one) {
             let why = format!("pod {} uses it, and {ONE_POD} lets nobody else in", name_of(user));

@@ -13,9 +13,9 @@ use super::volumes::{Filled, Filling, Outcome, Volumes};
 use crate::backup::mover::ALWAYS_LEFT_OUT;
 use crate::backup::volumes::Handed;
 use crate::backup::volumes::claims::{Namespace, is_device, rights};
+use crate::base::causes::in_one_line;
 use crate::base::secret::{NoRandomness, random};
 use crate::cluster::Cluster;
-use crate::cluster::error::told;
 use crate::cluster::object::{annotation, at, name_of, text};
 use crate::config::MoverMode;
 use crate::format::entry::TreePath;
@@ -108,7 +108,7 @@ impl Not {
     /// The keys of its snapshot cannot be found.
     pub(super) fn unreadable(error: &RepoError) -> Self {
         Self::Other {
-            why: format!("its snapshot cannot be read: {}", told(error)),
+            why: format!("its snapshot cannot be read: {}", in_one_line(error)),
             mend: "see the repository: `homelab-dr check --read-data`",
             damaged: !matches!(error, RepoError::Store(_) | RepoError::Cancelled),
             exit: None,
@@ -151,7 +151,7 @@ impl From<Not> for Outcome {
             Not::Mover(error) => {
                 let mend = mend_of(&error);
                 let exit = if let MoverError::Failed(failed) = &error { Some(failed.exit) } else { None };
-                Self::Unknown { why: told(&error), mend, damaged: exit == Some(4), exit }
+                Self::Unknown { why: in_one_line(&error), mend, damaged: exit == Some(4), exit }
             }
             Not::Used(pod) => Self::unknown(
                 format!("pod {pod} uses the claim, which is not filled yet"),
@@ -265,7 +265,7 @@ impl ByMovers<'_> {
             Ok(None) => Ok(()),
             Ok(Some(pod)) => Err(Not::Used(pod)),
             Err(error) => Err(Not::other(
-                format!("whether a pod uses it cannot be seen: {}", told(&error)),
+                format!("whether a pod uses it cannot be seen: {}", in_one_line(&error)),
                 "see the cluster, and run it again: what is there is not written again",
             )),
         }
@@ -369,7 +369,7 @@ impl ByMovers<'_> {
 #[async_trait]
 impl Volumes for ByMovers<'_> {
     async fn facts(&self) -> Result<Option<Facts>, String> {
-        facts::read(self.crew.cluster).await.map(Some).map_err(|error| told(&error))
+        facts::read(self.crew.cluster).await.map(Some).map_err(|error| in_one_line(&error))
     }
 
     async fn fill(&self, filling: &Filling) -> Filled {

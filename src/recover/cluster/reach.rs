@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::fate::{Fate, Trial};
 use super::plan::Step;
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::object::{is_dying, items, text};
 use crate::cluster::{Cluster, ClusterError, Kind};
 
@@ -79,7 +79,7 @@ impl Reach {
             match cluster.serves(&step.kind).await {
                 Ok(true) => drop(reach.served.insert(key(&step.kind))),
                 Ok(false) => {}
-                Err(error) => drop(reach.silent.insert(step.kind.api_version(), told(&error))),
+                Err(error) => drop(reach.silent.insert(step.kind.api_version(), in_one_line(&error))),
             }
         }
         let wanted: BTreeSet<&str> = steps.iter().filter_map(|step| step.object.namespace.as_deref()).collect();

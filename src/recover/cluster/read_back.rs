@@ -4,10 +4,10 @@ use super::plan::Step;
 use super::report::{Outcome, Row};
 use super::run::{Run, State};
 use super::volumes;
+use crate::base::causes::in_one_line;
 use crate::cluster::ClusterError;
 use crate::cluster::api::objects::MANAGER;
 use crate::cluster::compare::differences;
-use crate::cluster::error::told;
 use crate::cluster::object::{at, is_dying, items, text};
 
 impl Run<'_> {
@@ -102,5 +102,5 @@ impl Run<'_> {
 }
 
 fn unread(error: &ClusterError) -> String {
-    format!("it was written, and could not be read back: {}", told(error))
+    format!("it was written, and could not be read back: {}", in_one_line(error))
 }

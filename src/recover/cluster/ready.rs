@@ -153,7 +153,7 @@ async fn look(cluster: &dyn Cluster, one: &mut Pending<'_>) -> Result<bool, Clus
         }
         Ok(None) => (one.why, one.live) = ("it is not there any more".to_owned(), None),
         Err(error) if error.is_of_the_cluster() => return Err(error),
-        Err(error) => one.why = crate::cluster::error::told(&error),
+        Err(error) => one.why = crate::base::causes::in_one_line(&error),
     }
     Ok(false)
 }

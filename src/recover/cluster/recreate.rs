@@ -14,7 +14,7 @@ use super::act::{Acting, Failed};
 use super::fate::Fate;
 use super::link::Resolved;
 use super::plan::Step;
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::list::whole;
 use crate::cluster::object::{at, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::rewrite::as_restored;
@@ -155,7 +155,7 @@ impl Acting<'_> {
             ))),
             Err(Failed::Away(error)) => Err(Failed::Gone(format!(
                 "IT IS GONE: it was deleted to be made anew, and the cluster went away: {}. Run the same restore again to bring it back",
-                told(&error)
+                in_one_line(&error)
             ))),
             done => done,
         }

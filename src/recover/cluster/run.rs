@@ -18,8 +18,8 @@ use super::report::{Outcome, Report, Stopped};
 use super::volumes::Volumes;
 use super::{RecoverError, reach};
 use crate::base::cancel::Cancel;
+use crate::base::causes::in_one_line;
 use crate::base::progress::Progress;
-use crate::cluster::error::told;
 use crate::cluster::object::{items, text};
 use crate::cluster::order::Stage;
 use crate::cluster::{Cluster, ClusterError};
@@ -209,7 +209,7 @@ impl Run<'_> {
     }
 
     pub(super) fn goes_away(&mut self, step: &Step, error: &ClusterError) {
-        let why = told(error);
+        let why = in_one_line(error);
         self.away = Some(why.clone());
         self.stop(step, why);
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::Existing;
 use super::volumes::{Filled, Filling, Outcome, Volumes};
 use crate::backup::Context;
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::folder;
 use crate::format::entry::TreePath;
 use crate::recover::fill::{fill, update};
@@ -68,13 +68,13 @@ impl Volumes for IntoFolder<'_> {
                 filled
             }
             Err(error @ RestoreError::NotEmpty { .. }) => {
-                let why = format!("{}, and not what the snapshot holds", told(&error));
+                let why = format!("{}, and not what the snapshot holds", in_one_line(&error));
                 Filled::without(filling, Outcome::Kept { why })
             }
             Err(error) => {
                 let damaged = matches!(&error, RestoreError::Repository(cause) if !matches!(cause, RepoError::Store(_) | RepoError::Cancelled));
                 let mend = "see why; what is right there is not written again by another run".to_owned();
-                Filled::without(filling, Outcome::Unknown { why: told(&error), mend, damaged, exit: None })
+                Filled::without(filling, Outcome::Unknown { why: in_one_line(&error), mend, damaged, exit: None })
             }
         }
     }

@@ -62,7 +62,7 @@ impl World<'_> {
         let report = reported(run_restore(&self.operation(step, cancel)?, &source.reader, &plan).await, cancel)?;
         if let Some(problem) = report.problems.first() {
             let why =
-                format!("{} problems, the first: {}", report.problems.len(), crate::cluster::error::told(problem));
+                format!("{} problems, the first: {}", report.problems.len(), crate::base::causes::in_one_line(problem));
             return refused(why, "a datastore with a part missing is none: see what is wrong, and take it up again");
         }
         let mut said = vec![format!(

@@ -73,7 +73,7 @@ impl World<'_> {
                 .problems
                 .iter()
                 .take(PROBLEMS_TOLD_MAX)
-                .map(|problem| crate::cluster::error::told(problem))
+                .map(|problem| crate::base::causes::in_one_line(problem))
                 .collect();
             let why = format!("{} of what was to be restored had problems: {}", report.problems.len(), told.join("; "));
             return Err(failed(

@@ -32,11 +32,11 @@ use super::prepare::origin;
 use crate::backup::Context;
 use crate::backup::volumes::Handed;
 use crate::base::cancel::Cancel;
+use crate::base::causes::in_one_line;
 use crate::base::clock::Clock;
 use crate::base::id::ObjectId;
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
-use crate::cluster::error::told;
 use crate::cluster::folder::Folder;
 use crate::recover::cluster::movers::Running;
 use crate::recover::{RestoreError, RestoreReport};
@@ -132,7 +132,7 @@ pub(super) fn failed(why: impl Into<String>, help: impl Into<String>) -> Undone 
 
 /// A failure with its causes.
 pub(super) fn because(error: &(dyn std::error::Error + 'static), help: impl Into<String>) -> Undone {
-    failed(told(error), help)
+    failed(in_one_line(error), help)
 }
 
 /// What a restore on this machine came to: its report, unless it was stopped or could not go on.

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::{World, because, failed};
 use crate::base::cancel::Cancel;
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::config::HookWay;
 use crate::hooks::journal::{FoundJournal, Journal, RENEW, journals};
 use crate::hooks::plan::{For, Seen, plan};
@@ -110,7 +110,7 @@ impl World<'_> {
         let ids: Vec<String> = (0..PARTS_MAX).map(|part| self.hold_id(step, part)).collect();
         let found = match journals(acting.cluster, self.journals.as_deref()).await {
             Ok(found) => found,
-            Err(error) => return (vec![told(&error)], false),
+            Err(error) => return (vec![in_one_line(&error)], false),
         };
         let known: Vec<String> = own.iter().map(|journal| journal.run.clone()).collect();
         let of_this = |journal: &Journal| ids.contains(&journal.run) && !known.contains(&journal.run);

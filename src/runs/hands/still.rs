@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Target, World};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::list::{Which, whole_of};
 use crate::cluster::object::{annotation, name_of, namespace_of};
 use crate::cluster::{Cluster, Kind, folder};
@@ -65,14 +65,14 @@ async fn missing(cluster: &dyn Cluster, kind: &Kind, wanted: BTreeSet<Named>) ->
     let found: BTreeSet<Named> = match whole_of(cluster, kind, which, take).await {
         Ok(found) => found.into_iter().collect(),
         Err(error) if error.is_missing() => BTreeSet::new(),
-        Err(error) => return Err(format!("{kind} cannot be listed: {}", told(&error))),
+        Err(error) => return Err(format!("{kind} cannot be listed: {}", in_one_line(&error))),
     };
     Ok(wanted.difference(&found).cloned().collect())
 }
 
 async fn of_objects(cluster: &dyn Cluster, fates: &Fates) -> Result<Vec<String>, String> {
     let restored = fates.create.iter().chain(&fates.replace).chain(&fates.equal);
-    let known = cluster.kinds().await.map_err(|error| told(&error))?;
+    let known = cluster.kinds().await.map_err(|error| in_one_line(&error))?;
     let mut gone = Vec::new();
     for (kind, wanted) in by_kind(restored) {
         if END_BY_THEMSELVES.contains(&kind) {
@@ -148,7 +148,7 @@ impl World<'_> {
         volume: &RestoreVolume,
     ) -> Result<Option<String>, String> {
         let (namespace, name) = (&volume.into.namespace, &volume.into.name);
-        let found = cluster.get(&kinds::claims(), Some(namespace), name).await.map_err(|error| told(&error))?;
+        let found = cluster.get(&kinds::claims(), Some(namespace), name).await.map_err(|error| in_one_line(&error))?;
         let by = format!("{} {}", self.plan.run, step.id);
         Ok(match found {
             None => Some(format!("the claim {namespace}/{name}")),

@@ -100,7 +100,7 @@ impl World<'_> {
                 .problems
                 .iter()
                 .find(|problem| leaves_out(problem))
-                .map(|problem| crate::cluster::error::told(problem));
+                .map(|problem| crate::base::causes::in_one_line(problem));
             let why = format!("{missing} entries are missing in {claim}, the first: {}", first.unwrap_or_default());
             return Err(failed(
                 why,

@@ -8,7 +8,7 @@ use super::{
     AccessMode, Claim, Facts, Namespace, Node, Owner, Phase, Pod, SnapshotClass, Snapshots, Source, StorageClass,
     Volume, Wishes,
 };
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::object::{annotation, at, is_dying, items, name_of, namespace_of, text, uid_of};
 use crate::cluster::ours::is_ours;
 use crate::cluster::{Cluster, Kind};
@@ -49,7 +49,7 @@ async fn snapshots(cluster: &dyn Cluster) -> Snapshots {
     match all(cluster, &kinds::snapshot_classes(), snapshot_class).await {
         Ok(classes) => Snapshots::Classes(classes),
         Err(VolumesError::Cluster { source, .. }) if source.is_missing() => Snapshots::Missing,
-        Err(error) => Snapshots::Unknown(told(&error)),
+        Err(error) => Snapshots::Unknown(in_one_line(&error)),
     }
 }
 

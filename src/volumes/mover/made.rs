@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 
 use super::evidence::Evidence;
 use super::{Crew, MoverError, away};
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::cluster::list::whole_of;
 use crate::cluster::object::{items, name_of, namespace_of, text, uid_of};
 use crate::cluster::ours::is_ours;
@@ -72,13 +72,13 @@ async fn remove(crew: &Crew<'_>, thing: &Thing) -> Result<(), Left> {
     let Thing { kind, namespace, name, uid } = thing;
     let look = async || {
         let found = crew.cluster.get(kind, Some(namespace), name).await;
-        found.map_err(|error| Left::object(kind, namespace, name, told(&error)))
+        found.map_err(|error| Left::object(kind, namespace, name, in_one_line(&error)))
     };
     let ours = |object: &Value| uid.is_empty() || uid_of(object) == uid;
     let Some(mut object) = look().await?.filter(ours) else { return Ok(()) };
     let begun = Instant::now();
     let deleted = crew.cluster.delete(kind, Some(namespace), name, uid_of(&object)).await;
-    let mut deleted = deleted.map_err(|error| Left::object(kind, namespace, name, told(&error)))?;
+    let mut deleted = deleted.map_err(|error| Left::object(kind, namespace, name, in_one_line(&error)))?;
     while deleted == Deleted::Going && begun.elapsed() < crew.limits.gone {
         sleep(crew.limits.poll).await;
         match look().await?.filter(|there| uid_of(there) == uid_of(&object)) {

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::{Limits, away};
+use crate::base::causes::in_one_line;
 use crate::base::clock::Time;
-use crate::cluster::error::told;
 use crate::cluster::list::whole_of;
 use crate::cluster::object::{name_of, namespace_of, text, uid_of};
 use crate::cluster::ours::{MANAGED_BY, MANAGER, is_ours};
@@ -123,7 +123,7 @@ async fn remove(cluster: &dyn Cluster, kind: &Kind, ours: &Ours, now: Time, swep
             Some(deleted)
         }
         Err(error) => {
-            swept.left.push(Left::object(kind, namespace, name, told(&error)));
+            swept.left.push(Left::object(kind, namespace, name, in_one_line(&error)));
             None
         }
     }

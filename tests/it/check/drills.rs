@@ -5,7 +5,7 @@ use std::sync::Arc;
 use homelab_dr::base::clock::SystemClock;
 use homelab_dr::check::Problem;
 use homelab_dr::crypto::recipients::{NoPrompt, Prompt};
-use homelab_dr::keys::{drill, list_drills};
+use homelab_dr::keys::{drill, list_key_drills};
 use homelab_dr::repo::{RepoError, Repository};
 use homelab_dr::stats::stats;
 use homelab_dr::store::Operation;
@@ -21,12 +21,12 @@ async fn a_drill_opens_content_and_the_writer_sees_that_it_was_held() {
     let newest = test.snapshots().await.pop().unwrap();
     let writer = test.writer().await;
     assert!(matches!(drill(&writer, "laptop", &SystemClock).await, Err(RepoError::IdentityNeeded)));
-    assert_eq!(list_drills(&writer).await.unwrap(), (vec![], vec![]));
+    assert_eq!(list_key_drills(&writer).await.unwrap(), (vec![], vec![]));
 
     let held = drill(&test.owner().await, "laptop", &SystemClock).await.unwrap();
     assert_eq!(held.drill.snapshot, Some(newest.id));
     assert!(held.verified && held.bytes > 0 && held.file.as_deref() == Some("three-0"), "{held:?}");
-    assert_eq!(list_drills(&writer).await.unwrap(), (vec![held.drill.clone()], vec![]));
+    assert_eq!(list_key_drills(&writer).await.unwrap(), (vec![held.drill.clone()], vec![]));
     assert_eq!(held.drill.recipient, test.identity[0].recipients()[0].to_string());
 
     // No record names the newest as its parent; the drill remembers it.
@@ -54,11 +54,11 @@ async fn a_drill_notices_content_that_does_not_open() {
         bytes.iter_mut().skip(200).step_by(50).for_each(|byte| *byte ^= 1);
         fixture.place.write(&name, &bytes);
     }
-    let before = list_drills(&owner).await.unwrap().0;
+    let before = list_key_drills(&owner).await.unwrap().0;
     let held = drill(&owner, "laptop", &SystemClock).await.unwrap();
     assert_eq!((held.damaged.len(), held.drill.snapshot, held.drill.id), (3, None, None), "{held:?}");
     assert_eq!(held.not_recorded.as_deref(), Some("no content could be opened"));
-    assert_eq!(list_drills(&owner).await.unwrap().0, before);
+    assert_eq!(list_key_drills(&owner).await.unwrap().0, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

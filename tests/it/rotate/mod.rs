@@ -16,7 +16,7 @@ use homelab_dr::format::kind::RecordKind;
 use homelab_dr::format::pack::IndexSegment;
 use homelab_dr::format::record::{ChainRecord, Link};
 use homelab_dr::keys::rotate::{RotateError, Rotated, Settings, plan_rotation, run_rotation};
-use homelab_dr::keys::{drill, list_drills};
+use homelab_dr::keys::{drill, list_key_drills};
 use homelab_dr::prune::{PruneError, Settings as PruneSettings};
 use homelab_dr::repo::snapshots::{self, Chain};
 use homelab_dr::repo::{RepoError, Repository, doomed, layout, sealed};
@@ -102,7 +102,7 @@ async fn witnessed() -> World {
 async fn are_carried(world: &World, what: &str) {
     let mine = world.open().await;
     let ids: Vec<ObjectId> = chain(world).await.snapshots.iter().map(|snapshot| snapshot.id).collect();
-    let (drills, unreadable) = list_drills(&mine).await.unwrap();
+    let (drills, unreadable) = list_key_drills(&mine).await.unwrap();
     assert!(unreadable.is_empty() && drills.len() == 1, "{what}: {drills:?}");
     assert!(drills[0].snapshot.is_none_or(|id| ids.contains(&id)), "{what}: {drills:?}");
     let known = verified::load(&mine).await.unwrap();
@@ -170,7 +170,7 @@ async fn content_stays_where_it_is_and_the_new_key_alone_does_everything() {
     let mine = world.open().await;
     let known = verified::load(&mine).await.unwrap();
     assert!(known.unreadable.is_empty() && done.snapshots.iter().all(|renamed| known.at.contains_key(&renamed.to)));
-    let (drills, unreadable) = list_drills(&mine).await.unwrap();
+    let (drills, unreadable) = list_key_drills(&mine).await.unwrap();
     assert!(unreadable.is_empty() && drills.len() == 1);
     assert_eq!(drills[0].snapshot, done.snapshots.iter().find(|r| Some(r.from) == held.snapshot).map(|r| r.to));
 

@@ -19,8 +19,8 @@ use super::data::{Data, unlike};
 use super::filling::{Held, uses_held};
 use super::volumes::{Filling, consumers_of};
 use crate::backup::volumes::keepers::{self, BY_HAND, KeeperError, is_workload};
+use crate::base::causes::in_one_line;
 use crate::base::shell::quoted;
-use crate::cluster::error::told;
 use crate::cluster::object::{annotation, is_dying, name_of, text};
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -105,7 +105,7 @@ fn refused(claim: &Identity, why: impl Into<String>, mend: impl Into<String>) ->
 fn not_paused(claim: &Identity, error: KeeperError) -> InPlaceError {
     match error {
         KeeperError::Unseen { workloads, source } => InPlaceError::Gitops { workloads, source },
-        error => refused(claim, told(&error), BY_HAND),
+        error => refused(claim, in_one_line(&error), BY_HAND),
     }
 }
 
@@ -207,7 +207,7 @@ fn not_held(claim: &Identity, error: HookError) -> InPlaceError {
     match error {
         HookError::Refused { .. } => refused(
             claim,
-            told(&error),
+            in_one_line(&error),
             "stop what uses it by its own means and run this again; or restore into a new claim, without --in-place",
         ),
         error => InPlaceError::Hook(error),

@@ -10,7 +10,7 @@ use super::super::movers::ByMovers;
 use super::super::volumes::{Filled, Outcome, Volumes as _};
 use super::InPlacePlan;
 use crate::base::cancel::Cancel;
-use crate::cluster::error::told;
+use crate::base::causes::in_one_line;
 use crate::hooks::journal::Journal;
 use crate::hooks::release::{Report as Released, release};
 use crate::hooks::scale::begin;
@@ -73,7 +73,7 @@ fn not(error: &HookError, what: &str) -> NotWritten {
         HookError::Held { .. } => "wait for the other run; if it is dead, `homelab-dr release` undoes what it has left",
         _ => "see the cluster, and run it again",
     };
-    NotWritten { why: format!("{what}: {}", told(error)), mend: mend.to_owned(), exit: None }
+    NotWritten { why: format!("{what}: {}", in_one_line(error)), mend: mend.to_owned(), exit: None }
 }
 
 impl InPlace<'_> {
@@ -112,7 +112,7 @@ impl InPlace<'_> {
         if is_over {
             match unfinished::finish(&self.acting, &mut journal).await {
                 Ok(()) => report.released = Some(release(&self.acting, &mut journal).await),
-                Err(error) => report.left.push(format!("the note that it is being restored: {}", told(&error))),
+                Err(error) => report.left.push(format!("the note that it is being restored: {}", in_one_line(&error))),
             }
         }
         report.volume = filled;
@@ -191,7 +191,7 @@ impl Running<'_> {
         let filling = self.plan.filling();
         let (mut filled, stirred) = self.while_held(journal, self.movers.fill(&filling)).await;
         if let Some(error) = stirred {
-            let why = format!("what uses it did not rest while it was written: {}", told(&error));
+            let why = format!("what uses it did not rest while it was written: {}", in_one_line(&error));
             filled.outcome = Outcome::unknown(why, "scale what uses it to zero, see who started it, and run it again");
         }
         Some(filled)
