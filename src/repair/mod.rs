@@ -99,6 +99,7 @@ pub async fn run_repair(
         touched.extend(outcome.packs_written.iter().copied());
         check::survey(repository, &options, &Slice::These(touched), true, progress).await?
     };
+    outcome.settle();
     outcome.passed_over = sources.passed_over();
     (outcome.report, outcome.losses) = (Some(last.report), last.losses);
     Ok(outcome)
@@ -190,8 +191,9 @@ async fn packs(
     let hold = moved::hold_others(work, going.iter(), outcome).await?;
     going.retain(|pack| !hold.contains(pack));
     if let Some(why) = work.sources.unsure_of_all() {
-        going.iter().for_each(|pack| outcome.keep(&layout::pack(pack), why.clone()));
-        going.clear();
+        for pack in std::mem::take(&mut going) {
+            outcome.keep(&layout::pack(&pack), why.clone());
+        }
     }
     for pack in std::mem::take(&mut going) {
         let key = layout::pack(&pack);

@@ -262,6 +262,7 @@ pub async fn repair_names(
         let inventory = store.list(layout::ACCESS).await?;
         check::access(&**store, &inventory, &mut report.findings).await;
     }
+    outcome.settle();
     outcome.passed_over = sources.passed_over();
     outcome.report = Some(report);
     Ok(outcome)

@@ -85,6 +85,12 @@ impl Outcome {
         }
     }
 
+    /// What was kept at first and put right later in the same run is not kept.
+    pub(super) fn settle(&mut self) {
+        let healed = &self.healed;
+        self.kept.retain(|kept| !healed.iter().any(|one| one.object == kept.object));
+    }
+
     /// Whether anything was changed.
     #[must_use]
     pub fn changed(&self) -> bool {

@@ -13,6 +13,17 @@ const FORMAT: &str = "put back format.json of any copy that `replicate` made, or
 /// Small, and everything rests on it.
 const EPOCH: &str = "do not write to it: the record is damaged, or was not made by the owner of this repository. `homelab-dr check --repair --from REPLICA` brings it back from a copy, or from an older version in the bucket; with --identity it is signed anew where all that it said is known. If it was not damaged, ask who else can write here";
 
+/// Whether the record of an epoch does not read.
+fn is_of_epoch(error: &RepoError) -> bool {
+    match error {
+        RepoError::Damaged { key }
+        | RepoError::TooLarge { key, .. }
+        | RepoError::Sealed { key, .. }
+        | RepoError::Record { key, .. } => key.as_str().starts_with(layout::EPOCHS),
+        _ => false,
+    }
+}
+
 impl Advise for RepoError {
     fn advice(&self) -> Option<Advice> {
         Some(match self {
@@ -38,14 +49,6 @@ impl Advise for RepoError {
                 "do not use it: somebody put another repository in the place of yours, or the address or fingerprint is of another one. Your recovery kit shows the right fingerprint",
             ),
             Self::Epoch { .. } => Advice::new(Exit::Refused, EPOCH),
-            Self::Damaged { key }
-            | Self::TooLarge { key, .. }
-            | Self::Sealed { key, .. }
-            | Self::Record { key, .. }
-                if key.as_str().starts_with(layout::EPOCHS) =>
-            {
-                Advice::new(Exit::Damaged, EPOCH)
-            }
             Self::Retired { .. } => Advice::new(
                 Exit::Key,
                 "nothing was lost: the owner rotated the writer key (`homelab-dr keys rotate-writer`). Install the new one here, which that command wrote into a file, such as in the Secret of the cluster, and run this again. If nobody rotated it, the record is damaged (`homelab-dr check --repair --from REPLICA` brings it back), or somebody wrote to the store: `homelab-dr keys list` with an identity shows the epochs",
@@ -75,7 +78,7 @@ impl Advise for RepoError {
             | Self::Record { .. }
             | Self::Pack { .. }
             | Self::Parity { .. }
-            | Self::Session { .. } => Advice::new(Exit::Damaged, CHECK),
+            | Self::Session { .. } => Advice::new(Exit::Damaged, if is_of_epoch(self) { EPOCH } else { CHECK }),
             Self::NotHanded { .. } => Advice::new(
                 Exit::Key,
                 "a mover was given the keys of another snapshot; restore the snapshot with an identity: `homelab-dr restore SNAPSHOT --target DIR`",

@@ -26,7 +26,7 @@ Examples:
   homelab-dr keys rotate-writer --identity ~/homelab-dr.key --writer-key new-writer.key
 
 Take the thief's way to the store away first: new credentials for the bucket. Then rotate, bring the
-new key to where backups are made, and look for what the thief wrote: check --read-data.";
+new key to where backups are made, and look for what the thief wrote: check --repair --identity.";
 
 /// Replace the writer key after somebody has stolen it (needs an identity)
 ///

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use homelab_dr::base::cancel::Cancel;
+use homelab_dr::base::progress::Progress;
 use homelab_dr::crypto::writer_key::WriterKey;
 use homelab_dr::format::entry::{Kind, Piece, TreePath};
 use homelab_dr::format::record::ChainRecord;
-use homelab_dr::prune::{PruneError, Settings};
+use homelab_dr::keys::rotate::{RotateError, Settings, plan_rotation, run_rotation};
+use homelab_dr::prune::{PruneError, Settings as PruneSettings};
 use homelab_dr::repo::rebuild::rebuild_index;
 use homelab_dr::repo::snapshots::{self, Chain};
 use homelab_dr::repo::tree_read::{TreeReader, pieces};
@@ -118,6 +121,26 @@ async fn what_comes_in_every_round_is_named_and_what_comes_in_one_is_carried_ove
     }
 }
 
+/// Told to stop while trees are sealed anew, it has ended its upload before it says so, and the next run goes on.
+#[tokio::test]
+async fn a_rotation_that_is_told_to_stop_does_so_and_goes_on_later() {
+    let mut world = witnessed().await;
+    let before = each(&world).await;
+    let (progress, cancel) = (Progress::default(), Cancel::default());
+    let planned = plan_rotation(&world.open_to_read().await, &progress).await.expect("a plan");
+    let key = planned.writer_key();
+    cancel.cancel();
+    let settings = Settings { host: "test".to_owned(), settle: Duration::ZERO };
+    let stopped = run_rotation(planned, &settings, &world.clock, &progress, &cancel).await;
+    assert!(matches!(stopped, Err(RotateError::Repo(RepoError::Cancelled))), "{stopped:?}");
+    assert_eq!((world.count("epochs/").await, each(&world).await), (2, before.clone()));
+    rotate(&mut world).await;
+    assert!(world.key.to_text() == key.to_text(), "another key than the first run made");
+    assert_eq!(each(&world).await, before);
+    is_sound(&world, "at the end").await;
+    are_carried(&world, "at the end").await;
+}
+
 /// Between the cut and the second run the new key is installed already: it reads nothing wrong and removes nothing.
 #[tokio::test]
 async fn the_new_key_waits_until_all_is_sealed_anew() {
@@ -139,7 +162,7 @@ async fn the_new_key_waits_until_all_is_sealed_anew() {
         let early = world.open().await;
         let backup = world.try_backup(&early, &["a", "b", "early"]).await;
         world.pass(GRACE + HOUR);
-        let pruned = world.try_prune(&early, Settings::default()).await;
+        let pruned = world.try_prune(&early, PruneSettings::default()).await;
         refused += usize::from(backup.is_err() && pruned.is_err());
         for error in [backup.as_ref().err(), pruned.as_ref().err().and_then(of_repo)].into_iter().flatten() {
             assert!(matches!(error, RepoError::Unfinished { .. }), "{call}: {error:?}");
@@ -221,7 +244,7 @@ async fn a_pruner_that_runs_meanwhile_takes_nothing_away() {
         let mut world = origin.fork().await;
         let (gate, made) = rotated_at(&world, call);
         let pruner = world.open_on(gate.clone()).await;
-        let done = world.try_prune(&pruner, Settings::default()).await;
+        let done = world.try_prune(&pruner, PruneSettings::default()).await;
         let Some(key) = made.lock().unwrap().take() else {
             assert!(!done.expect("nobody was at work").deleted.is_empty());
             assert!(call > 15, "only {call} calls");
@@ -239,7 +262,6 @@ async fn a_pruner_that_runs_meanwhile_takes_nothing_away() {
 /// A copy is made before a rotation and after it; the second one is cut off at every object that it puts.
 #[tokio::test]
 async fn a_copy_that_is_cut_off_has_every_snapshot() {
-    use homelab_dr::base::progress::Progress;
     use homelab_dr::replicate::{Options, replicate};
     let mut origin = scene().await;
     let before = each(&origin).await;
