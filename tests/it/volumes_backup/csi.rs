@@ -8,7 +8,7 @@ use homelab_dr::volumes::VolumesError;
 use serde_json::{Value, json};
 
 use super::trouble::{block, within};
-use super::{SLOW, World, is_ours, row};
+use super::{CUT_OFF, SLOW, World, is_ours, row};
 use crate::support::files::{Picture, noise, picture};
 use crate::support::kube::state::{State, text};
 
@@ -208,7 +208,7 @@ async fn a_run_that_is_stopped_releases_what_was_made() {
         if held {
             world.kube.faults(|faults| faults.hold_snapshots("*"));
         }
-        let backup = world.begin(&SLOW);
+        let backup = world.begin(&CUT_OFF);
         if held {
             world.kube.until("it is being taken", |state| !state.objects(CONTENTS).is_empty()).await;
         } else {
@@ -248,7 +248,7 @@ async fn what_a_killed_run_left_is_swept_by_the_next() {
         if held {
             world.kube.faults(|faults| faults.hold_snapshots("*"));
         }
-        let mut backup = world.begin(&SLOW);
+        let mut backup = world.begin(&CUT_OFF);
         if held {
             world.kube.until("it is being taken", |state| !state.objects(CONTENTS).is_empty()).await;
         } else {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::csi::{self, HOME, inventory, is_as_before};
 use super::trouble::{report, slow, source_of};
-use super::{SLOW, World, row};
+use super::{CUT_OFF, SLOW, World, row};
 use crate::support::files::picture;
 use crate::support::kube::faults::{Failure, Webhook};
 use crate::support::kube::state::{State, text};
@@ -150,7 +150,7 @@ async fn a_mover_that_could_not_be_removed_is_named_with_the_commands_that_remov
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mover_that_is_evicted_is_told_in_the_nodes_words() {
     let world = slow("").await;
-    let backup = world.begin(&SLOW);
+    let backup = world.begin(&CUT_OFF);
     let pod = world.until_at_work(1).await.remove(0);
     let why = "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 898240Ki. Container mover was using \
                4Ki, request is 0, has larger consumption of ephemeral-storage. ";

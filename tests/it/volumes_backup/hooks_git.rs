@@ -118,7 +118,7 @@ async fn who_was_paused_by_a_killed_run_goes_on_when_it_is_released() {
     flux(&world).await;
     keep(&world, "app", "apps");
     std::fs::write(world.folder("media", "data").join("large"), crate::support::files::noise(5, 4_000_000)).unwrap();
-    let mut backup = world.begin(&super::SLOW);
+    let mut backup = world.begin(&super::CUT_OFF);
     world.until_at_work(1).await;
     backup.kill().unwrap();
     backup.wait().unwrap();

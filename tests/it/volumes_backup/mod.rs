@@ -36,6 +36,9 @@ pub(crate) const IMAGE: &str = "homelab-dr:test";
 /// Slow enough to be met in the middle: some MiB take this many seconds.
 pub(crate) const SLOW: [&str; 2] = ["--limit-upload", "512KiB/s"];
 
+/// Of a run that is cut off: it does not end by itself before a busy machine comes to that.
+pub(crate) const CUT_OFF: [&str; 2] = ["--limit-upload", "48KiB/s"];
+
 /// A node that has this very program as an image, and another image that is nowhere.
 pub(crate) fn node() -> Node {
     let images = BTreeMap::from([(IMAGE.to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_homelab-dr")))]);

@@ -15,7 +15,7 @@ use homelab_dr::volumes::policy::Reach;
 use homelab_dr::volumes::protocol::SecretText;
 use serde_json::{Value, json};
 
-use super::{SLOW, World, row};
+use super::{CUT_OFF, SLOW, World, row};
 use crate::support::files::{noise, picture};
 use crate::support::kube::faults::Failure;
 use crate::support::kube::state::{State, text};
@@ -35,7 +35,7 @@ fn error(document: &Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mover_that_is_killed_is_told_and_the_next_run_goes_on() {
     let world = slow("").await;
-    let backup = world.begin(&SLOW);
+    let backup = world.begin(&CUT_OFF);
     let pod = world.until_at_work(1).await.remove(0);
     world.kube.shared.with(|state| {
         state.pods.get(text(&pod["metadata"]["uid"])).and_then(|run| run.container("mover")).unwrap().kill();
@@ -155,7 +155,7 @@ async fn a_pod_that_is_not_let_in_is_explained() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_takes_its_movers_away() {
     let world = slow("").await;
-    let backup = world.begin(&SLOW);
+    let backup = world.begin(&CUT_OFF);
     world.until_at_work(1).await;
     let pid = rustix::process::Pid::from_child(&backup);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -178,7 +178,7 @@ pub(super) fn expire(state: &mut State) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_run_left_is_swept_once_it_is_nobodys() {
     let world = slow("").await;
-    let mut backup = world.begin(&SLOW);
+    let mut backup = world.begin(&CUT_OFF);
     let orphan = world.until_at_work(1).await.remove(0);
     backup.kill().unwrap();
     backup.wait().unwrap();
