@@ -248,7 +248,7 @@ async fn what_a_killed_run_left_is_swept_by_the_next() {
         if held {
             world.kube.faults(|faults| faults.hold_snapshots("*"));
         }
-        let mut backup = world.begin(&CUT_OFF);
+        let mut backup = world.begin(&SLOW);
         if held {
             world.kube.until("it is being taken", |state| !state.objects(CONTENTS).is_empty()).await;
         } else {

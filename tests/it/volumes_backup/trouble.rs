@@ -178,7 +178,7 @@ pub(super) fn expire(state: &mut State) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_run_left_is_swept_once_it_is_nobodys() {
     let world = slow("").await;
-    let mut backup = world.begin(&CUT_OFF);
+    let mut backup = world.begin(&SLOW);
     let orphan = world.until_at_work(1).await.remove(0);
     backup.kill().unwrap();
     backup.wait().unwrap();
