@@ -128,16 +128,6 @@ impl Status {
     }
 }
 
-fn span(seconds: u64) -> String {
-    let [day, hour, minute] = [86_400, 3600, 60];
-    let rounded = match seconds {
-        0..3600 => seconds - seconds % minute.min(seconds.max(1)),
-        3600..172_800 => seconds - seconds % hour,
-        _ => seconds - seconds % day,
-    };
-    units::duration(Duration::from_secs(rounded))
-}
-
 /// Judges.
 #[must_use]
 pub fn judge(facts: &Facts<'_>, limits: &Limits) -> Status {
@@ -158,7 +148,7 @@ pub fn judge(facts: &Facts<'_>, limits: &Limits) -> Status {
     match newest.map(|drill| facts.now.since(drill.at)) {
         None => problems.push("no identity was ever tried: `homelab-dr keys drill`".to_owned()),
         Some(age) if age > limits.key => {
-            problems.push(format!("no identity was tried for {}: `homelab-dr keys drill`", span(age.as_secs())));
+            problems.push(format!("no identity was tried for {}: `homelab-dr keys drill`", units::age(age.as_secs())));
         }
         // Whose identity it was may be who was removed.
         Some(_) if newest.is_some_and(|drill| drill.at < facts.epoch) => problems.push(
@@ -198,8 +188,8 @@ fn source(name: &str, all: &[&Snapshot], facts: &Facts<'_>, limits: &Limits) -> 
             } else if old > may_be {
                 problems.push(format!(
                     "its newest complete snapshot is {} old, and may be {}",
-                    span(old),
-                    span(may_be)
+                    units::age(old),
+                    units::age(may_be)
                 ));
             }
         }
@@ -220,7 +210,7 @@ fn source(name: &str, all: &[&Snapshot], facts: &Facts<'_>, limits: &Limits) -> 
             problems.push(format!("its last drill ({}) FAILED: {}", record.run, record.why));
         }
         Some(record) if age(record.begun) > limits.drill.as_secs() => {
-            problems.push(format!("its last drill was {} ago", span(age(record.begun))));
+            problems.push(format!("its last drill was {} ago", units::age(age(record.begun))));
         }
         Some(_) => {}
     }
@@ -266,7 +256,7 @@ fn damage(all: &[&Snapshot], facts: &Facts<'_>) -> Option<String> {
     if all.iter().any(|one| sequence(one) >= number && is_good(one)) {
         return None;
     }
-    let ago = span(facts.now.since(at).as_secs());
+    let ago = units::age(facts.now.since(at).as_secs());
     Some(format!(
         "`check` found its snapshot {} DAMAGED {ago} ago, and nothing was read whole since: `homelab-dr check --repair` with an identity mends what it can and says what is lost",
         id.short()

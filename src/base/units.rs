@@ -95,6 +95,24 @@ pub fn span(value: Duration) -> String {
     }
 }
 
+/// The same of milliseconds; short ones with a digit behind the point: `0.4 s`.
+#[must_use]
+pub fn span_ms(took: u64) -> String {
+    if took < 10_000 { format!("{}.{} s", took / 1000, took % 1000 / 100) } else { span(Duration::from_millis(took)) }
+}
+
+/// How long ago something was, for people: in one unit, rounded down, `3 d`.
+#[must_use]
+pub fn age(seconds: u64) -> String {
+    let unit = match seconds {
+        0..60 => 1,
+        60..3600 => 60,
+        3600..172_800 => 3600,
+        _ => 86_400,
+    };
+    duration(Duration::from_secs(seconds - seconds % unit))
+}
+
 /// Parses `1048576`, `20MiB`, `20M`, `1GiB`; powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let fail = || UnitError::Size(text.to_owned());

@@ -34,7 +34,6 @@ use crate::base::id::{BlobId, ObjectId};
 use crate::base::progress::Progress;
 pub(crate) use crate::check::data::Slice;
 pub(crate) use crate::check::objects::access;
-pub(crate) use crate::check::stored::matches_name;
 pub(crate) use crate::check::walk::{Broken, Trees, Visitor, walk};
 use crate::check::whole::Opened;
 use crate::repo::doomed::{self, Marks, OBJECTS_MAX};

@@ -10,14 +10,10 @@ use crate::check::data::Slice;
 use crate::check::objects;
 use crate::check::report::{Counts, Depth, Finding, Hint, Problem, Report, Severity};
 use crate::check::snapshots::of_error;
-use crate::crypto::hash::object_id;
-use crate::format::pack::PACK_BYTES_MAX;
-use crate::format::parity::OBJECT_BYTES_MAX;
-use crate::repo::error::RepoError;
 use crate::repo::index::Index;
 use crate::repo::layout;
+use crate::repo::named::{is_pack, is_parity, read_as_named};
 use crate::repo::open::Repository;
-use crate::repo::sealed::{RECORD_BYTES_MAX, get_within};
 use crate::store::{Key, Listed, Store, StoreError};
 
 /// Objects in memory at once.
@@ -74,14 +70,6 @@ fn is_large(key: &Key) -> bool {
     is_pack(key) || is_parity(key)
 }
 
-fn is_parity(key: &Key) -> bool {
-    key.as_str().starts_with(layout::PARITY)
-}
-
-fn is_pack(key: &Key) -> bool {
-    key.as_str().starts_with(layout::PACKS)
-}
-
 /// What the other stages of a check with a key do not read: packs that the index does not name, checkpoints, marks and parity. Nothing that is needed, so
 /// damage is but a warning.
 pub(super) async fn read_small(
@@ -124,7 +112,7 @@ async fn read_names(
     progress.files_total.fetch_add(chosen.len() as u64, Ordering::Relaxed);
     progress.bytes_total.fetch_add(chosen.iter().map(|entry| entry.size).sum(), Ordering::Relaxed);
     let mut reads = stream::iter(chosen)
-        .map(|entry| async move { (&entry.key, entry.size, matches_name(store, entry).await) })
+        .map(|entry| async move { (&entry.key, entry.size, read_as_named(store, entry).await) })
         .buffer_unordered(AT_ONCE);
     while let Some((key, size, read)) = reads.next().await {
         progress.add_file(size);
@@ -136,22 +124,4 @@ async fn read_names(
             Err(error) => findings.push(of_error(key, &error)),
         }
     }
-}
-
-pub(crate) async fn matches_name(store: &dyn Store, entry: &Listed) -> Result<u64, RepoError> {
-    let damaged = || RepoError::Damaged { key: entry.key.clone() };
-    // What is longer belongs to nobody, and would not fit into memory.
-    let limit = match &entry.key {
-        key if is_pack(key) => PACK_BYTES_MAX as u64,
-        key if is_parity(key) => OBJECT_BYTES_MAX,
-        _ => RECORD_BYTES_MAX,
-    };
-    if entry.size > limit {
-        return Err(RepoError::TooLarge { key: entry.key.clone(), bytes: entry.size, limit });
-    }
-    let bytes = get_within(store, &entry.key, limit).await?;
-    let length = bytes.len() as u64;
-    let found = tokio::task::spawn_blocking(move || object_id(&bytes)).await;
-    let found = found.map_err(|_| RepoError::Worker { what: "the check of an object" })?;
-    if layout::object_id(&entry.key) == Some(found) { Ok(length) } else { Err(damaged()) }
 }

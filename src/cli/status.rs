@@ -69,15 +69,6 @@ fn named(context: &Context) -> Vec<String> {
     sources.filter(|source| is_one(&source.kind)).map(|source| source.name.clone()).collect()
 }
 
-fn age(seconds: u64) -> String {
-    let unit = match seconds {
-        0..3600 => 60,
-        3600..172_800 => 3600,
-        _ => 86_400,
-    };
-    units::duration(Duration::from_secs(if seconds < 60 { seconds } else { seconds - seconds % unit }))
-}
-
 fn row(source: &SourceStatus) -> Vec<String> {
     let none = || "never".to_owned();
     let newest = source.complete.as_ref();
@@ -85,8 +76,8 @@ fn row(source: &SourceStatus) -> Vec<String> {
     vec![
         if source.problems.is_empty() { "well".to_owned() } else { "NOT WELL".to_owned() },
         escape(source.source.as_bytes()),
-        newest.map_or_else(none, |newest| format!("{} ({} old)", local(newest.started), age(newest.age))),
-        drill.map_or_else(none, |drill| format!("{} ago: {}", age(drill.age), came_to(drill.outcome))),
+        newest.map_or_else(none, |newest| format!("{} ({} old)", local(newest.started), units::age(newest.age))),
+        drill.map_or_else(none, |drill| format!("{} ago: {}", units::age(drill.age), came_to(drill.outcome))),
         source.read_back.as_ref().map_or_else(none, |read| {
             let which = if read.is_newest { "the newest".to_owned() } else { read.id.short() };
             format!("{}, {which}", local(read.at))
@@ -174,9 +165,13 @@ pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let line = if is_well {
         format!("all is well with {}", count(status.sources.len() as u64, "source"))
     } else {
-        let others = status.problems.len() + unreadable.len() + missing.len();
-        let others = if others > 0 { format!(", and {}", count(others as u64, "other thing")) } else { String::new() };
-        format!("NOT WELL: {wrong} of {}{others}", count(status.sources.len() as u64, "source"))
+        let others = (status.problems.len() + unreadable.len() + missing.len()) as u64;
+        let sources = count(status.sources.len() as u64, "source");
+        match (wrong, others) {
+            (0, others) => format!("NOT WELL: {}; {sources} well", count(others, "thing")),
+            (wrong, 0) => format!("NOT WELL: {wrong} of {sources}"),
+            (wrong, others) => format!("NOT WELL: {wrong} of {sources}, and {}", count(others, "other thing")),
+        }
     };
     context.summary(!is_well, &line)?;
     Ok(exit)

@@ -10,9 +10,11 @@ use crate::base::progress::Progress;
 use crate::check::{self, Options, Problem, Severity};
 use crate::format::pack::PACK_BYTES_MAX;
 use crate::parity::{Settings, Trouble};
+use crate::repo::blame::Blame;
 use crate::repo::doomed::Marks;
 use crate::repo::index::Index;
-use crate::repo::parity::{self, Found, Groups, matches_name};
+use crate::repo::named::read_as_named;
+use crate::repo::parity::{self, Found, Groups};
 use crate::repo::presence::Presence;
 use crate::repo::{RepoError, Repository, layout};
 use crate::store::Key;
@@ -93,13 +95,14 @@ async fn sort_out(
     loaded: Groups,
 ) -> Result<(Vec<Found>, BTreeSet<Key>, Vec<Trouble>), RepoError> {
     let store = &*repository.store;
-    let (mut rotten, mut left_alone) = (BTreeSet::new(), Vec::new());
+    let (mut rotten, mut left_alone, blame) = (BTreeSet::new(), Vec::new(), Blame::default());
     for (entry, error) in loaded.bad {
         let planted = match error {
             RepoError::TooLarge { .. } => true,
-            RepoError::Parity { .. } => match matches_name(store, &entry.key).await {
-                Ok(same) => same,
+            RepoError::Parity { .. } => match read_as_named(store, &entry).await {
+                Ok(_) => true,
                 Err(RepoError::Store(error)) if error.is_not_found() => continue,
+                Err(RepoError::Store(error)) if !blame.is_the_objects(store, &error).await => return Err(error.into()),
                 Err(_) => false,
             },
             _ => false,

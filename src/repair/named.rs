@@ -9,7 +9,7 @@ use crate::base::causes::in_one_line;
 use crate::base::clock::Time;
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
-use crate::check::{self, Problem, check_stored, matches_name};
+use crate::check::{self, Problem, check_stored};
 use crate::crypto::hash::object_id;
 use crate::format::pack::{PACK_BYTES_MAX, parse_header};
 use crate::repair::{Healed, How, Outcome, RepairError, Sources, Work, moved};
@@ -18,6 +18,7 @@ use crate::repo::blame::Blame;
 use crate::repo::checkpoint::GRACE;
 use crate::repo::doomed;
 use crate::repo::layout;
+use crate::repo::named::read_as_named;
 use crate::repo::sealed::get_within;
 use crate::store::{Key, Listed, Store, StoreError};
 
@@ -106,7 +107,7 @@ pub(super) async fn damaged(store: &dyn Store, listed: Vec<Listed>) -> Result<Ve
     let blame = Blame::default();
     let mut reads = stream::iter(listed)
         .map(|entry| async move {
-            let read = matches_name(store, &entry).await;
+            let read = read_as_named(store, &entry).await;
             (entry, read)
         })
         .buffer_unordered(AT_ONCE);

@@ -14,6 +14,7 @@ pub mod index;
 pub mod layout;
 pub(crate) mod lies;
 pub mod lock;
+pub(crate) mod named;
 mod near;
 pub mod open;
 pub mod opener;

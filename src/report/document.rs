@@ -22,6 +22,14 @@ pub enum DocumentError {
         /// What stands there.
         text: String,
     },
+    /// With the values of secret parameters hidden, a record is none any more.
+    #[error("the record of {at} in the journal cannot be shown without the secret values of the plan")]
+    Hidden {
+        /// The time of the record, as the journal has it.
+        at: String,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
 }
 
 /// The report of a run.

@@ -57,7 +57,7 @@ impl Document {
     ) -> Result<Self, DocumentError> {
         let plan = &found.plan;
         let hidden = Hidden::of(plan);
-        let records = &hidden.without(&found.records);
+        let records = &hidden.without(&found.records)?;
         let stand = Stand::of(records, is_carried_out)?;
         let mut histories: BTreeMap<&str, History> = BTreeMap::new();
         let (mut taken_up, mut last): (Vec<TakenUp>, _) = (Vec::new(), None);
@@ -170,14 +170,16 @@ impl Hidden {
         }
     }
 
-    /// The records without them.
-    fn without(&self, records: &[Record]) -> Vec<Record> {
+    /// The records without them: each of them, since a report that leaves one out says something else than what happened.
+    fn without(&self, records: &[Record]) -> Result<Vec<Record>, DocumentError> {
         let hidden = |record: &Record| {
-            let mut value = serde_json::to_value(record).unwrap_or_default();
+            let mut value = serde_json::to_value(record)?;
             self.hide_all(&mut value, false);
-            serde_json::from_value(value).ok()
+            serde_json::from_value(value)
         };
-        if self.0.is_empty() { records.to_vec() } else { records.iter().filter_map(hidden).collect() }
+        let hidden =
+            |record: &Record| hidden(record).map_err(|source| DocumentError::Hidden { at: record.at.clone(), source });
+        if self.0.is_empty() { Ok(records.to_vec()) } else { records.iter().map(hidden).collect() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What renderings put into lists and tables, in the same words.
 
 use super::document::{Check, Document, Looked, Objects, State, Step, TakenUp, Target};
-use super::words::{short, short_id, span, when};
+use super::words::{short, span, when};
+use crate::base::id::short_hex;
 use crate::base::units;
 
 /// What is told of a run before anything else, in this order.
@@ -106,7 +107,7 @@ pub(super) fn origins(document: &Document) -> ([&'static str; 5], Vec<Vec<String
         let begun = format!("{}, {} before the plan", when(one.started), span(one.age_seconds));
         let plural = if one.files == 1 { "" } else { "s" };
         let size = format!("{} file{plural}, {}", one.files, units::bytes(one.bytes));
-        rows.push(vec![one.source.clone(), one.step.clone(), short_id(&one.id).to_owned(), begun, size]);
+        rows.push(vec![one.source.clone(), one.step.clone(), short_hex(&one.id).to_owned(), begun, size]);
     }
     for one in &document.volumes {
         let size = units::bytes(one.bytes);
@@ -114,7 +115,7 @@ pub(super) fn origins(document: &Document) -> ([&'static str; 5], Vec<Vec<String
         rows.push(vec![
             claim,
             one.step.clone(),
-            short_id(&one.snapshot).to_owned(),
+            short_hex(&one.snapshot).to_owned(),
             one.started.zip(one.age_seconds).map_or_else(
                 || "not in the plan".to_owned(),
                 |(started, age)| format!("{}, {} before the plan", when(started), span(age)),

@@ -70,11 +70,11 @@ fn signature(key: &str, value: &str) -> Option<(ReportPublic, [u8; 64])> {
 pub fn verify(file: &[u8]) -> Result<Verified, VerifyError> {
     let text = std::str::from_utf8(file).map_err(|_| no_report(&String::from_utf8_lossy(file)))?;
     if text.starts_with(BEGINS) {
-        let envelope = text.trim_end_matches(['\n', '\r']);
+        let envelope = text.strip_suffix('\n').unwrap_or(text);
         let (key, report) = envelope_of(envelope)?;
         return Ok(Verified { key, form: Form::Json, report: Some(report) });
     }
-    let text = text.trim_end_matches('\n');
+    let text = text.strip_suffix('\n').unwrap_or(text);
     let (page, line) =
         text.rfind(PAGE_BEGINS).and_then(|at| text.split_at_checked(at)).ok_or_else(|| no_report(text))?;
     let signed = line.strip_prefix(PAGE_BEGINS).and_then(|line| line.strip_suffix(PAGE_ENDS));

@@ -13,11 +13,6 @@ pub(super) fn span(seconds: u64) -> String {
     units::span(Duration::from_secs(seconds))
 }
 
-/// The same of milliseconds; short ones with a digit behind the point.
-pub(super) fn span_ms(took: u64) -> String {
-    if took < 10_000 { format!("{}.{} s", took / 1000, took % 1000 / 100) } else { span(took / 1000) }
-}
-
 /// A moment for people.
 pub(super) fn when(time: Time) -> String {
     time.utc().format("%Y-%m-%d %H:%M:%S UTC").to_string()
@@ -158,7 +153,7 @@ pub(super) fn seen(check: &Check) -> Option<String> {
     let seen = check.seen.as_deref()?;
     // Whether it held stands before it.
     let seen = ["holds: ", "does NOT hold: "].iter().find_map(|word| seen.strip_prefix(word)).unwrap_or(seen);
-    let at = check.at.map(|at| format!(" ({}, after {})", when(at), span_ms(check.took_ms.unwrap_or_default())));
+    let at = check.at.map(|at| format!(" ({}, after {})", when(at), units::span_ms(check.took_ms.unwrap_or_default())));
     Some(format!("{seen}{}", at.unwrap_or_default()))
 }
 
@@ -176,8 +171,8 @@ pub(super) const fn verdict(verdict: Verdict) -> &'static str {
 pub(super) fn ended(one: &Try) -> String {
     // What takes no time a person has done, or it was done at once.
     match one.took_ms.filter(|took| *took >= 100) {
-        Some(took) if one.state == State::Done => format!("done in {}", span_ms(took)),
-        Some(took) => format!("{} after {}", state(one.state), span_ms(took)),
+        Some(took) if one.state == State::Done => format!("done in {}", units::span_ms(took)),
+        Some(took) => format!("{} after {}", state(one.state), units::span_ms(took)),
         None => state(one.state).to_owned(),
     }
 }
@@ -278,11 +273,6 @@ pub(super) fn short(hex: &str) -> &str {
     hex.get(..16).unwrap_or(hex)
 }
 
-/// The start of a snapshot's id, as `homelab-dr snapshots` shows it.
-pub(super) fn short_id(hex: &str) -> &str {
-    hex.get(..8).unwrap_or(hex)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,7 +281,7 @@ mod tests {
     fn lengths_of_time_are_told_in_two_units() {
         let told = [0, 59, 60, 61, 3600, 3747, 86_400, 604_800, 700_000].map(span);
         assert_eq!(told, ["0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 h 2 min", "1 d", "7 d", "8 d 2 h"]);
-        assert_eq!([99, 1605, 9999, 10_000].map(span_ms), ["0.0 s", "1.6 s", "9.9 s", "10 s"]);
+        assert_eq!([99, 1605, 9999, 10_000].map(units::span_ms), ["0.0 s", "1.6 s", "9.9 s", "10 s"]);
     }
 
     #[test]

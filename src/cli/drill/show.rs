@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::id::ObjectId;
+use crate::base::id::{ObjectId, short_hex};
 use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::drill::ready::Ready;
@@ -39,10 +39,6 @@ struct StepDocument {
     checks: Vec<String>,
 }
 
-fn short(hex: &str) -> &str {
-    hex.get(..8).unwrap_or(hex)
-}
-
 fn shown(text: &str) -> String {
     escape(text.as_bytes())
 }
@@ -71,10 +67,9 @@ pub(super) fn plan(ready: &Ready, notices: &[Notice]) -> Vec<String> {
     lines.push(format!("{} to bring back{wanted}; all of it is removed at the end", units::bytes(plan.bytes())));
     lines.extend(estimated(plan));
     lines.push(String::new());
-    for (number, wave) in waves(&ready.steps).iter().enumerate() {
-        for step in wave.iter().filter_map(|index| ready.steps.get(*index)) {
-            one(&mut lines, number + 1, plan, step);
-        }
+    let waves = waves(&ready.steps);
+    for (number, step) in waves.iter().flatten().filter_map(|index| ready.steps.get(*index)).enumerate() {
+        one(&mut lines, number + 1, plan, step);
     }
     if !ready.left_out.is_empty() {
         lines.push(String::new());
@@ -99,12 +94,12 @@ pub(super) fn plan(ready: &Ready, notices: &[Notice]) -> Vec<String> {
     lines
 }
 
-fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, step: &Step) {
-    lines.push(format!("{wave:>3}. [{}] {}", step.id, shown(&does(step))));
+fn one(lines: &mut Vec<String>, number: usize, plan: &RunPlan, step: &Step) {
+    lines.push(format!("{number:>3}. [{}] {}", step.id, shown(&does(step))));
     if let Some(chosen) = plan.chosen.get(&step.id) {
         lines.push(format!(
             "       snapshot {} of {}, {} old, {} ({})",
-            short(&chosen.snapshot),
+            short_hex(&chosen.snapshot),
             shown(&chosen.source),
             units::span(Duration::from_secs(chosen.age)),
             count(chosen.files, "file"),
@@ -113,13 +108,15 @@ fn one(lines: &mut Vec<String>, wave: usize, plan: &RunPlan, step: &Step) {
     }
     if let Some(fates) = plan.fates.get(&step.id) {
         let created = count(fates.create.len() as u64, "object");
-        lines.push(format!("       {created} created, {} left out", fates.skipped));
+        let left_out =
+            if fates.skipped > 0 { format!(", {} left out", count(fates.skipped, "object")) } else { String::new() };
+        lines.push(format!("       {created} created{left_out}"));
         lines.extend(fates.conflict.iter().map(|what| format!("         CANNOT RESTORE {}", shown(what))));
         lines.extend(fates.fill.iter().map(|fill| {
             format!(
                 "         fills {} from {} ({})",
                 shown(&fill.claim),
-                short(&fill.snapshot),
+                short_hex(&fill.snapshot),
                 units::bytes(fill.bytes)
             )
         }));
@@ -164,11 +161,6 @@ pub(crate) const fn came_to(outcome: Rehearsed) -> &'static str {
     }
 }
 
-/// Milliseconds, for people.
-fn span(took: u64) -> String {
-    units::duration(Duration::from_secs(took.div_ceil(1000)))
-}
-
 fn wanted(objective: Option<u64>, is_met: bool) -> String {
     objective.map_or_else(
         || "no objective".to_owned(),
@@ -185,7 +177,7 @@ fn came_back(source: &RehearsedSource, same: &[&RehearsedSource], record: &Rehea
     let of = |some: &str| if same.len() > 1 { format!(" {some}{} steps", same.len()) } else { String::new() };
     let back = match took.iter().max() {
         None => "NOT back".to_owned(),
-        Some(last) if took.len() == same.len() => format!("back after {}{}", span(*last), of("by ")),
+        Some(last) if took.len() == same.len() => format!("back after {}{}", units::span_ms(*last), of("by ")),
         Some(_) => format!("NOT all back: {}", of(&format!("{} of ", took.len())).trim_start()),
     };
     format!(
@@ -212,7 +204,7 @@ pub(super) fn result(record: &RehearsalRecord) -> Vec<String> {
     }
     if let Some(took) = record.took {
         let is_met = record.rto.is_none_or(|rto| took <= rto.saturating_mul(1000));
-        lines.push(format!("time to recover: {} ({})", span(took), wanted(record.rto, is_met)));
+        lines.push(format!("time to recover: {} ({})", units::span_ms(took), wanted(record.rto, is_met)));
     }
     lines.push(format!(
         "checks: {} of {} held; {} not rehearsed",

@@ -9,7 +9,7 @@ use crate::report::{DocumentError, VerifyError};
 impl Advise for DocumentError {
     fn advice(&self) -> Option<Advice> {
         Some(match self {
-            Self::Time { .. } => Advice::new(
+            Self::Time { .. } | Self::Hidden { .. } => Advice::new(
                 Exit::Error,
                 "the file was changed by something else, or a program of another version wrote it; what it says can be read in RUNS/RUN/journal.jsonl",
             ),

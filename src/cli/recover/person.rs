@@ -176,13 +176,13 @@ impl Person for Following<'_> {
                 }
             }
             Event::Done { step, said, took } => {
-                self.put(&format!("[{step}] done in {}", time(*took)));
+                self.put(&format!("[{step}] done in {}", units::span_ms(*took)));
                 for line in said {
                     self.put(&format!("    {line}"));
                 }
             }
             Event::Failed { step, why, help, took, .. } => {
-                self.put(&format!("[{step}] FAILED after {}: {why}", time(*took)));
+                self.put(&format!("[{step}] FAILED after {}: {why}", units::span_ms(*took)));
                 if !help.is_empty() {
                     self.put(&format!("    {help}"));
                 }
@@ -228,12 +228,4 @@ impl Person for Following<'_> {
     fn name(&self) -> String {
         account()
     }
-}
-
-/// Milliseconds, for people.
-pub(super) fn time(took: u64) -> String {
-    if took < 10_000 {
-        return format!("{}.{} s", took / 1000, took % 1000 / 100);
-    }
-    units::duration(std::time::Duration::from_secs(took / 1000))
 }

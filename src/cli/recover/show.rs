@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::clock::Time;
+use crate::base::id::short_hex;
 use crate::base::units;
 use crate::cli::output::count;
 use crate::cli::recover::estimated::estimated;
-use crate::cli::recover::person::time;
 use crate::cli::runbook::time as length;
 use crate::format::entry::escape;
 use crate::language::unless_secret;
@@ -21,10 +21,6 @@ const NAMED_MAX: usize = 8;
 
 /// Objects that are created and are named as long as there are no more.
 const FEW: usize = 3;
-
-fn short(hex: &str) -> &str {
-    hex.get(..8).unwrap_or(hex)
-}
 
 /// What a step does and what is verified, with the values of the run; as it is written where a value is missing, which `plan.steps` refuses before.
 pub(super) fn line_of(runbook: &Runbook, plan: &RunPlan, id: &str) -> (String, Vec<String>) {
@@ -103,7 +99,7 @@ fn one(lines: &mut Vec<String>, number: usize, plan: &RunPlan, runbook: &Runbook
         };
         lines.push(format!(
             "       snapshot {} of {}, {} old, {holds}",
-            short(&chosen.snapshot),
+            short_hex(&chosen.snapshot),
             escape(chosen.source.as_bytes()),
             units::span(Duration::from_secs(chosen.age)),
         ));
@@ -209,7 +205,7 @@ fn fates_of(lines: &mut Vec<String>, fates: &Fates, made: Option<Time>) {
         let age = made.zip(fill.started()).map(|(made, started)| format!(", {} old", units::span(made.since(started))));
         let age = age.unwrap_or_default();
         let holds = if fill.files == 0 && fill.bytes == 0 { "nothing in it".to_owned() } else { bytes };
-        lines.push(format!("         fills {claim} from {} ({holds}{age})", short(&fill.snapshot)));
+        lines.push(format!("         fills {claim} from {} ({holds}{age})", short_hex(&fill.snapshot)));
     }
 }
 
@@ -239,8 +235,10 @@ pub(super) fn table(steps: &[Step], events: &[Record]) -> Vec<String> {
     let mut became: BTreeMap<&str, String> = BTreeMap::new();
     for Record { event, .. } in events {
         match event {
-            Event::Done { step, took, .. } => drop(became.insert(step, format!("done in {}", time(*took)))),
-            Event::Failed { step, took, .. } => drop(became.insert(step, format!("FAILED after {}", time(*took)))),
+            Event::Done { step, took, .. } => drop(became.insert(step, format!("done in {}", units::span_ms(*took)))),
+            Event::Failed { step, took, .. } => {
+                drop(became.insert(step, format!("FAILED after {}", units::span_ms(*took))))
+            }
             Event::Skipped { step } => drop(became.insert(step, "left out, as asked".to_owned())),
             Event::CutOff { step } => drop(became.insert(step, "stopped before its end".to_owned())),
             Event::Begun { step } => drop(became.insert(step, "begun, and its end is not known".to_owned())),

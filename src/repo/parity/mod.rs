@@ -12,13 +12,12 @@ use std::collections::{BTreeMap, HashMap};
 use futures::stream::{self, StreamExt};
 
 use crate::base::id::ObjectId;
-use crate::crypto::hash::object_id;
 use crate::format::parity::{self, Header, OBJECT_BYTES_MAX, ParityError};
 use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::layout;
-use crate::repo::sealed::get_within;
-use crate::store::{Key, Listed, Store};
+use crate::repo::named::read_as_named;
+use crate::store::{Listed, Store};
 
 pub use rebuild::WINDOW_BYTES;
 pub use within::WithParity;
@@ -117,16 +116,8 @@ pub async fn load(store: &dyn Store, listed: Vec<Listed>, whole: bool) -> Result
 }
 
 async fn read(store: &dyn Store, entry: &Listed, whole: bool) -> Result<Header, RepoError> {
-    if whole && !matches_name(store, &entry.key).await? {
-        return Err(RepoError::Damaged { key: entry.key.clone() });
+    if whole {
+        read_as_named(store, entry).await?;
     }
     read_header(store, entry).await
-}
-
-/// Whether an object's bytes are those of its name.
-pub(crate) async fn matches_name(store: &dyn Store, key: &Key) -> Result<bool, RepoError> {
-    let bytes = get_within(store, key, OBJECT_BYTES_MAX).await?;
-    let found = tokio::task::spawn_blocking(move || object_id(&bytes)).await;
-    let found = found.map_err(|_| RepoError::Worker { what: "the check of a parity object" })?;
-    Ok(layout::object_id(key) == Some(found))
 }

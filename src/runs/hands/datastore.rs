@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{World, because, failed, reported, short};
+use super::{World, because, failed, reported};
 use crate::base::cancel::Cancel;
+use crate::base::id::short_hex;
 use crate::base::units;
 use crate::datastore::{PARTS, lacks, user_of};
 use crate::format::entry::TreePath;
@@ -34,7 +35,7 @@ impl World<'_> {
             }
         }
         if let Some(name) = lacks(|name| there.contains(&name)) {
-            let why = format!("snapshot {} is no datastore of k3s: it has no {name}", short(&chosen.snapshot));
+            let why = format!("snapshot {} is no datastore of k3s: it has no {name}", short_hex(&chosen.snapshot));
             return refused(why, "name a source of the kind datastore; `homelab-dr snapshots` lists them");
         }
         let user = user_of(&server).map_err(|error| because(&error, "run it as root"))?;
@@ -69,7 +70,7 @@ impl World<'_> {
             "{} files ({}) of snapshot {} in {}",
             report.files + report.unchanged,
             units::bytes(report.bytes),
-            short(&chosen.snapshot),
+            short_hex(&chosen.snapshot),
             server.display()
         )];
         if moved || beside.exists() {

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{World, because, failed, reported, short};
+use super::{World, because, failed, reported};
 use crate::base::cancel::Cancel;
+use crate::base::id::short_hex;
 use crate::base::units;
 use crate::format::entry::TreePath;
 use crate::format::record::TreeRoot;
@@ -93,7 +94,7 @@ impl World<'_> {
             "{files_done} {noun} ({}) written into {} from snapshot {}{there}{gone}",
             units::bytes(report.bytes),
             files.target.display(),
-            short(&chosen.snapshot),
+            short_hex(&chosen.snapshot),
         )])
     }
 }

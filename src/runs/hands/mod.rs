@@ -34,7 +34,7 @@ use crate::backup::volumes::Handed;
 use crate::base::cancel::Cancel;
 use crate::base::causes::in_one_line;
 use crate::base::clock::Clock;
-use crate::base::id::ObjectId;
+use crate::base::id::{ObjectId, short_hex};
 use crate::cluster::Cluster;
 use crate::cluster::api::Api;
 use crate::cluster::folder::Folder;
@@ -184,7 +184,11 @@ impl World<'_> {
         let chosen = chosen.ok_or_else(|| failed("the plan has no snapshot for it", "make the plan anew"))?;
         let gone = || {
             failed(
-                format!("snapshot {} of {} is not in the repository any more", short(&chosen.snapshot), chosen.source),
+                format!(
+                    "snapshot {} of {} is not in the repository any more",
+                    short_hex(&chosen.snapshot),
+                    chosen.source
+                ),
                 "it was forgotten since the plan was made; make the plan anew",
             )
         };
@@ -195,7 +199,7 @@ impl World<'_> {
         if wanted != Some(&found.record.source) || chosen.source != found.record.source {
             let why = format!(
                 "snapshot {} is of {}, and the step is about another source",
-                short(&chosen.snapshot),
+                short_hex(&chosen.snapshot),
                 found.record.source
             );
             return Err(failed(why, "the plan was altered: make it anew"));
@@ -307,11 +311,6 @@ const fn phase(action: &Action) -> &'static str {
         Action::Exec(_) | Action::Run(_) => "running a program",
         Action::Notify(_) | Action::Manual(_) => "",
     }
-}
-
-/// The start of an id, for people.
-fn short(hex: &str) -> &str {
-    hex.get(..16).unwrap_or(hex)
 }
 
 /// Work that shares its wish to stop with threads, as long as `cancel` does not ask for it.

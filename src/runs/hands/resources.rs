@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Source, Target, World, because, failed, short};
+use super::{Source, Target, World, because, failed};
 use crate::backup::Context;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Time;
+use crate::base::id::short_hex;
 use crate::base::units;
 use crate::cluster::Cluster;
 use crate::cluster::rewrite::namespaces::Namespaces;
@@ -136,7 +137,7 @@ fn beyond(planned: &Fates, now: &Fates, again: bool, others: &BTreeSet<&String>)
     let filled =
         |fills: &[Fill], fill: &Fill| fills.iter().any(|one| one.claim == fill.claim && one.snapshot == fill.snapshot);
     let more = now.fill.iter().filter(|fill| !filled(&planned.fill, fill));
-    let more = more.map(|fill| format!("{} would be filled from snapshot {}", fill.claim, short(&fill.snapshot)));
+    let more = more.map(|fill| format!("{} would be filled from snapshot {}", fill.claim, short_hex(&fill.snapshot)));
     let fewer = planned.fill.iter().filter(|fill| !again && !filled(&now.fill, fill));
     let fewer = fewer.map(|fill| format!("{} is there by now, and would NOT be filled", fill.claim));
     replaced.chain(kept).chain(more).chain(fewer).collect()
@@ -258,7 +259,7 @@ impl World<'_> {
         let mut counted = vec![format!(
             "{restored} {} restored from snapshot {}",
             if restored == 1 { "object" } else { "objects" },
-            short(&chosen.snapshot)
+            short_hex(&chosen.snapshot)
         )];
         let there = if same == 1 { "was there" } else { "were there" };
         let stays = if kept == 1 { "differs and stays" } else { "differ and stay" };

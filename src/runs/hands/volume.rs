@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Target, World, because, failed, reported, short};
+use super::{Target, World, because, failed, reported};
 use crate::base::cancel::Cancel;
+use crate::base::id::short_hex;
 use crate::base::progress::Progress;
 use crate::base::units;
 use crate::cluster::{How, folder};
@@ -174,7 +175,7 @@ impl World<'_> {
         }
         let filled = report.volume.as_ref().ok_or_else(|| failed("nobody knows what became of it", "run it again"))?;
         let before =
-            report.safety_copy.as_deref().map(|copy| format!("what was in it before is snapshot {}", short(copy)));
+            report.safety_copy.as_deref().map(|copy| format!("what was in it before is snapshot {}", short_hex(copy)));
         let mut said = outcome(filled, cancel).map_err(|error| match (error, &before) {
             (Undone::Failed { why, help, end_unseen }, Some(before)) => {
                 Undone::Failed { why: format!("{why}; {before}"), help, end_unseen }

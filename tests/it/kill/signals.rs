@@ -42,12 +42,14 @@ fn one_interrupt_stops_a_backup_cleanly_and_the_next_goes_on_from_there() {
     const LARGE_BYTES: usize = 16 << 20;
     const LARGE_FILES: u64 = 8;
     let lab = lab();
-    for n in 0..LARGE_FILES {
-        std::fs::write(lab.source().join(format!("large-{n}")), noise(1000 + n, LARGE_BYTES)).unwrap();
-    }
     let mut args = vec!["backup", "source", "--source", "s", "--limit-upload", "32MiB/s"];
     for json in [false, true] {
         args.extend(json.then_some("--json"));
+        // Other bytes each time: half of what is there already would leave too little to wait for.
+        for n in 0..LARGE_FILES {
+            let seed = 1000 + 1000 * u64::from(json) + n;
+            std::fs::write(lab.source().join(format!("large-{n}")), noise(seed, LARGE_BYTES)).unwrap();
+        }
         let before = lab.names();
         let mut run = lab.start(&args);
         run.until("it reads files", || lab.names().difference(&before).any(|name| name.starts_with("sessions/")));
