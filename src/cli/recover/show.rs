@@ -237,7 +237,7 @@ pub(super) fn table(steps: &[Step], events: &[Record]) -> Vec<String> {
         match event {
             Event::Done { step, took, .. } => drop(became.insert(step, format!("done in {}", units::span_ms(*took)))),
             Event::Failed { step, took, .. } => {
-                drop(became.insert(step, format!("FAILED after {}", units::span_ms(*took))))
+                drop(became.insert(step, format!("FAILED after {}", units::span_ms(*took))));
             }
             Event::Skipped { step } => drop(became.insert(step, "left out, as asked".to_owned())),
             Event::CutOff { step } => drop(became.insert(step, "stopped before its end".to_owned())),
