@@ -11,6 +11,7 @@ mod keys;
 mod memory;
 mod outcome;
 mod patched;
+mod places;
 mod preflight;
 mod storms;
 mod trouble;
