@@ -217,11 +217,11 @@ pub(super) fn place(fillings: &mut [Filling], facts: &Facts) -> BTreeMap<Identit
     for group in groups(fillings, own) {
         let chosen = together(fillings, &group, facts, &places);
         let why = "no node that is ready takes the pod that mounts it, with all of its volumes";
-        places.put(fillings, &group, chosen, why);
+        places.put(fillings, &group, chosen.as_deref(), why);
     }
     for at in shared {
         let chosen = near(fillings, at, facts, &places);
-        places.put(fillings, &[at], chosen, "no node that is ready takes a pod that mounts it");
+        places.put(fillings, &[at], chosen.as_deref(), "no node that is ready takes a pod that mounts it");
     }
     places.nowhere
 }
@@ -235,13 +235,13 @@ struct Places {
 }
 
 impl Places {
-    fn put(&mut self, fillings: &mut [Filling], group: &[usize], chosen: Option<String>, why: &str) {
-        if let Some(name) = &chosen {
-            *self.given.entry(name.clone()).or_default() += 1;
+    fn put(&mut self, fillings: &mut [Filling], group: &[usize], chosen: Option<&str>, why: &str) {
+        if let Some(name) = chosen {
+            *self.given.entry(name.to_owned()).or_default() += 1;
         }
         for at in group {
             let Some(filling) = fillings.get_mut(*at) else { continue };
-            filling.node.clone_from(&chosen);
+            filling.node = chosen.map(str::to_owned);
             if chosen.is_none() {
                 self.nowhere.insert(filling.claim.clone(), why.to_owned());
             }
