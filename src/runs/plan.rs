@@ -176,7 +176,7 @@ pub fn digest(text: &str) -> String {
 
 /// An id for a run that no other has.
 pub fn run_id() -> Result<String, PlanError> {
-    getrandom::u32().map(|id| format!("{id:0width$x}", width = RUN_CHARS)).map_err(PlanError::Randomness)
+    getrandom::u32().map(|id| format!("{id:0RUN_CHARS$x}")).map_err(PlanError::Randomness)
 }
 
 impl RunPlan {
