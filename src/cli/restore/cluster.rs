@@ -163,6 +163,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         show::summary_of(&plan, snapshot, context);
         confirm(false, "Restore them?")?;
     }
+    show::deletions(&plan, context);
     let manner = Manner { existing: options.existing, empty_volumes: args.cluster.empty_volumes };
     let work = carry_out(&plan, &target, needs.as_ref(), (&repository, reader), manner, context);
     let report = if fills || plan.steps.iter().any(|step| step.fate.acts()) {

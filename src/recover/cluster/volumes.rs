@@ -1,6 +1,7 @@
 //! Volumes that are filled: by movers in a cluster, directly in a folder. What both have in common is here: what is to be filled, where the claims of one pod
 //! go, and what came of it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
@@ -194,6 +195,12 @@ impl Filling {
         self.consumers.iter().flat_map(uses).find(mine)
     }
 
+    /// Whether pods of several nodes may mount it at once.
+    fn is_shared(&self) -> bool {
+        let modes = items(&self.object, &["spec", "accessModes"]).iter().filter_map(Value::as_str);
+        modes.into_iter().any(|mode| matches!(mode, "ReadWriteMany" | "ReadOnlyMany"))
+    }
+
     fn is_mounted_by(&self, consumer: &Value) -> bool {
         let mut names = Vec::new();
         names_claims(consumer, &mut names);
@@ -202,33 +209,74 @@ impl Filling {
 }
 
 /// Chooses nodes for volumes that are made where their first consumer is: all claims of one pod on one node that takes it. Gives the claims that have no place,
-/// and why.
+/// and why. A claim that several nodes may mount ties no pods to one another: it goes where one of them is going.
 pub(super) fn place(fillings: &mut [Filling], facts: &Facts) -> BTreeMap<Identity, String> {
-    let mut nowhere = BTreeMap::new();
-    let mut given: BTreeMap<String, usize> = BTreeMap::new();
-    for group in groups(fillings, facts) {
-        let members: Vec<&Filling> = group.iter().filter_map(|at| fillings.get(*at)).collect();
-        let consumers: Vec<&Value> = members.iter().flat_map(|filling| &filling.consumers).collect();
-        let fit = |node: &&Node| {
-            consumers.iter().all(|pod| takes(at(pod, &["spec"]), node))
-                && members.iter().all(|filling| may_be_on(filling, node, facts))
-        };
-        let mut nodes: Vec<&Node> = facts.nodes.values().filter(fit).collect();
-        nodes.sort_by_key(|node| (given.get(&node.name).copied().unwrap_or_default(), node.name.clone()));
-        let chosen = nodes.first().map(|node| node.name.clone());
-        if let Some(name) = &chosen {
-            *given.entry(name.clone()).or_default() += 1;
+    let mut places = Places::default();
+    let is_shared = |at: &usize| fillings.get(*at).is_some_and(Filling::is_shared);
+    let (shared, own): (Vec<usize>, Vec<usize>) = waiting(fillings, facts).into_iter().partition(is_shared);
+    for group in groups(fillings, own) {
+        let chosen = together(fillings, &group, facts, &places);
+        let why = "no node that is ready takes the pod that mounts it, with all of its volumes";
+        places.put(fillings, &group, chosen.as_deref(), why);
+    }
+    for at in shared {
+        let chosen = near(fillings, at, facts, &places);
+        places.put(fillings, &[at], chosen.as_deref(), "no node that is ready takes a pod that mounts it");
+    }
+    places.nowhere
+}
+
+/// What is decided so far.
+#[derive(Default)]
+struct Places {
+    /// How much each node has.
+    given: BTreeMap<String, usize>,
+    nowhere: BTreeMap<Identity, String>,
+}
+
+impl Places {
+    fn put(&mut self, fillings: &mut [Filling], group: &[usize], chosen: Option<&str>, why: &str) {
+        if let Some(name) = chosen {
+            *self.given.entry(name.to_owned()).or_default() += 1;
         }
         for at in group {
-            let Some(filling) = fillings.get_mut(at) else { continue };
-            filling.node.clone_from(&chosen);
+            let Some(filling) = fillings.get_mut(*at) else { continue };
+            filling.node = chosen.map(str::to_owned);
             if chosen.is_none() {
-                let why = "no node that is ready takes the pod that mounts it, with all of its volumes";
-                nowhere.insert(filling.claim.clone(), why.to_owned());
+                self.nowhere.insert(filling.claim.clone(), why.to_owned());
             }
         }
     }
-    nowhere
+
+    fn has(&self, node: &Node) -> usize {
+        self.given.get(&node.name).copied().unwrap_or_default()
+    }
+}
+
+/// A node for all of these, which takes every pod that mounts one.
+fn together(fillings: &[Filling], group: &[usize], facts: &Facts, places: &Places) -> Option<String> {
+    let members: Vec<&Filling> = group.iter().filter_map(|at| fillings.get(*at)).collect();
+    let fit = |node: &&Node| {
+        let mut pods = members.iter().flat_map(|filling| &filling.consumers);
+        pods.all(|pod| takes(at(pod, &["spec"]), node)) && members.iter().all(|it| may_be_on(it, node, facts))
+    };
+    let nodes = facts.nodes.values().filter(fit);
+    nodes.min_by_key(|node| (places.has(node), &node.name)).map(|node| node.name.clone())
+}
+
+/// A node for a claim that several may mount: where another volume of its pods is going, in case its storage is of one node after all; else one that takes most of them.
+fn near(fillings: &[Filling], of: usize, facts: &Facts, places: &Places) -> Option<String> {
+    let filling = fillings.get(of)?;
+    let beside = |node: &Node| {
+        let of_namespace = |other: &&Filling| other.claim.namespace == filling.claim.namespace;
+        let others = fillings.iter().filter(|other| of_namespace(other) && other.claim != filling.claim);
+        let mut there = others.filter(|other| other.node.as_ref() == Some(&node.name));
+        there.any(|other| filling.consumers.iter().any(|pod| other.is_mounted_by(pod)))
+    };
+    let taken = |node: &Node| filling.consumers.iter().filter(|pod| takes(at(pod, &["spec"]), node)).count();
+    let nodes = facts.nodes.values().filter(|node| taken(node) > 0 && may_be_on(filling, node, facts));
+    let best = nodes.min_by_key(|node| (!beside(node), Reverse(taken(node)), places.has(node), &node.name));
+    best.map(|node| node.name.clone())
 }
 
 /// Whether what is known of a claim's volume allows a node.
@@ -239,15 +287,18 @@ fn may_be_on(filling: &Filling, node: &Node, facts: &Facts) -> bool {
         && volume.and_then(|volume| volume.nodes.as_ref()).is_none_or(|selector| fits(selector, node))
 }
 
-/// Claims that pods have in common, of those whose volumes wait for a consumer.
-fn groups(fillings: &[Filling], facts: &Facts) -> Vec<Vec<usize>> {
+/// Those whose volumes wait for a consumer, and have one.
+fn waiting(fillings: &[Filling], facts: &Facts) -> Vec<usize> {
     let waits = |filling: &Filling| {
         let class = text(&filling.object, &["spec", "storageClassName"]);
         facts.storage_classes.get(class).is_some_and(|class| class.waits_for_consumer)
     };
-    let mut left: Vec<usize> = (0..fillings.len())
-        .filter(|at| fillings.get(*at).is_some_and(|filling| waits(filling) && !filling.consumers.is_empty()))
-        .collect();
+    let all = fillings.iter().enumerate();
+    all.filter(|(_, filling)| waits(filling) && !filling.consumers.is_empty()).map(|(at, _)| at).collect()
+}
+
+/// Claims that pods have in common.
+fn groups(fillings: &[Filling], mut left: Vec<usize>) -> Vec<Vec<usize>> {
     let mut groups = Vec::new();
     while !left.is_empty() {
         let mut group = vec![left.remove(0)];
@@ -358,6 +409,44 @@ mod tests {
         let mut all = [filling("one", "local", vec![pod(&["one"], &on("nowhere"))])];
         let nowhere = place(&mut all, &facts());
         assert_eq!((nowhere.len(), nodes(&all)), (1, vec!["-"]));
+    }
+
+    /// Pods on two nodes with one claim in common that both may mount: each other claim goes to its own pod.
+    #[test]
+    fn what_several_nodes_may_mount_ties_no_pods_together() {
+        let on = |name: &str| json!({"nodeSelector": {"kubernetes.io/hostname": name}});
+        let (first, second) = (pod(&["one", "shared", "more"], &on("b")), pod(&["two", "shared"], &on("c")));
+        let shared = |name: &str, mode: &str, consumers: Vec<Value>| {
+            let mut made = filling(name, "local", consumers);
+            made.object["spec"]["accessModes"] = json!([mode]);
+            made
+        };
+        let mut all = [
+            shared("shared", "ReadWriteMany", vec![first.clone(), second.clone()]),
+            filling("one", "local", vec![first.clone()]),
+            filling("two", "local", vec![second.clone()]),
+            shared("more", "ReadOnlyMany", vec![first.clone()]),
+        ];
+        assert!(place(&mut all, &facts()).is_empty());
+        assert_eq!(nodes(&all), ["b", "b", "c", "b"]);
+        // Where it is already counts before where its pods go, and a node that takes none of them is no place.
+        all[0].object["metadata"]["annotations"] = json!({SELECTED_NODE: "c"});
+        assert!(place(&mut all, &facts()).is_empty());
+        assert_eq!(nodes(&all), ["c", "b", "c", "b"]);
+        all[0].object["metadata"]["annotations"] = json!({SELECTED_NODE: "a"});
+        assert_eq!(place(&mut all, &facts()).into_keys().map(|claim| claim.name).collect::<Vec<_>>(), ["shared"]);
+        // Of two with the same pods, which may be anywhere, the second goes where the first is: storage that is of one node after all would part them.
+        let pods = vec![pod(&["shared", "more"], &json!({}))];
+        let mut all = [
+            filling("alone", "local", vec![pod(&["alone"], &json!({}))]),
+            shared("shared", "ReadWriteMany", pods.clone()),
+            shared("more", "ReadWriteMany", pods),
+        ];
+        assert!(place(&mut all, &facts()).is_empty());
+        assert_eq!(nodes(&all), ["a", "b", "b"]);
+        // One that may not be mounted by several has to fit both.
+        let mut all = [shared("shared", "ReadWriteOnce", vec![first, second])];
+        assert_eq!(place(&mut all, &facts()).len(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::kube::{client, server};
+use crate::support::kube::node::users::is_given;
 use crate::support::kube::server::KubeServer;
 
 const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
@@ -243,4 +244,22 @@ async fn a_retained_volume_is_released_and_can_be_bound_again() {
     patch(&server, &path, &json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}})).await;
     assert_eq!(bound(&server, "default", "data").await, folder);
     assert_eq!(std::fs::read_to_string(folder.join("file")).unwrap(), "bytes");
+}
+
+#[test]
+fn a_kubelet_gives_what_is_a_disk_of_its_own_and_what_a_driver_says() {
+    let with_type = |mode: &str| json!({"csi": {"fsType": "ext4"}, "accessModes": [mode]});
+    for (spec, policy, given) in [
+        (json!({"hostPath": {"path": "/a"}}), None, false),
+        (json!({"nfs": {"path": "/a"}, "accessModes": ["ReadWriteMany"]}), None, false),
+        (json!({"local": {"path": "/a"}}), None, true),
+        (json!({"local": {"path": "/a"}, "volumeMode": "Block"}), None, false),
+        (json!({"csi": {}}), Some("File"), true),
+        (with_type("ReadWriteOnce"), Some("None"), false),
+        (with_type("ReadWriteOnce"), None, true),
+        (with_type("ReadWriteMany"), Some("ReadWriteOnceWithFSType"), false),
+        (json!({"csi": {}, "accessModes": ["ReadWriteOnce"]}), Some("ReadWriteOnceWithFSType"), false),
+    ] {
+        assert_eq!(is_given(&json!({"spec": spec}), policy), given, "{spec} {policy:?}");
+    }
 }

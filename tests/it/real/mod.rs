@@ -1,5 +1,5 @@
-//! The program against a real cluster, named by `HOMELAB_DR_TEST_KUBECONFIG`; without it these tests say that they are skipped. docs/operations.md says how
-//! to run them. Here a test starts them anew, as a process of its own, with the test API server as that cluster: so they are known to run.
+//! The program against a real cluster, named by `HOMELAB_DR_TEST_KUBECONFIG`; without it these tests say that they are skipped. docs/contributing.md says
+//! how to run them. Here a test starts them anew, as a process of its own, with the test API server as that cluster: so they are known to run.
 //!
 //! They make namespaces `homelab-dr-test-…`, which have the label `homelab-dr.io/test` as everything in them has, and remove those and nothing else, also after a failure. All else in
 //! the cluster is only read.
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, LogParams, PostParams};
 use serde::de::DeserializeOwned;
@@ -26,6 +27,10 @@ use crate::support::s3::{self, Rules, S3Server};
 const KUBECONFIG: &str = "HOMELAB_DR_TEST_KUBECONFIG";
 const IMAGE: &str = "HOMELAB_DR_TEST_IMAGE";
 const REPO: &str = "HOMELAB_DR_TEST_REPO";
+/// A storage class of volumes that are chosen where nothing else is asked for.
+const CLASS: &str = "HOMELAB_DR_TEST_STORAGE_CLASS";
+/// One whose driver takes snapshots and clones.
+const CSI_CLASS: &str = "HOMELAB_DR_TEST_CSI_STORAGE_CLASS";
 /// The label of all that the tests make.
 const TEST: &str = "homelab-dr.io/test";
 /// What a real cluster may take to pull an image, make a volume, or remove a namespace.
@@ -170,37 +175,48 @@ impl Real {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Runs our image once, with the claim `data` at `/data`; what it printed.
-    async fn fill(&self, namespace: &str, args: &[&str]) -> String {
-        let class = variable("HOMELAB_DR_TEST_STORAGE_CLASS");
+    /// Makes a claim, with further annotations.
+    async fn claim(&self, namespace: &str, name: &str, class: Option<String>, annotations: &[(&str, &str)]) {
         let mut claim = json!({
             "metadata": {
-                "name": "data", "labels": self.labels(),
-                // No pod will say whose its files are, and it is the only claim of the cluster that is meant.
+                "name": name, "labels": self.labels(),
+                // No pod will say whose its files are, and it is among the only claims of the cluster that are meant.
                 "annotations": {"homelab-dr.io/mover-user": "1000:1000", "homelab-dr.io/backup": "true"},
             },
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}},
         });
+        for (name, value) in annotations {
+            claim["metadata"]["annotations"][*name] = (*value).into();
+        }
         if let Some(class) = class {
             claim["spec"]["storageClassName"] = class.into();
         }
         self.claims(namespace).create(&PostParams::default(), &typed(claim)).await.unwrap();
-        let pod = json!({
-            "metadata": {"name": "fill", "labels": self.labels()},
-            "spec": {
-                "restartPolicy": "Never", "automountServiceAccountToken": false,
-                "securityContext": {
-                    "runAsNonRoot": true, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [{
-                    "name": "fill", "image": variable(IMAGE), "args": args,
-                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                }],
-                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+    }
+
+    /// What runs our image with a claim at `/data`, in a namespace that is `restricted`.
+    fn pod_spec(claim: &str, args: &[&str]) -> Value {
+        json!({
+            "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
             },
-        });
+            "containers": [{
+                "name": "app", "image": variable(IMAGE), "args": args,
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            }],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
+        })
+    }
+
+    /// Runs our image once, with a claim at `/data`, and removes its pod; what it printed.
+    async fn fill(&self, namespace: &str, claim: &str, args: &[String]) -> String {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut spec = Self::pod_spec(claim, &args);
+        spec["restartPolicy"] = "Never".into();
+        let pod = json!({"metadata": {"name": "fill", "labels": self.labels()}, "spec": spec});
         let pods = self.pods(namespace);
         pods.create(&PostParams::default(), &typed(pod)).await.unwrap();
         let phase = self
@@ -211,25 +227,72 @@ impl Real {
             .await;
         let said = pods.logs("fill", &LogParams::default()).await.unwrap();
         assert_eq!(phase, "Succeeded", "{said}");
+        pods.delete("fill", &DeleteParams::default()).await.unwrap();
+        self.until("the pod is gone", || async { pods.get_opt("fill").await.unwrap().is_none().then_some(()) }).await;
         said
+    }
+
+    /// Objects of the snapshot API, of all namespaces.
+    fn snapshots(&self, kind: &str) -> Api<kube::core::DynamicObject> {
+        let kind = kube::core::GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", kind);
+        Api::all_with(self.client.clone(), &kube::core::ApiResource::from_gvk(&kind))
+    }
+
+    fn deployments(&self, namespace: &str) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Starts an application with the claim `data`, which has it mounted and does nothing.
+    async fn start(&self, namespace: &str) {
+        // Nobody is at this address, so it tries for a day.
+        let spec = Self::pod_spec(
+            "data",
+            &["mover", "--run", "idle", "--path", "/data", "--try", "127.0.0.1:1", "--for", "86400"],
+        );
+        let labels = self.labels();
+        let app = json!({
+            "metadata": {"name": "app", "labels": labels},
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}},
+        });
+        self.deployments(namespace).create(&PostParams::default(), &typed(app)).await.unwrap();
+        self.until_up(namespace).await;
+    }
+
+    async fn until_up(&self, namespace: &str) {
+        self.until("the application is up", || async {
+            let app = self.deployments(namespace).get("app").await.unwrap();
+            let (wanted, ready) =
+                (app.spec.and_then(|spec| spec.replicas), app.status.and_then(|status| status.ready_replicas));
+            (wanted == Some(1) && ready == Some(1)).then_some(())
+        })
+        .await;
     }
 }
 
-/// Notes all objects in the suite's namespaces that have neither the label of the tests nor, as movers have, one of ours, but for those that every namespace gets.
+/// Notes all objects in the suite's namespaces that have neither the label of the tests nor, as movers have, that of the program, but for those that every namespace gets.
 fn watch(server: &KubeServer, unlabelled: &Arc<Mutex<BTreeSet<String>>>) {
     let (shared, into) = (Arc::clone(&server.shared), Arc::clone(unlabelled));
     tokio::spawn(async move {
         let mut changed = shared.changed.subscribe();
         while Arc::strong_count(&into) > 1 {
             shared.with(|state| {
-                for table in
-                    ["configmaps", "secrets", "pods", "persistentvolumeclaims", "networkpolicies.networking.k8s.io"]
-                {
+                for table in [
+                    "configmaps",
+                    "secrets",
+                    "pods",
+                    "persistentvolumeclaims",
+                    "networkpolicies.networking.k8s.io",
+                    "deployments.apps",
+                    "replicasets.apps",
+                    "volumesnapshots.snapshot.storage.k8s.io",
+                ] {
                     for object in state.objects(table) {
                         let (metadata, labels) = (&object["metadata"], &object["metadata"]["labels"]);
                         let is_ours =
                             metadata["namespace"].as_str().is_some_and(|name| name.starts_with("homelab-dr-test-"));
-                        let has_label = labels[TEST].is_string() || labels["homelab-dr.io/run"].is_string();
+                        let of_program = labels["app.kubernetes.io/managed-by"] == "homelab-dr"
+                            || labels["homelab-dr.io/run"].is_string();
+                        let has_label = labels[TEST].is_string() || of_program;
                         if is_ours && !has_label && metadata["name"] != "kube-root-ca.crt" {
                             into.lock().unwrap().insert(format!("{table} {}", metadata["name"]));
                         }
@@ -257,13 +320,13 @@ async fn the_suite_runs_against_a_cluster_that_the_environment_names() {
     let mut suite = Command::new(std::env::current_exe().unwrap());
     suite.args(["real::suite::", "--nocapture", "--test-threads", "1"]);
     suite.env(KUBECONFIG, &kubeconfig).env(IMAGE, "homelab-dr:real").env(REPO, store.address("home"));
-    suite.env("HOMELAB_DR_TEST_STORAGE_CLASS", "local-path");
+    suite.env(CLASS, "local-path").env(CSI_CLASS, "csi-hostpath-sc");
     suite.env("AWS_ACCESS_KEY_ID", s3::KEY_ID).env("AWS_SECRET_ACCESS_KEY", s3::SECRET);
     suite.stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || suite.output()).await.unwrap().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && !said.contains("skipped:"), "{said}");
-    assert!(said.contains("test result: ok. 3 passed"), "{said}");
+    assert!(said.contains("test result: ok. 5 passed"), "{said}");
     assert_eq!(*unlabelled.lock().unwrap(), BTreeSet::new(), "everything that it made has a label");
     let names: Vec<String> = server.shared.with(|state| {
         let all = state.objects("namespaces");

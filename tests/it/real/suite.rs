@@ -2,9 +2,32 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, ListParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{IMAGE, REPO, Real, typed, variable};
+use super::{CLASS, CSI_CLASS, IMAGE, REPO, Real, typed, variable};
+
+/// The only program that there is for certain: it writes a file, and says what has to be in it.
+fn writes(file: &str) -> [String; 5] {
+    ["keys", "new", "--quiet", "--out", &format!("/data/{file}")].map(str::to_owned)
+}
+
+/// The row of a source.
+#[track_caller]
+fn row<'a>(document: &'a Value, source: &str) -> &'a Value {
+    let rows = document["sources"].as_array().unwrap_or_else(|| panic!("{document}"));
+    rows.iter().find(|row| row["source"] == source).unwrap_or_else(|| panic!("no {source}: {document}"))
+}
+
+/// The newest snapshot of a claim has a file that is the identity of this recipient.
+async fn is_identity(real: &Real, source: &str, file: &str, recipient: &str) {
+    let identity = real.run(&["cat", &format!("latest:{source}:{file}")]).await.exits(0).out;
+    assert!(identity.contains("AGE-SECRET-KEY-1") && identity.contains(recipient.trim()), "{source}: another file");
+}
+
+async fn no_mover(real: &Real, namespace: &str) {
+    let pods = real.pods(namespace).list(&ListParams::default().labels("homelab-dr.io/run")).await.unwrap();
+    assert_eq!(pods.items.len(), 0, "no mover is left in {namespace}");
+}
 
 /// Everything is captured; a namespace of ours comes back beside itself, under another name.
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +47,7 @@ async fn resources_come_back_in_another_namespace() {
         assert!([0, 3].contains(&ran.code), "{}{}", ran.out, ran.err);
         let shown = format!("latest:cluster:resources/core/ConfigMap/{from}/app.yaml");
         let manifest = real.run(&["cat", &shown]).await.exits(0).out;
-        let manifest: serde_json::Value = serde_saphyr::from_str(&manifest).unwrap();
+        let manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
         let live = maps(&from).get("app").await.unwrap();
         assert_eq!(manifest["metadata"]["uid"].as_str(), live.metadata.uid.as_deref());
 
@@ -62,22 +85,126 @@ async fn a_volume_comes_back_as_files() {
     let Some(real) = Real::from_env(&[IMAGE, REPO], variable(REPO).as_deref()).await else { return };
     real.test(async {
         let namespace = real.namespace("volumes").await;
-        // The only program that there is for certain: it writes a file, and says what has to be in it.
-        let recipient = real.fill(&namespace, &["keys", "new", "--out", "/data/identity", "--quiet"]).await;
+        real.claim(&namespace, "data", variable(CLASS), &[]).await;
+        let recipient = real.fill(&namespace, "data", &writes("identity")).await;
         let image = variable(IMAGE).unwrap();
         real.configure(&format!(
             "  all: {{volumes: {{kubeconfig: 'KUBECONFIG', image: '{image}', exclude: ['*/*'], resources-elsewhere: true}}}}\n"
         ));
-        let ran = real.run(&["backup", "--json"]).await.exits(0);
-        let source = format!("pvc/{namespace}/data");
+        // 7: of a living cluster something else may be in the way.
+        let ran = real.run(&["preflight", "backup", &format!("--probe={namespace}"), "--json"]).await;
+        assert!([0, 7].contains(&ran.code), "{}{}", ran.out, ran.err);
         let document = ran.json();
-        let row = document["sources"].as_array().unwrap().iter().find(|row| row["source"] == source.as_str());
-        assert_eq!(row.map(|row| &row["result"]), Some(&json!("done")), "{document}");
-        real.run(&["restore", &format!("latest:{source}"), "--target", "back"]).await.exits(0);
-        let identity = std::fs::read_to_string(real.path("back/identity")).unwrap();
-        assert!(identity.contains("AGE-SECRET-KEY-1") && identity.contains(recipient.trim()), "another file");
-        let pods = real.pods(&namespace).list(&ListParams::default().labels("homelab-dr.io/run")).await.unwrap();
-        assert_eq!(pods.items.len(), 0, "no mover is left");
+        let probes: Vec<&Value> =
+            document["findings"].as_array().unwrap().iter().filter(|finding| finding["check"] == "probe").collect();
+        assert!(probes.len() == 1 && probes[0]["severity"] == "fine", "{probes:?}");
+
+        let source = format!("pvc/{namespace}/data");
+        let document = real.run(&["backup", "--json"]).await.exits(0).json();
+        assert_eq!(row(&document, &source)["result"], "done", "{document}");
+        is_identity(&real, &source, "identity", &recipient).await;
+        no_mover(&real, &namespace).await;
+    })
+    .await;
+}
+
+/// An application is scaled to zero for a backup and comes back, its volume is brought to an earlier snapshot in place, and all of it comes back beside itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_is_held_restored_in_place_and_brought_back_beside_itself() {
+    let Some(real) = Real::from_env(&[IMAGE, REPO], variable(REPO).as_deref()).await else { return };
+    real.test(async {
+        let (home, from) = (real.namespace("home").await, real.namespace("app").await);
+        let (to, source) = (format!("{}-copy", real.name), format!("pvc/{from}/data"));
+        let image = variable(IMAGE).unwrap();
+        real.configure(&format!(
+            "  cluster: {{resources: {{kubeconfig: 'KUBECONFIG'}}}}\n  \
+             volumes: {{volumes: {{kubeconfig: 'KUBECONFIG', image: '{image}', namespace: {home}, exclude: ['*/*']}}}}\n"
+        ));
+        real.claim(&from, "data", variable(CLASS), &[("homelab-dr.io/hook", "scale"), ("homelab-dr.io/mode", "live")]).await;
+        let first = real.fill(&from, "data", &writes("first")).await;
+        let document = real.run(&["backup", "--source", "volumes", "--json"]).await.exits(0).json();
+        let before = row(&document, &source)["snapshot"].as_str().unwrap().to_owned();
+
+        let second = real.fill(&from, "data", &writes("second")).await;
+        real.start(&from).await;
+        // 3: of a living cluster something may not answer, which is no fault of ours.
+        let ran = real.run(&["backup", "--json"]).await;
+        assert!([0, 3].contains(&ran.code), "{}{}", ran.out, ran.err);
+        let document = ran.json();
+        let of_claim = row(&document, &source);
+        assert_eq!((&of_claim["result"], &of_claim["held"]["how"]), (&json!("done"), &json!("scaled to zero")), "{of_claim}");
+        real.until_up(&from).await;
+        is_identity(&real, &source, "second", &second).await;
+
+        let claim = format!("{from}/data");
+        let place = ["--kubeconfig", &real.kubeconfig, "--mover-image", &image, "--yes", "--json"];
+        let in_place = ["restore", &before, "--into-claim", &claim, "--in-place"];
+        let report = real.run(&[&in_place[..], &place].concat()).await.exits(0).json();
+        assert_eq!(report["report"]["volume"]["outcome"], "restored", "{report}");
+        assert!(report["report"]["safety_copy"].is_string(), "{report}");
+        real.until_up(&from).await;
+
+        let (include, mapping) = (format!("{from}/*/*"), format!("{from}={to}"));
+        let beside = ["restore", "latest:cluster", "--cluster", "--include", &include, "--namespace", &mapping, "--wait=4m"];
+        let report = real.run(&[&beside[..], &place].concat()).await.exits(0).json();
+        let volumes = report["report"]["volumes"].as_array().unwrap();
+        assert!(volumes.len() == 1 && volumes[0]["outcome"] == "restored", "{report}");
+        real.until_up(&to).await;
+
+        // In place it is as it was at first; the copy is of the second backup.
+        let document = real.run(&["backup", "--source", "volumes", "--json"]).await.exits(0).json();
+        let of_copy = format!("pvc/{to}/data");
+        for source in [&source, &of_copy] {
+            assert_eq!(row(&document, source)["result"], "done", "{document}");
+            is_identity(&real, source, "first", &first).await;
+        }
+        is_identity(&real, &of_copy, "second", &second).await;
+        let listed = real.run(&["ls", &format!("latest:{source}")]).await.exits(0).out;
+        assert!(listed.contains("first") && !listed.contains("second"), "{listed}");
+        for namespace in [&home, &from, &to] {
+            no_mover(&real, namespace).await;
+        }
+    })
+    .await;
+}
+
+/// A snapshot and a clone of CSI volumes are read, and nothing of them stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_and_a_clone_are_read_and_nothing_of_them_stays() {
+    let Some(real) = Real::from_env(&[IMAGE, REPO, CSI_CLASS], variable(REPO).as_deref()).await else { return };
+    real.test(async {
+        let (home, namespace) = (real.namespace("home").await, real.namespace("csi").await);
+        let image = variable(IMAGE).unwrap();
+        real.configure(&format!(
+            "  all: {{volumes: {{kubeconfig: 'KUBECONFIG', image: '{image}', namespace: {home}, exclude: ['*/*'], resources-elsewhere: true}}}}\n"
+        ));
+        let mut written = Vec::new();
+        for way in ["snapshot", "clone"] {
+            real.claim(&namespace, way, variable(CSI_CLASS), &[("homelab-dr.io/mode", way)]).await;
+            written.push((way, real.fill(&namespace, way, &writes("identity")).await));
+        }
+        let document = real.run(&["backup", "--json"]).await.exits(0).json();
+        for (way, recipient) in &written {
+            let source = format!("pvc/{namespace}/{way}");
+            let of_claim = row(&document, &source);
+            assert_eq!((&of_claim["result"], &of_claim["kind"]), (&json!("done"), &json!(format!("pvc, {way}"))), "{of_claim}");
+            is_identity(&real, &source, "identity", recipient).await;
+        }
+        for space in [&home, &namespace] {
+            no_mover(&real, space).await;
+            let ours = ListParams::default().labels("homelab-dr.io/run");
+            let copies = real.claims(space).list(&ours).await.unwrap();
+            assert_eq!(copies.items.len(), 0, "no copy is left in {space}");
+            for kind in ["VolumeSnapshot", "VolumeSnapshotContent"] {
+                let all = real.snapshots(kind).list(&ListParams::default()).await.unwrap();
+                let of_run = |object: &&kube::core::DynamicObject| {
+                    let reference = &object.data["spec"]["volumeSnapshotRef"]["namespace"];
+                    [object.metadata.namespace.as_deref(), reference.as_str()].contains(&Some(space.as_str()))
+                };
+                let left: Vec<_> = all.items.iter().filter(of_run).collect();
+                assert!(left.is_empty(), "{left:?}");
+            }
+        }
     })
     .await;
 }

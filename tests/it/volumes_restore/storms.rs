@@ -1,27 +1,9 @@
 //! A cluster in trouble while volumes are filled, and restored in place: the API server restarts, is asked to be left alone, says conflict, or the account's token
 //! runs out. The restore goes on, and nothing of it stays.
 
-use std::sync::Arc;
-
-use homelab_dr::backup::volumes::Handed;
-use homelab_dr::base::cancel::Cancel;
-use homelab_dr::base::clock::SystemClock;
-use homelab_dr::base::progress::Progress;
-use homelab_dr::cluster::api::{self, Api};
-use homelab_dr::crypto::recipients::{IdentitySource, NoPrompt, Prompt};
-use homelab_dr::format::entry::TreePath;
-use homelab_dr::recover::cluster::Identity;
-use homelab_dr::recover::cluster::data::Data;
-use homelab_dr::recover::cluster::movers::{ByMovers, Running};
 use homelab_dr::recover::cluster::volumes::{Filled, Filling, Outcome, Volumes as _};
-use homelab_dr::repo::Repository;
-use homelab_dr::repo::fetch::Reader;
-use homelab_dr::repo::index::Index;
-use homelab_dr::repo::snapshots::Chain;
-use homelab_dr::volumes::mover::Crew;
-use homelab_dr::volumes::policy::Reach;
-use homelab_dr::volumes::protocol::SecretText;
 
+use super::impatient::Impatient;
 use super::in_place::Living;
 use super::trouble::{SLOW, begin};
 use super::*;
@@ -136,56 +118,11 @@ async fn a_volume_is_restored_in_place_through_storms_a_restart_and_a_token_that
 
 /// Fills one claim of the new cluster by an impatient client, struck as soon as its mover is at work.
 async fn struck(disaster: &Disaster, strike: impl FnOnce()) -> Filled {
-    let (world, second) = (&disaster.world, Duration::from_secs(1));
-    let limits = api::Limits { answer: 5 * second, tries: second };
-    let cluster = Api::open(Some(&world.lab.path("new")), None).await.unwrap().with_limits(limits);
-    let identity = IdentitySource::parse("key", &std::fs::read(world.lab.path("key")).unwrap()).unwrap();
-    let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
-    let store = world.s3.url("home").open().await.unwrap();
-    let repository = Arc::new(Repository::open_with_identity(store, &[identity], &prompt, None).await.unwrap());
-    let chain = Chain::load(&repository).await.unwrap();
-    let index = Arc::new(Index::load(&repository).await.unwrap());
-    let snapshot = chain.snapshots.iter().find(|one| one.record.source == "pvc/media/data").unwrap();
-    let over = world.s3.url("home").hand_over().await.unwrap();
-    let handed = Handed {
-        address: over.address,
-        credentials: over
-            .credentials
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), SecretText::new(value)))
-            .collect(),
-        reach: Reach::Nowhere,
-        writer_key: SecretText::new(repository.writer_key().to_text()),
-        limit_upload: None,
-        limit_download: Some(80 << 10),
-    };
-    let (clock, progress, cancel) = (SystemClock, Arc::<Progress>::default(), Arc::<Cancel>::default());
-    let crew = Crew {
-        cluster: &cluster,
-        streams: &cluster,
-        clock: &clock,
-        progress: &progress,
-        cancel: &cancel,
-        limits: crate::volumes_backup::faults::small(),
-        start_timeout: 20 * second,
-        timeout: 300 * second,
-    };
-    let running =
-        Running { image: IMAGE.to_owned(), start_timeout: crew.start_timeout, timeout: crew.timeout, movers: 1 };
-    let reader = Arc::new(Reader::new(repository.clone(), index));
-    let movers = ByMovers::new(crew, &handed, &running, reader, TreePath::root()).unwrap();
+    let hands = Impatient::new(&disaster.world, "new", Some(80 << 10)).await;
     let object = disaster.new.object("persistentvolumeclaims", "media", "data").unwrap();
-    let filling = Filling {
-        claim: Identity {
-            kind: "persistentvolumeclaims".to_owned(),
-            namespace: Some("media".to_owned()),
-            name: "data".to_owned(),
-        },
-        object,
-        data: Data::of(&chain, snapshot, snapshot.record.started),
-        consumers: Vec::new(),
-        node: None,
-    };
+    let filling =
+        Filling { claim: Impatient::claim(), object, data: hands.data.clone(), consumers: Vec::new(), node: None };
+    let movers = hands.movers();
     let cut = async {
         disaster.until_at_work().await;
         strike();

@@ -55,6 +55,22 @@ pub(super) fn warn_of(plan: &ClusterPlan, context: &Context) {
     }
 }
 
+/// What will be gone for a moment, before the first of it is: whoever kills the run then has read it. Beside a document too, which such a run never prints.
+pub(super) fn deletions(plan: &ClusterPlan, context: &Context) {
+    let is_one = |step: &&Step| matches!(step.fate, Fate::Recreate { .. });
+    let all: Vec<String> =
+        plan.steps.iter().filter(is_one).map(|step| escape(step.object.to_string().as_bytes())).collect();
+    if all.is_empty() {
+        return;
+    }
+    let more = all.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more (--plan shows all)") } else { String::new() };
+    let names = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    context.talk.warn(&format!(
+        "to be DELETED and made anew: {names}{more}; if this run is cut off in between, one may be gone: the same restore again makes it"
+    ));
+}
+
 fn word(fate: &Fate) -> &'static str {
     match fate {
         Fate::Undecided => "undecided",

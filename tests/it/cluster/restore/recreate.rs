@@ -1,9 +1,12 @@
 //! `--existing recreate`: what cannot be changed is deleted and made anew, nothing goes whose going would cost data, and what is gone in between is told and comes back.
 
+use std::process::Stdio;
+
 use homelab_dr::recover::cluster::Existing;
 
 use super::*;
-use crate::support::kube::faults::Failure;
+use crate::cli::program;
+use crate::support::kube::faults::{Failure, Hold};
 
 const DEPLOYMENTS: &str = "deployments.apps";
 const RECREATE: [&str; 4] = ["--include", "media/*/*", "--existing", "recreate"];
@@ -120,6 +123,44 @@ async fn what_is_gone_and_could_not_be_made_is_told_and_comes_back() {
         assert_eq!(outcome(&document, "media/deployments.apps/web"), "restored");
         assert_eq!(selects(&new, "web"), "old");
     }
+}
+
+/// Killed when it is deleted and not made yet: what was about to go was told before, and the same restore finds nothing there and makes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_that_is_killed_has_deleted_is_made_by_the_same_restore() {
+    let (_old, new, home) = both(&["web"]).await;
+    let only = ["--include", "media/deployments.apps/web", "--existing", "recreate"];
+    new.faults(|faults| faults.hold(Hold { method: "POST", path: "/deployments?", nth: 1, done: false }));
+    let mut command = program();
+    let args = ["restore", "latest:cluster", "--cluster", "--kubeconfig", "new", "--yes", "--json"];
+    command.current_dir(home.dir()).args(args).args(only).env("HOMELAB_DR_IDENTITY_FILE", "key");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let hangs = || new.faults(|faults| faults.hanging()) == 1;
+    for _ in 0..1200 {
+        if hangs() || child.try_wait().unwrap().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(hangs(), "it never came to make it anew");
+    child.kill().unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let told = "to be DELETED and made anew: deployments.apps media/web; if this run is cut off in between, one may be gone: the same restore again makes it";
+    assert!(said.contains(told), "{said}");
+    assert!(new.object(DEPLOYMENTS, "media", "web").is_none(), "it was killed in between");
+
+    let plan = restore(&home, "new", &[&only[..], &["--plan"]].concat()).await.exits(0);
+    let line = plan.out.lines().find(|line| line.contains("media/web")).unwrap_or_else(|| panic!("{}", plan.out));
+    assert!(line.contains("create") && !plan.out.contains("RECREATE"), "{}", plan.out);
+    let ran = restore(&home, "new", &[&only[..], &["--json"]].concat()).await.exits(0);
+    assert_eq!(outcome(&ran.json(), "media/deployments.apps/web"), "restored");
+    assert!(!ran.err.contains("DELETED"), "nothing more is deleted: {}", ran.err);
+    assert_eq!(selects(&new, "web"), "old");
+    // Now it is as it was, and the same restore has nothing to do.
+    let made = uid(&new, "web");
+    restore(&home, "new", &only).await.exits(0);
+    assert_eq!(uid(&new, "web"), made);
 }
 
 /// The server would not take the new one: nothing is deleted.

@@ -29,7 +29,9 @@ pub(crate) fn fill(state: &mut State) {
     };
     state.make("kubectl", "", class("csi-hostpath-sc", CSI_DRIVER, "Immediate"));
     state.make("kubectl", "", class("local-path", LOCAL_PATH, "WaitForFirstConsumer"));
-    let driver = json!({"attachRequired": true, "podInfoOnMount": true, "volumeLifecycleModes": ["Persistent"]});
+    let driver = json!({
+        "attachRequired": true, "podInfoOnMount": true, "volumeLifecycleModes": ["Persistent"], "fsGroupPolicy": "File",
+    });
     let driver = json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": CSI_DRIVER}, "spec": driver});
     state.make("kubectl", "", driver);
     for definition in snapshot_definitions() {

@@ -229,7 +229,12 @@ fn provision(state: &mut State, claim: &Value, class: &Value) {
         spec["csi"] = json!({"driver": CSI_DRIVER, "volumeHandle": name, "volumeAttributes": identity});
     } else {
         annotations["local.path.provisioner/selected-node"] = node.as_str().into();
-        spec["hostPath"] = json!({"path": folder, "type": "DirectoryOrCreate"});
+        let asked =
+            [&claim["metadata"]["annotations"]["volumeType"], &class["metadata"]["annotations"]["defaultVolumeType"]];
+        match asked.into_iter().find_map(Value::as_str) {
+            Some("local") => spec["local"] = json!({"path": folder}),
+            _ => spec["hostPath"] = json!({"path": folder, "type": "DirectoryOrCreate"}),
+        }
         spec["nodeAffinity"] = affinity("kubernetes.io/hostname");
     }
     let volume = json!({

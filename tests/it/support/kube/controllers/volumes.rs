@@ -107,8 +107,8 @@ impl State {
         if let Some(handle) = spec["csi"]["volumeHandle"].as_str() {
             return Some(self.folder.join("csi").join(handle));
         }
-        let path = spec["hostPath"]["path"].as_str().or_else(|| spec["local"]["path"].as_str())?;
-        Some(PathBuf::from(path))
+        // What a server exports is here, too, by its path.
+        ["hostPath", "local", "nfs"].into_iter().find_map(|source| spec[source]["path"].as_str()).map(PathBuf::from)
     }
 
     pub(crate) fn claim_folder(&self, namespace: &str, name: &str) -> Option<PathBuf> {

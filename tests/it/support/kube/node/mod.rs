@@ -18,7 +18,7 @@ pub(crate) mod network;
 pub(crate) mod process;
 mod run;
 mod status;
-mod users;
+pub(crate) mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -26,7 +26,15 @@ pub(crate) fn volumes(state: &mut State, node: &Node, pod: &Value) -> Result<BTr
             let block = bound.is_some_and(|claim| claim["spec"]["volumeMode"] == "Block");
             misused(pod, &name, block)?;
             let folder = state.claim_folder(&namespace, claim).ok_or_else(|| format!("claim {claim} has no folder"))?;
-            if node.users && state.claim_volume(&namespace, claim).is_some_and(|volume| users::is_given(&volume)) {
+            let bound = state.claim_volume(&namespace, claim).expect("it has a folder");
+            if bound["spec"]["local"].is_object() && !folder.exists() {
+                let (volume, path) = (&bound["metadata"]["name"], folder.display());
+                return Err(format!(
+                    "MountVolume.NewMounter initialization failed for volume {volume} : path \"{path}\" does not exist"
+                ));
+            }
+            let source = &volume["persistentVolumeClaim"];
+            if node.users && source["readOnly"] != true && is_given(state, pod, claim, &bound) {
                 users::give(pod, &folder);
             }
             folder
@@ -40,6 +48,22 @@ pub(crate) fn volumes(state: &mut State, node: &Node, pod: &Value) -> Result<BTr
         folders.insert(name, folder);
     }
     Ok(folders)
+}
+
+/// Whether a kubelet gives a volume to the pod's `fsGroup`: by what it is, and a directory of the node only to the first pod that has it.
+fn is_given(state: &State, pod: &Value, claim: &str, volume: &Value) -> bool {
+    let driver = state.object("csidrivers.storage.k8s.io", "", text(&volume["spec"]["csi"]["driver"]));
+    let policy = driver.as_ref().and_then(|driver| driver["spec"]["fsGroupPolicy"].as_str());
+    let has_it = |other: &Value| {
+        let mut volumes = other["spec"]["volumes"].as_array().into_iter().flatten();
+        other["metadata"]["uid"] != pod["metadata"]["uid"]
+            && other["metadata"]["namespace"] == pod["metadata"]["namespace"]
+            && other["spec"]["nodeName"] == pod["spec"]["nodeName"]
+            && other["status"]["phase"] == "Running"
+            && volumes.any(|volume| volume["persistentVolumeClaim"]["claimName"] == claim)
+    };
+    let first = volume["spec"]["local"].is_null() || !state.objects("pods").iter().any(|other| has_it(other));
+    first && users::is_given(volume, policy)
 }
 
 /// A kubelet does not mount a raw volume, nor hands out a file system as a device.
