@@ -22,7 +22,7 @@ use crate::repo::open::Repository;
 use crate::repo::snapshots::{Chain, Snapshot};
 use crate::repo::tree_read::{TreeReader, pieces};
 use crate::repo::upload::retain_until;
-use crate::repo::{layout, salvage, sealed};
+use crate::repo::{layout, salvage, sealed, witness};
 
 /// Drills fetched at once.
 const FETCH_AT_ONCE: usize = 8;
@@ -102,7 +102,7 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
         recipient: repository.opened_by.clone().unwrap_or_default(),
         host: host.to_owned(),
         snapshot: opened.as_ref().map(|(snapshot, ..)| *snapshot),
-        heads: chain.next_link().parents,
+        heads: witness::testimony(repository, &chain).await?,
     };
     let stored = if nothing_opened {
         Err("no content could be opened".to_owned())

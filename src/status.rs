@@ -202,7 +202,7 @@ fn source(name: &str, all: &[&Snapshot], facts: &Facts<'_>, limits: &Limits) -> 
     let drill = covering(&|_| true);
     match drill {
         None if rehearsed_in_part(name, facts) => problems.push(
-            "only a part of it was ever rehearsed: let a step of a runbook bring all of it back, or `homelab-dr drill --source NAME`".to_owned(),
+            "only a part of it was ever rehearsed, or nothing looked at it: let a step of a runbook bring all of it back and verify it, or `homelab-dr drill --source NAME`".to_owned(),
         ),
         None => problems
             .push("it was never rehearsed: `homelab-dr drill RUNBOOK`, or `homelab-dr drill --source NAME`".to_owned()),

@@ -16,8 +16,9 @@ use crate::format::record::VerifiedRecord;
 use crate::repo::blame::Blame;
 use crate::repo::error::RepoError;
 use crate::repo::open::Repository;
+use crate::repo::snapshots::Chain;
 use crate::repo::upload::retain_until;
-use crate::repo::{layout, sealed};
+use crate::repo::{layout, sealed, witness};
 use crate::store::Key;
 
 /// Records fetched at once.
@@ -52,7 +53,12 @@ pub async fn record(
     let at = clock.now();
     let sorted = |ids: &[ObjectId]| ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     let damaged = Some(sorted(damaged)).filter(|damaged| !damaged.is_empty());
-    let record = VerifiedRecord { at, snapshots: sorted(good), host: host.to_owned(), damaged };
+    // One of damage alone is no witness.
+    let chain = match good {
+        [] => None,
+        _ => Some(witness::testimony(repository, &Chain::load_to_read(repository).await?).await?),
+    };
+    let record = VerifiedRecord { at, snapshots: sorted(good), host: host.to_owned(), damaged, chain };
     let (store, retain) = (&*repository.store, retain_until(repository, at));
     let kind = RecordKind::Verified;
     let (id, _) = sealed::put(store, &repository.meta, kind, layout::VERIFIED, &record, retain).await?;

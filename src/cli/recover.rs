@@ -82,7 +82,7 @@ pub(crate) struct Args {
     /// Agree to begin, and to steps that lose something that is there. Manual steps, doubtful data, what would be done again, and going on after a failure are asked about all the same
     #[arg(long, short)]
     yes: bool,
-    /// With --resume: this step was done, and is to be done again
+    /// With --resume: this step was done, whether or not its checks held, and is to be done again
     #[arg(long, value_name = "STEP", requires = "resume")]
     again: Vec<String>,
     /// This step was agreed to: a manual one is done, one that was cut off is done again; with --resume, one that failed is passed, and so is one of which nothing is there any more

@@ -158,6 +158,8 @@ struct Listed {
     standing: Standing,
     /// It was a recovery into a throw-away target.
     drill: bool,
+    /// Steps that were left out, as asked.
+    left_out: u64,
 }
 
 #[derive(Serialize)]
@@ -176,9 +178,10 @@ struct ListDocument {
 fn listed(dir: &Path, run: &str) -> Result<Listed, Box<dyn std::error::Error>> {
     let found = Journal::look(dir, run)?;
     let stand = Stand::of(&found.records, || Journal::is_carried_out(dir, run))?;
+    let left_out = found.plan.skipped.len() as u64;
     let (runbook, planned, drill) = (found.plan.runbook, found.plan.made, found.plan.drill.is_some());
     let (run, standing) = (run.to_owned(), stand.standing);
-    Ok(Listed { run, runbook: runbook.id, title: runbook.title, planned, standing, drill })
+    Ok(Listed { run, runbook: runbook.id, title: runbook.title, planned, standing, drill, left_out })
 }
 
 /// The names of everything in the folder that can be a run.
@@ -226,7 +229,7 @@ fn list(args: &ListArgs, context: &mut Context) -> Result<Exit, Failure> {
         vec![
             one.run.clone(),
             when(&one.planned),
-            format!("{}{}", if one.drill { "Drill: " } else { "" }, report::came_to(one.standing)),
+            format!("{}{}", if one.drill { "Drill: " } else { "" }, report::came_to(one.standing, one.left_out)),
             format!("{} ({})", escape(one.title.as_bytes()), escape(one.runbook.as_bytes())),
         ]
     };

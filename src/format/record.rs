@@ -360,7 +360,7 @@ pub struct KeyDrill {
     /// The newest snapshot of which a file was opened, if there was one.
     #[n(3)]
     pub snapshot: Option<ObjectId>,
-    /// The heads of the chain that it saw.
+    /// The heads of the chain that it saw, and what was missing from it.
     #[n(4)]
     pub heads: Vec<ObjectId>,
 }
@@ -381,6 +381,9 @@ pub struct VerifiedRecord {
     /// The snapshots that are damaged, sorted; none if there is none.
     #[n(3)]
     pub damaged: Option<Vec<ObjectId>>,
+    /// What it witnesses of the chain beside those in `snapshots`, sorted: its heads, and what was missing from it; none if there is none.
+    #[n(4)]
+    pub chain: Option<Vec<ObjectId>>,
 }
 
 /// `rehearsals/<id>`: what a drill of a recovery came to.
@@ -513,7 +516,7 @@ pub struct RehearsedSource {
     /// Milliseconds until it was back and verified; none if it was not.
     #[n(5)]
     pub took: Option<u64>,
-    /// Whether the drill brought back only a part of what the snapshot holds; absent if not.
+    /// Whether the drill brought back only a part of what the snapshot holds, or nothing looked at it; absent if not.
     #[n(6)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<bool>,
@@ -541,6 +544,7 @@ mod tests {
             snapshots: vec![ObjectId::new([0xbb; 32])],
             host: "nas".to_owned(),
             damaged: None,
+            chain: None,
         };
         let raw = encode(&record, 45);
         assert_eq!(raw.len() + 45, 4096);

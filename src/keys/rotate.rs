@@ -384,7 +384,8 @@ impl Work<'_> {
         });
         let mut old = drills.await?;
         let verified = self.carry(RecordKind::Verified, layout::VERIFIED, |verified: &mut VerifiedRecord| {
-            for ids in [Some(&mut verified.snapshots), verified.damaged.as_mut()].into_iter().flatten() {
+            let VerifiedRecord { snapshots, damaged, chain, .. } = verified;
+            for ids in [Some(snapshots), damaged.as_mut(), chain.as_mut()].into_iter().flatten() {
                 ids.iter_mut().for_each(name);
                 ids.sort_unstable();
             }

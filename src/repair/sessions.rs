@@ -9,7 +9,7 @@ use crate::base::id::{ObjectId, SessionId};
 use crate::check::Survey;
 use crate::format::kind::RecordKind;
 use crate::format::record::SessionRecord;
-use crate::repair::named::put_right;
+use crate::repair::named::put;
 use crate::repair::{Healed, How, Outcome, RepairError, Work};
 use crate::repo::fetch::Reader;
 use crate::repo::index::Index;
@@ -67,8 +67,9 @@ pub(super) async fn heal(work: &Work<'_>, survey: &Survey, outcome: &mut Outcome
             made = elsewhere(work, &id).await;
         }
         if let Some((bytes, healed)) = made {
-            put_right(store, &key, &bytes, work.retain()).await?;
-            outcome.healed.push(healed);
+            if put(work, &key, &bytes, work.retain(), outcome).await? {
+                outcome.healed.push(healed);
+            }
         }
     }
     Ok(())

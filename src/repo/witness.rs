@@ -37,8 +37,10 @@ impl Witnesses {
         let of = |drill: KeyDrill| Some((drill.at, drill.heads));
         found.newest(repository, layout::KEY_DRILLS, RecordKind::KeyDrill, of).await?;
         // One that tells of damage alone names too few to be a witness.
-        let of =
-            |verified: VerifiedRecord| (!verified.snapshots.is_empty()).then_some((verified.at, verified.snapshots));
+        let of = |VerifiedRecord { at, snapshots, chain, .. }: VerifiedRecord| {
+            let named = || snapshots.iter().chain(chain.iter().flatten()).copied().collect();
+            (!snapshots.is_empty()).then(|| (at, named()))
+        };
         found.newest(repository, layout::VERIFIED, RecordKind::Verified, of).await?;
         Ok(found)
     }
@@ -91,6 +93,15 @@ impl Witnesses {
         gaps.extend(unknown);
         gaps
     }
+}
+
+/// What a new witness names of the chain, sorted: its heads, what does not read, and what is missing from it. Only the newest witness counts, so that what an
+/// older one alone remembers would be forgotten with the next.
+pub async fn testimony(repository: &Repository, chain: &Chain) -> Result<Vec<ObjectId>, RepoError> {
+    let mut named: BTreeSet<ObjectId> = chain.next_link().parents.into_iter().collect();
+    named.extend(chain.unreadable.iter().map(|(id, _)| *id));
+    named.extend(gaps(repository, chain).await?);
+    Ok(named.into_iter().collect())
 }
 
 /// [`Witnesses::gaps`] of all witnesses.

@@ -102,7 +102,7 @@ impl Document {
         let snapshots = snapshots(plan, &steps, planned, &stand, wanted.rpo)?;
         let volumes = volumes(plan, &steps, planned, &stand, wanted.rpo);
         let objectives = Objectives {
-            rto: wanted.rto.map(|objective| rto(objective.as_secs(), &time, stand.standing)),
+            rto: wanted.rto.map(|objective| rto(objective.as_secs(), &time, (stand.standing, plan.skipped.is_empty()))),
             rpo: wanted
                 .rpo
                 .map(|objective| Rpo { objective_seconds: objective.as_secs(), verdict: rpo(&snapshots, &volumes) }),
@@ -497,9 +497,11 @@ fn drill(part: &Part, records: &[Record]) -> Drill {
     drill
 }
 
-fn rto(objective_seconds: u64, time: &Timing, standing: Standing) -> Rto {
+fn rto(objective_seconds: u64, time: &Timing, (standing, is_all): (Standing, bool)) -> Rto {
     let verdict = |took: u64| match standing {
         _ if took > objective_seconds => Verdict::Missed,
+        // How long all of it takes, a part does not tell.
+        Standing::Recovered | Standing::WithFailures if !is_all => Verdict::NotKnown,
         Standing::Recovered | Standing::WithFailures => Verdict::Met,
         Standing::Failed => Verdict::NotReached,
         _ => Verdict::Open,

@@ -18,10 +18,11 @@ pub(super) fn when(time: Time) -> String {
     time.utc().format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// What a run came to, in few words.
+/// What a run came to, in few words; of which so many steps were left out, as asked.
 #[must_use]
-pub const fn came_to(standing: Standing) -> &'static str {
+pub const fn came_to(standing: Standing, left_out: u64) -> &'static str {
     match standing {
+        Standing::Recovered if left_out > 0 => "Done in part",
         Standing::Recovered => "Recovered",
         Standing::WithFailures => "Ended with failures",
         Standing::Failed => "FAILED",
@@ -35,7 +36,7 @@ pub const fn came_to(standing: Standing) -> &'static str {
 
 /// The same of a document: of a drill it says that it was one.
 pub(super) fn headline(document: &Document) -> String {
-    let came = came_to(document.stand.standing);
+    let came = came_to(document.stand.standing, document.totals.left_out);
     if document.drill.is_some() { format!("Drill: {came}") } else { came.to_owned() }
 }
 

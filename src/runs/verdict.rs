@@ -158,26 +158,29 @@ pub fn verdict(
 fn brought_something(plan: &RunPlan, step: &str) -> bool {
     match (plan.fates.get(step), plan.chosen.get(step)) {
         (Some(fates), _) => !fates.create.is_empty() || fates.bytes() > 0,
-        (None, Some(chosen)) => chosen.files > 0,
+        (None, Some(chosen)) => plan.files.get(step).map_or(chosen.files, |files| files.written) > 0,
         (None, None) => false,
     }
 }
 
-/// Whether a step brings back only some of the files of its snapshot.
+/// Whether a step brings back only some of its snapshot, or nothing looks at what it brings back.
 fn is_part(step: &Step) -> bool {
-    match &step.action {
+    let is_some = match &step.action {
         Action::RestoreFiles(files) => {
             let path = files.path.as_deref().unwrap_or_default();
             !path.trim_matches('/').is_empty() || !files.include.is_empty() || !files.exclude.is_empty()
         }
+        Action::RestoreResources(objects) => !objects.include.is_empty() || !objects.exclude.is_empty(),
         _ => false,
-    }
+    };
+    is_some || checks(step).is_empty()
 }
 
 /// What each step took, and the volumes beside objects.
 fn sources(plan: &RunPlan, steps: &[Step], begun: Time, took: impl Fn(&str) -> Option<u64>) -> Vec<RehearsedSource> {
-    let parts = |id: &str| steps.iter().any(|step| step.id == id && is_part(step)).then_some(true);
-    let one = |step: &str, (source, snapshot, started): (&str, &str, &str), bytes: u64| {
+    let is_part = |id: &str| steps.iter().any(|step| step.id == id && is_part(step));
+    let is_unseen = |id: &str| steps.iter().any(|step| step.id == id && checks(step).is_empty());
+    let one = |step: &str, (source, snapshot, started): (&str, &str, &str), (bytes, is_part): (u64, bool)| {
         let started = Time::parse(started)?;
         Some(RehearsedSource {
             source: source.to_owned(),
@@ -186,15 +189,17 @@ fn sources(plan: &RunPlan, steps: &[Step], begun: Time, took: impl Fn(&str) -> O
             age: begun.since(started).as_secs(),
             bytes,
             took: took(step),
-            part: parts(step),
+            part: is_part.then_some(true),
         })
     };
-    let chosen = plan
-        .chosen
-        .iter()
-        .filter(|(step, _)| !plan.skipped.contains(*step))
-        .filter_map(|(step, chosen)| one(step, (&chosen.source, &chosen.snapshot, &chosen.started), chosen.bytes));
+    let chosen = plan.chosen.iter().filter(|(step, _)| !plan.skipped.contains(*step)).filter_map(|(step, chosen)| {
+        let bytes = plan.files.get(step).map_or(chosen.bytes, |files| files.bytes);
+        one(step, (&chosen.source, &chosen.snapshot, &chosen.started), (bytes, is_part(step)))
+    });
     let filled = plan.fates.iter().flat_map(|(step, fates)| fates.fill.iter().map(move |fill| (step, fill)));
-    let filled = filled.filter_map(|(step, fill)| one(step, (&fill.source, &fill.snapshot, &fill.started), fill.bytes));
+    // Of a claim all is brought back, whatever else the step leaves out.
+    let filled = filled.filter_map(|(step, fill)| {
+        one(step, (&fill.source, &fill.snapshot, &fill.started), (fill.bytes, is_unseen(step)))
+    });
     chosen.chain(filled).collect()
 }

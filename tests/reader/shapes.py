@@ -129,7 +129,7 @@ CHAIN_RECORD = choice_of(("snapshot", tuple_of(SNAPSHOT)), ("tombstone", tuple_o
 CHECKPOINT = map_of(packs=(0, list_of(ID)), created=(1, integer))
 DOOM_MARK = map_of(objects=(0, list_of(text)), created=(1, integer))
 DRILL = map_of(when=(0, integer), recipient=(1, text), host=(2, text), newest=(3, ID, None), heads=(4, list_of(ID)))
-VERIFIED = map_of(when=(0, integer), snapshots=(1, list_of(ID)), host=(2, text), damaged=(3, list_of(ID), ()))
+VERIFIED = map_of(when=(0, integer), snapshots=(1, list_of(ID)), host=(2, text), damaged=(3, list_of(ID), ()), chain=(4, list_of(ID), ()))
 NO_FIELDS = lambda value: plain(list)(value)  # noqa: E731
 REHEARSAL = map_of(
     run=(0, text),

@@ -45,6 +45,10 @@ pub(super) async fn answers(
     for (index, step) in steps.iter().enumerate() {
         let (anew, passes) = (again.contains(&step.id), confirmed.contains(&step.id));
         match machine.state(index) {
+            // One whose checks failed is not done again by itself: only they are made again.
+            State::Waiting | State::Failed if anew && machine.has_acted(index) => {
+                answers.push(answer(("--again", &step.id, Question::Again)));
+            }
             State::Done if anew => answers.push(answer(("--again", &step.id, Question::Again))),
             _ if anew => {
                 let what = format!("step {} is not done, so there is nothing to do again", step.id);

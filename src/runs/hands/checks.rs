@@ -161,6 +161,9 @@ impl World<'_> {
             Seen::Not(why) => {
                 let help = match &self.plan.drill {
                     Some(_) => "see why, mend it, and hold the drill again",
+                    None if step.restores() => {
+                        "see why, mend it, and take the run up: then it is looked at again, and with --again also restored once more"
+                    }
                     None => "see why, mend it, and take the run up",
                 };
                 let folder = if waits { "" } else { " (in a folder nothing runs)" };

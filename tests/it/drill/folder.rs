@@ -125,6 +125,29 @@ fn objects_without_a_volume_are_told_to_be_unseen_and_of_volumes_all_are_compare
     assert!(said.contains(" of 2 volumes") && said.contains("19 B of 19 B of content were read"), "{said}");
     let record = &drills(&home)[0];
     assert_eq!((&record["outcome"], &record["checks"], &record["left_out"]), (&"passed".into(), &1.into(), &3.into()));
+    // Some of the objects are a part, and of volumes all came back.
+    let sources = record["sources"].as_array().unwrap().iter();
+    let is =
+        |part: bool| sources.clone().filter(|one| one["source"] == "cluster" && (one["part"] == true) == part).count();
+    assert_eq!((is(true), is(false)), (1, 1), "{record:#}");
+    assert!(sources.clone().filter(|one| one["source"] != "cluster").all(|one| one["part"].is_null()), "{record:#}");
+    // By itself the first does not make the cluster one that was rehearsed.
+    let data = "id: data\nneeds: []\nrestore.volume: {source: pvc/media/other, into: media/other}\nverify: [no-empty: {at_least: 1}]";
+    let home = crate::recover::plan::lab();
+    std::fs::write(home.path("lab/manifests/other.yaml"), other).unwrap();
+    std::fs::create_dir(home.path("lab/volumes/media/other")).unwrap();
+    std::fs::write(home.path("lab/volumes/media/other/hello"), "hello, other\n").unwrap();
+    crate::recover::plan::backup(&home, "cluster");
+    crate::recover::plan::backup(&home, "volumes");
+    let book = crate::recover::runbook(home.dir(), "", &[first, data]);
+    drill(&home, &[&book]).exits(0);
+    let status = home.write(&["status", "--json"]).exits(3).json();
+    let of = |name: &str| {
+        let all = status["sources"].as_array().unwrap();
+        all.iter().find(|one| one["source"] == name).unwrap_or_else(|| panic!("{status:#}"))["problems"].to_string()
+    };
+    assert!(of("cluster").contains("only a part of it was ever rehearsed"), "{status:#}");
+    assert_eq!(of("pvc/media/other"), "[]", "{status:#}");
 }
 
 #[test]
@@ -165,6 +188,13 @@ fn nothing_found_is_no_pass_and_an_unknown_source_is_in_the_way() {
         assert_eq!(drills(&home)[0]["outcome"], "failed");
     }
     home.backup();
+    // A snapshot with files, of which the step brings back none.
+    let step = "id: none\nneeds: []\nrestore.files: {source: files, target: /srv/none, exclude: ['*']}\nverify: [no-empty: {at_least: 0}]";
+    let book = crate::recover::runbook(home.dir(), "", &[step]);
+    drill(&home, &[&book]).exits(1);
+    let record = &drills(&home)[0];
+    assert_eq!((&record["outcome"], &record["sources"][0]["part"]), (&"failed".into(), &true.into()), "{record:#}");
+    assert_eq!(record["why"], "nothing was restored");
     let mut command = command(&home, &["drill", "--source", "files", "--into-folder", "scratch", "--yes"]);
     let ran = Ran::of(&command.env_remove("HOMELAB_DR_IDENTITY_FILE").output().unwrap());
     ran.exits(2).says(&["needs a recovery identity"]);

@@ -190,6 +190,7 @@ fn checkpoint_doom_mark_drill_and_verified() {
         snapshots: samples::objects(count),
         host: "nas".to_owned(),
         damaged: damaged.map(samples::objects),
+        chain: damaged.map(|count| samples::objects(count + 1)),
     };
     record_type("verified", &[verified(1, None), verified(200, Some(3)), verified(0, Some(1))], drop);
     let source = |id| RehearsedSource {

@@ -9,7 +9,7 @@ use homelab_dr::repo::snapshots::Chain;
 use homelab_dr::repo::witness;
 use homelab_dr::verified;
 
-use super::world::{DAY, GRACE, World};
+use super::world::{DAY, GRACE, HOUR, World};
 
 async fn refused(world: &World) -> PruneError {
     world.try_prune(&world.open().await, Settings::default()).await.expect_err("a refusal")
@@ -127,6 +127,42 @@ async fn a_thief_who_removes_all_records_is_not_helped() {
         let settings = Settings { allow_older: true, ..Settings::default() };
         let outcome = world.try_prune(&repository, settings).await.expect("a prune");
         assert!(outcome.doomed > 0, "{outcome:?}");
+    }
+}
+
+/// The end of the chain is gone, and a witness knew it. The next one, of something else, has to say so as well: only the newest counts.
+#[tokio::test]
+async fn what_is_missing_is_not_forgotten_with_the_next_witness() {
+    for first in [Witness::Drill, Witness::Verification] {
+        for next in [Witness::Drill, Witness::Verification] {
+            for is_rotten in [false, true] {
+                let (world, _) = three().await;
+                let ids: Vec<ObjectId> = world.read_all().await.into_keys().collect();
+                see(&world, first, &ids).await;
+                let tip = world.backup(&["tip"]).await;
+                // One who was there while it was seen by its head only, as by a restore of another.
+                see(&world, first, &ids[..1]).await;
+                let key = layout::named(layout::SNAPSHOTS, &tip);
+                world.store.delete(&key).await.expect("a thief");
+                if is_rotten {
+                    world.store.put_new(&key, "rotten".into(), None).await.expect("a disk");
+                    see(&world, next, &ids[..1]).await;
+                    world.store.delete(&key).await.expect("a disk");
+                }
+                for _ in 0..2 {
+                    world.pass(HOUR);
+                    see(&world, next, &ids[..1]).await;
+                    let error = refused(&world).await;
+                    assert!(matches!(error, PruneError::Gaps { first, .. } if first == tip), "{first:?}: {error}");
+                }
+                // Until its owner gives it up: then no witness brings it up again.
+                give_up(&world, tip).await;
+                see(&world, next, &ids[..1]).await;
+                world.pass(GRACE);
+                assert!(world.prune().await.doomed > 0, "what it alone had");
+                assert_eq!(world.read_all().await.len(), 3);
+            }
+        }
     }
 }
 

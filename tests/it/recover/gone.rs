@@ -63,3 +63,27 @@ fn what_is_not_there_any_more_is_restored_again_or_gone_on_without_and_never_tak
     assert!(ran.err.contains("[whole] begins") && !ran.err.contains("[switch] begins"), "{}", ran.err);
     assert!(home.path("whole/a/b/hello.txt").exists());
 }
+
+/// What was restored is damaged before its checks hold: they are made again by themselves, and it is restored again only when somebody says so.
+#[test]
+fn what_acted_and_did_not_verify_is_restored_again_if_somebody_says_so() {
+    let home = Home::new();
+    home.backup();
+    let (target, flag) = (home.path("whole"), home.path("flag"));
+    let step = format!(
+        "id: whole\nneeds: []\nrestore.files: {{source: files, target: {}}}\nverify: [run: {{argv: [cat, {}]}}, files: {{compare: snapshot}}]",
+        target.display(),
+        flag.display()
+    );
+    let book = runbook(home.dir(), "", &[&step]);
+    let run = run_of(&recover(&home, &[&book, "--yes"]).exits(1).out);
+    let resume = |args: &[&str]| recover(&home, &[&["--resume", &run][..], args].concat());
+    std::fs::write(&flag, "up").unwrap();
+    std::fs::remove_dir_all(target.join("a")).unwrap();
+    for _ in 0..2 {
+        let ran = resume(&[]).exits(1);
+        assert!(ran.err.contains("does NOT hold: files"), "{}", ran.err);
+    }
+    resume(&["--again", "whole"]).exits(0);
+    assert!(target.join("a/b/hello.txt").exists());
+}
