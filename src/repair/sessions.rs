@@ -66,10 +66,10 @@ pub(super) async fn heal(work: &Work<'_>, survey: &Survey, outcome: &mut Outcome
         if made.is_none() {
             made = elsewhere(work, &id).await;
         }
-        if let Some((bytes, healed)) = made {
-            if put(work, &key, &bytes, work.retain(), outcome).await? {
-                outcome.healed.push(healed);
-            }
+        if let Some((bytes, healed)) = made
+            && put(work, &key, &bytes, work.retain(), outcome).await?
+        {
+            outcome.healed.push(healed);
         }
     }
     Ok(())
