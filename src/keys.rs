@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 
+use crate::base::causes::in_one_line;
 use crate::base::clock::{Clock, Time};
 use crate::base::id::{BlobId, ObjectId};
 use crate::format::entry::{self, Piece, TreePath};
@@ -97,15 +98,21 @@ pub async fn drill(repository: &Arc<Repository>, host: &str, clock: &dyn Clock) 
     let nothing_opened = opened.is_none() && !(closed.is_empty() && damaged.is_empty());
     damaged.extend(closed);
     let now = clock.now();
+    let (heads, unseen) = match witness::testimony(repository, &chain).await {
+        Ok(heads) => (heads, None),
+        Err(error) => (Vec::new(), Some(format!("what witnesses it before cannot be read: {}", in_one_line(&error)))),
+    };
     let record = KeyDrill {
         at: now,
         recipient: repository.opened_by.clone().unwrap_or_default(),
         host: host.to_owned(),
         snapshot: opened.as_ref().map(|(snapshot, ..)| *snapshot),
-        heads: witness::testimony(repository, &chain).await?,
+        heads,
     };
     let stored = if nothing_opened {
         Err("no content could be opened".to_owned())
+    } else if let Some(why) = unseen {
+        Err(why)
     } else {
         let retain = retain_until(repository, now);
         let store = &*repository.store;

@@ -15,8 +15,8 @@ use crate::repo::doomed::{self, Mark, Marks};
 use crate::repo::index::{Index, Indexed, load_segments};
 use crate::repo::presence::{Presence, adopt};
 use crate::repo::snapshots::Chain;
-use crate::repo::witness::Witnesses;
-use crate::repo::{RepoError, Repository, checkpoint, layout};
+use crate::repo::witness;
+use crate::repo::{Repository, checkpoint, layout};
 use crate::store::{Key, StoreError};
 
 /// An index segment as it was found.
@@ -75,23 +75,13 @@ async fn time_of_full(repository: &Repository) -> Option<Time> {
     put.ok().and(found.ok().flatten()).map(|entry| entry.modified)
 }
 
-/// What is gone from the chain. A witness that the store cannot show now may be the one that knows.
-async fn gaps_in(repository: &Repository, chain: &Chain) -> Result<Vec<ObjectId>, PruneError> {
-    let witnesses = Witnesses::load(repository).await?;
-    let gaps = witnesses.gaps(chain);
-    match witnesses.unreadable.into_iter().find(|(_, error)| matches!(error, RepoError::Store(_))) {
-        Some((_, error)) => Err(error.into()),
-        None => Ok(gaps),
-    }
-}
-
 async fn load_chain(repository: &Repository) -> Result<Chain, PruneError> {
     let mut chain = Chain::load(repository).await?;
-    let mut gaps = gaps_in(repository, &chain).await?;
+    let mut gaps = witness::gaps(repository, &chain).await?;
     if !gaps.is_empty() {
         // Somebody may have forgotten a snapshot between the listing and the reading; then the second look sees the tombstone.
         chain = Chain::load(repository).await?;
-        gaps = gaps_in(repository, &chain).await?;
+        gaps = witness::gaps(repository, &chain).await?;
     }
     if let Some(first) = gaps.first() {
         return Err(PruneError::Gaps { count: gaps.len(), first: *first });

@@ -16,7 +16,7 @@ use crate::repo::fetch::Reader;
 use crate::volumes::filling::{MARK, mark_of, marks};
 
 /// What a file system of its own brings along.
-const OF_THE_DISK: &str = "lost+found";
+pub(crate) const OF_THE_DISK: &str = "lost+found";
 
 /// Something in a directory that is neither the disk's nor the mark; `None` also if it is not there.
 fn first_of(target: &Path, mark: &Path) -> std::io::Result<Option<PathBuf>> {

@@ -9,11 +9,15 @@ use bytes::Bytes;
 
 use crate::base::causes::in_one_line;
 use crate::base::id::ObjectId;
+use crate::crypto::hash::object_id;
+use crate::format::kind::RecordKind;
+use crate::format::record::ChainRecord;
 use crate::repair::named::put;
 use crate::repair::{Healed, How, Outcome, RepairError, Work};
 use crate::repo::lies::{Lies, lies};
 use crate::repo::rescue::Rescue;
-use crate::repo::{RepoError, layout};
+use crate::repo::sealed::{RECORD_BYTES_MAX, get_within};
+use crate::repo::{RepoError, layout, sealed};
 use crate::store::Key;
 
 /// Packs of a ring: longer ones are left, and told.
@@ -23,6 +27,29 @@ impl Work<'_> {
     async fn lies(&self, name: &ObjectId) -> Result<Lies, RepairError> {
         Ok(lies(self.repository, &self.known, name).await?)
     }
+}
+
+/// Makes sure of the record of a snapshot that lies under the name of another, which is about to be written over: if it was the newest, nothing else knows of it. Tells
+/// whether it may be.
+pub(super) async fn save_record(work: &Work<'_>, key: &Key, outcome: &mut Outcome) -> Result<bool, RepairError> {
+    let store = &*work.repository.store;
+    let bytes = match get_within(store, key, RECORD_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(RepoError::TooLarge { .. }) => return Ok(true),
+        Err(RepoError::Store(error)) if error.is_not_found() => return Ok(true),
+        Err(error) if work.blame_is_its_own(&error).await => return Ok(true),
+        Err(error) => return Err(error.into()),
+    };
+    let own = layout::named(layout::SNAPSHOTS, &object_id(&bytes));
+    let is_one = || sealed::open::<ChainRecord>(&work.repository.meta, RecordKind::Snapshot, &own, &bytes).is_ok();
+    if own == *key || store.stat(&own).await.map_err(RepoError::from)?.is_some() || !is_one() {
+        return Ok(true);
+    }
+    if !put(work, &own, &bytes, work.retain(), outcome).await? {
+        return Ok(false);
+    }
+    outcome.healed.push(Healed::here(&own, How::PutBack));
+    Ok(true)
 }
 
 /// Saves what lies whole under the name of another pack, `name`, to its own name. Tells whether the place under `name` may be written over: not while a third pack lies in the

@@ -77,6 +77,9 @@ pub(super) async fn by_name(work: &Work<'_>, key: &Key, outcome: &mut Outcome) -
     {
         return Ok(false);
     }
+    if key.as_str().starts_with(layout::SNAPSHOTS) && !moved::save_record(work, key, outcome).await? {
+        return Ok(false);
+    }
     if !put(work, key, &bytes, work.retain_for(key), outcome).await? {
         return Ok(false);
     }

@@ -34,7 +34,7 @@ pub async fn put(
     };
     let mut forgotten = chain.forgotten();
     // What nobody names and is not there needs no explanation any more, unless a witness remembers it.
-    let witnesses = Witnesses::load(repository).await?;
+    let witnesses = Witnesses::load(repository).await?.all_shown()?;
     forgotten.retain(|id| named.contains(id) || there(id) || witnesses.seen.contains(id));
     forgotten.extend(ids);
     forgotten.extend(chain.tombstones.keys());

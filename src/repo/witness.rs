@@ -84,6 +84,14 @@ impl Witnesses {
         Ok(())
     }
 
+    /// Itself, if the store has shown every witness. Those that it has shown and that do not open say nothing to anybody.
+    pub(crate) fn all_shown(mut self) -> Result<Self, RepoError> {
+        match self.unreadable.iter().position(|(_, error)| matches!(error, RepoError::Store(_))) {
+            Some(place) => Err(self.unreadable.swap_remove(place).1),
+            None => Ok(self),
+        }
+    }
+
     /// Records that are gone and that nobody forgot: those that the chain itself misses, and those that were seen and of which it knows nothing.
     #[must_use]
     pub fn gaps(&self, chain: &Chain) -> Vec<ObjectId> {
@@ -104,7 +112,7 @@ pub async fn testimony(repository: &Repository, chain: &Chain) -> Result<Vec<Obj
     Ok(named.into_iter().collect())
 }
 
-/// [`Witnesses::gaps`] of all witnesses.
+/// [`Witnesses::gaps`] of all witnesses; one that the store cannot show now may be the one that knows, and is the error.
 pub async fn gaps(repository: &Repository, chain: &Chain) -> Result<Vec<ObjectId>, RepoError> {
-    Ok(Witnesses::load(repository).await?.gaps(chain))
+    Ok(Witnesses::load(repository).await?.all_shown()?.gaps(chain))
 }

@@ -158,12 +158,13 @@ impl<'a> Journal<'a> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(fail("make the folder of"))?;
         let file = OpenOptions::new().create_new(true).read(true).append(true).mode(0o600).open(&path);
         let file = match file {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(JournalError::Begun { run: plan.run.clone() });
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => unbegun(&path, &plan.run)?,
+            file => {
+                let file = file.map_err(fail("create"))?;
+                lock(&file, (&path, &plan.run))?;
+                file
             }
-            file => file.map_err(fail("create"))?,
         };
-        lock(&file, (&path, &plan.run))?;
         let mut journal = Self { tail: Box::new(file), path: path.clone(), clock, good: Some(0) };
         journal.line(&line)?;
         for folder in to_sync {
@@ -247,6 +248,23 @@ pub(super) fn to_sync(folder: &Path) -> Vec<PathBuf> {
     let above = made.filter_map(Path::parent);
     let here = |above: &Path| if above.as_os_str().is_empty() { PathBuf::from(".") } else { above.to_owned() };
     std::iter::once(folder.to_owned()).chain(above.map(here)).collect()
+}
+
+/// A journal of which not even the plan came to be whole: nothing was done yet, and it is begun anew.
+fn unbegun(path: &Path, run: &str) -> Result<File, JournalError> {
+    let fail = |what| move |source| JournalError::File { what, path: path.to_owned(), source };
+    let mut file = OpenOptions::new().read(true).append(true).open(path).map_err(fail("open"))?;
+    let begun = || JournalError::Begun { run: run.to_owned() };
+    if !whole_lines(&content(&mut file, path)?).is_empty() {
+        return Err(begun());
+    }
+    lock(&file, (path, run))?;
+    // Somebody may have begun it in between.
+    if !whole_lines(&content(&mut file, path)?).is_empty() {
+        return Err(begun());
+    }
+    file.cut(0).map_err(fail("mend the end of"))?;
+    Ok(file)
 }
 
 fn existing(dir: &Path, run: &str) -> Result<PathBuf, JournalError> {

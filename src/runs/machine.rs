@@ -173,8 +173,8 @@ impl<'a> Machine<'a> {
             Event::Failed { step, end_unseen, .. } => self.failed(step, *end_unseen),
             Event::Agreed { step, question, .. } => {
                 if let Some(standing) = self.standing_of(step) {
-                    let is_failed = standing.acted && matches!(standing.state, State::Waiting | State::Failed);
-                    if *question == Question::Again && (standing.state == State::Done || is_failed) {
+                    let has_acted = standing.acted && standing.state != State::Skipped;
+                    if *question == Question::Again && (standing.state == State::Done || has_acted) {
                         // What it had done is not there any more, or somebody wants it anew: that is another try, with its own questions.
                         (standing.state, standing.acted) = (State::Waiting, false);
                         standing.agreed.clear();

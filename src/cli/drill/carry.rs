@@ -21,7 +21,7 @@ use crate::cli::recover::{Had, drive, first_events};
 use crate::cli::report;
 use crate::drill::part::LeftOut;
 use crate::drill::record;
-use crate::format::record::{RehearsalRecord, Rehearsed};
+use crate::format::record::{REMARKS_MAX, RehearsalRecord, Rehearsed};
 use crate::repo::Repository;
 use crate::runs::drive::{Driver, Left, Person as _};
 use crate::runs::event::{Event, Outcome};
@@ -125,6 +125,10 @@ pub(super) async fn carry_out(
     let mut record = verdict(plan, steps, plan.objectives(runbook), left_out, &records, holder);
     if let Some(error) = &broken {
         (record.outcome, record.why) = (Rehearsed::Failed, in_one_line(error));
+        // Which the journal does not have.
+        if let Event::Cleared { left, .. } = &cleared {
+            record.left_behind = left.iter().take(REMARKS_MAX).cloned().collect();
+        }
     }
     let stored = store(repository.as_deref(), &record, context).await;
     if let Some(error) = broken {

@@ -46,7 +46,7 @@ pub(super) async fn answers(
         let (anew, passes) = (again.contains(&step.id), confirmed.contains(&step.id));
         match machine.state(index) {
             // One whose checks failed is not done again by itself: only they are made again.
-            State::Waiting | State::Failed if anew && machine.has_acted(index) => {
+            State::Begun | State::Waiting | State::Failed if anew && machine.has_acted(index) => {
                 answers.push(answer(("--again", &step.id, Question::Again)));
             }
             State::Done if anew => answers.push(answer(("--again", &step.id, Question::Again))),
@@ -56,7 +56,12 @@ pub(super) async fn answers(
             }
             State::Failed if passes => answers.push(answer(("--confirm", &step.id, Question::GoOn))),
             // What was undone on purpose is rightly not there.
-            State::Done if !machine.is_let_pass(index) && !machine.is_compensated() && !by_hand.contains(&*step.id) => {
+            State::Done | State::Begun | State::Waiting | State::Failed
+                if (machine.state(index) == State::Done || machine.has_acted(index))
+                    && !machine.is_let_pass(index)
+                    && !machine.is_compensated()
+                    && !by_hand.contains(&*step.id) =>
+            {
                 // Nothing is written yet: it can be left wherever it is.
                 let lacks = tokio::select! {
                     lacks = world.gone(step) => lacks,

@@ -69,7 +69,10 @@ pub(super) async fn run(
         ),
     })?;
     let (result, tracked) = started((program, arguments), input, tracked, cancel).await;
-    tracked.ended();
+    // Of one whose end nobody saw the record stays, so that no second one is started beside it.
+    if !matches!(&result, Err(Undone::Failed { end_unseen: true, .. })) {
+        tracked.ended();
+    }
     result
 }
 

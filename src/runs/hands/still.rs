@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::{Target, World};
@@ -12,8 +13,10 @@ use crate::base::causes::in_one_line;
 use crate::cluster::list::{Which, whole_of};
 use crate::cluster::object::{annotation, name_of, namespace_of};
 use crate::cluster::{Cluster, Kind, folder};
+use crate::recover::fill::OF_THE_DISK;
 use crate::runbook::{Action, RestoreVolume, Step};
 use crate::runs::fates::Fates;
+use crate::volumes::filling::MARK;
 use crate::volumes::kinds;
 use crate::volumes::labels::RESTORED_BY;
 
@@ -25,12 +28,18 @@ const END_BY_THEMSELVES: [&str; 2] = ["jobs.batch", "pods"];
 /// An object by its namespace, if it has one, and its name.
 type Named = (Option<String>, String);
 
-/// What a folder lacks that had `files` restored into it.
+/// What a folder lacks that had `files` restored into it. What a file system makes of its own, and the mark of a restore, are nothing.
 fn of_folder(path: &Path, files: u64) -> Option<String> {
     let shown = path.display();
+    let is_something = |entry: io::Result<fs::DirEntry>| {
+        entry.map_or(true, |entry| {
+            let name = entry.file_name();
+            name != OF_THE_DISK && !name.as_encoded_bytes().starts_with(MARK.as_bytes())
+        })
+    };
     match fs::read_dir(path) {
         Err(error) => Some(format!("{shown} cannot be read any more: {error}")),
-        Ok(mut entries) => (files > 0 && entries.next().is_none()).then(|| format!("{shown} is empty")),
+        Ok(mut entries) => (files > 0 && !entries.any(is_something)).then(|| format!("{shown} is empty")),
     }
 }
 
@@ -114,7 +123,9 @@ impl World<'_> {
     pub async fn gone(&self, step: &Step) -> Result<Option<String>, String> {
         match (&step.action, &self.target) {
             (Action::RestoreFiles(files), _) => {
-                let count = self.plan.files.get(&step.id).map_or(0, |files| files.written + files.unchanged);
+                // Where it was too much to look, the whole snapshot stands for what was chosen of it.
+                let all = || self.plan.chosen.get(&step.id).map_or(0, |chosen| chosen.files);
+                let count = self.plan.files.get(&step.id).map_or_else(all, |files| files.written + files.unchanged);
                 Ok(of_folder(&files.target, count))
             }
             (Action::RestoreVolume(volume), Target::Folder(_, root)) => {
@@ -201,6 +212,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         assert!(of_folder(dir.path(), 1).is_some_and(|told| told.ends_with("is empty")));
         assert_eq!(of_folder(dir.path(), 0), None);
+        fs::create_dir(dir.path().join("lost+found")).expect("made");
+        fs::write(dir.path().join(format!("{MARK}00")), "").expect("written");
+        assert!(of_folder(dir.path(), 1).is_some_and(|told| told.ends_with("is empty")));
         fs::write(dir.path().join("a"), "").expect("written");
         assert_eq!(of_folder(dir.path(), 1), None);
         assert!(of_folder(&dir.path().join("b"), 0).is_some_and(|told| told.contains("cannot be read")));

@@ -44,6 +44,20 @@ fn what_is_written_is_read_and_one_process_has_it() {
     }
 }
 
+/// The disk was full, or the power went, before the plan was written: nothing was done yet.
+#[test]
+fn what_was_never_begun_is_begun_anew() {
+    let dir = dir();
+    let clock = ManualClock::at(Time(1000));
+    std::fs::create_dir(dir.path().join("5f0c1d2e")).expect("made");
+    for torn in ["", "{\"form\":1,\"run\":"] {
+        std::fs::write(file(&dir), torn).expect("written");
+        drop(Journal::begin(dir.path(), &plan(), &clock).expect("begun"));
+        assert_eq!(Journal::look(dir.path(), "5f0c1d2e").expect("a journal").plan, plan());
+        assert!(matches!(Journal::begin(dir.path(), &plan(), &clock), Err(JournalError::Begun { .. })));
+    }
+}
+
 #[test]
 fn a_line_that_was_being_written_is_cut_away_and_a_broken_one_is_told() {
     let dir = dir();

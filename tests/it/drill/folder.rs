@@ -192,7 +192,8 @@ fn nothing_found_is_no_pass_and_an_unknown_source_is_in_the_way() {
     let step = "id: none\nneeds: []\nrestore.files: {source: files, target: /srv/none, exclude: ['*']}\nverify: [no-empty: {at_least: 0}]";
     let book = crate::recover::runbook(home.dir(), "", &[step]);
     drill(&home, &[&book]).exits(1);
-    let record = &drills(&home)[0];
+    let all = drills(&home);
+    let record = all.iter().find(|record| record["runbook"]["id"] == "t").expect("that of the runbook");
     assert_eq!((&record["outcome"], &record["sources"][0]["part"]), (&"failed".into(), &true.into()), "{record:#}");
     assert_eq!(record["why"], "nothing was restored");
     let mut command = command(&home, &["drill", "--source", "files", "--into-folder", "scratch", "--yes"]);

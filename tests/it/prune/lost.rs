@@ -1,5 +1,7 @@
 //! A chain that lost a record: prune refuses until its owner says that it is gone, and goes on then.
 
+use std::sync::Arc;
+
 use homelab_dr::base::id::ObjectId;
 use homelab_dr::forget::acknowledge_lost;
 use homelab_dr::keys;
@@ -7,6 +9,7 @@ use homelab_dr::prune::{PruneError, Settings};
 use homelab_dr::repo::layout;
 use homelab_dr::repo::snapshots::Chain;
 use homelab_dr::repo::witness;
+use homelab_dr::store::fault::{Failure, Fault, When};
 use homelab_dr::verified;
 
 use super::world::{DAY, GRACE, HOUR, World};
@@ -161,6 +164,37 @@ async fn what_is_missing_is_not_forgotten_with_the_next_witness() {
                 world.pass(GRACE);
                 assert!(world.prune().await.doomed > 0, "what it alone had");
                 assert_eq!(world.read_all().await.len(), 3);
+            }
+        }
+    }
+}
+
+/// A witness that the store does not show while the next one is made may be the only one that knows.
+#[tokio::test]
+async fn whatever_call_fails_no_witness_is_made_without_what_is_missing() {
+    let (origin, _) = three().await;
+    let ids: Vec<ObjectId> = origin.read_all().await.into_keys().collect();
+    let tip = origin.backup(&["tip"]).await;
+    see(&origin, Witness::Verification, &ids).await;
+    origin.store.delete(&layout::named(layout::SNAPSHOTS, &tip)).await.expect("a thief");
+    for next in [Witness::Drill, Witness::Verification] {
+        for call in 0.. {
+            let world = origin.fork().await;
+            world.pass(HOUR);
+            let fault = Arc::new(Fault::new(world.store.clone()));
+            fault.fail(call, When::Before, Failure::Permanent);
+            let repository = world.open_to_read_on(fault.clone()).await;
+            let is_made = match next {
+                Witness::Drill => keys::drill(&repository, "test", &*world.clock)
+                    .await
+                    .is_ok_and(|drill| drill.not_recorded.is_none()),
+                _ => verified::record(&repository, &ids, &[], "test", &*world.clock).await.is_ok(),
+            };
+            let error = refused(&world).await;
+            assert!(matches!(error, PruneError::Gaps { first, .. } if first == tip), "{next:?} {call}: {error}");
+            if fault.failed() == 0 {
+                assert!(is_made && call > 5, "{next:?}: {call} calls");
+                break;
             }
         }
     }

@@ -157,10 +157,15 @@ impl World {
     }
 
     pub async fn open_to_read(&self) -> Arc<Repository> {
+        self.open_to_read_on(self.store.clone()).await
+    }
+
+    /// The same through a wrapper, which only what follows meets.
+    pub async fn open_to_read_on(&self, store: Arc<dyn Store>) -> Arc<Repository> {
         let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
         let pin = Some(self.key.fingerprint());
         let opened = Repository::open_with_identity(self.store.clone(), &self.identity, &prompt, pin).await;
-        Arc::new(opened.expect("its own identity"))
+        Arc::new(opened.expect("its own identity").with_store(store))
     }
 
     /// Reads every byte of every snapshot with the identity and compares; returns the snapshots and their files.

@@ -84,6 +84,9 @@ fn what_acted_and_did_not_verify_is_restored_again_if_somebody_says_so() {
         let ran = resume(&[]).exits(1);
         assert!(ran.err.contains("does NOT hold: files"), "{}", ran.err);
     }
+    // What is gone whole is told before anything is begun, verified or not.
+    std::fs::remove_dir_all(&target).unwrap();
+    resume(&[]).exits(7).says(&["what step whole had restored is not there any more"]);
     resume(&["--again", "whole"]).exits(0);
     assert!(target.join("a/b/hello.txt").exists());
 }

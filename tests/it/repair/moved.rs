@@ -62,6 +62,27 @@ async fn packs_in_a_ring_are_parted_and_put_back() {
     }
 }
 
+/// The newest record lies under the name of the first, and a replica has the first alone: both are there afterwards.
+#[tokio::test]
+async fn a_record_that_was_moved_is_saved_before_its_place_is_taken() {
+    let scene = Scene::new().await;
+    for held in [Held::Writer, Held::Owner] {
+        let (world, replica) = (scene.world.fork().await, scene.world.fork().await);
+        let [first, .., last] = &world.names("snapshots/").await.into_iter().collect::<Vec<_>>()[..] else {
+            panic!("there are three")
+        };
+        let (first, last) = (Key::new(first.as_str()).unwrap(), Key::new(last.as_str()).unwrap());
+        lay(&scene.world, &world, &last, &first).await;
+        for world in [&world, &replica] {
+            world.store.delete(&last).await.unwrap();
+        }
+        let outcome = repair(&world, held, &[&replica]).await.unwrap();
+        assert_eq!(put_back(&outcome), 1, "{held:?}: {outcome:?}");
+        assert_eq!(world.read_all().await, scene.files, "{held:?}");
+        is_whole(&world, held, "afterwards").await;
+    }
+}
+
 /// The tables of packs of before a rotation open for no writer key any more; the index still names their hashes.
 #[tokio::test]
 async fn a_pack_that_was_moved_is_known_by_the_writer_after_a_rotation() {
