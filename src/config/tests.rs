@@ -90,7 +90,7 @@ fn defaults_are_filled_in_and_what_is_shown_reads_back_to_the_same() {
     let SourceKind::Path(path) = &good(live).sources[1].kind else { panic!("it is a path") };
     assert!(path.live && !path.postgres_crash_consistent);
     assert_eq!((path.scratch.as_deref(), path.postgres_dump.as_deref()), (Some(Path::new("/s")), Some("pg")));
-    for text in [short, live, FULL] {
+    for text in [short, live, FULL, "{}\n"] {
         let (first, again) = (good(text), good(&good(text).yaml()));
         assert_eq!((first.yaml(), first.json()), (again.yaml(), again.json()));
         assert_eq!(

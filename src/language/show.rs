@@ -14,7 +14,8 @@ const MASKED: &str = "(not shown)";
 pub(crate) fn yaml(root: &Node) -> String {
     let mut out = String::new();
     fields(root, 0, &mut out);
-    out
+    // Nothing at all is no map.
+    if out.is_empty() { "{}\n".to_owned() } else { out }
 }
 
 fn fields(node: &Node, depth: usize, out: &mut String) {
