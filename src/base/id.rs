@@ -22,16 +22,16 @@ pub struct IdError {
 /// Characters of the name of a recovery or a drill.
 pub const RUN_CHARS: usize = 8;
 
-/// Of an id in hex the first 8 digits, the form shown to people.
-#[must_use]
-pub fn short_hex(hex: &str) -> &str {
-    hex.get(..8).unwrap_or(hex)
-}
-
 /// Whether a text can be such a name: so none leads out of the folder that things of the run are in.
 #[must_use]
 pub fn is_run(text: &str) -> bool {
     text.len() == RUN_CHARS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Of an id in hex the first 8 digits, the form shown to people.
+#[must_use]
+pub fn short_hex(hex: &str) -> &str {
+    hex.get(..8).unwrap_or(hex)
 }
 
 macro_rules! id {

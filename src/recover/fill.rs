@@ -16,7 +16,7 @@ use crate::repo::fetch::Reader;
 use crate::volumes::filling::{MARK, mark_of, marks};
 
 /// What a file system of its own brings along.
-pub(crate) const OF_THE_DISK: &str = "lost+found";
+const OF_THE_DISK: &str = "lost+found";
 
 /// Something in a directory that is neither the disk's nor the mark; `None` also if it is not there.
 fn first_of(target: &Path, mark: &Path) -> std::io::Result<Option<PathBuf>> {
@@ -35,8 +35,8 @@ fn first_of(target: &Path, mark: &Path) -> std::io::Result<Option<PathBuf>> {
 }
 
 /// Whether something that a snapshot does not have is somebody's: neither our mark nor the disk's own.
-fn is_stranger(path: &TreePath) -> bool {
-    !path.as_bytes().starts_with(MARK.as_bytes()) && path.as_bytes() != OF_THE_DISK.as_bytes()
+pub(crate) fn is_stranger(name: &[u8]) -> bool {
+    !name.starts_with(MARK.as_bytes()) && name != OF_THE_DISK.as_bytes()
 }
 
 /// What a restore would do, and what is there that the snapshot does not have.
@@ -46,7 +46,7 @@ async fn compared(
     plan: &RestorePlan,
 ) -> Result<(RestoreReport, Vec<TreePath>), RestoreError> {
     let would = run_restore(context, reader, &RestorePlan { dry_run: true, delete: true, ..plan.clone() }).await?;
-    let strangers = would.deleted.iter().filter(|path| is_stranger(path)).cloned().collect();
+    let strangers = would.deleted.iter().filter(|path| is_stranger(path.as_bytes())).cloned().collect();
     Ok((would, strangers))
 }
 

@@ -163,43 +163,42 @@ fn brought_something(plan: &RunPlan, step: &str) -> bool {
     }
 }
 
-/// Whether a step brings back only some of its snapshot, or nothing looks at what it brings back.
+/// Whether a step brings back only some of its snapshot.
 fn is_part(step: &Step) -> bool {
-    let is_some = match &step.action {
+    match &step.action {
         Action::RestoreFiles(files) => {
             let path = files.path.as_deref().unwrap_or_default();
             !path.trim_matches('/').is_empty() || !files.include.is_empty() || !files.exclude.is_empty()
         }
         Action::RestoreResources(objects) => !objects.include.is_empty() || !objects.exclude.is_empty(),
         _ => false,
-    };
-    is_some || checks(step).is_empty()
+    }
 }
 
 /// What each step took, and the volumes beside objects.
 fn sources(plan: &RunPlan, steps: &[Step], begun: Time, took: impl Fn(&str) -> Option<u64>) -> Vec<RehearsedSource> {
-    let is_part = |id: &str| steps.iter().any(|step| step.id == id && is_part(step));
-    let is_unseen = |id: &str| steps.iter().any(|step| step.id == id && checks(step).is_empty());
-    let one = |step: &str, (source, snapshot, started): (&str, &str, &str), (bytes, is_part): (u64, bool)| {
-        let started = Time::parse(started)?;
-        Some(RehearsedSource {
-            source: source.to_owned(),
-            snapshot: snapshot.parse::<ObjectId>().ok()?,
-            started,
-            age: begun.since(started).as_secs(),
-            bytes,
-            took: took(step),
-            part: is_part.then_some(true),
-        })
-    };
+    let one =
+        |id: &str, (source, snapshot, started): (&str, &str, &str), (bytes, is_some): (u64, fn(&Step) -> bool)| {
+            // What nothing looks at counts no more than what did not come back.
+            let is_part = steps.iter().any(|step| step.id == id && (is_some(step) || checks(step).is_empty()));
+            let started = Time::parse(started)?;
+            Some(RehearsedSource {
+                source: source.to_owned(),
+                snapshot: snapshot.parse::<ObjectId>().ok()?,
+                started,
+                age: begun.since(started).as_secs(),
+                bytes,
+                took: took(id),
+                part: is_part.then_some(true),
+            })
+        };
     let chosen = plan.chosen.iter().filter(|(step, _)| !plan.skipped.contains(*step)).filter_map(|(step, chosen)| {
         let bytes = plan.files.get(step).map_or(chosen.bytes, |files| files.bytes);
-        one(step, (&chosen.source, &chosen.snapshot, &chosen.started), (bytes, is_part(step)))
+        one(step, (&chosen.source, &chosen.snapshot, &chosen.started), (bytes, is_part))
     });
     let filled = plan.fates.iter().flat_map(|(step, fates)| fates.fill.iter().map(move |fill| (step, fill)));
     // Of a claim all is brought back, whatever else the step leaves out.
-    let filled = filled.filter_map(|(step, fill)| {
-        one(step, (&fill.source, &fill.snapshot, &fill.started), (fill.bytes, is_unseen(step)))
-    });
+    let filled = filled
+        .filter_map(|(step, fill)| one(step, (&fill.source, &fill.snapshot, &fill.started), (fill.bytes, |_| false)));
     chosen.chain(filled).collect()
 }

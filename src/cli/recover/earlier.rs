@@ -44,23 +44,20 @@ pub(super) async fn answers(
     let (mut answers, mut gone) = (Vec::new(), Vec::new());
     for (index, step) in steps.iter().enumerate() {
         let (anew, passes) = (again.contains(&step.id), confirmed.contains(&step.id));
+        // One that did its work and was not verified is not done again by itself either: only its checks are made again.
+        let was_done = machine.state(index) == State::Done || machine.has_acted(index);
         match machine.state(index) {
-            // One whose checks failed is not done again by itself: only they are made again.
-            State::Begun | State::Waiting | State::Failed if anew && machine.has_acted(index) => {
-                answers.push(answer(("--again", &step.id, Question::Again)));
-            }
-            State::Done if anew => answers.push(answer(("--again", &step.id, Question::Again))),
+            _ if anew && was_done => answers.push(answer(("--again", &step.id, Question::Again))),
             _ if anew => {
                 let what = format!("step {} is not done, so there is nothing to do again", step.id);
                 return Err(Failure::usage(what, "leave --again out: what is not done is done anyway"));
             }
             State::Failed if passes => answers.push(answer(("--confirm", &step.id, Question::GoOn))),
             // What was undone on purpose is rightly not there.
-            State::Done | State::Begun | State::Waiting | State::Failed
-                if (machine.state(index) == State::Done || machine.has_acted(index))
-                    && !machine.is_let_pass(index)
-                    && !machine.is_compensated()
-                    && !by_hand.contains(&*step.id) =>
+            _ if was_done
+                && !machine.is_let_pass(index)
+                && !machine.is_compensated()
+                && !by_hand.contains(&*step.id) =>
             {
                 // Nothing is written yet: it can be left wherever it is.
                 let lacks = tokio::select! {

@@ -13,10 +13,9 @@ use crate::base::causes::in_one_line;
 use crate::cluster::list::{Which, whole_of};
 use crate::cluster::object::{annotation, name_of, namespace_of};
 use crate::cluster::{Cluster, Kind, folder};
-use crate::recover::fill::OF_THE_DISK;
+use crate::recover::fill::is_stranger;
 use crate::runbook::{Action, RestoreVolume, Step};
 use crate::runs::fates::Fates;
-use crate::volumes::filling::MARK;
 use crate::volumes::kinds;
 use crate::volumes::labels::RESTORED_BY;
 
@@ -31,12 +30,8 @@ type Named = (Option<String>, String);
 /// What a folder lacks that had `files` restored into it. What a file system makes of its own, and the mark of a restore, are nothing.
 fn of_folder(path: &Path, files: u64) -> Option<String> {
     let shown = path.display();
-    let is_something = |entry: io::Result<fs::DirEntry>| {
-        entry.map_or(true, |entry| {
-            let name = entry.file_name();
-            name != OF_THE_DISK && !name.as_encoded_bytes().starts_with(MARK.as_bytes())
-        })
-    };
+    let is_something =
+        |entry: io::Result<fs::DirEntry>| entry.map_or(true, |entry| is_stranger(entry.file_name().as_encoded_bytes()));
     match fs::read_dir(path) {
         Err(error) => Some(format!("{shown} cannot be read any more: {error}")),
         Ok(mut entries) => (files > 0 && !entries.any(is_something)).then(|| format!("{shown} is empty")),
@@ -175,6 +170,7 @@ impl World<'_> {
 mod tests {
     use super::*;
     use crate::cluster::folder::Folder;
+    use crate::volumes::filling::MARK;
 
     #[tokio::test]
     async fn what_is_not_there_any_more_is_named_and_what_ends_by_itself_is_not() {

@@ -1,6 +1,6 @@
 //! In a cluster that is in use: a whole application comes back beside itself, behind a policy that was proven, and nothing of it stays; production is as it was, object by object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
@@ -148,7 +148,7 @@ struct Seen {
     workloads: usize,
     cron: Option<Value>,
     service: Option<Value>,
-    objects: std::collections::BTreeSet<String>,
+    objects: BTreeSet<String>,
 }
 
 fn look(state: &State, seen: &mut Seen) {
@@ -317,20 +317,18 @@ async fn no_workload_starts_without_proof_and_what_dies_or_is_kept_is_removed() 
     taken_names_and_free_volumes(&world).await;
 }
 
+/// The namespaces of one drill, which may hold anything.
+fn place<'a>(api: &'a Api, namespaces: &'a BTreeSet<String>) -> Place<'a> {
+    Place { cluster: api, run: "5f0c1d2e", namespaces, expires: String::new(), storage_bytes: 0, objects: 0 }
+}
+
 /// A claim gets its volume when a pod is scheduled: after what is there was looked at. The data of an application would stay behind in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_comes_while_a_drill_is_cleared_goes_too() {
     let world = World::new("").await;
     let api = Api::open(Some(&world.lab.path("kubeconfig")), None).await.unwrap();
     let namespaces = ["drill-5f0c1d2e-media".to_owned()].into();
-    let place = Place {
-        cluster: &api,
-        run: "5f0c1d2e",
-        namespaces: &namespaces,
-        expires: String::new(),
-        storage_bytes: 0,
-        objects: 0,
-    };
+    let place = place(&api, &namespaces);
     place.make(&Cancel::default()).await.expect("made");
     let late = || {
         if world.kube.object("persistentvolumes", "", "late").is_none() {
@@ -379,14 +377,7 @@ async fn taken_names_and_free_volumes(world: &World) {
     world.kube.make("", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     let namespaces = [name.clone()].into();
     assert!(matches!(refuse_taken(&api, &namespaces).await, Err(PlaceError::There { .. })));
-    let place = Place {
-        cluster: &api,
-        run: "5f0c1d2e",
-        namespaces: &namespaces,
-        expires: String::new(),
-        storage_bytes: 0,
-        objects: 0,
-    };
+    let place = place(&api, &namespaces);
     assert!(matches!(place.make(&Cancel::default()).await, Err(PlaceError::There { .. })));
     // It is somebody's: its name alone is no label.
     assert!(clear(&api, "5f0c1d2e").await.unwrap().gone.is_empty());
