@@ -42,27 +42,33 @@ enum Depth {
     Bytes,
 }
 
-/// Whoever reads, at this moment, with nothing in the way.
-async fn reader(scene: &Scene, world: &Arc<World>, depth: Depth) -> Arc<Reader> {
+/// Whoever reads, at this moment, with nothing in the way. If another epoch begins while they open it, they are told so, and open it anew.
+async fn reader(scene: &Scene, world: &Arc<World>, depth: Depth) -> (Arc<Reader>, Chain) {
+    loop {
+        match opened(scene, world, depth).await {
+            Err(RepoError::Retired { .. }) => {}
+            opened => return opened.expect("it can be read"),
+        }
+    }
+}
+
+async fn opened(scene: &Scene, world: &Arc<World>, depth: Depth) -> Result<(Arc<Reader>, Chain), RepoError> {
     let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
     let store = Arc::new(Process::calm("judge", world));
-    let opened = match depth {
-        Depth::There => Repository::open_with_writer(store, &scene.keys.writer).await,
+    let repository = Arc::new(match depth {
+        Depth::There => Repository::open_with_writer(store, &scene.keys.writer).await?,
         Depth::Bytes => {
             let pinned = Some(scene.keys.writer.fingerprint());
-            Repository::open_with_identity(store, &scene.keys.identity, &prompt, pinned).await
+            Repository::open_with_identity(store, &scene.keys.identity, &prompt, pinned).await?
         }
-    };
-    let repository = Arc::new(opened.expect("the repository opens"));
+    });
     // A torn segment stops writers and pruners until somebody mends; readers go on by the tables inside packs.
-    let mut index = if scene.faults.torn > 0 {
-        salvage::load(&repository).await.expect("what is left of it").index
-    } else {
-        Index::load(&repository).await.expect("its index can be read")
-    };
-    let presence = Presence::load(&repository).await.expect("lists");
+    let mut index =
+        if scene.faults.torn > 0 { salvage::load(&repository).await?.index } else { Index::load(&repository).await? };
+    let presence = Presence::load(&repository).await?;
     presence.apply(&mut index, &Marks::default());
-    Arc::new(Reader::new(repository, Arc::new(index)))
+    let chain = Chain::load(&repository).await?;
+    Ok((Arc::new(Reader::new(repository, Arc::new(index))), chain))
 }
 
 /// Reads a snapshot; adds what it needs to `needed`. At [`Depth::There`] the files are told without their bytes.
@@ -99,8 +105,7 @@ async fn insist(scene: &Scene, world: &Arc<World>, snapshots: &[Reported], depth
     if snapshots.is_empty() {
         return needed;
     }
-    let reader = reader(scene, world, depth).await;
-    let chain = Chain::load(&reader.repository).await.expect("the chain can be read");
+    let (reader, chain) = reader(scene, world, depth).await;
     assert!(chain.unreadable.is_empty(), "{:?}", chain.unreadable);
     let there: HashSet<ObjectId> = chain.snapshots.iter().map(|snapshot| snapshot.id).collect();
     for snapshot in snapshots {

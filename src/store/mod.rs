@@ -19,8 +19,10 @@ mod operation;
 pub mod readonly;
 pub mod record;
 pub mod retry;
+#[cfg(not(engine_alone))] // tests/simulation
 pub mod s3;
 pub mod throttle;
+#[cfg(not(engine_alone))]
 pub mod url;
 
 use std::fmt;
