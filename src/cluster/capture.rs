@@ -199,10 +199,7 @@ impl Reading<'_> {
                 }
                 Err(CaptureError::Cluster(error)) => {
                     // Of a cluster that went away, or does not know us any more, nothing else would be read either: that is no snapshot of it.
-                    if error.is_of_the_cluster()
-                        && let Err(gone) = self.cluster.version().await
-                        && gone.is_of_the_cluster()
-                    {
+                    if let Some(gone) = self.cluster.is_lost(&error).await {
                         return Err(CaptureError::Cluster(gone));
                     }
                     // Half a list is no list: what there is of it is kept, and the kind is told as missing.

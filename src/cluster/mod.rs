@@ -95,6 +95,15 @@ pub trait Cluster: Send + Sync {
     /// The version of Kubernetes, such as `v1.36.0`.
     async fn version(&self) -> Result<String, ClusterError>;
 
+    /// After a request has failed: what fails in the cluster as a whole, if it does. Else only this one request does (an aggregated server that is down, an object that the server
+    /// cannot decrypt), and others would be answered.
+    async fn is_lost(&self, error: &ClusterError) -> Option<ClusterError> {
+        if !error.is_of_the_cluster() {
+            return None;
+        }
+        self.version().await.err().filter(ClusterError::is_of_the_cluster)
+    }
+
     /// All kinds of objects that it has.
     async fn kinds(&self) -> Result<Kinds, ClusterError>;
 

@@ -107,9 +107,11 @@ impl Looking<'_> {
         }
         step.live = match self.cluster.get(&step.kind, namespace, &step.object.name).await {
             Ok(live) => live,
-            Err(error) if error.is_of_the_cluster() => return Err(error),
-            // It may not be read, or a webhook fails to convert it: others can be.
+            // It may not be read, a webhook fails to convert it, its server is down, or it cannot be decrypted: others can be.
             Err(error) => {
+                if let Some(gone) = self.cluster.is_lost(&error).await {
+                    return Err(gone);
+                }
                 step.fate = Fate::Conflict { why: format!("it cannot be looked at: {}", in_one_line(&error)) };
                 return Ok(step);
             }

@@ -41,6 +41,25 @@ async fn an_object_that_no_webhook_converts_is_a_conflict_at_once() {
     assert!(new.object("configmaps", "media", "m0").is_some() && new.object("configmaps", "media", "m3").is_some());
 }
 
+/// An object that the API server cannot decrypt, say: it answers 500 for ever, and everything else well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_the_server_fails_at_holds_up_no_other() {
+    let (old, new) = (server().await, server().await);
+    for cluster in [&old, &new] {
+        cluster.make("", namespace("media"));
+    }
+    let secret = old.make("media", secret("login", "hunter2"));
+    let map = old.make("media", map("m0", &json!({"n": "1"})));
+    new.faults(|faults| faults.refuse("GET", "/secrets/login", 500, "unable to transform key"));
+    let api = impatient(&new).await;
+    let plan = planned(&api, vec![(None, map), (Some(kind("", "secrets", "Secret")), secret)]).await;
+    let report = carried_out(&api, &plan, &Cancel::default()).await;
+    assert!(!report.is_well());
+    let told = serde_json::to_string(&report).unwrap();
+    assert!(told.contains("it cannot be looked at: ") && told.contains("unable to transform key"), "{told}");
+    assert!(new.object("configmaps", "media", "m0").is_some() && new.object("secrets", "media", "login").is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_may_not_be_asked_for_holds_up_no_other() {
     let (_old, new, home) = small().await;
