@@ -31,7 +31,9 @@ pub struct InUse {
 pub fn options(source: &str, volume: PathBuf, scratch: Option<PathBuf>, in_use: InUse) -> BackupOptions {
     let InUse { still, apart, dumped } = in_use;
     let postgres = match dumped {
-        _ if still => Postgres::CrashConsistent,
+        // What may not fit together is in the dump.
+        Some(Dump { succeeded: true, .. }) if still => Postgres::CrashConsistent,
+        _ if still => Postgres::OneMoment,
         Some(Dump { source, succeeded: true }) => Postgres::Dumped(source),
         Some(Dump { source, succeeded: false }) => Postgres::NotDumped(source),
         None => Postgres::Refuse,

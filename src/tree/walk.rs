@@ -133,7 +133,7 @@ impl Walk {
         };
         let Some(fd) = fd.as_ref() else { return true };
         let Some((name, beside)) = next else {
-            if *stopped && !matches!(postgres::look(fd, b"."), Some(None)) {
+            if *stopped && !postgres::look(fd, b".").is_some_and(|data| data.in_use.is_none()) {
                 let cause = Cause::Postgres(PostgresTrouble::Started);
                 self.ready.push_back(Err(Problem::new(path.clone(), "backing up", cause)));
             }
@@ -245,8 +245,8 @@ impl Walk {
         let mut enter = is_directory && !elsewhere;
         let mut stopped = false;
         if let Some(policy) = &self.options.live {
-            if enter && let Some(in_use) = postgres::look(directory, name.to_bytes()) {
-                let (live, trouble) = policy.decide(in_use);
+            if enter && let Some(data) = postgres::look(directory, name.to_bytes()) {
+                let (live, trouble) = policy.decide(data);
                 stopped = live.how == How::POSTGRES_STOPPED;
                 enter = live.how != How::POSTGRES_LEFT_OUT;
                 problems.extend(

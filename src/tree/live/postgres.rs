@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{Dir, FileType, OFlags};
 use rustix::io::{Errno, pread};
 
 use super::super::beneath;
@@ -18,6 +18,8 @@ pub enum Postgres {
     Refuse,
     /// Store it: the owner says that it does not change, and is what a crash would leave.
     CrashConsistent,
+    /// Store it: all of this volume is of one moment. What lies in others may not be, and that is a problem.
+    OneMoment,
     /// Leave out what is in it: this source has a dump of it.
     Dumped(String),
     /// Leave out what is in it; a problem, because this source should have a dump of it and has none.
@@ -45,6 +47,17 @@ pub enum PostgresTrouble {
         /// The source.
         dump: String,
     },
+    /// A copy of this volume is of one moment, and that of the other of another.
+    #[error(
+        "it is the data of a PostgreSQL server that was not shut down ({state}), and its {what} is a link, so a part of it lies elsewhere and may be of another moment: a server that is started \
+         with both may refuse to, or lose data. Dump it (a command source, named by postgres-dump), or let a hook scale the server to zero"
+    )]
+    Elsewhere {
+        /// What tells that it may be in use.
+        state: &'static str,
+        /// What is a link.
+        what: &'static str,
+    },
     /// It was stopped at first.
     #[error(
         "a PostgreSQL server was started in it while it was backed up, so its files may not fit together: back it up again"
@@ -55,26 +68,49 @@ pub enum PostgresTrouble {
 /// Whether a server may be using it: `None` if it was shut down, else what tells.
 type InUse = Option<&'static str>;
 
+/// A data directory.
+#[derive(Clone, Copy)]
+pub(crate) struct Data {
+    /// Whether a server may be using it.
+    pub in_use: InUse,
+    /// What of it lies elsewhere, if anything does.
+    elsewhere: Option<&'static str>,
+}
+
 /// What a directory is, if it is a data directory.
-pub(crate) fn look(directory: impl AsFd, name: &[u8]) -> Option<InUse> {
+pub(crate) fn look(directory: impl AsFd, name: &[u8]) -> Option<Data> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let data = beneath::open(directory, name, flags).ok()?;
     let is = |name: &str, kind| Inode::at(&data, name).is_ok_and(|inode| inode.file_type == kind);
     if !is("PG_VERSION", FileType::RegularFile) || !is("base", FileType::Directory) {
         return None;
     }
+    // Before version 10 the log is pg_xlog.
+    let elsewhere = ["pg_wal", "pg_xlog"].into_iter().find(|log| is(log, FileType::Symlink));
+    let elsewhere = elsewhere.or_else(|| has_tablespaces(&data).then_some("tablespace in pg_tblspc"));
+    let data_of = |in_use| Some(Data { in_use, elsewhere });
     let mut control = [0; 20];
     let read = beneath::open(&data, b"global/pg_control", OFlags::RDONLY | OFlags::NONBLOCK)
         .and_then(|fd| pread(&fd, &mut control, 0));
     match read {
         Err(Errno::NOENT | Errno::NOTDIR) => return None,
         Ok(20) => {}
-        _ => return Some(Some("its pg_control cannot be read")),
+        _ => return data_of(Some("its pg_control cannot be read")),
     }
     if !matches!(Inode::at(&data, "postmaster.pid"), Err(Errno::NOENT)) {
-        return Some(Some("it has a postmaster.pid"));
+        return data_of(Some("it has a postmaster.pid"));
     }
-    Some(state(&control))
+    data_of(state(&control))
+}
+
+/// Each is a link there. What cannot be listed may hold one.
+fn has_tablespaces(data: impl AsFd) -> bool {
+    let listed = beneath::open(data, b"pg_tblspc", OFlags::RDONLY | OFlags::DIRECTORY).and_then(Dir::new);
+    match listed {
+        Ok(entries) => entries.flatten().any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")),
+        Err(Errno::NOENT) => false,
+        Err(_) => true,
+    }
 }
 
 /// `ControlFileData` begins, in all versions since 8.0: system identifier u64, version of the file u32, version of the catalog u32, state u32; in the byte
@@ -91,12 +127,16 @@ fn state(control: &[u8; 20]) -> InUse {
 
 impl Postgres {
     /// What becomes of a data directory: how it is recorded, and what is wrong.
-    pub(crate) fn decide(&self, in_use: InUse) -> (Live, Option<PostgresTrouble>) {
-        let Some(state) = in_use else { return (Live::new(How::POSTGRES_STOPPED), None) };
+    pub(crate) fn decide(&self, data: Data) -> (Live, Option<PostgresTrouble>) {
+        let Some(state) = data.in_use else { return (Live::new(How::POSTGRES_STOPPED), None) };
         let left_out = Live::new(How::POSTGRES_LEFT_OUT);
         match self {
             Self::Refuse => (left_out, Some(PostgresTrouble::InUse(state))),
             Self::CrashConsistent => (Live::new(How::POSTGRES_CRASH_CONSISTENT), None),
+            Self::OneMoment => {
+                let trouble = data.elsewhere.map(|what| PostgresTrouble::Elsewhere { state, what });
+                (Live::new(How::POSTGRES_CRASH_CONSISTENT), trouble)
+            }
             Self::Dumped(dump) => (Live { dump: Some(dump.clone()), ..left_out }, None),
             Self::NotDumped(dump) => (left_out, Some(PostgresTrouble::NotDumped { state, dump: dump.clone() })),
         }

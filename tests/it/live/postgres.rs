@@ -74,6 +74,39 @@ async fn only_a_server_that_was_shut_down_is_stored() {
     }
 }
 
+/// A copy of a volume is of one moment, but a log or a tablespace on another volume is of another: that is told, and the data is stored all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_on_another_volume_may_be_of_another_moment() {
+    for (elsewhere, what) in [
+        (Some("pg_wal"), "its pg_wal is a link"),
+        (Some("pg_tblspc/16385"), "its tablespace in pg_tblspc is a link"),
+        (None, ""),
+    ] {
+        let lab = Lab::new().await;
+        data_directory(&lab.path("pg"), 6, true);
+        fs::create_dir(lab.path("pg/pg_tblspc")).unwrap();
+        if let Some(link) = elsewhere {
+            let _ = fs::remove_dir(lab.path("pg").join(link));
+            std::os::unix::fs::symlink("/wal", lab.path("pg").join(link)).unwrap();
+        }
+        let report = lab.backup_with(&with(&lab, Postgres::OneMoment)).await;
+        assert_eq!(how(&report), [("pg".to_owned(), "postgres-crash-consistent")]);
+        assert_eq!(report.record.statistics.problems, u64::from(elsewhere.is_some()), "{:?}", told(&report));
+        assert!(told(&report).iter().all(|problem| problem.contains(what)), "{what}: {:?}", told(&report));
+        assert!(is_stored(&lab, &report).await);
+
+        // Its owner says that all of it is of one moment; and of one that was shut down nothing is amiss.
+        let report = lab.backup_with(&with(&lab, Postgres::CrashConsistent)).await;
+        assert!(report.problems.is_empty(), "{:?}", told(&report));
+        data_directory(&lab.path("other"), 1, false);
+        fs::remove_dir_all(lab.path("pg")).unwrap();
+        fs::remove_dir(lab.path("other/pg_wal")).unwrap();
+        std::os::unix::fs::symlink("/wal", lab.path("other/pg_wal")).unwrap();
+        let report = lab.backup_with(&with(&lab, Postgres::OneMoment)).await;
+        assert_eq!((how(&report), told(&report)), (vec![("other".to_owned(), "postgres-stopped")], Vec::new()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_root_may_be_a_data_directory_and_what_looks_like_one_is_none() {
     let lab = Lab::new().await;
