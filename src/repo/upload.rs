@@ -109,6 +109,20 @@ pub(crate) fn retain_until(repository: &Repository, now: Time) -> Option<Time> {
     (!lock.is_zero()).then(|| now.after(lock))
 }
 
+type Flying = JoinSet<Result<IndexedPack, RepoError>>;
+
+/// Waits until `at_most` packs are on their way; those that are stored are added to `landed`.
+async fn land(flying: &mut Flying, at_most: usize, landed: &mut Vec<IndexedPack>) -> Result<(), RepoError> {
+    while flying.len() > at_most {
+        match flying.join_next().await {
+            Some(Ok(stored)) => landed.push(stored?),
+            Some(Err(_)) => return Err(RepoError::Worker { what: "the upload of a pack" }),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
 async fn run(
     repository: Arc<Repository>,
     clock: Arc<dyn Clock>,
@@ -116,25 +130,23 @@ async fn run(
     stored: Arc<AtomicU64>,
     packs: Arc<Mutex<Vec<ObjectId>>>,
 ) -> Result<Vec<ObjectId>, RepoError> {
-    let mut flying: JoinSet<Result<IndexedPack, RepoError>> = JoinSet::new();
+    let mut flying = Flying::new();
     let mut segment = IndexSegment::default();
     let mut blobs = 0;
     let mut last_segment = clock.now();
     let mut done = Vec::new();
-    let joined = |result: Option<Result<Result<IndexedPack, RepoError>, tokio::task::JoinError>>| match result {
-        Some(Ok(result)) => result.map(Some),
-        Some(Err(_)) => Err(RepoError::Worker { what: "the upload of a pack" }),
-        None => Ok(None),
-    };
+    let mut landed = Vec::new();
     loop {
+        // A place first, then what takes it: else one more pack waits here.
+        land(&mut flying, IN_FLIGHT - 1, &mut landed).await?;
         let pack = receiver.recv().await;
-        let at_most = if pack.is_some() { IN_FLIGHT - 1 } else { 0 };
-        while flying.len() > at_most {
-            if let Some(pack) = joined(flying.join_next().await)? {
-                done.push(pack.id);
-                blobs += pack.table.len();
-                segment.packs.push(pack);
-            }
+        if pack.is_none() {
+            land(&mut flying, 0, &mut landed).await?;
+        }
+        for pack in landed.drain(..) {
+            done.push(pack.id);
+            blobs += pack.table.len();
+            segment.packs.push(pack);
         }
         let late = clock.now().since(last_segment) >= SEGMENT_EVERY;
         if !segment.packs.is_empty() && (pack.is_none() || late || blobs >= SEGMENT_BLOBS) {
