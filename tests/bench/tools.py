@@ -11,7 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 REPO_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -28,6 +30,32 @@ def _apt(*packages):
     if os.geteuid() != 0:
         raise Missing(f"install it first: sudo apt-get install {' '.join(packages)}")
     subprocess.run(["apt-get", "install", "-y", "-q", *packages], check=True, stdout=sys.stderr)
+
+
+def debian(suite, package, program, tools_dir):
+    """A program out of a package of another suite, unpacked in the work directory: nothing is installed.
+    The archive is the one this machine's apt is set to."""
+    path = os.path.join(tools_dir, "bin", program)
+    if os.path.exists(path):
+        return path
+    targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Component: main"]
+    found = [uri for uri in _output(targets).split() if "security" not in uri]
+    if not found:
+        raise Missing(f"apt has no archive of Debian to take {package} from: put {program} into {path}")
+    with tempfile.TemporaryDirectory() as work:
+        for folder in ("lists/partial", "cache/archives/partial"):
+            os.makedirs(os.path.join(work, folder))
+        with open(os.path.join(work, "sources.list"), "w") as f:
+            f.write(f"deb [signed-by={KEYRING}] {found[0]} {suite} main\n")
+        options = [f"-oDir::Etc::SourceList={work}/sources.list", "-oDir::Etc::SourceParts=/dev/null",
+                   f"-oDir::State::Lists={work}/lists", f"-oDir::Cache={work}/cache", "-oAPT::Sandbox::User=root"]
+        for step in (["update"], ["download", f"{package}/{suite}"]):
+            subprocess.run(["apt-get", "-q", *options, *step], check=True, stdout=sys.stderr, cwd=work)
+        [deb] = [name for name in os.listdir(work) if name.endswith(".deb")]
+        subprocess.run(["dpkg-deb", "-x", deb, "files"], check=True, cwd=work)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.move(os.path.join(work, "files/usr/bin", program), path)
+    return path
 
 
 def crate(name, version, program, tools_dir, *features):
@@ -123,9 +151,8 @@ class Restic(Tool):
 
     @classmethod
     def install(cls, tools_dir):
-        if not shutil.which("restic"):
-            _apt("restic")
-        return shutil.which("restic")
+        # What Debian 12 has is of 2022.
+        return debian("trixie", "restic", "restic", tools_dir)
 
     def environment(self):
         return super().environment() | {
