@@ -117,3 +117,48 @@ async fn what_is_tied_to_a_node_that_is_not_there_is_told_and_mapped() {
         restore(&home, "new", wrong).await.exits(2);
     }
 }
+
+/// With `Retain` a volume stays that of the claim that was deleted, so the next one of that name would wait for it for ever, and so would the mover that fills it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_volume_is_kept_for_the_one_that_is_gone_is_in_conflict() {
+    let (old, new, home) = world().await;
+    let disk = |claim: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "disk"},
+            "spec": {
+                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
+                "hostPath": {"path": "/srv/disk"}, "claimRef": claim,
+            },
+        })
+    };
+    old.make("", disk(json!({"namespace": "media", "name": "data"})));
+    let mut data = claim("data");
+    data["spec"]["storageClassName"] = "".into();
+    data["spec"]["volumeName"] = "disk".into();
+    old.make("media", data);
+    let phase = |state: &State, table: &str, namespace: &str, name: &str| {
+        state.object(table, namespace, name).map(|object| object["status"]["phase"].clone())
+    };
+    old.until("it is bound", |state| phase(state, "persistentvolumeclaims", "media", "data") == Some("Bound".into()))
+        .await;
+    run(&home, &["backup"]).await.exits(0);
+    let api = impatient(&old).await;
+    let claims = Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
+    let uid = old.object("persistentvolumeclaims", "media", "data").unwrap()["metadata"]["uid"].clone();
+    api.delete(&claims, Some("media"), "data", uid.as_str().unwrap()).await.unwrap();
+    old.until("it is released", |state| phase(state, "persistentvolumes", "", "disk") == Some("Released".into())).await;
+
+    // With the volume among what is chosen, and without.
+    let these = ["--empty-volumes", "--plan", "--include", "media/persistentvolumeclaims/data"];
+    for more in [&[][..], &["--include", "_cluster/persistentvolumes/disk"]] {
+        let ran = restore(&home, "kubeconfig", &[&these[..], more].concat()).await.exits(3);
+        let told = "PersistentVolume disk was its volume, and is still that of the claim which is gone";
+        assert!(ran.out.contains("CONFLICT") && ran.out.contains(told), "{}", ran.out);
+    }
+    // Where nothing of it is there, nobody has made a volume for it; with its own it comes back.
+    let ran = restore(&home, "new", &these).await.exits(3);
+    assert!(ran.out.contains("it asks for a volume that somebody has made"), "{}", ran.out);
+    restore(&home, "new", &[&these[..], &["--include", "_cluster/persistentvolumes/disk"]].concat()).await.exits(0);
+    new.make("", disk(json!({"namespace": "media", "name": "data"})));
+    restore(&home, "new", &these).await.exits(0);
+}
