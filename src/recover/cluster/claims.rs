@@ -76,14 +76,12 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
     for at in 0..steps.len() {
         let is_static = steps.get(at).is_some_and(|claim| has_volume(steps.iter().chain(&options.coming), claim));
         let Some(step) = steps.get_mut(at).filter(|step| step.kind.is("", "PersistentVolumeClaim")) else { continue };
-        let claim = &step.rewritten.object;
-        let refused = |classes: &Classes| if is_static { classes.kept(claim) } else { classes.refuse(claim) };
         if step.fate.creates()
-            && let Some(why) = classes.as_ref().and_then(refused)
+            && !is_static
+            && let Some(why) = classes.as_ref().and_then(|classes| classes.refuse(&step.rewritten.object))
         {
-            let why = match text(claim, &["spec", "storageClassName"]) {
+            let why = match text(&step.rewritten.object, &["spec", "storageClassName"]) {
                 "" => why,
-                _ if is_static => why,
                 name => format!("{why}; --storage-class {name}=OTHER takes another"),
             };
             step.fate = Fate::Conflict { why };
@@ -163,68 +161,9 @@ struct Classes {
     default: Option<String>,
     /// Classes of volumes that nobody has to make.
     of_volumes: BTreeSet<String>,
-    /// The volumes that there are; `None` if they may not be looked at.
-    volumes: Option<Vec<Volume>>,
-}
-
-/// A volume that there is.
-struct Volume {
-    name: String,
-    class: String,
-    phase: String,
-    /// Whether it says how it may be mounted; no claim gets it otherwise.
-    has_modes: bool,
-    /// Namespace and name of the claim that it is for.
-    claim: Option<(String, String)>,
-}
-
-impl Volume {
-    fn of(object: &Value) -> Self {
-        let claim = |field| text(object, &["spec", "claimRef", field]).to_owned();
-        Self {
-            name: name_of(object).to_owned(),
-            class: text(object, &["spec", "storageClassName"]).to_owned(),
-            phase: text(object, &["status", "phase"]).to_owned(),
-            has_modes: items(object, &["spec", "accessModes"]).iter().any(Value::is_string),
-            claim: Some((claim("namespace"), claim("name"))).filter(|(_, name)| !name.is_empty()),
-        }
-    }
-
-    fn is_for(&self, claim: &Value) -> bool {
-        let is = |(namespace, name): &(String, String)| {
-            Some(namespace.as_str()) == namespace_of(claim) && name == name_of(claim)
-        };
-        self.claim.as_ref().is_some_and(is)
-    }
-
-    /// Whether a claim that names no class may get it.
-    fn is_free_for(&self, claim: &Value) -> bool {
-        self.class.is_empty()
-            && !matches!(self.phase.as_str(), "Bound" | "Released" | "Failed")
-            && (self.claim.is_none() || self.is_for(claim))
-    }
 }
 
 impl Classes {
-    /// Why the volume that was made for a claim would not become its own: with `Retain` it stays that of the claim that was deleted, which it knows by its uid.
-    fn kept(&self, claim: &Value) -> Option<String> {
-        let is_kept = |volume: &&Volume| volume.phase == "Released" && volume.is_for(claim);
-        let name = &self.volumes.as_ref()?.iter().find(is_kept)?.name;
-        Some(format!(
-            "PersistentVolume {name} was its volume, and is still that of the claim which is gone; this lets the next one of that name have it: kubectl patch persistentvolume {name} --type=json -p '[{{\"op\":\"remove\",\"path\":\"/spec/claimRef/uid\"}}]'"
-        ))
-    }
-
-    /// Why a claim that asks for a volume that somebody has made would wait for ever.
-    fn refuse_without_class(&self, claim: &Value) -> Option<String> {
-        let volumes = self.volumes.as_ref()?;
-        if volumes.iter().any(|volume| volume.is_free_for(claim)) {
-            return None;
-        }
-        let none = || "it asks for a volume that somebody has made (its storage class is ''), and none is free";
-        self.kept(claim).or_else(|| Some(none().to_owned()))
-    }
-
     /// Why a claim would never get a volume.
     fn refuse(&self, claim: &Value) -> Option<String> {
         let there = || {
@@ -239,8 +178,7 @@ impl Classes {
             None if self.default.is_none() => {
                 Some(format!("it names no storage class, and the cluster has no default one; {}", there()))
             }
-            None => None,
-            Some("") => self.refuse_without_class(claim),
+            None | Some("") => None,
             Some(name) if self.names.contains(name) || self.of_volumes.contains(name) => None,
             Some(name) => Some(format!("the cluster has no storage class {name}; {}", there())),
         }
@@ -263,10 +201,17 @@ async fn classes<'a>(
         Err(error) if error.is_of_the_cluster() || matches!(error, ClusterError::TooMany { .. }) => return Err(error),
         Err(_) => return Ok(None),
     };
-    let of_volume = |volume: &Volume| Some(volume.class.clone()).filter(|name| !name.is_empty() && volume.has_modes);
-    let volumes = whole(cluster, &kinds::volumes(), |object| Some(Volume::of(&object))).await.ok();
-    let of_volumes = volumes.iter().flatten().filter_map(of_volume).collect();
-    let mut classes = Classes { names: BTreeSet::new(), default: None, of_volumes, volumes };
+    let of_volume = |object: &Value| {
+        let name = text(object, &["spec", "storageClassName"]);
+        (!name.is_empty() && items(object, &["spec", "accessModes"]).iter().any(Value::is_string))
+            .then(|| name.to_owned())
+    };
+    let volumes = whole(cluster, &kinds::volumes(), |object| of_volume(&object)).await;
+    let mut classes = Classes {
+        names: BTreeSet::new(),
+        default: None,
+        of_volumes: volumes.unwrap_or_default().into_iter().collect(),
+    };
     let brought = steps.clone().filter(|step| step.kind.is("storage.k8s.io", "StorageClass"));
     for (name, is_default) in found.into_iter().chain(brought.map(|step| class(&step.rewritten.object))) {
         if is_default {
@@ -275,13 +220,7 @@ async fn classes<'a>(
         classes.names.insert(name);
     }
     for step in steps.filter(|step| step.kind.is("", "PersistentVolume")) {
-        let brought = Volume::of(&step.rewritten.object);
-        classes.of_volumes.extend(of_volume(&brought));
-        if step.live.is_none()
-            && let Some(volumes) = &mut classes.volumes
-        {
-            volumes.push(brought);
-        }
+        classes.of_volumes.extend(of_volume(&step.rewritten.object));
     }
     Ok(Some(classes))
 }
