@@ -38,7 +38,9 @@ fn kind(group: &str, version: &str, resource: &str, name: &str) -> Kind {
 
 async fn answering(cluster: &dyn Cluster, findings: &mut Findings) -> Result<Option<Answering>, ClusterError> {
     const SERVICE: &str = "kubernetes.io/service-name";
-    let slices = Kind::known("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true);
+    let slices = |version| Kind::known("discovery.k8s.io", version, "endpointslices", "EndpointSlice", true);
+    // What is read of them is the same in what Kubernetes has before 1.21.
+    let version = if cluster.serves(&slices("v1")).await.unwrap_or(true) { "v1" } else { "v1beta1" };
     let of_slice = |slice: Value| {
         // Not known counts as ready, as Kubernetes' documentation has it.
         let is_ready = |endpoint: &Value| at(endpoint, &["conditions", "ready"]) != false;
@@ -46,7 +48,7 @@ async fn answering(cluster: &dyn Cluster, findings: &mut Findings) -> Result<Opt
         let has = items(&slice, &["endpoints"]).iter().any(is_ready);
         has.then(|| (namespace_of(&slice).unwrap_or_default().to_owned(), service))
     };
-    let found = findings.read(cluster, Check::Webhooks, &slices, of_slice).await?;
+    let found = findings.read(cluster, Check::Webhooks, &slices(version), of_slice).await?;
     Ok(found.map(|found| found.into_iter().collect()))
 }
 

@@ -49,6 +49,14 @@ struct ApiResource {
     verbs: Vec<String>,
 }
 
+/// Whether its objects are also shown by the group that they moved to: before Kubernetes 1.22 each Ingress is in `extensions` too. Captured twice, it would be
+/// restored over itself.
+fn is_shown_elsewhere(kind: &Kind, all: &[Kind]) -> bool {
+    const LEFT: &str = "extensions";
+    let has_moved = |other: &Kind| other.group != LEFT && other.name == kind.name && other.is_built_in();
+    kind.group == LEFT && all.iter().any(has_moved)
+}
+
 impl Api {
     /// Every kind that the server has.
     pub(super) async fn discover(&self) -> Result<Kinds, ClusterError> {
@@ -80,6 +88,8 @@ impl Api {
             }
         }
         found.kinds.sort();
+        let all = found.kinds.clone();
+        found.kinds.retain(|kind| !is_shown_elsewhere(kind, &all));
         let names: Vec<(String, String)> =
             found.kinds.iter().map(|kind| (kind.group.clone(), kind.name.clone())).collect();
         for kind in &mut found.kinds {
@@ -115,5 +125,23 @@ impl Api {
             whole.map(kind).collect()
         });
         (name, found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::kind::example;
+
+    #[test]
+    fn what_has_moved_to_another_group_is_read_there_alone() {
+        let all = [
+            example("extensions", "ingresses", "Ingress"),
+            example("networking.k8s.io", "ingresses", "Ingress"),
+            example("extensions", "anvils", "Anvil"),
+            example("acme.org", "anvils", "Anvil"),
+        ];
+        let twice: Vec<bool> = all.iter().map(|kind| is_shown_elsewhere(kind, &all)).collect();
+        assert_eq!(twice, [true, false, false, false], "somebody's own kind of the same name is another");
     }
 }

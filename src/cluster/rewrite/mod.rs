@@ -85,6 +85,7 @@ fn strip(kind: &Kind, object: &mut Value) {
         ("", "Secret") => account::secret(object),
         ("apps", "Deployment" | "DaemonSet") => workload::controller(object),
         ("apps", "StatefulSet") => workload::stateful_set(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => workload::autoscaler(object),
         ("batch", "Job") => workload::job(object),
         _ => {}
     }

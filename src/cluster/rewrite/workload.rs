@@ -10,6 +10,9 @@ const JOB_LABELS: [&str; 4] =
     ["controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name"];
 /// Numbers that controllers count for themselves, and begin anew with.
 const COUNTED: [&str; 2] = ["deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"];
+/// Status that `autoscaling/v1`, which has no fields for it, says in annotations.
+const SAID_OF_SCALING: [&str; 2] =
+    ["autoscaling.alpha.kubernetes.io/conditions", "autoscaling.alpha.kubernetes.io/current-metrics"];
 /// Tolerations that every pod is given.
 const TOLERATED: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const TOLERATED_SECONDS: u64 = 300;
@@ -39,6 +42,11 @@ pub(super) fn pod(object: &mut Value) {
 
 pub(super) fn controller(object: &mut Value) {
     take_fields(object, &["metadata", "annotations"], |name| COUNTED.contains(&name));
+}
+
+/// Metrics and behaviour are annotations of `autoscaling/v1` too, and a person's: they stay.
+pub(super) fn autoscaler(object: &mut Value) {
+    take_fields(object, &["metadata", "annotations"], |name| SAID_OF_SCALING.contains(&name));
 }
 
 /// The claims of its templates have a state that means nothing.
@@ -138,6 +146,17 @@ mod tests {
         let mut object = json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "7", "mine": "1"}}});
         controller(&mut object);
         assert_eq!(object, json!({"metadata": {"annotations": {"mine": "1"}}}));
+    }
+
+    #[test]
+    fn an_autoscaler_of_the_oldest_version_loses_its_status_and_keeps_what_it_scales_by() {
+        let of = |name: &str| format!("autoscaling.alpha.kubernetes.io/{name}");
+        let said = ["behavior", "conditions", "current-metrics", "metrics"].map(|name| (of(name), json!("[]")));
+        let mut object = json!({"metadata": {"annotations": serde_json::Map::from_iter(said)}});
+        autoscaler(&mut object);
+        let left: Vec<String> =
+            at(&object, &["metadata", "annotations"]).as_object().expect("kept").keys().cloned().collect();
+        assert_eq!(left, [of("behavior"), of("metrics")]);
     }
 
     #[test]

@@ -43,6 +43,11 @@ fn lane_root_an_ordinary_user_is_told_what_is_missing() {
     rustix::fs::setxattr(at("source/mine"), "user.x", b"1", rustix::fs::XattrFlags::empty()).unwrap();
     chown(at("source/mine"), Some(NOBODY), Some(NOBODY)).unwrap();
     fs::set_permissions(at("source/mine"), Permissions::from_mode(0o400)).unwrap();
+    // As a provisioner makes the directory of a volume: anybody may write into it, and it is root's.
+    fs::create_dir(at("target")).unwrap();
+    for volume in ["source", "target"] {
+        fs::set_permissions(at(volume), Permissions::from_mode(0o777)).unwrap();
+    }
     let output = Command::new(at("it"))
         .args(["--ignored", "--exact", "tree::rights::as_nobody", "--nocapture", "--test-threads=1"])
         .env(FOLDER, dir.path())
@@ -54,6 +59,7 @@ fn lane_root_an_ordinary_user_is_told_what_is_missing() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     assert!(at("target/open").exists(), "the other process did its work: {said}");
+    assert_eq!(fs::metadata(at("target")).unwrap().uid(), 0);
 }
 
 /// The part that runs as another user, in the folder that the test above made.
@@ -87,6 +93,7 @@ fn restore_here(captured: &super::Captured, target: &Path) {
         let of = problems.iter().filter(|p| p.path == tree_path(path)).map(|p| p.cause.clone());
         of.collect::<Vec<_>>()
     };
+    assert_eq!(of(""), [], "the time of a directory that is another's is not asked for");
     assert_eq!(of("open"), [Cause::System(Errno::PERM)]);
     assert_eq!(of("suid"), [Cause::System(Errno::PERM), Cause::SetIdDropped]);
     assert_eq!(of("mine"), [], "it is this user's own");

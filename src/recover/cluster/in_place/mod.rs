@@ -263,7 +263,8 @@ async fn gone_on_with(cluster: &dyn Cluster, claim: &Identity, journal: &Journal
 
 /// For people only: who may not list them is not told of them.
 async fn autoscalers(cluster: &dyn Cluster, namespace: &str, workloads: &[(Kind, Value)]) -> Vec<String> {
-    let kind = Kind::known("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true);
+    // Of both versions the one that every server has.
+    let kind = Kind::known("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true);
     if workloads.is_empty() {
         return Vec::new();
     }
