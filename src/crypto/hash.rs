@@ -102,4 +102,21 @@ mod tests {
         assert_ne!(id, hasher.blob_id(Kind::Data, b"y"));
         assert_ne!(id, other.blob_id(Kind::Data, b"x"));
     }
+
+    #[test]
+    fn sha256_is_what_others_know() {
+        let mut hash = Sha256::new();
+        hash.update(b"a");
+        hash.update(b"bc");
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(data_encoding::HEXLOWER.encode(&hash.finish()), expected);
+    }
+
+    #[test]
+    fn boundaries_are_the_first_bytes_of_a_keyed_hash() {
+        let key = blake3::derive_key("homelab-dr v1 tree boundary", &[1; 32]);
+        let hash = blake3::keyed_hash(&key, b"a/path");
+        let boundary = BlobHasher::new(&Secret::new([1; 32])).boundary(b"a/path");
+        assert_eq!(Some(&boundary.to_le_bytes()), hash.as_bytes().first_chunk());
+    }
 }

@@ -236,4 +236,54 @@ mod tests {
             assert!(keys(1).open(Subject::Record(RecordKind::Index), &sealed[..at]).is_err(), "cut at {at}");
         }
     }
+
+    #[test]
+    fn records_of_a_retired_key_are_refused_and_blobs_are_not() {
+        let id = BlobId::new([3; 32]);
+        let (blob, record) = (Subject::Blob(Kind::Leaf, &id), Subject::Record(RecordKind::Snapshot));
+        let (table, mark) =
+            (Subject::Hidden(RecordKind::PackTable, &[5; 32]), Subject::Hidden(RecordKind::Doomed, &[5; 32]));
+        let of = |epoch, byte| MetaKeys::new(RepositoryId::new([9; 16]), epoch, Secret::new([byte; 32]));
+        let mut now = of(3, 3);
+        assert_eq!(now.epoch(), 3);
+        now.add(2, Secret::new([2; 32]));
+        now.add(1, Secret::new([1; 32]));
+        now.accept_from(2);
+        let opens = |epoch: u8, subject| {
+            let sealed = of(epoch.into(), epoch).seal(subject, b"x").expect("random");
+            let answers = [&now, &now.duplicate()].map(|keys| keys.open(subject, &sealed).map(drop));
+            assert_eq!(answers[0], answers[1]);
+            answers[0]
+        };
+        for subject in [record, mark] {
+            assert_eq!([1, 2, 3].map(|epoch| opens(epoch, subject)), [Err(MetaError::Retired(1)), Ok(()), Ok(())]);
+        }
+        for subject in [blob, table] {
+            assert_eq!([1, 2, 3].map(|epoch| opens(epoch, subject)), [Ok(()); 3]);
+        }
+        assert_eq!(opens(4, blob), Err(MetaError::Epoch(4)));
+    }
+
+    #[test]
+    fn a_key_that_may_not_be_the_right_one_is_no_proof_of_damage() {
+        let record = Subject::Record(RecordKind::Index);
+        let mut held = MetaKeys::new(RepositoryId::new([9; 16]), 3, Secret::new([3; 32]));
+        held.add(1, Secret::new([7; 32]));
+        held.add(2, Secret::new([7; 32]));
+        held.held_from(2);
+        for (epoch, why) in [(1, MetaError::Epoch(1)), (2, MetaError::Broken), (3, MetaError::Broken)] {
+            let other = MetaKeys::new(RepositoryId::new([9; 16]), epoch, Secret::new([8; 32]));
+            let sealed = other.seal(record, b"x").expect("random");
+            assert_eq!(epoch_of_record(&sealed), Some(epoch));
+            assert_eq!(held.open(record, &sealed), Err(why));
+        }
+        assert_eq!(epoch_of_record(&[1, 2, 3, 4]), None);
+    }
+
+    #[test]
+    fn the_head_of_what_lies_in_a_pack_is_masked() {
+        let sealed = keys(1).seal(Subject::Blob(Kind::Leaf, &BlobId::new([0xf3; 32])), b"").expect("random");
+        assert_eq!(sealed[..5], [0xf2, 0xf2, 0xf3, 0xf3, 0xf3]);
+        assert_eq!(masked([0xff, 1], &[0x0f; 32]), [0xf0, 0x0e]);
+    }
 }

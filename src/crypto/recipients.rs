@@ -19,6 +19,8 @@ mod wrap;
 #[cfg(test)]
 mod lane;
 #[cfg(test)]
+mod ssh_tests;
+#[cfg(test)]
 mod tests;
 
 pub use identity::{

@@ -192,6 +192,10 @@ mod tests {
         let last = if text.ends_with('a') { "b" } else { "a" };
         let slip = format!("{}{last}", &text[..text.len() - 1]);
         assert_eq!(slip.parse::<ReportPublic>(), Err(ReportKeyError::Slip(slip.clone())));
+        let at = PUBLIC.len() + 11;
+        let other = if text[at..].starts_with('a') { "b" } else { "a" };
+        let slip = format!("{}{other}{}", &text[..at], &text[at + 1..]);
+        assert_eq!(slip.parse::<ReportPublic>(), Err(ReportKeyError::Slip(slip.clone())), "in the key itself");
         assert_eq!(key().to_text().parse::<ReportPublic>(), Err(ReportKeyError::Secret));
         for bad in ["", "hdr-report1", "hdr1-aaaa", &text[..text.len() - 5]] {
             assert_eq!(bad.parse::<ReportPublic>(), Err(ReportKeyError::Public(bad.to_owned())));

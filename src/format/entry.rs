@@ -392,9 +392,9 @@ mod tests {
 
     #[test]
     fn a_directory_comes_right_before_what_is_in_it() {
-        let mut paths = ["a.txt", "a/b", "a", "a-b", "", "a/b/c", "a/b.d"].map(path);
+        let mut paths = ["a.txt", "a/b", "a", "a-b", "", "a/b/c", "a\x01", "a/b.d"].map(path);
         paths.sort();
-        assert_eq!(paths.map(|p| p.display()), ["", "a", "a/b", "a/b/c", "a/b.d", "a-b", "a.txt"]);
+        assert_eq!(paths.map(|p| p.display()), ["", "a", "a/b", "a/b/c", "a/b.d", "a\\x01", "a-b", "a.txt"]);
     }
 
     #[test]
@@ -402,6 +402,7 @@ mod tests {
         for bad in ["/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a\0b"] {
             assert_eq!(TreePath::new(bad), Err(PathError(bad.into())), "{bad}");
         }
+        assert!(TreePath::new(vec![b'a'; 64 << 10]).is_ok());
         assert!(TreePath::new(vec![b'a'; PATH_BYTES_MAX + 1]).is_err());
         assert!(path("a").join(b"b/c").is_err());
         assert!(path("a").join(b"..").is_err());
@@ -459,5 +460,23 @@ mod tests {
         };
         let raw = minicbor::to_vec(&entry).expect("writing to memory");
         assert_eq!(minicbor::decode::<Entry>(&raw).expect("what was written"), entry);
+    }
+
+    #[test]
+    fn a_path_is_its_names() {
+        let deep = path("a/bc/d");
+        assert_eq!(deep.as_bytes(), b"a/bc/d");
+        assert_eq!(deep.names().collect::<Vec<_>>(), [&b"a"[..], b"bc", b"d"]);
+        assert_eq!((deep.name(), path("a/bc").name(), TreePath::root().name()), (&b"d"[..], &b"bc"[..], &b""[..]));
+        assert_eq!(TreePath::root().names().count(), 0);
+    }
+
+    #[test]
+    fn pieces_cover_what_they_say_and_notes_of_ours_are_known() {
+        assert_eq!(Piece::Data { blob: BlobId::new([7; 32]), skip: 3, length: 4 }.length(), 4);
+        assert_eq!(Piece::Hole { length: 1 << 40 }.length(), 1 << 40);
+        let own = |name: &[u8]| Xattr { name: name.to_vec().into(), value: Vec::new().into() }.is_own();
+        assert!(own(OBJECT_VERSION));
+        assert!(!own(b"user.homelab-dr.x") && !own(b"homelab-dr"));
     }
 }

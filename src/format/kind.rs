@@ -76,3 +76,28 @@ impl RecordKind {
         matches!(self, Self::PackTable | Self::PackTrailer | Self::Epoch | Self::Session)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_both_ways_and_only_data_is_no_metadata() {
+        for number in 0..=255 {
+            assert_eq!(Kind::from_number(number).map(Kind::number), (1..=4).contains(&number).then_some(number));
+        }
+        let metadata = [Kind::Data, Kind::Leaf, Kind::Node, Kind::List].map(Kind::is_metadata);
+        assert_eq!(metadata, [false, true, true, true]);
+    }
+
+    /// The list of docs/format.md §8.1.
+    #[test]
+    fn what_proves_itself_outlives_its_key() {
+        use RecordKind::{
+            Checkpoint, Doomed, Epoch, Index, KeyDrill, PackTable, PackTrailer, Rehearsal, Session, Snapshot, Verified,
+        };
+        assert!([PackTable, PackTrailer, Epoch, Session].into_iter().all(RecordKind::outlives_its_key));
+        let others = [Index, Snapshot, Checkpoint, Doomed, KeyDrill, Verified, Rehearsal];
+        assert!(!others.into_iter().any(RecordKind::outlives_its_key));
+    }
+}

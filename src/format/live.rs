@@ -90,3 +90,25 @@ impl Live {
         Self { how, size: None, wal: None, journal: None, racy: false, dump: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::How;
+
+    #[test]
+    fn only_what_was_captured_is_a_whole_database() {
+        let named = |number| (How(number).name(), How(number).is_capture());
+        assert_eq!(
+            [1, 2, 3, 16, 17, 18, 19].map(named),
+            [
+                ("sqlite-backup", true),
+                ("sqlite-still", true),
+                ("sqlite-as-found", false),
+                ("postgres-stopped", false),
+                ("postgres-crash-consistent", false),
+                ("postgres-left-out", false),
+                ("unknown", false),
+            ]
+        );
+    }
+}

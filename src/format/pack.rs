@@ -269,6 +269,9 @@ mod tests {
         let records = [record(300, 10), record(310, 20)];
         let table = PackTable::new(vec![SessionId::new([9; 32])], &records);
         assert_eq!(table.check(), Ok(()));
+        assert_eq!((table.len(), table.is_empty()), (2, false));
+        let none = PackTable::new(vec![], &[]);
+        assert_eq!((none.len(), none.is_empty()), (0, true));
         let coded = minicbor::to_vec(&table).expect("memory");
         let back: PackTable = minicbor::decode(&coded).expect("what was written");
         assert!(back.records().eq(records));
@@ -294,5 +297,29 @@ mod tests {
         assert_eq!(parse_header(&[2, 1, 0, 0]), Err(PackError::Version(2)));
         assert_eq!(parse_header(&[1, 9, 0, 0]), Err(PackError::Class(9)));
         assert_eq!(parse_header(&[1, 1, 255, 255]), Err(PackError::Short));
+    }
+
+    #[test]
+    fn a_table_may_go_to_the_limits_and_no_further() {
+        let checked = |sessions: u8, change: &dyn Fn(&mut BlobRecord)| {
+            let mut changed = record(300, 10);
+            change(&mut changed);
+            PackTable::new((0..sessions).map(|n| SessionId::new([n; 32])).collect(), &[changed]).check()
+        };
+        let header =
+            |sessions| u32::try_from(header(PackClass::Content, &vec![(1, [7; 112]); sessions]).len()).expect("short");
+        let size = u32::try_from(PACK_BYTES_MAX).expect("below 4 GiB");
+        let plain = u32::try_from(BLOB_BYTES_MAX).expect("below 4 GiB");
+        for (beyond, expected) in [(0, Ok(())), (1, Err(PackError::Table))] {
+            assert_eq!(checked(1, &|r| r.offset = header(1) - beyond), expected, "within the header");
+            assert_eq!(checked(2, &|r| r.offset = header(2) - beyond), expected, "within the header");
+            assert_eq!(checked(1, &|r| r.offset = size - 10 + beyond), expected, "past the end");
+            assert_eq!(checked(1, &|r| r.plain_length = plain + beyond), expected, "longer than any blob");
+            assert_eq!(checked(1, &|r| r.length = 1 - beyond), expected, "nothing");
+            assert_eq!(checked(2, &|r| r.session = 1 + u16::try_from(beyond).expect("one")), expected, "a session");
+        }
+        let metadata = |sessions, session| checked(sessions, &|r| (r.kind, r.session) = (Kind::Leaf, session));
+        assert_eq!(metadata(0, 0), Ok(()));
+        assert_eq!([metadata(0, 1), metadata(1, 0), metadata(2, 1)], [Err(PackError::Table); 3]);
     }
 }

@@ -321,4 +321,22 @@ mod tests {
         };
         assert!(refused(&many), "stripes of 4 KiB of 4 GiB");
     }
+
+    #[test]
+    fn stripes_are_hashed_each_and_members_are_found_by_their_packs() {
+        let bytes = [7; 4097];
+        let first = |bytes: &[u8]| blake3::hash(bytes).as_bytes()[..16].to_vec();
+        assert_eq!(stripe_hashes(&bytes, 4096).concat(), [first(&bytes[..4096]), first(&[7])].concat());
+        let numbers = [1, 2, 9, 3].map(|n| group().number(&ObjectId::new([n; 32])));
+        assert_eq!(numbers, [Some(0), Some(1), Some(2), None]);
+    }
+
+    #[test]
+    fn what_is_written_can_be_and_fits_into_memory() {
+        let longest = Member { pack: ObjectId::new([1; 32]), length: u32::try_from(PACK_BYTES_MAX).expect("short") };
+        let group = Group { stripe: STRIPE_BYTES, members: vec![longest], ..group() };
+        assert_eq!(group.check(), Ok(()));
+        assert!(group.object_bytes() <= OBJECT_BYTES_MAX);
+        const { assert!(OBJECT_BYTES_MAX < 1 << 30) };
+    }
 }

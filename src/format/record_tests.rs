@@ -27,6 +27,11 @@ fn a_verified_record_has_the_documented_bytes() {
     let mut expected = b"\xa3\x00\x1b\x00\x00\x01\x93\x2a\x4e\x5c\x00\x01\x81\x58\x20".to_vec();
     expected.extend_from_slice(&[0xbb; 32]);
     expected.extend_from_slice(b"\x02\x63nas");
+    assert_eq!(
+        raw.first_chunk(),
+        u32::try_from(expected.len()).ok().map(u32::to_le_bytes).as_ref(),
+        "no zeros counted"
+    );
     assert_eq!(raw.get(4..4 + expected.len()), Some(&expected[..]));
     assert_eq!(decode::<VerifiedRecord>(&raw).expect("what was written"), record);
 }
@@ -75,4 +80,19 @@ fn a_rehearsal_has_the_documented_bytes() {
     expected.extend_from_slice(b"\x0f\x65age1x\x10\x63nas\x11\x650.1.0\x12\x80");
     assert_eq!(raw.get(4..4 + expected.len()), Some(&expected[..]));
     assert_eq!(decode::<RehearsalRecord>(&raw).expect("what was written"), record);
+}
+
+#[test]
+fn all_epochs_are_accepted_unless_one_was_retired() {
+    let (public, metadata_commitment, recipients_hash) = ([1; 32], [2; 32], [3; 32]);
+    let record = |accepted_from| EpochRecord {
+        number: 5,
+        public,
+        metadata_commitment,
+        recipients_hash,
+        created: Time(5),
+        lock_seconds: 0,
+        accepted_from,
+    };
+    assert_eq!([None, Some(4)].map(|from| record(from).accepted_from()), [1, 4]);
 }

@@ -34,6 +34,21 @@ struct Use {
     needed: u64,
 }
 
+/// Whether so much of a pack is unused that the rest is copied elsewhere.
+const fn is_wasteful(size: u64, needed: u64) -> bool {
+    size.saturating_sub(needed) * 100 > size * UNUSED_PERCENT
+}
+
+/// Whether more than a quarter of what a segment says is of packs that are gone.
+const fn is_stale(gone: usize, all: usize) -> bool {
+    gone * 4 > all
+}
+
+/// What is copied to free a pack, in thousandths of it: the lower, the sooner.
+fn price(size: u64, needed: u64) -> u64 {
+    needed.saturating_mul(1000) / size.max(1)
+}
+
 struct Decider<'a> {
     view: &'a View,
     settings: &'a Settings,
@@ -152,7 +167,7 @@ impl Decider<'_> {
         let mut small: BTreeMap<bool, Vec<(Key, u64, u64)>> = BTreeMap::new();
         for (pack, used) in view.index.packs.iter().zip(uses).filter(|(pack, _)| pack.usable) {
             let key = layout::pack(&pack.id);
-            let wasteful = (pack.size - used.needed.min(pack.size)) * 100 > pack.size * UNUSED_PERCENT;
+            let wasteful = is_wasteful(pack.size, used.needed);
             let is_small = pack.size < SMALL_PACK_BYTES;
             if used.needed > 0 && !wasteful && !is_small {
                 continue;
@@ -177,7 +192,7 @@ impl Decider<'_> {
         let mut repack: Vec<_> = partly.into_iter().map(|pack| (pack, Why::PartlyUsed)).collect();
         repack.extend(small.map(|pack| (pack, Why::Small)));
         // What frees most for each byte copied comes first.
-        repack.sort_by_key(|((key, size, needed), _)| (needed.saturating_mul(1000) / size.max(&1), key.clone()));
+        repack.sort_by_key(|((key, size, needed), _)| (price(*size, *needed), key.clone()));
         let mut budget = self.settings.repack_bytes_max;
         for ((key, size, needed), why) in repack {
             if let Some(left) = budget.checked_sub(needed) {
@@ -219,7 +234,7 @@ impl Decider<'_> {
                     named.entry(*pack).and_modify(|times| *times -= 1);
                 }
                 self.doom(&segment.key, segment.size, 0, Why::Superseded);
-            } else if dead * 4 > all {
+            } else if is_stale(dead, all) {
                 self.doom(&segment.key, segment.size, segment.size / 2, Why::Superseded);
             } else if segment.size < SMALL_SEGMENT_BYTES {
                 small.push(segment);
@@ -277,5 +292,26 @@ impl Decider<'_> {
         let due: u64 = self.plan.delete.iter().filter_map(|due| size(&due.object)).sum();
         self.plan.bytes_after = (self.plan.bytes_before + copied).saturating_sub(doomed + due);
         self.plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_stale, is_wasteful, price};
+
+    #[test]
+    fn a_fifth_may_be_unused_and_no_more() {
+        assert!(!is_wasteful(1000, 1000) && !is_wasteful(1000, 800) && is_wasteful(1000, 799) && is_wasteful(1000, 0));
+        assert!(!is_wasteful(1000, 5000), "an index that lies");
+    }
+
+    #[test]
+    fn a_segment_may_say_a_quarter_in_vain() {
+        assert!(!is_stale(0, 0) && !is_stale(2, 8) && is_stale(3, 8));
+    }
+
+    #[test]
+    fn what_frees_most_for_a_byte_copied_has_the_lowest_price() {
+        assert_eq!([price(1000, 0), price(2000, 500), price(1000, 500), price(0, 3)], [0, 250, 500, 3000]);
     }
 }

@@ -57,6 +57,13 @@ fn a_policy_that_keeps_nothing_is_refused() {
 }
 
 #[test]
+fn what_is_of_this_moment_is_not_of_the_future() {
+    let list = [snapshot(1, "2026-11-30T00:00:00Z"), snapshot(2, "2026-11-30T00:00:00.001Z")];
+    let policy = Policy { last: 1, ..Policy::default() };
+    assert_eq!(kept(policy, &list), ["1: newest, last #1", "2: dated in the future"]);
+}
+
+#[test]
 fn periods_are_represented_by_their_newest_and_named() {
     let list = [
         snapshot(1, "2026-10-31T22:00:00Z"),

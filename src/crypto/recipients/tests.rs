@@ -75,13 +75,14 @@ fn strangers_damage_and_excess_are_told_apart() {
     assert!(failure(&wrapped, &[stranger]).to_string().contains("stranger"));
     let mine = [mine];
     assert!(matches!(failure(b"hello", &mine), UnwrapError::Damaged(_)));
+    assert!(matches!(failure(&vec![0; AGE_BYTES_MAX], &mine), UnwrapError::Damaged(_)));
     assert!(matches!(failure(&vec![0; AGE_BYTES_MAX + 1], &mine), UnwrapError::TooLong { .. }));
     assert!(matches!(
         wrap(&vec![0; PLAINTEXT_BYTES_MAX + 1], std::slice::from_ref(&public)),
         Err(WrapError::TooLong { .. })
     ));
     assert!(matches!(wrap(b"", &[]), Err(WrapError::NoRecipients)));
-    let longest = wrap(&vec![7; PLAINTEXT_BYTES_MAX], &[public]).unwrap();
+    let longest = wrap(&vec![7; 1 << 20], &[public]).unwrap();
     assert_eq!(unwrap(&longest, &mine, &quiet()).unwrap().plaintext.len(), PLAINTEXT_BYTES_MAX);
 }
 
@@ -205,6 +206,8 @@ fn private_keys_are_noticed_and_never_repeated() {
 fn damaged_and_foreign_recipients_say_what_they_are() {
     assert!(matches!(Recipient::parse(&PUBLIC[..40]), Err(RecipientError::Damaged { .. })));
     assert!(matches!(Recipient::parse(&PUBLIC.replace("pa", "qa")), Err(RecipientError::Damaged { .. })));
+    // Well-formed for a plugin of that name, but `tag` is none.
+    assert!(matches!(Recipient::parse(&bech32("age1tag", &[3; 16])), Err(RecipientError::Damaged { .. })));
     assert!(matches!(Recipient::parse("ssh-ed25519"), Err(RecipientError::Damaged { .. })));
     assert!(matches!(Recipient::parse("ssh-rsa AAAAB3NzaC1yc2E! x"), Err(RecipientError::Damaged { .. })));
     for kind in ["ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com", "ssh-dss"] {
@@ -227,7 +230,10 @@ fn identity_files_are_read_as_age_writes_them() {
     type Expected = fn(&IdentityError) -> bool;
     let source = IdentitySource::parse("f", format!("# created: x\n\n{SECRET}\r\n{SECRET}").as_bytes()).unwrap();
     assert_eq!(source.recipients()[0].as_str(), PUBLIC);
-    let long = vec![b'#'; IDENTITY_BYTES_MAX + 1];
+    let mut long = format!("{SECRET}\n").into_bytes();
+    long.resize(256 << 10, b'#');
+    assert!(IdentitySource::parse("f", &long).is_ok(), "as long as one may be");
+    long.push(b'#');
     let wrong: [(&[u8], Expected); 7] = [
         (b"# nothing\n", |e| matches!(e, IdentityError::Empty { .. })),
         (b"\n\nnonsense", |e| matches!(e, IdentityError::Line { line: 3, .. })),
@@ -243,4 +249,49 @@ fn identity_files_are_read_as_age_writes_them() {
     }
     let to_a_key = wrap(b"x", &[Recipient::parse(PUBLIC).unwrap()]).unwrap();
     assert!(matches!(IdentitySource::parse("f", &to_a_key), Err(IdentityError::NotPassphrase { .. })));
+}
+
+#[test]
+fn a_recipient_is_told_by_its_start_and_end_where_it_is_long() {
+    // 24 characters, and 25.
+    let (whole, long) = (bech32("age1abcde", &[3; 8]), bech32("age1abcdef", &[3; 8]));
+    assert_eq!(Recipient::parse(&whole).unwrap().short(), whole);
+    assert_eq!(Recipient::parse(&long).unwrap().short(), format!("{}…{}", &long[..12], &long[17..]));
+    let [x25519, plugin] = [PUBLIC, &long].map(|text| Recipient::parse(text).unwrap());
+    assert_eq!((x25519.common_chars(), plugin.common_chars()), ("age1".len(), "age1abcdef1".len()));
+    assert!(x25519 != plugin);
+}
+
+/// Answers what a plugin asks, and remembers it.
+#[derive(Default)]
+struct Talking(Mutex<Vec<String>>);
+
+impl Prompt for Talking {
+    fn passphrase(&self, _: &str) -> Option<SecretText> {
+        None
+    }
+    fn message(&self, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+    fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
+        self.0.lock().unwrap().push(format!("{message} {yes} {no:?}"));
+        Some(yes == "touch")
+    }
+    fn public(&self, description: &str) -> Option<String> {
+        Some(format!("{description}: 7"))
+    }
+}
+
+#[test]
+fn what_a_plugin_asks_is_asked_and_nobody_answers_for_an_absent_person() {
+    use age::Callbacks as _;
+    let talking = Arc::new(Talking::default());
+    let asking = prompt::Asking(talking.clone());
+    asking.display_message("hello");
+    assert_eq!(asking.confirm("which", "touch", Some("skip")), Some(true));
+    assert_eq!(asking.confirm("which", "skip", None), Some(false));
+    assert_eq!(asking.request_public_string("slot").as_deref(), Some("slot: 7"));
+    assert_eq!(*talking.0.lock().unwrap(), ["hello", "which touch Some(\"skip\")", "which skip None"]);
+    let nobody = prompt::Asking(quiet());
+    assert_eq!((nobody.confirm("which", "touch", None), nobody.request_public_string("slot")), (None, None));
 }

@@ -85,3 +85,26 @@ async fn what_would_have_to_be_copied_first_stays() {
     assert!(world.names("packs/").await.iter().all(|name| !packs.contains(name)));
     assert!(world.read_all().await.contains_key(&kept));
 }
+
+#[tokio::test]
+async fn a_segment_that_alone_names_a_pack_stays_and_one_that_does_not_goes() {
+    let world = World::new().await;
+    world.backup(&["keep"]).await;
+    let twice = Key::new(world.names("index/").await[0].as_str()).expect("listed");
+    let bytes = world.store.get(&twice).await.expect("a segment");
+    world.store.delete(&twice).await.expect("a delete");
+    world.prune().await;
+    let named_anew = world.names("index/").await;
+    world.store.put_new(&twice, bytes, None).await.expect("a put");
+    world.backup(&["x"]).await;
+    let new = |name: &&String| **name != twice.to_string() && !named_anew.contains(name);
+    let alone = world.names("index/").await.iter().find(new).expect("of the second backup").clone();
+    let both = vec![twice.clone(), Key::new(alone.as_str()).expect("listed")];
+    mark(&*world.open().await, both, world.clock.now()).await.expect("a mark");
+    world.pass(GRACE + HOUR);
+    mark(&*world.open().await, Vec::new(), world.clock.now()).await.expect("a later mark");
+    let outcome = world.try_prune(&full(&world).await, Settings::default()).await.expect("the deletions");
+    assert_eq!(outcome.deleted, [twice.to_string()]);
+    assert!(outcome.wait.contains(&Waiting { object: alone, why: WhyWait::NoSpace }), "{outcome:?}");
+    assert_eq!(world.read_all().await.len(), 2);
+}

@@ -11,4 +11,5 @@ mod locks;
 mod lost;
 mod pauses;
 mod phases;
+mod plans;
 pub(crate) mod world;

@@ -44,6 +44,9 @@ async fn a_partly_used_pack_is_repacked_with_the_writer_key_alone() {
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     let old = world.backup(&all).await;
     let before = world.names("packs/").await;
+    world.pass(GRACE);
+    let planned = plan_prune(&world.open().await, settings(), &world.clock).await.expect("a plan");
+    assert!(planned.plan.doom.is_empty() && planned.plan.wait.is_empty(), "all of it is needed: {:?}", planned.plan);
     let kept = world.backup(&all[100..150]).await;
     world.forget(&[old]).await;
     world.pass(GRACE);
