@@ -133,7 +133,7 @@ impl Walk {
         };
         let Some(fd) = fd.as_ref() else { return true };
         let Some((name, beside)) = next else {
-            if *stopped && !postgres::look(fd, b".").is_some_and(|data| data.in_use.is_none()) {
+            if *stopped && postgres::look(fd, b".").is_none_or(|data| data.in_use.is_some()) {
                 let cause = Cause::Postgres(PostgresTrouble::Started);
                 self.ready.push_back(Err(Problem::new(path.clone(), "backing up", cause)));
             }
