@@ -114,6 +114,15 @@ pub async fn plan(source: &dyn Store, target: &dyn Store) -> Result<Plan, Replic
     Ok(plan)
 }
 
+/// Whether every snapshot that was listed is on the target.
+enum Whole {
+    Yes,
+    /// Some vanished, or a listing of everything else is not as new.
+    Moving,
+    /// Some are damaged.
+    Damaged,
+}
+
 /// A copy that is going on.
 struct Copying<'a> {
     source: &'a dyn Store,
@@ -144,7 +153,7 @@ pub async fn replicate(
 ) -> Result<Report, ReplicateError> {
     // Before the snapshots: what an epoch says of earlier records is true of a listing that comes later.
     let epochs: BTreeSet<Key> = source.list(layout::EPOCHS).await?.into_iter().map(|entry| entry.key).collect();
-    let snapshots = source.list(layout::SNAPSHOTS).await?;
+    let mut snapshots = source.list(layout::SNAPSHOTS).await?;
     let (format, first) = ends(source, target).await?;
     let order = if target.list(layout::EPOCHS).await?.is_empty() { &ORDER[..] } else { BEFORE_EPOCHS };
     let report = Report::default();
@@ -155,32 +164,33 @@ pub async fn replicate(
         copying.report.copied += 1;
         target.put_new(&layout::format(), format, options.retain_until).await?;
     }
-    let mut round = 0;
-    while copying.round(round == 0).await? > 0 {
+    let (mut round, mut looked) = (0, false);
+    let there = loop {
+        let vanished = copying.round(round == 0).await? > 0;
         round += 1;
+        if !vanished {
+            let there = sizes(target).await?;
+            let whole = copying.snapshots(&snapshots, &there, !looked).await?;
+            looked = true;
+            let lacks_epochs = order.len() < ORDER.len() && copying.epochs.iter().any(|key| !there.contains_key(key));
+            match whole {
+                Whole::Yes => {
+                    if order.len() < ORDER.len() {
+                        let epochs = source.list(layout::EPOCHS).await?;
+                        let begun = of(&epochs, layout::EPOCHS).filter(|entry| copying.epochs.contains(&entry.key));
+                        copying.all(begun.cloned().collect(), &there, true).await?;
+                    }
+                    break there;
+                }
+                // Without its epoch a snapshot that was copied does not open on the target: what took the place of the others is copied, so that the epochs can follow.
+                Whole::Moving if lacks_epochs => snapshots = source.list(layout::SNAPSHOTS).await?,
+                Whole::Moving | Whole::Damaged => break there,
+            }
+        }
         if round >= ROUNDS_MAX {
             return Err(ReplicateError::Moving { source_address: source.address() });
         }
-    }
-    let there = sizes(target).await?;
-    let before = copying.report.copied;
-    let mut wanted: Vec<Listed> = of(&snapshots, layout::SNAPSHOTS).cloned().collect();
-    let listed = wanted.len();
-    wanted.retain(|entry| copying.seen.contains(&entry.key));
-    let mut whole = wanted.len() == listed;
-    whole &= copying.all(wanted, &there, true).await?.is_empty();
-    copying.report.snapshots = copying.report.copied - before;
-    whole &= !copying.bad.iter().any(|key| key.as_str().starts_with(layout::SNAPSHOTS));
-    if whole && order.len() < ORDER.len() {
-        let epochs = source.list(layout::EPOCHS).await?;
-        copying
-            .all(
-                of(&epochs, layout::EPOCHS).filter(|entry| copying.epochs.contains(&entry.key)).cloned().collect(),
-                &there,
-                true,
-            )
-            .await?;
-    }
+    };
     copying.lock(there).await?;
     Ok(copying.report)
 }
@@ -203,6 +213,29 @@ async fn extend(target: &dyn Store, key: &Key, enough: Time, until: Time) -> Res
 }
 
 impl Copying<'_> {
+    /// Copies the snapshots of which the listing of everything else knew.
+    async fn snapshots(
+        &mut self,
+        listed: &[Listed],
+        there: &BTreeMap<Key, u64>,
+        count_present: bool,
+    ) -> Result<Whole, ReplicateError> {
+        let mut wanted: Vec<Listed> = of(listed, layout::SNAPSHOTS).cloned().collect();
+        let all = wanted.len();
+        wanted.retain(|entry| self.seen.contains(&entry.key));
+        let moving = wanted.len() < all;
+        let before = self.report.copied;
+        let gone = self.all(wanted, there, count_present).await?;
+        self.report.snapshots += self.report.copied - before;
+        Ok(if moving || !gone.is_empty() {
+            Whole::Moving
+        } else if self.bad.iter().any(|key| key.as_str().starts_with(layout::SNAPSHOTS)) {
+            Whole::Damaged
+        } else {
+            Whole::Yes
+        })
+    }
+
     /// Lists the source, copies everything but snapshots, and sees it on the target. Returns how many objects vanished meanwhile: what took their place was
     /// perhaps not listed yet, so that another round is needed.
     async fn round(&mut self, first: bool) -> Result<u64, ReplicateError> {
