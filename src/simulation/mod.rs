@@ -39,7 +39,7 @@ use crate::store::Store;
 
 /// Nothing takes longer, in the time of the simulation: a run that is not over by then never ends.
 const LONGEST: Duration = Duration::from_hours(24 * 400);
-/// Seeds of an ordinary test run; the lane `seeds` plays ten thousand.
+/// Seeds of an ordinary test run; the lane `seeds` plays two thousand.
 const SEEDS: Range<u64> = 0..40;
 
 /// An empty repository, made once: every simulation begins with a copy.
