@@ -46,7 +46,7 @@ enum Depth {
 /// its next copy, since a snapshot vanished during this one (seed 1543). An identity does.
 async fn reader(scene: &Scene, world: &Arc<World>, depth: Depth) -> (Arc<Reader>, Chain) {
     let opened = match opened(scene, world, depth).await {
-        Err(RepoError::Retired { .. }) => self::opened(scene, world, Depth::Bytes).await,
+        Err(RepoError::Retired { .. }) => opened(scene, world, Depth::Bytes).await,
         opened => opened,
     };
     opened.expect("it can be read")
