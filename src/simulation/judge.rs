@@ -42,33 +42,27 @@ enum Depth {
     Bytes,
 }
 
-/// Whoever reads, at this moment, with nothing in the way. A writer key alone proves nothing of an epoch that it does not find: one that begins while it is read, or that a replica gets with
-/// its next copy, since a snapshot vanished during this one (seed 1543). An identity does.
-async fn reader(scene: &Scene, world: &Arc<World>, depth: Depth) -> (Arc<Reader>, Chain) {
-    let opened = match opened(scene, world, depth).await {
-        Err(RepoError::Retired { .. }) => opened(scene, world, Depth::Bytes).await,
-        opened => opened,
-    };
-    opened.expect("it can be read")
-}
-
-async fn opened(scene: &Scene, world: &Arc<World>, depth: Depth) -> Result<(Arc<Reader>, Chain), RepoError> {
+/// Whoever reads, at this moment, with nothing in the way.
+async fn reader(scene: &Scene, world: &Arc<World>, depth: Depth) -> Arc<Reader> {
     let prompt: Arc<dyn Prompt> = Arc::new(NoPrompt);
     let store = Arc::new(Process::calm("judge", world));
-    let repository = Arc::new(match depth {
-        Depth::There => Repository::open_with_writer(store, &scene.keys.writer).await?,
+    let opened = match depth {
+        Depth::There => Repository::open_with_writer(store, &scene.keys.writer).await,
         Depth::Bytes => {
             let pinned = Some(scene.keys.writer.fingerprint());
-            Repository::open_with_identity(store, &scene.keys.identity, &prompt, pinned).await?
+            Repository::open_with_identity(store, &scene.keys.identity, &prompt, pinned).await
         }
-    });
+    };
+    let repository = Arc::new(opened.expect("the repository opens"));
     // A torn segment stops writers and pruners until somebody mends; readers go on by the tables inside packs.
-    let mut index =
-        if scene.faults.torn > 0 { salvage::load(&repository).await?.index } else { Index::load(&repository).await? };
-    let presence = Presence::load(&repository).await?;
+    let mut index = if scene.faults.torn > 0 {
+        salvage::load(&repository).await.expect("what is left of it").index
+    } else {
+        Index::load(&repository).await.expect("its index can be read")
+    };
+    let presence = Presence::load(&repository).await.expect("lists");
     presence.apply(&mut index, &Marks::default());
-    let chain = Chain::load(&repository).await?;
-    Ok((Arc::new(Reader::new(repository, Arc::new(index))), chain))
+    Arc::new(Reader::new(repository, Arc::new(index)))
 }
 
 /// Reads a snapshot; adds what it needs to `needed`. At [`Depth::There`] the files are told without their bytes.
@@ -110,7 +104,8 @@ async fn insist(scene: &Scene, world: &Arc<World>, snapshots: &[Reported], depth
     if snapshots.is_empty() {
         return needed;
     }
-    let (reader, chain) = reader(scene, world, depth).await;
+    let reader = reader(scene, world, depth).await;
+    let chain = Chain::load(&reader.repository).await.expect("the chain can be read");
     assert!(chain.unreadable.is_empty(), "{:?}", chain.unreadable);
     let there: HashSet<ObjectId> = chain.snapshots.iter().map(|snapshot| snapshot.id).collect();
     for snapshot in snapshots {
