@@ -84,11 +84,7 @@ async fn without_them_it_fails_loudly() {
 
 #[tokio::test]
 async fn a_checkpoint_of_a_dead_run_expires() {
-    let world = World::new().await;
-    world.backup(&["keep"]).await;
-    let old = world.backup(&["a"]).await;
-    world.forget(&[old]).await;
-    world.pass(GRACE);
+    let world = World::with_forgotten().await;
     let begun = world.begin(&world.open().await, &["a"]).await.expect("a begin");
     Checkpointer::new(&begun.writer, world.clock.clone()).publish().await.expect("a checkpoint");
     drop(begun);

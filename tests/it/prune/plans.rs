@@ -135,11 +135,7 @@ async fn of_two_copies_the_one_in_the_pack_that_stays_anyway_is_kept() {
 
 #[tokio::test]
 async fn a_pack_that_nobody_knows_goes_in_two_phases_before_any_session() {
-    let world = World::new().await;
-    world.backup(&["keep"]).await;
-    let old = world.backup(&["a"]).await;
-    world.forget(&[old]).await;
-    world.pass(GRACE);
+    let world = World::with_forgotten().await;
     world.prune().await;
     world.pass(GRACE);
     let junk = Bytes::from(vec![7; 4096]);
@@ -205,11 +201,7 @@ async fn sixteen_small_segments_are_merged_and_fifteen_are_not() {
 
 #[tokio::test]
 async fn marks_that_are_done_are_swept_when_they_are_many() {
-    let world = World::new().await;
-    world.backup(&["keep"]).await;
-    let old = world.backup(&["a"]).await;
-    world.forget(&[old]).await;
-    world.pass(GRACE);
+    let world = World::with_forgotten().await;
     world.prune().await;
     // This one is not done: what it dooms is still there.
     let open = only(&world, "doomed/").await;

@@ -48,6 +48,16 @@ impl World {
         Self::make(|store| store, Duration::ZERO).await
     }
 
+    /// Of a backup that is kept and one that was forgotten a grace ago.
+    pub async fn with_forgotten() -> Self {
+        let world = Self::new().await;
+        world.backup(&["keep"]).await;
+        let old = world.backup(&["a"]).await;
+        world.forget(&[old]).await;
+        world.pass(GRACE);
+        world
+    }
+
     pub async fn locked(lock: Duration) -> Self {
         Self::make(MemoryStore::locking, lock).await
     }
