@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid};
+use tokio::sync::oneshot;
 
 use crate::backup::stdin::run_stdin;
+use crate::backup::tail::Tail;
 use crate::backup::{BackupError, BackupOptions, BackupReport, Context};
 use crate::base::units;
+use crate::cluster::ClusterError;
 use crate::config::CommandSource;
 use crate::format::entry::TreePath;
 use crate::repo::RepoError;
@@ -77,6 +80,50 @@ pub enum CommandError {
         /// The end of its standard error.
         said: String,
     },
+    /// It ended well, and its output does not end as a whole one does.
+    #[error("{program} ended well, and the end of what it wrote has no {text:?}")]
+    Cut {
+        /// As it is configured.
+        program: String,
+        /// What should be there.
+        text: String,
+        /// The end of its standard error.
+        said: String,
+    },
+    /// It was let go of: nobody can stop it in its container.
+    #[error("{program} was not done, or its output not stored, after {}; it was let go of, and may go on there", units::duration(*timeout))]
+    Late {
+        /// As it is configured.
+        program: String,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// There is no pod in which it could run, or more than one.
+    #[error("{program} cannot run: {why}")]
+    NoPod {
+        /// As it is configured.
+        program: String,
+        /// What was found instead.
+        why: String,
+    },
+    /// The container has no such program, or the API server did not let it be looked for or begun.
+    #[error("{program} cannot run")]
+    NotBegun {
+        /// As it is configured.
+        program: String,
+        /// What the server said.
+        #[source]
+        source: ClusterError,
+    },
+    /// Its pod, or the way there, was lost before it ended.
+    #[error("{program} is not known to have ended well")]
+    Lost {
+        /// As it is configured.
+        program: String,
+        /// What happened.
+        #[source]
+        source: ClusterError,
+    },
     /// It ended well and gave nothing.
     #[error("{program} wrote nothing")]
     Empty {
@@ -92,10 +139,13 @@ impl CommandError {
     #[must_use]
     pub fn said(&self) -> &str {
         match self {
-            Self::Start { .. } => "",
+            Self::Start { .. } | Self::Late { .. } | Self::NoPod { .. } | Self::NotBegun { .. } | Self::Lost { .. } => {
+                ""
+            }
             Self::Failed { said, .. }
             | Self::Killed { said, .. }
             | Self::TimedOut { said, .. }
+            | Self::Cut { said, .. }
             | Self::Empty { said, .. } => said,
         }
     }
@@ -103,7 +153,7 @@ impl CommandError {
 
 /// Why a program is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
+pub(super) enum Stop {
     TimedOut,
     Cancelled,
 }
@@ -114,6 +164,7 @@ enum Ending {
     Stopped(Stop),
     Ended(ExitStatus),
     Empty,
+    Cut,
 }
 
 /// Between the reader, which owns the program, and whoever waits for the time to run out.
@@ -137,23 +188,17 @@ pub async fn run_command(
 ) -> Result<BackupReport, BackupError> {
     let program = || source.argv.first().cloned().unwrap_or_default();
     let shared = Arc::new(Shared::default());
-    let (begun, begins) = tokio::sync::oneshot::channel();
+    let (begun, begins) = oneshot::channel();
     // Not before the repository is ready: until then a database would hold a transaction open for nothing, and the time would run.
     let start = || {
-        let output = Output::start(&source.argv, shared.clone())
+        let output = Output::start(source, shared.clone())
             .map_err(|source| CommandError::Start { program: program(), source })?;
         let _ = begun.send(());
         Ok(output)
     };
     let stop = async {
-        // Never told that it began: it never will.
-        if begins.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(source.timeout) => Stop::TimedOut,
-            () = context.cancel.cancelled() => Stop::Cancelled,
-        }
+        begun_at_all(begins).await;
+        stop(source, context).await
     };
     let run = run_stdin(context, options, name, start);
     tokio::pin!(run);
@@ -166,17 +211,35 @@ pub async fn run_command(
     };
     match (result, lock(&shared.ending).take()) {
         // The pipe broke because of how the program ended: that is the cause to tell.
-        (Err(BackupError::Stdin { .. }), Some((ending, said))) => Err(cause(program(), ending, &said, source.timeout)),
+        (Err(BackupError::Stdin { .. }), Some((ending, said))) => Err(cause(program(), ending, &said, source)),
         (result, _) => result,
     }
 }
 
-fn cause(program: String, ending: Ending, said: &[u8], timeout: Duration) -> BackupError {
+/// Returns when it has begun.
+pub(super) async fn begun_at_all(begins: oneshot::Receiver<()>) {
+    // Never told that it began: it never will.
+    if begins.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Returns when a program that has begun now is to be stopped.
+pub(super) async fn stop(source: &CommandSource, context: &Context) -> Stop {
+    tokio::select! {
+        () = tokio::time::sleep(source.timeout) => Stop::TimedOut,
+        () = context.cancel.cancelled() => Stop::Cancelled,
+    }
+}
+
+fn cause(program: String, ending: Ending, said: &[u8], source: &CommandSource) -> BackupError {
+    let timeout = source.timeout;
     let said = String::from_utf8_lossy(said).trim_end().to_owned();
     let error = match ending {
         Ending::Stopped(Stop::Cancelled) => return RepoError::Cancelled.into(),
         Ending::Stopped(Stop::TimedOut) => CommandError::TimedOut { program, timeout, said },
         Ending::Empty => CommandError::Empty { program, said },
+        Ending::Cut => CommandError::Cut { program, text: source.ends_with.clone().unwrap_or_default(), said },
         Ending::Ended(status) => match (status.code(), status.signal()) {
             (None, Some(signal)) => CommandError::Killed { program, signal, said },
             (code, _) => CommandError::Failed { program, code: code.unwrap_or(-1), said },
@@ -194,15 +257,16 @@ struct Output {
     /// Bytes of standard error so far.
     heard: u64,
     bytes: u64,
+    tail: Tail,
     /// Its number names nothing of ours any more.
     reaped: bool,
     shared: Arc<Shared>,
 }
 
 impl Output {
-    fn start(argv: &[String], shared: Arc<Shared>) -> io::Result<Self> {
+    fn start(source: &CommandSource, shared: Arc<Shared>) -> io::Result<Self> {
         let missing = || io::Error::from(io::ErrorKind::InvalidInput);
-        let (program, arguments) = argv.split_first().ok_or_else(missing)?;
+        let (program, arguments) = source.argv.split_first().ok_or_else(missing)?;
         let mut command = Command::new(program);
         command.args(arguments).current_dir("/").process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -212,7 +276,8 @@ impl Output {
         let mut child = command.spawn()?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take();
-        Ok(Self { child, stdout, stderr, said: Vec::new(), heard: 0, bytes: 0, reaped: false, shared })
+        let tail = Tail::new(source.ends_with.clone());
+        Ok(Self { child, stdout, stderr, said: Vec::new(), heard: 0, bytes: 0, tail, reaped: false, shared })
     }
 
     /// Waits a tick for output; takes what comes on standard error meanwhile. Whether standard output can be read without waiting.
@@ -340,6 +405,9 @@ impl Output {
         if self.bytes == 0 {
             return Err(self.fails(Ending::Empty));
         }
+        if self.tail.lacks().is_some() {
+            return Err(self.fails(Ending::Cut));
+        }
         Ok(())
     }
 }
@@ -359,6 +427,7 @@ impl io::Read for Output {
                 self.ended()?;
             }
             self.bytes += length as u64;
+            self.tail.take(buffer.get(..length).unwrap_or_default());
             return Ok(length);
         }
     }

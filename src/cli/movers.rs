@@ -13,12 +13,13 @@ use crate::cli::open;
 use crate::cluster::api::Api;
 use crate::config::{SourceKind, VolumesSource};
 use crate::crypto::writer_key::WriterKey;
-use crate::format::entry::TreePath;
+use crate::format::entry::{TreePath, escape};
 use crate::recover::cluster::movers::ByMovers;
 pub(crate) use crate::recover::cluster::movers::Running;
 use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::store::url::HandOver;
+use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{self, Crew, Limits};
 use crate::volumes::policy::Reach;
 use crate::volumes::protocol::SecretText;
@@ -92,6 +93,11 @@ pub(crate) fn filling<'a>(
     within: TreePath,
 ) -> Result<ByMovers<'a>, Failure> {
     Ok(ByMovers::new(*crew, handed, running, reader, within).map_err(RepoError::from)?)
+}
+
+/// What there was to see of a mover that came to nothing, line by line for people: its pod is gone, and its log with it.
+pub(crate) fn evidence(mover: &Evidence) -> impl Iterator<Item = String> {
+    mover.lines().map(|line| format!("  {}", escape(line.as_bytes())))
 }
 
 /// Takes away what runs that died have left of movers.

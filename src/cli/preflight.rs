@@ -184,9 +184,11 @@ fn by_cluster<'a>(sources: &'a [Source], chosen: &[String]) -> Vec<OfCluster<'a>
                 ClusterPlace::Api { kubeconfig, context } => (kubeconfig.as_deref(), context.as_deref()),
                 ClusterPlace::Folder(_) => continue,
             },
-            SourceKind::Path(_) | SourceKind::Command(_) | SourceKind::Datastore(_) | SourceKind::FolderVolumes(_) => {
-                continue;
-            }
+            SourceKind::Command(command) => match &command.place {
+                Some(place) => (place.kubeconfig.as_deref(), place.context.as_deref()),
+                None => continue,
+            },
+            SourceKind::Path(_) | SourceKind::Datastore(_) | SourceKind::FolderVolumes(_) => continue,
         };
         match found.iter_mut().find(|known| (known.kubeconfig, known.context) == (kubeconfig, context)) {
             Some(known) => known.sources.push(source),
@@ -217,7 +219,7 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
     if clusters.is_empty() {
         return Err(Failure::usage(
             "no source of a cluster is there to look at",
-            "preflight is for sources of the kinds resources and volumes that have an API server (docs/configuration.md)",
+            "preflight is for sources that have an API server: resources, volumes, and commands in containers (docs/configuration.md)",
         ));
     }
     let mut probed = false;
@@ -230,9 +232,14 @@ async fn of_backup(args: &BackupArgs, context: &mut Context, findings: &mut Find
             SourceKind::Resources(resources) => Some(resources),
             _ => None,
         });
+        let commands = of_cluster.sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::Command(command) => Some((source.name.as_str(), command.place.as_ref()?)),
+            _ => None,
+        });
         let wanted = Wanted {
             volumes: volumes.iter().map(|(source, of)| (*of, others(source, of, context))).collect(),
             resources: resources.collect(),
+            commands: commands.collect(),
             reach: &reach,
             whole: args.source.is_empty(),
         };

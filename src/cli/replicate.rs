@@ -321,6 +321,13 @@ fn tell(report: &Report, target: &str, context: &mut Context) -> Result<Exit, Fa
         };
         context.talk.warn(&format!("{} {what}", damaged.object));
     }
+    if report.epochs_withheld > 0 {
+        context.talk.warn(&format!(
+            "{} {} not copied while a snapshot is missing: what was backed up since DOES NOT OPEN at the target. Mend what is named above where it is damaged (`check --repair`), or give it up at the source (`forget --lost`), and copy again",
+            count(report.epochs_withheld, "later epoch"),
+            was(report.epochs_withheld)
+        ));
+    }
     context.summary(
         false,
         &format!(

@@ -56,6 +56,14 @@ pub enum ClusterError {
         #[source]
         source: Source,
     },
+    /// A container was found, and no program was begun in it: there is none of that name, or none could be.
+    #[error("{request}: nothing was begun: {message}")]
+    NotBegun {
+        /// Where.
+        request: String,
+        /// The server's own words.
+        message: String,
+    },
     /// The server answered with what is no object of Kubernetes.
     #[error("{request}: the answer is not understood: {what}")]
     Answer {
@@ -124,6 +132,17 @@ impl ClusterError {
     #[must_use]
     pub fn is_of_the_cluster(&self) -> bool {
         self.may_pass() || matches!(self, Self::Config { .. } | Self::Silent { .. } | Self::Refused { status: 401, .. })
+    }
+
+    /// Of a program in a container: whether it may have been begun all the same. The server says no before it begins anything; what stands before it may give up on an answer that is on
+    /// its way.
+    #[must_use]
+    pub const fn may_have_begun(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => matches!(status, 502..=504),
+            Self::Config { .. } | Self::Folder { .. } | Self::TooMany { .. } | Self::NotBegun { .. } => false,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Answer { .. } => true,
+        }
     }
 
     /// Whether credentials or rights are missing: what no other try would mend.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc::Sender;
 
 use super::ClusterError;
 
@@ -37,4 +38,9 @@ pub struct Said {
 pub trait Exec: Send + Sync {
     /// Runs `argv` as it is, without any shell, and waits for its end. [`ClusterError::Silent`] after `limit`; the command itself goes on then.
     async fn exec(&self, room: &Room<'_>, argv: &[String], limit: Duration) -> Result<Said, ClusterError>;
+
+    /// The same where its whole standard output is wanted: piece by piece to `output`, as fast as they are taken there. It returns when the command has ended and all of them are
+    /// sent; [`Said::stdout`] is empty then, and of standard error the end is kept. [`ClusterError::Answer`] when nobody takes them any more. Dropped, it lets go of the command,
+    /// which may go on.
+    async fn pour(&self, room: &Room<'_>, argv: &[String], output: Sender<Vec<u8>>) -> Result<Said, ClusterError>;
 }

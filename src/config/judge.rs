@@ -47,6 +47,13 @@ impl Judging<'_> {
             if let Some(argv) = source.field("command").and_then(|command| command.field("argv")) {
                 self.argv(&format!("sources.{}.command.argv", short(&name.text)), argv);
             }
+            let place = source.field("command").and_then(|command| command.field("in"));
+            if let Some(labels) = place.and_then(|place| place.field("labels"))
+                && matches!(&labels.value, Value::Map(labels) if labels.is_empty())
+            {
+                let what = format!("sources.{}.command.in.labels is empty", short(&name.text));
+                self.error(labels, what, "write at least one label of the pod, or its name as pod");
+            }
             if let Some(resources) = source.field("resources") {
                 self.folder(&name.text, "resources", resources, &["kubeconfig", "context"]);
             }

@@ -128,16 +128,47 @@ const COMMAND: Shape = Record(&[
     ),
     field("file", Required, &One(Scalar::FileName), "The name of the file that its output becomes."),
     field("timeout", Default("1h"), &One(Scalar::Duration), "When it is stopped, and there is no snapshot."),
+    field(
+        "ends-with",
+        Optional,
+        &One(Scalar::Line),
+        "A text that the last 1,024 bytes of its output have to contain, since the program writes it when it is done, such as `PostgreSQL database dump complete`.",
+    ),
+    field(
+        "in",
+        Optional,
+        &CONTAINER,
+        "A container of a cluster in which it runs, instead of this machine: `pg_dump` beside its server (live-databases.md).",
+    ),
+]);
+
+const KUBECONFIG: Field = field(
+    "kubeconfig",
+    Optional,
+    &One(Scalar::Path),
+    "The kubeconfig; without it the usual one (`KUBECONFIG`, `~/.kube/config`), or the service account of the pod.",
+);
+
+const CONTEXT: Field =
+    field("context", Optional, &One(Scalar::Word), "Which context of the kubeconfig; without it the current one.");
+
+const CONTAINER: Shape = Record(&[
+    KUBECONFIG,
+    CONTEXT,
+    field("namespace", Required, &One(Scalar::Namespace), "The pod's namespace."),
+    field("pod", OneOf, &One(Scalar::ObjectName), "The pod, by its name."),
+    field(
+        "labels",
+        OneOf,
+        &Named(Scalar::TagName, &One(Scalar::Line)),
+        "The pod, by labels that it has all. It has to be ready, and the only one that runs.",
+    ),
+    field("container", Optional, &One(Scalar::Word), "Which container; may be left out where the pod has only one."),
 ]);
 
 const RESOURCES: Shape = Record(&[
-    field(
-        "kubeconfig",
-        Optional,
-        &One(Scalar::Path),
-        "The kubeconfig; without it the usual one (`KUBECONFIG`, `~/.kube/config`), or the service account of the pod.",
-    ),
-    field("context", Optional, &One(Scalar::Word), "Which context of the kubeconfig; without it the current one."),
+    KUBECONFIG,
+    CONTEXT,
     field(
         "folder",
         Optional,
@@ -165,13 +196,8 @@ const RESOURCES: Shape = Record(&[
 ]);
 
 const VOLUMES: Shape = Record(&[
-    field(
-        "kubeconfig",
-        Optional,
-        &One(Scalar::Path),
-        "The kubeconfig; without it the usual one (`KUBECONFIG`, `~/.kube/config`), or the service account of the pod.",
-    ),
-    field("context", Optional, &One(Scalar::Word), "Which context of the kubeconfig; without it the current one."),
+    KUBECONFIG,
+    CONTEXT,
     field(
         "folder",
         Optional,

@@ -154,6 +154,34 @@ pub struct CommandSource {
     pub file: String,
     /// When it is stopped.
     pub timeout: Duration,
+    /// What has to be in the last bytes of the output.
+    pub ends_with: Option<String>,
+    /// In which container of a cluster; `None` for this machine.
+    pub place: Option<ContainerPlace>,
+}
+
+/// A container in which a program runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerPlace {
+    /// The kubeconfig; the usual one without it.
+    pub kubeconfig: Option<PathBuf>,
+    /// Its context; the current one without it.
+    pub context: Option<String>,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: PodChoice,
+    /// Its container; `None` for the only one.
+    pub container: Option<String>,
+}
+
+/// Which pod is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PodChoice {
+    /// The one of this name.
+    Named(String),
+    /// The only one that runs and has all these labels, of which there is at least one.
+    Labelled(BTreeMap<String, String>),
 }
 
 /// The objects of a Kubernetes cluster.

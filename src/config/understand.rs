@@ -1,12 +1,13 @@
 //! From a tree that was judged right, defaults filled in, to a [`Config`]. `None` would be a bug of the judge: the tests try every example and every
 //! mutation of one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{
-    ClaimsChoice, ClusterPlace, Cnpg, CommandSource, Config, DatastoreSource, FolderVolumesSource, Hook, HookWay,
-    MoverMode, PathSource, PostgresDump, Repository, ResourcesSource, Retention, Source, SourceKind, Target,
-    VolumesSource,
+    ClaimsChoice, ClusterPlace, Cnpg, CommandSource, Config, ContainerPlace, DatastoreSource, FolderVolumesSource,
+    Hook, HookWay, MoverMode, PathSource, PodChoice, PostgresDump, Repository, ResourcesSource, Retention, Source,
+    SourceKind, Target, VolumesSource,
 };
 use crate::base::units::{parse_percent, parse_rate};
 use crate::language::take::{named_texts, optional, text, texts, time, truth};
@@ -65,6 +66,26 @@ fn command(node: &Node) -> Option<CommandSource> {
         argv: texts(node, "argv").filter(|argv| !argv.is_empty())?,
         file: text(node, "file")?,
         timeout: time(node, "timeout").ok()??,
+        ends_with: text(node, "ends-with"),
+        place: match node.field("in") {
+            Some(place) => Some(container_place(place)?),
+            None => None,
+        },
+    })
+}
+
+fn container_place(node: &Node) -> Option<ContainerPlace> {
+    Some(ContainerPlace {
+        kubeconfig: text(node, "kubeconfig").map(PathBuf::from),
+        context: text(node, "context"),
+        namespace: text(node, "namespace")?,
+        pod: if let Some(name) = text(node, "pod") {
+            PodChoice::Named(name)
+        } else {
+            let labels: BTreeMap<String, String> = named_texts(node, "labels")?;
+            PodChoice::Labelled(Some(labels).filter(|labels| !labels.is_empty())?)
+        },
+        container: text(node, "container"),
     })
 }
 

@@ -7,9 +7,6 @@ use crate::cluster::object::{annotation, at, name_of, text};
 use crate::cluster::{Cluster, ClusterError};
 use crate::volumes::kinds;
 
-/// A class that makes no volumes, but has people make them.
-const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
-
 /// What stands in the way of these claims.
 pub async fn look(cluster: &dyn Cluster, wants: &[Wants]) -> Result<Vec<String>, ClusterError> {
     if wants.is_empty() {
@@ -31,7 +28,7 @@ pub async fn look(cluster: &dyn Cluster, wants: &[Wants]) -> Result<Vec<String>,
             None => troubles.push(format!(
                 "{claim} is of the storage class {name}, which is not there: it could get a volume that is"
             )),
-            Some(class) if text(class, &["provisioner"]) == NO_PROVISIONER => {
+            Some(class) if text(class, &["provisioner"]) == kinds::NO_PROVISIONER => {
                 troubles.push(format!(
                     "{claim} is of the storage class {name}, which makes no volumes: it would get one that is there"
                 ));

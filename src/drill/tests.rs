@@ -66,6 +66,7 @@ fn resources() -> Action {
         update: true,
         latest_volumes: false,
         empty_volumes: false,
+        may_be_empty: BTreeSet::new(),
         with_derived_secrets: false,
         drill: None,
     })

@@ -8,7 +8,8 @@ use super::needs::{OfHooks, OfVolumes};
 use super::rights::{self, Need, Right};
 use super::webhooks::Write;
 use super::{
-    Check, Direction, Finding, Findings, PreflightError, Severity, claims, hooks, network, nodes, trial, webhooks,
+    Check, Direction, Finding, Findings, PreflightError, Severity, claims, commands, hooks, image, network, nodes,
+    trial, webhooks,
 };
 use crate::backup::coverage::{self, Said, Taken};
 use crate::backup::volumes::claims::{Claim, Fate};
@@ -16,7 +17,7 @@ use crate::backup::volumes::{VolumesError, find, hold};
 use crate::cluster::choice::Choice;
 use crate::cluster::object::{at, name_of};
 use crate::cluster::{Cluster, ClusterError, Kind};
-use crate::config::{ResourcesSource, VolumesSource};
+use crate::config::{ContainerPlace, ResourcesSource, VolumesSource};
 use crate::volumes::choose::Way;
 use crate::volumes::policy::Reach;
 use crate::volumes::{self as ways, cilium, facts, kinds};
@@ -28,6 +29,8 @@ pub struct Wanted<'a> {
     pub volumes: Vec<(&'a VolumesSource, Vec<VolumesSource>)>,
     /// Objects.
     pub resources: Vec<&'a ResourcesSource>,
+    /// Containers in which programs run whose output is backed up, each with its source.
+    pub commands: Vec<(&'a str, &'a ContainerPlace)>,
     /// Where the store is, for policies.
     pub reach: &'a Reach,
     /// Whether these are all sources of the cluster: what none of them takes is not covered.
@@ -55,13 +58,16 @@ pub async fn look<'a>(
     if !wanted.volumes.is_empty() {
         planned = volumes(cluster, wanted, findings, &labels, &mut writes).await?;
     }
+    commands::look(cluster, findings, &wanted.commands).await?;
+    writes.extend(wanted.commands.iter().map(|(_, place)| Write::exec(&place.namespace)));
     let writes: Vec<Write> = writes.into_iter().collect();
     webhooks::look(cluster, findings, &writes, &labels, choices.first()).await?;
     // Objects are read wherever nodes are.
     if !wanted.volumes.is_empty() {
         nodes::look(cluster, findings).await?;
     }
-    if wanted.whole {
+    // As a backup does: where it is only asked for dumps nobody expects the rest.
+    if wanted.whole && !(wanted.volumes.is_empty() && wanted.resources.is_empty()) {
         covered(cluster, wanted, &choices, &planned, findings).await?;
     }
     Ok(planned)
@@ -143,6 +149,7 @@ async fn volumes<'a>(
             let why = "snapshots are handed over to it, and what was made is written down there";
             findings.add(finding.because(why).mended_by(format!("kubectl create namespace {home}")));
         }
+        image::look(findings, &source.image);
         claims::look(findings, claims);
         hooks::look(findings, claims);
         claims::snapshots(cluster, findings, &facts, source.namespace.is_some()).await?;

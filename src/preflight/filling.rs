@@ -9,7 +9,7 @@ use super::needs::OfVolumes;
 use super::rights;
 use super::trial::{self, Network};
 use super::webhooks::Write;
-use super::{Check, Direction, Finding, Findings, PreflightError, Severity, backup, limits, network};
+use super::{Check, Direction, Finding, Findings, PreflightError, Severity, backup, image, limits, network};
 use crate::backup::volumes::VolumesError;
 use crate::backup::volumes::claims::{ENFORCE, Namespace};
 use crate::cluster::object::{label, name_of};
@@ -156,7 +156,9 @@ fn defines(step: &Step, kind: &str) -> bool {
 }
 
 fn image(findings: &mut Findings, movers: &Movers<'_>) {
-    if movers.image.is_none() {
+    if let Some(image) = movers.image {
+        image::look(findings, image);
+    } else {
         let what = "nothing says which image they run, which is this program";
         let finding = Finding::new(Severity::Blocks, Check::Plan, MOVERS, what);
         findings.add(

@@ -69,7 +69,7 @@ pub(super) fn written(of: &OfHooks, home: Option<&String>) -> BTreeSet<Write> {
         namespace: namespace.cloned(),
     };
     let changed = of.changed.iter().map(|(group, resource, place)| write(group, resource, "UPDATE", place.as_ref()));
-    let commands = of.commands.iter().map(|place| write("", "pods/exec", "CONNECT", Some(place)));
+    let commands = of.commands.iter().map(|place| Write::exec(place));
     let journal = ["CREATE", "UPDATE", "DELETE"].map(|operation| write("", "configmaps", operation, home));
     changed.chain(commands).chain(journal).collect()
 }

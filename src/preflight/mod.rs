@@ -9,8 +9,10 @@
 
 pub mod backup;
 mod claims;
+mod commands;
 mod filling;
 mod hooks;
+mod image;
 mod limits;
 pub mod needs;
 mod network;
@@ -49,12 +51,16 @@ pub enum Check {
     Rights,
     /// Namespaces that have to be there.
     Namespace,
+    /// The image of movers.
+    Image,
     /// Which way each claim is captured.
     Claims,
     /// Claims and namespaces that no source takes.
     Coverage,
     /// What makes applications hold still.
     Hooks,
+    /// Programs that run in containers.
+    Commands,
     /// CSI snapshots.
     Snapshots,
     /// Webhooks that nobody answers for.

@@ -29,6 +29,14 @@ pub struct Write {
     pub namespace: Option<String>,
 }
 
+impl Write {
+    /// Running a program in a container there.
+    pub(super) fn exec(namespace: &str) -> Self {
+        let (group, resource) = (String::new(), "pods/exec".to_owned());
+        Self { group, resource, operation: "CONNECT", namespace: Some(namespace.to_owned()) }
+    }
+}
+
 /// Services with an endpoint that is ready, by namespace and name.
 type Answering = BTreeSet<(String, String)>;
 

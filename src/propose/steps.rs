@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::About;
 use super::survey::{Space, Survey};
-use crate::base::units;
+use crate::base::{shell, units};
 use crate::cluster::order::Stage;
+use crate::volumes::labels::BACKUP;
 
 /// What is brought back in a second, reckoned low: a disk at home that does other things, too.
 const BYTES_A_SECOND: u64 = 18 << 20;
@@ -92,6 +93,15 @@ fn restore(include: &BTreeSet<String>, exclude: &BTreeSet<String>) -> Vec<String
         if !words.is_empty() {
             lines.push(format!("  {name}: [{}]", listed(words)));
         }
+    }
+    lines
+}
+
+/// The same with claims that nobody has the data of, since nobody wants it.
+fn restore_empty(include: &BTreeSet<String>, exclude: &BTreeSet<String>, left_out: &BTreeSet<String>) -> Vec<String> {
+    let mut lines = restore(include, exclude);
+    if !left_out.is_empty() {
+        lines.push(format!("  may_be_empty: [{}]", listed(left_out)));
     }
     lines
 }
@@ -223,9 +233,9 @@ fn storage(survey: &Survey) -> Option<Step> {
 }
 
 fn foundation(survey: &Survey) -> Step {
-    let early = [Stage::Definitions, Stage::Namespaces, Stage::Classes, Stage::Volumes, Stage::Rights];
+    let early = [Stage::Definitions, Stage::Namespaces, Stage::Classes, Stage::Rights];
     let kinds: BTreeSet<String> = early.iter().filter_map(|stage| survey.wide.get(stage)).flatten().cloned().collect();
-    let prose = "Namespaces, definitions of custom kinds, classes, volumes that were made by hand, and who may do what: everything else is put into these. None of it starts anything.";
+    let prose = "Namespaces, definitions of custom kinds, classes, and who may do what: everything else is put into these. None of it starts anything.";
     let mut step =
         Step::new("foundation", "What everything else is put into", prose, restore(&kinds, &BTreeSet::new()), 15);
     if survey.definitions.is_empty() {
@@ -259,14 +269,18 @@ fn secrets(survey: &Survey) -> Option<Step> {
 }
 
 fn application(id: &str, namespace: &str, (space, why): (&Space, &str), last: &BTreeSet<String>) -> Step {
-    let include = [format!("{namespace}/*/*"), format!("_cluster/namespaces/{namespace}")].into();
+    let volumes = || space.volumes.iter().map(|name| format!("_cluster/persistentvolumes/{name}"));
+    let of_namespace = format!("{namespace}/*/*");
+    let include =
+        [of_namespace.clone(), format!("_cluster/namespaces/{namespace}")].into_iter().chain(volumes()).collect();
     let title = format!("The namespace {namespace}");
     let first = match (why, space.claims.is_empty()) {
         ("", true) => "Its objects; it keeps nothing of its own.".to_owned(),
         ("", false) => "Its objects, each claim with the data that is nearest to them.".to_owned(),
         (why, _) => why.to_owned(),
     };
-    let mut step = Step::new(id, &title, &first, restore(&include, last), minutes(space.bytes()) + 15);
+    let mut step =
+        Step::new(id, &title, &first, restore_empty(&include, last, &space.left_out), minutes(space.bytes()) + 15);
     if !space.claims.is_empty() {
         let claims: Vec<String> = space
             .claims
@@ -284,13 +298,30 @@ fn application(id: &str, namespace: &str, (space, why): (&Space, &str), last: &B
             claims.join(", ")
         ));
     }
+    if !space.left_out.is_empty() {
+        step = step.says(format!(
+            "Left out of the backup on purpose (`{BACKUP}: \"false\"`), and made EMPTY here: {}. Any other claim without data stops the step.",
+            named(&space.left_out)
+        ));
+    }
+    if !space.volumes.is_empty() {
+        step = step.says(format!(
+            "Made by hand for its claims, and brought back right before them: {}. Each is only a name for a directory of a node or a share that has to be there, and what is in that already stays.",
+            named(&space.volumes)
+        ));
+    }
     for database in space.databases.iter().take(NAMED_MAX) {
         step = step.says(format!(
             "`{}` runs `{}`: a database that answers can be empty. Count in it something that never was zero.",
             database.object, database.image
         ));
     }
-    step = step.says(format!("- `homelab-dr restore latest:cluster --cluster --include '{namespace}/*/*' --wait=20m --identity ~/homelab-dr.key`"));
+    let chosen: Vec<String> =
+        [of_namespace].into_iter().chain(volumes()).map(|what| format!("--include {}", shell::quoted(&what))).collect();
+    step = step.says(format!(
+        "- `homelab-dr restore latest:cluster --cluster {} --wait=20m --identity ~/homelab-dr.key`",
+        chosen.join(" ")
+    ));
     let whole = if space.workloads.is_empty() && space.claims.is_empty() {
         ready_objects([&format!("_cluster/namespaces/{namespace}")])
     } else {
@@ -363,7 +394,7 @@ fn cluster_wide(survey: &Survey) -> Option<Step> {
 fn rest(survey: &Survey, last: &BTreeSet<String>) -> Step {
     let prose = "Everything that no step above has named, so that nothing is forgotten. What is there by now is left as it is, and the plan says how many differ.";
     let spaces: Vec<String> = survey.spaces.keys().map(|name| format!("_cluster/namespaces/{name}")).collect();
-    let step = Step::new("rest", "The rest", prose, restore(&BTreeSet::new(), last), 30);
+    let step = Step::new("rest", "The rest", prose, restore_empty(&BTreeSet::new(), last, &survey.left_out), 30);
     step.verified([ready_objects(&spaces)])
 }
 

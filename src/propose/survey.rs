@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::About;
 use crate::cluster::Kind;
-use crate::cluster::object::{at, controller_of, items, name_of, namespace_of, text};
+use crate::cluster::object::{annotation, at, controller_of, items, name_of, namespace_of, text};
 use crate::cluster::order::{Stage, is_converted, place};
 use crate::cluster::rewrite::skip::{Facts, Skip, skip};
+use crate::volumes::labels::BACKUP;
 use crate::volumes::quantity;
 
 /// Namespaces that every cluster has.
@@ -55,6 +56,10 @@ pub(super) struct Space {
     pub(super) objects: u64,
     pub(super) workloads: BTreeSet<String>,
     pub(super) claims: Vec<Claim>,
+    /// Claims that are left out of the backup on purpose, as a runbook writes them.
+    pub(super) left_out: BTreeSet<String>,
+    /// Volumes that somebody made for its claims: they come with those, or not at all.
+    pub(super) volumes: BTreeSet<String>,
     pub(super) databases: Vec<Database>,
     /// Databases that their operator brings back, as a runbook writes them.
     pub(super) by_operator: Vec<String>,
@@ -92,6 +97,8 @@ pub(super) struct Survey {
     pub(super) classes: BTreeMap<String, String>,
     /// Whether the cluster's own DNS runs as a workload.
     pub(super) has_coredns: bool,
+    /// Claims anywhere that are left out of the backup on purpose.
+    pub(super) left_out: BTreeSet<String>,
     /// Kinds that are defined.
     pub(super) definitions: BTreeSet<String>,
 }
@@ -248,6 +255,11 @@ impl Survey {
         if why.is_some() || self.last(kind, stage) {
             return;
         }
+        if kind.is("", "PersistentVolume") {
+            let space = self.spaces.entry(text(object, &["spec", "claimRef", "namespace"]).to_owned()).or_default();
+            space.volumes.extend(Some(name_of(object)).filter(|name| is_plain(name)).map(str::to_owned));
+            return;
+        }
         if kind.name == "CustomResourceDefinition" && is_plain(name_of(object)) {
             self.definitions.insert(name_of(object).to_owned());
         }
@@ -261,11 +273,17 @@ impl Survey {
         (stage, why): (Stage, Option<&Skip>),
         about: &About<'_>,
     ) {
+        let name = name_of(object);
+        let is_left_out =
+            why.is_none() && kind.is("", "PersistentVolumeClaim") && annotation(object, BACKUP) == "false";
+        if is_left_out && is_plain(namespace) && is_plain(name) {
+            self.left_out.insert(format!("{namespace}/{name}"));
+        }
         if OWN.contains(&namespace) && about.namespaces.is_empty() {
             return;
         }
-        let name = name_of(object);
         let space = self.spaces.entry(namespace.to_owned()).or_default();
+        space.left_out.extend(self.left_out.get(&format!("{namespace}/{name}")).filter(|_| is_left_out).cloned());
         if why == Some(&Skip::RecoveredByItsOperator) && is_plain(name) {
             space.by_operator.push(format!("{namespace}/{kind}/{name}"));
         }

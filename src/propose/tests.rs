@@ -6,7 +6,7 @@ use super::{About, propose};
 use crate::cluster::Kind;
 use crate::language::Judges;
 use crate::recover::cluster::manifests::Captured;
-use crate::runbook::{self, Runbook};
+use crate::runbook::{self, Action, Runbook};
 
 const JUDGES: Judges<'static> = Judges { url: &|_| Ok(()), pattern: &|_| Ok(()) };
 
@@ -25,6 +25,11 @@ fn namespace(name: &str) -> Captured {
 fn workload(namespace: &str, name: &str, image: &str) -> Captured {
     let spec = json!({"serviceAccountName": "runs", "containers": [{"name": "main", "image": image}]});
     one("apps", "deployments", "Deployment", Some(namespace), name, json!({"spec": {"template": {"spec": spec}}}))
+}
+
+fn by_hand(name: &str, namespace: &str, claim: &str) -> Captured {
+    let spec = json!({"nfs": {"path": "/photos"}, "claimRef": {"namespace": namespace, "name": claim, "uid": "u"}});
+    one("", "persistentvolumes", "PersistentVolume", None, name, json!({"spec": spec}))
 }
 
 fn proposed(objects: &[Captured], namespaces: &[&str]) -> (String, Runbook) {
@@ -70,6 +75,8 @@ fn what_others_need_comes_first_and_what_undoes_comes_last() {
             "web",
             json!({"spec": {"rules": [{"host": "photos.example.org"}, {"host": "*.example.org"}]}}),
         ),
+        by_hand("nas-photos", "media", "data"),
+        by_hand("nas-nobodys", "media", "gone"),
         one("cert-manager.io", "certificates", "Certificate", Some("media"), "web-tls", json!({})),
         one("kustomize.toolkit.fluxcd.io", "kustomizations", "Kustomization", Some("media"), "apps", json!({})),
         one(
@@ -109,6 +116,12 @@ fn what_others_need_comes_first_and_what_undoes_comes_last() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    // A volume made by hand comes in the step of its claim, since it is restored with that or not at all.
+    let step =
+        |id: &str| text.split("```yaml step\n").find(|step| step.starts_with(&format!("id: {id}\n"))).expect("there");
+    assert!(step("ns-media").contains("\"_cluster/persistentvolumes/nas-photos\""), "{text}");
+    assert!(!step("foundation").contains("persistentvolumes") && !text.contains("nas-nobodys"), "{text}");
+    assert!(text.contains("--include 'media/*/*' --include _cluster/persistentvolumes/nas-photos --wait"), "{text}");
     assert!(!text.contains("*.example.org"), "nobody can ask for a wildcard");
     let steps = runbook.sampled(&JUDGES).expect("right");
     let media = steps.iter().find(|step| step.id == "ns-media").expect("there");
@@ -116,6 +129,7 @@ fn what_others_need_comes_first_and_what_undoes_comes_last() {
     assert_eq!(media.needs, ["ns-a-database"]);
 
     // One namespace of it.
+    assert!(!text.contains("may_be_empty"), "nobody left a claim out");
     let (text, runbook) = proposed(&objects, &["media"]);
     assert_eq!(order(&runbook), ["identity", "ns-media", "look-media", "done"]);
     assert!(text.contains("id: recover-media") && !text.contains("operators"), "{text}");
@@ -159,4 +173,36 @@ fn names_that_are_none_are_no_yaml_and_an_empty_cluster_has_no_runbook() {
     ];
     let (text, _) = proposed(&objects, &[]);
     assert!(!text.contains("x: y") && !text.contains('\u{202e}'), "{text}");
+}
+
+#[test]
+fn claims_that_were_left_out_on_purpose_may_come_back_empty_and_no_others() {
+    let claim = |namespace: &str, name: &str, backup: &str| {
+        let annotations = json!({"homelab-dr.io/backup": backup});
+        let object = json!({"metadata": {"annotations": annotations}, "spec": {"storageClassName": "fast"}});
+        one("", "persistentvolumeclaims", "PersistentVolumeClaim", Some(namespace), name, object)
+    };
+    let objects = [
+        namespace("media"),
+        namespace("office"),
+        claim("media", "cache", "false"),
+        claim("media", "photos", "true"),
+        claim("media", "typo", "False"),
+        claim("office", "papers", ""),
+        claim("default", "scratch", "false"),
+    ];
+    let (text, runbook) = proposed(&objects, &[]);
+    let may: Vec<(String, Vec<String>)> = runbook
+        .sampled(&JUDGES)
+        .expect("right")
+        .into_iter()
+        .filter_map(|step| match step.action {
+            Action::RestoreResources(resources) => Some((step.id, resources.may_be_empty.into_iter().collect())),
+            _ => None,
+        })
+        .filter(|(_, may): &(String, Vec<String>)| !may.is_empty())
+        .collect();
+    let of = |id: &str, claims: &[&str]| (id.to_owned(), claims.iter().map(|claim| (*claim).to_owned()).collect());
+    assert_eq!(may, [of("ns-media", &["media/cache"]), of("rest", &["default/scratch", "media/cache"])]);
+    assert!(text.contains("made EMPTY here: `media/cache`."), "{text}");
 }

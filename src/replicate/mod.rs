@@ -9,7 +9,8 @@
 //! `format.json` is the first object written: it claims the place for this repository, so that a copy that was cut off is known again and goes on, and
 //! neither `init` nor another repository's copy can take the place meanwhile. The epoch records come right before the snapshots: without them no key opens
 //! the target, so a half copy cannot be taken for an empty repository and written to. Where there are some already, those that began since come last, and only when
-//! every snapshot is there: an epoch may say that earlier records count no more (a rotation of the writer key), and what takes their place must be there before. (With `format.json` last, a half copy would be a heap of objects
+//! every snapshot is there: an epoch may say that earlier records count no more (a rotation of the writer key), and what takes their place must be there before. One that began during the copy sealed some of what was copied, so it takes another round with it. While a snapshot is
+//! damaged no later epoch follows, and the report says so. (With `format.json` last, a half copy would be a heap of objects
 //! that nothing ties to a repository, and going on would have to trust any heap.)
 //!
 //! Limits: epoch records, sessions and `format.json` have fixed names that anyone without a key must take on trust; `check` on the target opens them.
@@ -140,6 +141,11 @@ struct Copying<'a> {
     order: &'static [&'static str],
 }
 
+/// The epochs in a listing.
+fn begun(listing: &[Listed]) -> BTreeSet<Key> {
+    of(listing, layout::EPOCHS).map(|entry| entry.key.clone()).collect()
+}
+
 fn is_epoch(key: &Key) -> bool {
     key.as_str().starts_with(layout::EPOCHS)
 }
@@ -152,7 +158,7 @@ pub async fn replicate(
     progress: &Progress,
 ) -> Result<Report, ReplicateError> {
     // Before the snapshots: what an epoch says of earlier records is true of a listing that comes later.
-    let epochs: BTreeSet<Key> = source.list(layout::EPOCHS).await?.into_iter().map(|entry| entry.key).collect();
+    let epochs = begun(&source.list(layout::EPOCHS).await?);
     let mut snapshots = source.list(layout::SNAPSHOTS).await?;
     let (format, first) = ends(source, target).await?;
     let order = if target.list(layout::EPOCHS).await?.is_empty() { &ORDER[..] } else { BEFORE_EPOCHS };
@@ -172,19 +178,30 @@ pub async fn replicate(
             let there = sizes(target).await?;
             let whole = copying.snapshots(&snapshots, &there, !looked).await?;
             looked = true;
-            let lacks_epochs = order.len() < ORDER.len() && copying.epochs.iter().any(|key| !there.contains_key(key));
+            let lacks_epochs = copying.epochs_come_last() && copying.epochs.iter().any(|key| !there.contains_key(key));
+            let listed = source.list(layout::EPOCHS).await?;
+            let (begun, since): (Vec<_>, Vec<_>) =
+                of(&listed, layout::EPOCHS).cloned().partition(|entry| copying.epochs.contains(&entry.key));
             match whole {
-                Whole::Yes => {
-                    if order.len() < ORDER.len() {
-                        let epochs = source.list(layout::EPOCHS).await?;
-                        let begun = of(&epochs, layout::EPOCHS).filter(|entry| copying.epochs.contains(&entry.key));
-                        copying.all(begun.cloned().collect(), &there, true).await?;
+                Whole::Yes if since.is_empty() => {
+                    if copying.epochs_come_last() {
+                        copying.all(begun, &there, true).await?;
                     }
                     break there;
                 }
-                // Without its epoch a snapshot that was copied does not open on the target: what took the place of the others is copied, so that the epochs can follow.
-                Whole::Moving if lacks_epochs => snapshots = source.list(layout::SNAPSHOTS).await?,
-                Whole::Moving | Whole::Damaged => break there,
+                Whole::Damaged => {
+                    let lacks = |entry: &&Listed| !there.contains_key(&entry.key) && !copying.bad.contains(&entry.key);
+                    copying.report.epochs_withheld = of(&listed, layout::EPOCHS).filter(lacks).count() as u64;
+                    break there;
+                }
+                Whole::Moving if since.is_empty() && !lacks_epochs => break there,
+                // Without its epoch nothing opens on the target that was sealed since, be it a snapshot or a part of the index: what took the place of the others is
+                // copied, so that the epochs can follow.
+                Whole::Moving | Whole::Yes => {
+                    copying.epochs = self::begun(&listed);
+                    copying.order = BEFORE_EPOCHS;
+                    snapshots = source.list(layout::SNAPSHOTS).await?;
+                }
             }
         }
         if round >= ROUNDS_MAX {
@@ -213,6 +230,11 @@ async fn extend(target: &dyn Store, key: &Key, enough: Time, until: Time) -> Res
 }
 
 impl Copying<'_> {
+    /// Whether epochs were on the target before, so that later ones follow the snapshots.
+    fn epochs_come_last(&self) -> bool {
+        self.order.len() < ORDER.len()
+    }
+
     /// Copies the snapshots of which the listing of everything else knew.
     async fn snapshots(
         &mut self,

@@ -149,4 +149,6 @@ pub struct Report {
     pub foreign: u64,
     /// Objects that were not copied although they belong to the repository.
     pub damaged: Vec<Damaged>,
+    /// Epochs that the target lacks because some snapshots are damaged: until it has them, snapshots of these epochs do not open there.
+    pub epochs_withheld: u64,
 }

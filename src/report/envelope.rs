@@ -15,6 +15,9 @@ pub(super) const REPORT: &str = "homelab-dr v1 report";
 pub(super) const PAGE: &str = "homelab-dr v1 report page";
 pub(super) const BEGINS: &str = "{\"report\":";
 pub(super) const SIGNATURE: &str = ",\"signature\":";
+pub(super) const KEY: &str = "{\"key\":\"";
+pub(super) const VALUE: &str = "\",\"value\":\"";
+pub(super) const ENDS: &str = "\"}";
 
 /// A signed report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +49,7 @@ impl Signed {
 pub fn sign(document: &Document, key: &ReportKey) -> Result<Signed, serde_json::Error> {
     let report = ascii(&serde_json::to_string(document)?);
     let value = data_encoding::BASE64.encode(&key.sign(REPORT, report.as_bytes()));
-    let envelope = format!("{BEGINS}{report}{SIGNATURE}{{\"key\":\"{}\",\"value\":\"{value}\"}}}}", key.public());
+    let envelope = format!("{BEGINS}{report}{SIGNATURE}{KEY}{}{VALUE}{value}{ENDS}}}", key.public());
     Ok(Signed { digest: plan::digest(&report), envelope })
 }
 

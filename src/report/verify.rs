@@ -2,9 +2,7 @@
 //!
 //! Says by which key a file is signed and that no byte of it differs; whether that is the key that one trusts is for who asks.
 
-use serde::Deserialize;
-
-use super::envelope::{BEGINS, PAGE, PAGE_BEGINS, PAGE_ENDS, REPORT, SIGNATURE};
+use super::envelope::{BEGINS, ENDS, KEY, PAGE, PAGE_BEGINS, PAGE_ENDS, REPORT, SIGNATURE, VALUE};
 use super::page::{DATA_BEGINS, DATA_ENDS};
 use crate::crypto::report_key::ReportPublic;
 use crate::runs::plan;
@@ -54,16 +52,11 @@ pub enum VerifyError {
     Altered(&'static str),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Signature {
-    key: String,
-    value: String,
-}
-
+/// Both in the one way in which they are written: no byte of a file may differ, also none of its signature, but for the end of its last line.
 fn signature(key: &str, value: &str) -> Option<(ReportPublic, [u8; 64])> {
     let value = data_encoding::BASE64.decode(value.as_bytes()).ok()?;
-    Some((key.parse().ok()?, value.try_into().ok()?))
+    let read: ReportPublic = key.parse().ok()?;
+    (read.to_string() == key).then_some((read, value.try_into().ok()?))
 }
 
 /// Verifies a file, whatever it holds.
@@ -109,8 +102,8 @@ fn envelope_of(envelope: &str) -> Result<(ReportPublic, Reported), VerifyError> 
     let body = envelope.strip_prefix(BEGINS).and_then(|rest| rest.strip_suffix('}'));
     let parts = body.and_then(|body| body.rfind(SIGNATURE).and_then(|at| body.split_at_checked(at)));
     let (report, signed) = parts.ok_or(altered("its signature is missing"))?;
-    let signed = signed.strip_prefix(SIGNATURE).and_then(|json| serde_json::from_str::<Signature>(json).ok());
-    let signed = signed.and_then(|signed| signature(&signed.key, &signed.value));
+    let signed = signed.strip_prefix(SIGNATURE).and_then(|json| json.strip_prefix(KEY)?.strip_suffix(ENDS));
+    let signed = signed.and_then(|json| json.split_once(VALUE)).and_then(|(key, value)| signature(key, value));
     let (key, value) = signed.ok_or(altered("its signature is damaged"))?;
     key.verify(REPORT, report.as_bytes(), &value).map_err(|_| altered("its bytes are not those that were signed"))?;
     let json: serde_json::Value = serde_json::from_str(report).map_err(|_| altered("what was signed is no report"))?;

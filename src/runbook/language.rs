@@ -190,6 +190,12 @@ const RESTORE_RESOURCES: Shape = Record(&[
         "Make claims of which there is no data; they will be empty.",
     ),
     field(
+        "may_be_empty",
+        Default("[]"),
+        &List(Scalar::Claim, 0),
+        "The same for these claims alone, by their names in the snapshot: what is in them was left out on purpose.",
+    ),
+    field(
         "with_derived_secrets",
         Default("false"),
         &One(Scalar::Bool),

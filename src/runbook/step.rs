@@ -1,6 +1,6 @@
 //! What a step is, with every variable replaced and every default filled in: what a plan is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -199,6 +199,8 @@ pub struct RestoreResources {
     pub latest_volumes: bool,
     /// Make claims without data.
     pub empty_volumes: bool,
+    /// Claims that may be made without data, as `NAMESPACE/NAME` in the snapshot.
+    pub may_be_empty: BTreeSet<String>,
     /// Also secrets that an operator would fetch again.
     pub with_derived_secrets: bool,
     /// The run of the drill that the step belongs to: it takes over only what a drill may, into namespaces of its own.

@@ -130,6 +130,7 @@ fn resources(node: &Node) -> Option<RestoreResources> {
         update: text(node, "existing")? == "update",
         latest_volumes: text(node, "volumes_at")? == "latest",
         empty_volumes: truth(node, "empty_volumes")?,
+        may_be_empty: texts(node, "may_be_empty")?.into_iter().collect(),
         with_derived_secrets: truth(node, "with_derived_secrets")?,
         drill: None,
     })

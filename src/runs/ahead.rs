@@ -31,6 +31,8 @@ pub struct Filling {
 pub(super) struct Ahead {
     /// No step before it can change the target.
     pub(super) is_first: bool,
+    /// Of some step before it nobody knows what it makes.
+    pub(super) is_unforeseen: bool,
     /// What steps before it create.
     pub(super) coming: Vec<ClusterStep>,
     /// What it creates itself.
@@ -39,7 +41,9 @@ pub(super) struct Ahead {
     pub(super) read: Option<(ObjectId, Manifests)>,
     /// What would be in its way.
     pub(super) groups: Vec<Group>,
-    /// The same of a single volume.
+    /// Patterns that it is to take, and that mean nothing in its snapshot.
+    pub(super) unmatched: Vec<String>,
+    /// What would be in the way of a single volume.
     pub(super) volume: Option<Looked>,
 }
 
@@ -123,6 +127,11 @@ impl Group {
 /// Whether the target can be another after it.
 pub(super) const fn changes(step: &Step) -> bool {
     !matches!(step.action, Action::Check(_) | Action::Pause(_) | Action::Notify(_)) && !step.is_compensation
+}
+
+/// Whether nobody knows what a step makes in a cluster: that of a program, say. What people are asked to do they can do before.
+pub(super) const fn is_unforeseen(step: &Step) -> bool {
+    changes(step) && !matches!(step.action, Action::RestoreResources(_) | Action::Manual(_))
 }
 
 /// Whether a step is over when another is begun, by their needs.

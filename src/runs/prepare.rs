@@ -8,12 +8,12 @@ use chrono::FixedOffset;
 use serde::Serialize;
 
 use super::ages;
-use super::ahead::{Ahead, Filling, changes, comes_before, preflight, settings};
+use super::ahead::{Ahead, Filling, changes, comes_before, is_unforeseen, preflight, settings};
 use super::drive::Undone;
 use super::estimate::{Estimate, Known, estimate};
 use super::fills::of_opened;
 use super::hands::datadir;
-use super::hands::{Source, Target, failed, fates_of, look, read, restore_plan};
+use super::hands::{Before, Source, Target, failed, fates_of, look, read, restore_plan};
 use super::measured::{Measured, Place};
 use super::one_volume;
 use super::plan::{Chosen, ClusterName, Fates, OfFiles, RunPlan};
@@ -165,8 +165,9 @@ impl Preparing<'_> {
         for step in carried_out.iter().filter(|step| origin(&step.action).is_some()) {
             let before = |other: &Step| comes_before(other, step, steps);
             let is_first = !carried_out.iter().any(|other| changes(other) && before(other));
+            let is_unforeseen = carried_out.iter().any(|other| is_unforeseen(other) && before(other));
             let coming = made.iter().filter(|(other, _)| before(other)).flat_map(|(_, made)| made.clone()).collect();
-            let mut ahead = Ahead { is_first, coming, read: read_before, ..Ahead::default() };
+            let mut ahead = Ahead { is_first, is_unforeseen, coming, read: read_before, ..Ahead::default() };
             self.step(plan, step, &mut ahead, (objectives.rpo, &mut notices)).await;
             read_before = ahead.read;
             made.push((step, ahead.creates));
@@ -315,6 +316,14 @@ impl Preparing<'_> {
             plan.in_place.extend(looked.in_place.map(|in_place| (step.id.clone(), in_place)));
         }
         notices.extend(ahead.groups.iter().map(|group| group.notice(step, ahead.is_first)));
+        notices.extend(ahead.unmatched.iter().map(|pattern| {
+            let what = format!("include {pattern} means nothing in the snapshot: nothing is restored for it");
+            warns(
+                Some(&step.id),
+                what,
+                "see the names (`homelab-dr ls -R`); a kind comes with its group, such as deployments.apps, unless that is the core's",
+            )
+        }));
         if !doubts.is_empty() {
             let help = if plan.drill.is_some() {
                 "the drill takes it all the same, and says so in its record"
@@ -390,20 +399,22 @@ impl Preparing<'_> {
         let operation = self.operation(source);
         match &step.action {
             Action::RestoreResources(resources) => {
-                let coming = std::mem::take(&mut ahead.coming);
+                let before = Before { creates: std::mem::take(&mut ahead.coming), unforeseen: ahead.is_unforeseen };
                 // Most steps are about one snapshot, which is read once.
                 let manifests = match ahead.read.take().filter(|(id, _)| *id == snapshot.id) {
                     Some((_, manifests)) => manifests,
                     None => read(source, snapshot, &operation).await?,
                 };
                 ahead.read = Some((snapshot.id, manifests.clone()));
-                let looked = look(resources, (source, snapshot), manifests, None, cluster, coming).await?;
+                let looked = look(resources, (source, snapshot), manifests, None, cluster, before).await?;
                 if !looked.empty_volumes.is_empty() && !resources.empty_volumes {
                     let what = format!(
                         "claims would be made EMPTY, since there is no data of them: {}",
                         looked.empty_volumes.join(", ")
                     );
-                    let help = "say empty_volumes: true in the step if they may be".to_owned();
+                    let help =
+                        "name them under may_be_empty in the step if they may be, or say empty_volumes: true for all"
+                            .to_owned();
                     return Err(failed(what, help));
                 }
                 if let Some(filling) = self.filling.as_ref().filter(|_| cluster.lives()) {
@@ -411,6 +422,7 @@ impl Preparing<'_> {
                 }
                 let found = resources.drill.is_some().then(|| found(&step.id, &looked));
                 let fates = fates_of(&looked);
+                ahead.unmatched.clone_from(&looked.unmatched);
                 ahead.creates = looked.steps.into_iter().filter(|step| step.fate.creates()).collect();
                 Ok(Some((fates, found)))
             }

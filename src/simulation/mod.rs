@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! HOMELAB_DR_SIMULATE=4711 cargo test --lib simulation -- --nocapture      one seed, with every request
-//! HOMELAB_DR_SIMULATE=0..100000 tests/run --lane seeds                     many
+//! HOMELAB_DR_SIMULATE=10000..20000 tests/run --lane seeds                     many
 //! ```
 //! What it does not model: bytes that rot (`tests/it/check`, `repair`, `rescue`), object lock, and records of the chain and marks of which a store keeps half
 //! (the stores' promise, `tests/it/store`): they stop everybody until a person gives them up.
@@ -39,7 +39,7 @@ use crate::store::Store;
 
 /// Nothing takes longer, in the time of the simulation: a run that is not over by then never ends.
 const LONGEST: Duration = Duration::from_hours(24 * 400);
-/// Seeds of an ordinary test run; the lane `seeds` plays two thousand.
+/// Seeds of an ordinary test run; the lane `seeds` plays ten thousand.
 const SEEDS: Range<u64> = 0..40;
 
 /// An empty repository, made once: every simulation begins with a copy.

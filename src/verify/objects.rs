@@ -13,7 +13,7 @@ use crate::cluster::kinds::pods;
 use crate::cluster::list::{Which, collect_of, whole};
 use crate::cluster::object::{controller_of, items, name_of, namespace_of, text};
 use crate::cluster::ready::{Readiness, obstacles, readiness};
-use crate::cluster::{Cluster, ClusterError, Kind};
+use crate::cluster::{Cluster, Kind};
 use crate::hooks::command::container;
 use crate::recover::cluster::ready::{is_of, is_unused};
 use crate::runbook::{InPod, Object};
@@ -256,15 +256,6 @@ impl From<String> for NotWell {
     }
 }
 
-/// Whether a program may have been started all the same. The server says no before it starts anything; what stands before it may give up on an answer that is on its way.
-const fn may_run(error: &ClusterError) -> bool {
-    match error {
-        ClusterError::Refused { status, .. } => matches!(status, 502..=504),
-        ClusterError::Config { .. } | ClusterError::Folder { .. } | ClusterError::TooMany { .. } => false,
-        ClusterError::Unreachable { .. } | ClusterError::Silent { .. } | ClusterError::Answer { .. } => true,
-    }
-}
-
 /// What a program in a container said, and in which. Its end is waited for as long as `limit`; it goes on after that.
 ///
 /// # Errors
@@ -284,7 +275,7 @@ pub(crate) async fn run_in_pod(
         output_bytes_max: OUTPUT_BYTES_MAX,
     };
     let said = exec.exec(&room, &what.argv, limit).await;
-    let said = said.map_err(|error| NotWell { why: in_one_line(&error), end_unseen: may_run(&error) })?;
+    let said = said.map_err(|error| NotWell { why: in_one_line(&error), end_unseen: error.may_have_begun() })?;
     let place = format!("in {}, container {container}", name_of(&pod));
     if said.code != 0 {
         let (stdout, stderr) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));

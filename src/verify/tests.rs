@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use tokio::sync::mpsc::Sender;
+
 use super::objects::run_in_pod;
 use super::*;
 use crate::base::clock::SystemClock;
@@ -87,6 +89,10 @@ impl Exec for Told {
         self.limits.lock().expect("nobody panics").push(limit);
         (self.answer)()
     }
+
+    async fn pour(&self, _: &Room<'_>, _: &[String], _: Sender<Vec<u8>>) -> Result<Said, ClusterError> {
+        (self.answer)()
+    }
 }
 
 /// With a folder that has one pod, in which programs do as they are told.
@@ -133,5 +139,7 @@ async fn a_program_in_a_container_has_the_time_of_its_step_and_it_is_known_wheth
     assert!(unseen(in_pod(dir.path(), refused(504)).await));
     assert!(unseen(in_pod(dir.path(), silent).await));
     assert!(unseen(in_pod(dir.path(), broke).await));
+    let absent = move || Err(ClusterError::NotBegun { request: request(), message: "no such file".into() });
+    assert!(!unseen(in_pod(dir.path(), absent).await));
     assert!(unseen(in_pod(dir.path(), gone).await));
 }

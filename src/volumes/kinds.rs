@@ -9,6 +9,8 @@ use crate::cluster::{Cluster, Kind};
 
 /// The annotation of the storage class that claims get which name none.
 pub(crate) const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+/// The provisioner of a storage class that makes no volumes, but has people make them.
+pub(crate) const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
 pub(crate) fn storage_classes() -> Kind {
     Kind::known("storage.k8s.io", "v1", "storageclasses", "StorageClass", false)

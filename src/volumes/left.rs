@@ -55,7 +55,8 @@ fn delete(kind: &Kind, namespace: Option<&str>, name: &str) -> String {
     format!("delete {} {name}{}", resource(kind), at(namespace))
 }
 
-fn patch(kind: &Kind, namespace: Option<&str>, name: &str, patch: &Value) -> String {
+/// What `kubectl` has to be told to change an object.
+pub(crate) fn patch(kind: &Kind, namespace: Option<&str>, name: &str, patch: &Value) -> String {
     format!("patch {} {name}{} --type merge --patch '{patch}'", resource(kind), at(namespace))
 }
 

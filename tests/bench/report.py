@@ -29,7 +29,7 @@ RATIO_TARGETS = [
     ("check", "cpu_s", "restic", 1.0),
     ("check", "wall_s", "restic", 1.0),
 ]
-PEAK_MIB_MAX = 150  # of our own, in every step
+PEAK_MIB_MAX = 100  # of our own, in every step
 
 
 def medians(samples):

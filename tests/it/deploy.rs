@@ -64,6 +64,11 @@ fn the_roles_are_those_of_the_documents_and_are_bound_to_the_account_of_the_job(
     assert_eq!(of_kind(&all, "ClusterRoleBinding").len(), documented.len());
     let [job] = of_kind(&all, "CronJob")[..] else { panic!("one job") };
     let pod = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+    // One at a time, tried once, and not for ever late: what a second one would do the next night's does.
+    assert_eq!(job["spec"]["concurrencyPolicy"], "Forbid");
+    assert_eq!(job["spec"]["jobTemplate"]["spec"]["backoffLimit"], 0);
+    assert!(job["spec"]["startingDeadlineSeconds"].as_u64().is_some_and(|seconds| seconds >= 600), "{job}");
+    assert_eq!(pod["restartPolicy"], "Never");
     assert_eq!(pod["serviceAccountName"], account["metadata"]["name"]);
     assert_eq!(pod["containers"][0]["image"], PLACEHOLDER, "whose registry it is nobody but the user knows");
     // What it reads is what is there.

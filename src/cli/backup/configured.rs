@@ -3,6 +3,7 @@
 
 mod coverage;
 mod groups;
+pub(in crate::cli) mod reached;
 pub(in crate::cli) mod volumes;
 
 use std::borrow::Cow;
@@ -19,6 +20,7 @@ use super::{
 use crate::backup::cluster::run_cluster;
 use crate::backup::command::{CommandError, run_command};
 use crate::backup::coverage::choice;
+use crate::backup::in_pod::{Pods, room, run_in_pod};
 use crate::backup::plan::plan_backup;
 use crate::backup::volumes::MoverError;
 use crate::backup::{self, BackupError, BackupOptions, BackupReport, run_backup};
@@ -32,10 +34,11 @@ use crate::cli::failure::{Failure, Told};
 use crate::cli::open::{self, Access};
 use crate::cli::output::{ErrorDocument, columns, count, table_within};
 use crate::cli::progress;
+use crate::cluster::api::Api;
 use crate::cluster::capture::Captured;
-use crate::config::{PathSource, ResourcesSource, Source, SourceKind};
+use crate::config::{CommandSource, PathSource, ResourcesSource, Source, SourceKind};
 use crate::datastore::find_k3s;
-use crate::format::entry::escape;
+use crate::format::entry::{TreePath, escape};
 use crate::format::record::Statistics;
 use crate::tree::exclude::Excludes;
 use crate::tree::live::LiveOptions;
@@ -43,6 +46,7 @@ use crate::tree::live::postgres::Postgres;
 use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::{Left, RunId};
 use coverage::{LeftOut, Watch};
+use reached::Reached;
 
 /// Lines of what a program said that are repeated; the end tells why it failed.
 const SAID_LINES_MAX: usize = 20;
@@ -192,6 +196,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
     let operation = context.operation(repository);
     let run = RunId::new(random().map_err(MoverError::from)?).to_string();
     let (mut rows, mut exit, mut hopeless) = (Vec::new(), Exit::Done, false);
+    let mut reached = Reached::default();
     // Of a part nobody expects that it is all.
     let mut watch = if args.source.is_none() { Watch::begin(&sources).await } else { Watch::default() };
     for source in &sources {
@@ -202,7 +207,9 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
         context.say(&format!("source {}", escape(source.name.as_bytes())))?;
         // They make several rows, each of its own.
         let of_volumes = match &source.kind {
-            SourceKind::Volumes(of) => Some(volumes::rows(source, of, args, context, (&run, &rows)).await),
+            SourceKind::Volumes(of) => {
+                Some(volumes::rows(source, of, args, context, (&run, &rows), &mut reached).await)
+            }
             SourceKind::FolderVolumes(of) => {
                 Some(volumes::rows_of_folder(source, of, args, context, &operation, (&run, &rows)).await)
             }
@@ -226,10 +233,11 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
             continue;
         }
         let begun = context.clock.now();
-        if args.dry_run {
-            watch.would(source).await;
-        }
-        let result = one(source, args, context, &operation, (&run, &rows)).await;
+        let would = if args.dry_run { watch.would(source, &mut reached).await } else { Ok(()) };
+        let result = match would {
+            Ok(()) => one(source, args, context, &operation, (&run, &rows), &mut reached).await,
+            Err(failure) => Err(failure),
+        };
         let took = context.clock.now().since(begun);
         let row = match result {
             Ok(Made { report, captured }) => {
@@ -272,7 +280,7 @@ pub(super) async fn run(args: &Args, context: &mut Context) -> Result<Exit, Fail
 /// What came of a source.
 #[derive(Default)]
 struct Made {
-    /// `None` in a dry run for what is not looked at then: a command, a cluster.
+    /// `None` in a dry run for what has no size before it is run: a command, a cluster.
     report: Option<BackupReport>,
     /// Of the objects of a cluster.
     captured: Option<Captured>,
@@ -285,6 +293,7 @@ async fn one(
     context: &mut Context,
     operation: &backup::Context,
     (run, done): (&str, &[Row]),
+    reached: &mut Reached,
 ) -> Result<Made, Failure> {
     let (tags, reread) = (source.tags.clone(), args.reread);
     let mut options = BackupOptions { tags, reread, host: host(), ..BackupOptions::of(&source.name) };
@@ -312,11 +321,15 @@ async fn one(
             options.live = found.live.then(LiveOptions::default);
             files(operation, &options, args, context).await?
         }
-        SourceKind::Command(_) | SourceKind::Resources(_) if args.dry_run => return Ok(Made::default()),
+        SourceKind::Resources(_) if args.dry_run => return Ok(Made::default()),
+        SourceKind::Command(command) if args.dry_run => {
+            would_run(command, reached).await?;
+            return Ok(Made::default());
+        }
         SourceKind::Volumes(_) | SourceKind::FolderVolumes(_) => return Ok(Made::default()),
         SourceKind::Resources(resources) => {
             let display = progress::show(context);
-            let result = objects(operation, &options, resources).await;
+            let result = objects(operation, &options, resources, reached).await;
             display.finish();
             let (report, captured) = result?;
             context.say(&told(&captured))?;
@@ -325,7 +338,7 @@ async fn one(
         SourceKind::Command(command) => {
             let name = file_name(&command.file)?;
             let display = progress::show(context);
-            let report = run_command(operation, &options, command, &name).await;
+            let report = output(operation, &options, command, &name, reached).await;
             display.finish();
             if let Err(BackupError::Command(error)) = &report {
                 repeat(error, context);
@@ -334,6 +347,29 @@ async fn one(
         }
     };
     Ok(Made { report: Some(report), captured: None })
+}
+
+/// What a program writes, on this machine or in a container.
+async fn output(
+    operation: &backup::Context,
+    options: &BackupOptions,
+    command: &CommandSource,
+    name: &TreePath,
+    reached: &mut Reached,
+) -> Result<BackupReport, BackupError> {
+    let Some(place) = &command.place else { return run_command(operation, options, command, name).await };
+    let api = Api::open(place.kubeconfig.as_deref(), place.context.as_deref()).await?;
+    reached.look(&api).await?;
+    run_in_pod(operation, options, (command, place), Pods { cluster: &api, exec: &api }, name).await
+}
+
+/// Whether there is a container for a program that would be run in one. Fails if the cluster is away, too.
+async fn would_run(command: &CommandSource, reached: &mut Reached) -> Result<(), BackupError> {
+    let Some(place) = &command.place else { return Ok(()) };
+    let api = Api::open(place.kubeconfig.as_deref(), place.context.as_deref()).await?;
+    reached.look(&api).await?;
+    room(&api, command, place).await?;
+    Ok(())
 }
 
 /// Files of this machine.
@@ -370,8 +406,10 @@ pub(in crate::cli) async fn objects(
     operation: &backup::Context,
     options: &BackupOptions,
     source: &ResourcesSource,
+    reached: &mut Reached,
 ) -> Result<(BackupReport, Captured), Failure> {
     let cluster = coverage::open(&source.of).await?;
+    reached.look(&*cluster).await?;
     let choice = choice(&*cluster, source).await;
     Ok(run_cluster(operation, options, &*cluster, &choice).await?)
 }

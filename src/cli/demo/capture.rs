@@ -6,6 +6,7 @@ use crate::backup::volumes::folder::Reading;
 use crate::backup::volumes::{Capture as _, Outcome, Wanted};
 use crate::backup::{self, BackupOptions};
 use crate::cli::backup::configured;
+use crate::cli::backup::configured::reached::Reached;
 use crate::cli::backup::configured::volumes::open_folder;
 use crate::cli::context::host;
 use crate::cli::demo::stage::REPORT;
@@ -33,7 +34,7 @@ pub(super) async fn objects(
     resources: &ResourcesSource,
 ) -> Result<Vec<SnapshotDocument>, Failure> {
     let options = BackupOptions { host: host(), ..BackupOptions::of(name) };
-    let (report, _) = configured::objects(operation, &options, resources).await?;
+    let (report, _) = configured::objects(operation, &options, resources, &mut Reached::default()).await?;
     let first = report.problems.first().map(|problem| format!("{problem}: {}", problem.cause));
     let snapshot = report.snapshot.map(|id| id.hex()).unwrap_or_default();
     Ok(vec![whole(name.to_owned(), snapshot, report.record.statistics, first)?])

@@ -89,7 +89,7 @@ impl Advise for ClusterError {
             Self::Refused { status: 403, .. } => {
                 "no snapshot was made; grant get and list on everything (docs/cluster.md has the ClusterRole)"
             }
-            Self::Refused { .. } => "no snapshot was made; see what the API server says",
+            Self::Refused { .. } | Self::NotBegun { .. } => "no snapshot was made; see what the API server says",
             Self::Folder { .. } => "see the path, and whether its files are manifests that you may read and write",
             Self::Answer { .. } => {
                 "no snapshot was made; does the kubeconfig name an API server of Kubernetes, and no proxy before it?"
@@ -205,8 +205,27 @@ impl Advise for CommandError {
             Self::Start { .. } => {
                 "see the first word of argv: an absolute path, or a name on the PATH that this program was started with"
             }
+            Self::NoPod { .. } => {
+                "no snapshot was made; see `kubectl get pods -n NAMESPACE --show-labels`, and pod, labels and container of the source"
+            }
+            Self::NotBegun { source: ClusterError::Refused { status: 403, .. }, .. } => {
+                "no snapshot was made; grant get and list on pods, and create and get on pods/exec, in that namespace (docs/live-databases.md has the role)"
+            }
+            Self::NotBegun { source: ClusterError::NotBegun { .. }, .. } => {
+                "no snapshot was made; see what it says: is the first word of argv a program that the container has (there is no shell unless it is one), and may the container run one more?"
+            }
+            Self::NotBegun { source, .. } => return source.advice(),
+            Self::Lost { .. } => {
+                "no snapshot was made; run this again when the pod and the API server are there (the program may go on in its container)"
+            }
+            Self::Cut { .. } => {
+                "no snapshot was made: the dump is not whole; run it by hand and look at its end, and at ends-with of the source"
+            }
             Self::Failed { .. } => "no snapshot was made; what it said is above",
             Self::Killed { .. } => "no snapshot was made; signal 9 is often the kernel's, for want of memory",
+            Self::Late { .. } => {
+                "no snapshot was made; see whether it still runs in its container. If it needs longer, set the source's timeout; with `timeout 55m` before it in argv it ends by itself"
+            }
             Self::TimedOut { .. } => "no snapshot was made; if it needs longer, set the source's timeout",
             Self::Empty { .. } => {
                 "no snapshot was made: an empty dump is no backup; the data belongs on its standard output"
@@ -350,6 +369,9 @@ impl Advise for HookError {
             Self::Cluster { source: ClusterError::Refused { status: 401 | 403, .. }, .. } => {
                 "see the credentials of the kubeconfig, and what its account may do (docs/volumes.md has the ClusterRole of hooks)"
             }
+            Self::Failed { .. } | Self::Cluster { source: ClusterError::NotBegun { .. }, .. } => {
+                "see what the command says, and try it by hand with kubectl exec"
+            }
             Self::Cluster { .. } => {
                 "what was held is in its journal; once the API server is well, `homelab-dr release` undoes it"
             }
@@ -362,7 +384,6 @@ impl Advise for HookError {
             Self::Stirred { .. } => "see who let it go on, and run again",
             Self::Changed { .. } => "begin anew, so that it is planned by what is there now",
             Self::Held { .. } => "wait for the other run; if it is dead, `homelab-dr release` undoes what it has left",
-            Self::Failed { .. } => "see what the command says, and try it by hand with kubectl exec",
             Self::Late { .. } => {
                 "see why that takes so long (kubectl describe); what was held is released by `homelab-dr release`"
             }
@@ -438,7 +459,9 @@ const fn of_target(error: &ClusterError) -> &'static str {
         ClusterError::Refused { status: 401, .. } => {
             "nothing was changed; the credentials of the kubeconfig are wrong or have run out"
         }
-        ClusterError::Refused { .. } => "nothing was changed; see what the API server says",
+        ClusterError::Refused { .. } | ClusterError::NotBegun { .. } => {
+            "nothing was changed; see what the API server says"
+        }
         ClusterError::Folder { .. } => {
             "nothing was changed; see the path, and whether its files are manifests that you may read and write"
         }

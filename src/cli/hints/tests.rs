@@ -134,6 +134,7 @@ fn every_error_has_advice_that_is_not_the_error_again() {
         refused(401),
         refused(403),
         refused(500),
+        ClusterError::NotBegun { request: s(), message: s() },
     ];
     look.map(GitopsError::Look).iter().for_each(useful);
     useful(&GitopsError::Silent { group: s(), why: s() });
@@ -142,6 +143,7 @@ fn every_error_has_advice_that_is_not_the_error_again() {
     let hooks = [
         HookError::Cluster { what: s(), source: refused(403) },
         HookError::Cluster { what: s(), source: refused(500) },
+        HookError::Cluster { what: s(), source: ClusterError::NotBegun { request: s(), message: s() } },
         HookError::Cluster { what: s(), source: ClusterError::Config { what: s(), source: "no".into() } },
         HookError::Refused { what: s(), why: s() },
         HookError::Changed { what: s(), why: s() },

@@ -185,6 +185,7 @@ fn tell(plan: &InPlacePlan, report: &Report, context: &mut Context) -> Result<()
             escape(not.why.as_bytes()),
             escape(not.mend.as_bytes())
         ));
+        movers::evidence(&not.mover).for_each(|seen| context.talk.put(&seen));
     }
     for row in report.released.iter().flat_map(|released| &released.rows) {
         if let Some(told) = row.outcome.told() {

@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::{HeaderValue, Request};
+use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tower::util::MapRequestLayer;
 
 use super::quiet::{of_client, of_kubeconfig};
 use crate::cluster::ClusterError;
@@ -55,11 +59,23 @@ fn server_of(config: &kube::Config) -> String {
     format!("{scheme}://{host}{path}").trim_end_matches('/').to_owned()
 }
 
+/// Has a command in a container speak the older of the two protocols. In `v5.channel.k8s.io` the API server speaks to the kubelet itself, and when it loses that connection it may say
+/// `Success` (kubernetes/kubectl#1726); in v4 it hands bytes on, and what breaks ends without a word.
+fn exec_by_v4(mut request: Request<Body>) -> Request<Body> {
+    if request.uri().path().ends_with("/exec") && request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("v4.channel.k8s.io"));
+    }
+    request
+}
+
 /// A plugin runs here, and is waited for.
 async fn connect(config: kube::Config) -> Result<kube::Client, ClusterError> {
     let what = server_of(&config);
     let fail = |source: Box<dyn std::error::Error + Send + Sync>| ClusterError::Config { what: what.clone(), source };
-    let client = tokio::task::spawn_blocking(move || kube::Client::try_from(config)).await;
+    let client = tokio::task::spawn_blocking(move || {
+        ClientBuilder::try_from(config).map(|builder| builder.with_layer(&MapRequestLayer::new(exec_by_v4)).build())
+    })
+    .await;
     client.map_err(|error| fail(error.into()))?.map_err(|error| fail(of_client(error.into())))
 }
 

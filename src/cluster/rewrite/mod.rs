@@ -99,6 +99,7 @@ pub fn replacement(kind: &Kind, desired: &Value, live: &Value) -> Value {
     match (kind.group.as_str(), kind.name.as_str()) {
         ("", "Service") => service::keep_given(&mut object, live),
         ("", "PersistentVolumeClaim") => volume::keep_binding(&mut object, live),
+        ("", "PersistentVolume") => volume::keep_claim(&mut object, live),
         ("", "Namespace") => metadata::keep(&mut object, live, &["spec"]),
         ("batch", "Job") => workload::keep_selector(&mut object, live),
         _ => {}

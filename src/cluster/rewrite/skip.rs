@@ -329,6 +329,15 @@ mod tests {
             ("authentication.k8s.io", "SelfSubjectReview"),
             ("authorization.k8s.io", "SubjectAccessReview"),
             ("", "Binding"),
+            // What a program keeps for itself, and writes anew.
+            ("coordination.k8s.io", "LeaseCandidate"),
+            ("internal.apiserver.k8s.io", "StorageVersion"),
+            ("resource.k8s.io", "ResourceSlice"),
+            ("kyverno.io", "UpdateRequest"),
+            ("cilium.io", "CiliumNode"),
+            ("cilium.io", "CiliumEndpoint"),
+            ("cilium.io", "CiliumEndpointSlice"),
+            ("k3s.cattle.io", "ETCDSnapshotFile"),
         ] {
             assert_eq!(
                 why(group, name, &json!({"metadata": {"name": "x"}})),

@@ -42,6 +42,13 @@ pub(super) fn volume(object: &mut Value) {
     }
 }
 
+/// A volume stays that of its claim: without the claim's uid it would be free again, and the claim lost for good.
+pub(super) fn keep_claim(object: &mut Value, live: &Value) {
+    if live.pointer("/spec/claimRef").is_some() {
+        keep(object, live, &["spec", "claimRef"]);
+    }
+}
+
 /// A claim can be made larger and have other metadata; everything else of it is fixed.
 pub(super) fn keep_binding(object: &mut Value, live: &Value) {
     let wanted = object.get("spec").and_then(|spec| spec.get("resources")).cloned();
@@ -103,6 +110,22 @@ mod tests {
         volume(&mut object);
         let expected = json!({"metadata": {}, "spec": {"nfs": {"path": "/x"}, "claimRef": {"name": "data", "namespace": "media"}}});
         assert_eq!(object, expected);
+    }
+
+    #[test]
+    fn a_replaced_volume_stays_that_of_its_claim() {
+        let object = || json!({"metadata": {"labels": {"new": "1"}}, "spec": {"claimRef": {"namespace": "media", "name": "data"}}});
+        for claim in [
+            json!({"namespace": "media", "name": "data", "uid": "u", "resourceVersion": "1"}),
+            json!({"namespace": "media", "name": "other", "uid": "v"}),
+        ] {
+            let mut replaced = object();
+            keep_claim(&mut replaced, &json!({"metadata": {}, "spec": {"claimRef": claim}}));
+            assert_eq!(replaced, json!({"metadata": {"labels": {"new": "1"}}, "spec": {"claimRef": claim}}));
+        }
+        let mut free = object();
+        keep_claim(&mut free, &json!({"spec": {}}));
+        assert_eq!(free, object(), "one that is nobody's waits for the claim");
     }
 
     #[test]

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::by_hand::{self, Outlook, Own, Volume, Wanted};
 use super::data::{make_room, names_claims, unlike};
-use super::fate::Fate;
+use super::fate::{Fate, Trial};
 use super::plan::Step;
 use super::{Options, RecoverError};
 use crate::base::shell::quoted;
 use crate::cluster::list::whole;
-use crate::cluster::object::{annotation, at, items, items_mut, name_of, namespace_of, text};
+use crate::cluster::object::{annotation, at, items_mut, name_of, namespace_of, text};
 use crate::cluster::ours::is_ours;
-use crate::cluster::rewrite::{FILLING, FILLING_IN_PLACE};
+use crate::cluster::rewrite::{FILLING, FILLING_IN_PLACE, replacement};
 use crate::cluster::{Cluster, ClusterError};
 use crate::volumes::kinds;
 
@@ -76,16 +77,27 @@ pub(super) async fn settle(cluster: &dyn Cluster, steps: &mut [Step], options: &
     for at in 0..steps.len() {
         let is_static = steps.get(at).is_some_and(|claim| has_volume(steps.iter().chain(&options.coming), claim));
         let Some(step) = steps.get_mut(at).filter(|step| step.kind.is("", "PersistentVolumeClaim")) else { continue };
-        if step.fate.creates()
-            && !is_static
-            && let Some(why) = classes.as_ref().and_then(|classes| classes.refuse(&step.rewritten.object))
-        {
-            let why = match text(&step.rewritten.object, &["spec", "storageClassName"]) {
-                "" => why,
-                name => format!("{why}; --storage-class {name}=OTHER takes another"),
+        if let (true, Some(classes)) = (step.fate.creates(), &classes) {
+            let can_be_included = options.selection.names_what_is_chosen();
+            let own = step.as_claim.own_volume.as_deref().map(|name| Own { name, can_be_included });
+            let claim = &step.rewritten.object;
+            let why = match classes.outlook(claim, own) {
+                Outlook::Gets => None,
+                Outlook::Waits(why) => Some(why),
+                Outlook::Unknown if is_static => None,
+                Outlook::Unknown => classes.refuse(claim).map(|why| match text(claim, &["spec", "storageClassName"]) {
+                    "" => why,
+                    name => format!("{why}; --storage-class {name}=OTHER takes another"),
+                }),
             };
-            step.fate = Fate::Conflict { why };
-            continue;
+            if let Some(why) = why {
+                step.fate = if options.unforeseen {
+                    Fate::Create { trial: Trial::Later(format!("unless a step before it changes that: {why}")) }
+                } else {
+                    Fate::Conflict { why }
+                };
+                continue;
+            }
         }
         let Some(data) = &step.fill else { continue };
         if let Some(live) = &step.live {
@@ -157,20 +169,32 @@ async fn users(cluster: &dyn Cluster, steps: &[Step]) -> Result<BTreeMap<(String
 
 /// The storage classes that there will be.
 struct Classes {
-    names: BTreeSet<String>,
+    /// Each class, and whether it makes volumes by itself.
+    names: BTreeMap<String, bool>,
     default: Option<String>,
     /// Classes of volumes that nobody has to make.
     of_volumes: BTreeSet<String>,
+    /// The volumes that there will be; `None` if they may not be looked at.
+    volumes: Option<Vec<Volume>>,
 }
 
 impl Classes {
+    /// Whether a claim gets a volume that is there, or waits for one in vain.
+    fn outlook(&self, claim: &Value, own: Option<Own<'_>>) -> Outlook {
+        let Some(volumes) = &self.volumes else { return Outlook::Unknown };
+        let class = at(claim, &["spec", "storageClassName"]).as_str().or(self.default.as_deref()).unwrap_or_default();
+        // Of a class that is unknown nobody makes any.
+        let is_provisioned = self.names.get(class).copied().unwrap_or(false);
+        by_hand::outlook(volumes, Wanted { claim, class, is_provisioned, own })
+    }
+
     /// Why a claim would never get a volume.
     fn refuse(&self, claim: &Value) -> Option<String> {
         let there = || {
             let mark = |name: &String| {
                 if self.default.as_ref() == Some(name) { format!("{name} (the default)") } else { name.clone() }
             };
-            let names: Vec<String> = self.names.iter().map(mark).collect();
+            let names: Vec<String> = self.names.keys().map(mark).collect();
             if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
         };
         let given = at(claim, &["spec", "storageClassName"]).as_str();
@@ -179,7 +203,7 @@ impl Classes {
                 Some(format!("it names no storage class, and the cluster has no default one; {}", there()))
             }
             None | Some("") => None,
-            Some(name) if self.names.contains(name) || self.of_volumes.contains(name) => None,
+            Some(name) if self.names.contains_key(name) || self.of_volumes.contains(name) => None,
             Some(name) => Some(format!("the cluster has no storage class {name}; {}", there())),
         }
     }
@@ -187,7 +211,12 @@ impl Classes {
 
 /// Why a claim would never get a volume in a cluster as it is; `None` also where its classes may not be looked at.
 pub async fn lacks_class(cluster: &dyn Cluster, claim: &Value) -> Result<Option<String>, ClusterError> {
-    Ok(classes(cluster, std::iter::empty()).await?.and_then(|classes| classes.refuse(claim)))
+    let Some(classes) = classes(cluster, std::iter::empty()).await? else { return Ok(None) };
+    Ok(match classes.outlook(claim, None) {
+        Outlook::Gets => None,
+        Outlook::Waits(why) => Some(why),
+        Outlook::Unknown => classes.refuse(claim),
+    })
 }
 
 /// `None` if they may not be looked at: then the claim will tell.
@@ -195,32 +224,42 @@ async fn classes<'a>(
     cluster: &dyn Cluster,
     steps: impl Iterator<Item = &'a Step> + Clone + Send,
 ) -> Result<Option<Classes>, ClusterError> {
-    let class = |object: &Value| (name_of(object).to_owned(), annotation(object, kinds::DEFAULT_CLASS) == "true");
+    let class = |object: &Value| {
+        let makes_volumes = text(object, &["provisioner"]) != kinds::NO_PROVISIONER;
+        (name_of(object).to_owned(), (makes_volumes, annotation(object, kinds::DEFAULT_CLASS) == "true"))
+    };
     let found = match whole(cluster, &kinds::storage_classes(), |object| Some(class(&object))).await {
         Ok(found) => found,
         Err(error) if error.is_of_the_cluster() || matches!(error, ClusterError::TooMany { .. }) => return Err(error),
         Err(_) => return Ok(None),
     };
-    let of_volume = |object: &Value| {
-        let name = text(object, &["spec", "storageClassName"]);
-        (!name.is_empty() && items(object, &["spec", "accessModes"]).iter().any(Value::is_string))
-            .then(|| name.to_owned())
-    };
-    let volumes = whole(cluster, &kinds::volumes(), |object| of_volume(&object)).await;
-    let mut classes = Classes {
-        names: BTreeSet::new(),
-        default: None,
-        of_volumes: volumes.unwrap_or_default().into_iter().collect(),
-    };
+    let volumes = whole(cluster, &kinds::volumes(), |object| Some(Volume::of(&object))).await.ok();
+    let mut classes = Classes { names: BTreeMap::new(), default: None, of_volumes: BTreeSet::new(), volumes };
     let brought = steps.clone().filter(|step| step.kind.is("storage.k8s.io", "StorageClass"));
-    for (name, is_default) in found.into_iter().chain(brought.map(|step| class(&step.rewritten.object))) {
+    for (name, (makes_volumes, is_default)) in
+        found.into_iter().chain(brought.map(|step| class(&step.rewritten.object)))
+    {
         if is_default {
             classes.default = Some(name.clone());
         }
-        classes.names.insert(name);
+        classes.names.insert(name, makes_volumes);
     }
+    let mut brought = Vec::new();
     for step in steps.filter(|step| step.kind.is("", "PersistentVolume")) {
-        classes.of_volumes.extend(of_volume(&step.rewritten.object));
+        let volume = Volume::of(&step.rewritten.object);
+        classes.of_volumes.extend(volume.class().map(str::to_owned));
+        match (&step.fate, &step.live) {
+            (Fate::Create { .. }, _) => brought.push(volume),
+            (Fate::Replace { .. }, Some(live)) => {
+                brought.push(Volume::of(&replacement(&step.kind, &step.rewritten.object, live)));
+            }
+            _ => {}
+        }
+    }
+    if let Some(volumes) = &mut classes.volumes {
+        volumes.retain(|volume| !brought.iter().any(|other| other.name() == volume.name()));
+        volumes.extend(brought);
+        classes.of_volumes.extend(volumes.iter().filter_map(Volume::class).map(str::to_owned));
     }
     Ok(Some(classes))
 }

@@ -11,6 +11,7 @@
 mod act;
 mod before;
 pub mod beside;
+mod by_hand;
 pub mod claims;
 pub mod data;
 pub mod fate;
@@ -115,8 +116,12 @@ pub struct Options {
     pub drill: Option<String>,
     /// Which storage class becomes which.
     pub storage_classes: std::collections::BTreeMap<String, String>,
+    /// Claims that nobody has to agree to that they are made without data, as `NAMESPACE/NAME` in the snapshot.
+    pub may_be_empty: std::collections::BTreeSet<String>,
     /// What will be there by then, since something else creates it before: for a plan of several parts that is made at once.
     pub coming: Vec<plan::Step>,
+    /// Besides, something comes before of which nobody knows what it makes (a program, a person): what lacks a volume now is not in conflict yet.
+    pub unforeseen: bool,
 }
 
 /// Why nothing was restored.

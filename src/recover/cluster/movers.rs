@@ -26,6 +26,7 @@ use crate::repo::RepoError;
 use crate::repo::fetch::Reader;
 use crate::volumes::facts::{self, Facts};
 use crate::volumes::labels::{FILLING, MOVER_MODE};
+use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{self, Crew, Made, MoverError, evict};
 use crate::volumes::pod::{PodPlan, Rights};
 use crate::volumes::protocol::{Credential, Job, RestoreJob, Task};
@@ -85,6 +86,13 @@ impl<'a> ByMovers<'a> {
         let (image, movers) = (running.image.clone(), running.movers);
         Ok(Self { crew, handed, reader, image, run, movers, within, in_place: false })
     }
+}
+
+/// Why there is no safety copy.
+pub(super) struct NotCopied {
+    pub(super) outcome: Outcome,
+    /// What there was to see of its mover.
+    pub(super) mover: Evidence,
 }
 
 /// Why a volume is not filled, or not looked at.
@@ -172,7 +180,7 @@ pub(crate) fn rights_of(filling: &Filling, space: &Namespace) -> Result<Rights, 
         None if said.is_empty() && !space.restricted => MoverMode::Root,
         None if said.is_empty() => MoverMode::App,
         None => {
-            let why = format!("the annotation {MOVER_MODE} of the claim is {said:?}");
+            let why = format!("the annotation {MOVER_MODE} of the claim or its namespace is {said:?}");
             return Err((why, "write app, root or privileged"));
         }
     };
@@ -289,7 +297,7 @@ impl ByMovers<'_> {
         tags: BTreeMap<String, String>,
         host: &str,
         still: impl Future<Output = Result<(), MoverError>>,
-    ) -> (Result<(Summary, Vec<ProblemLine>), Outcome>, Vec<String>) {
+    ) -> (Result<(Summary, Vec<ProblemLine>), NotCopied>, Vec<String>) {
         let mut made = Made::default();
         let attempt = async {
             let (namespace, claim) = (filling.claim.namespace.clone().unwrap_or_default(), &filling.claim.name);
@@ -325,8 +333,9 @@ impl ByMovers<'_> {
             ending = attempt => ending,
             () = self.crew.cancel.cancelled() => Err(Not::Mover(MoverError::Cancelled)),
         };
+        let mover = made.take_evidence();
         let left = made.remove(&self.crew).await.iter().map(ToString::to_string).collect();
-        (ending.map_err(Outcome::from), left)
+        (ending.map_err(|not| NotCopied { outcome: not.into(), mover }), left)
     }
 
     pub(super) async fn pod(&self, filling: &Filling, name: String, fills: bool) -> Result<PodPlan, Not> {
@@ -384,6 +393,7 @@ impl Volumes for ByMovers<'_> {
             Ok(Ok(ending)) => self.nobody_uses(filling).await.map(|()| Ok(ending)),
             other => other,
         };
+        let mover = made.take_evidence();
         let left = made.remove(&self.crew).await.iter().map(ToString::to_string).collect();
         let filled = match ending.and_then(|ending| ending.map_err(Not::Mover)) {
             Ok((mover::Result::Restored(restored), problems)) => Filled::with(filling, *restored, problems),
@@ -398,7 +408,7 @@ impl Volumes for ByMovers<'_> {
             }
             Err(not) => Filled::without(filling, not.into()),
         };
-        Filled { left, ..filled }
+        Filled { left, mover, ..filled }
     }
 
     fn at_once(&self) -> usize {

@@ -55,6 +55,9 @@ pub struct Step {
     /// What somebody chose, and the object will not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
+    /// Of a claim.
+    #[serde(skip)]
+    pub(super) as_claim: AsClaim,
     #[serde(skip)]
     pub(super) kind: Kind,
     #[serde(skip)]
@@ -81,6 +84,25 @@ impl Step {
     #[must_use]
     pub fn manifest(&self) -> &Value {
         &self.rewritten.object
+    }
+}
+
+/// What else is known of a claim in the snapshot.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AsClaim {
+    /// The volume there that somebody made for it, chosen or not. A drill never gets one.
+    pub(super) own_volume: Option<String>,
+    /// Somebody has said of it by its name that it may be without data.
+    may_be_empty: bool,
+}
+
+impl AsClaim {
+    fn of(claim: &(String, String), made_by_hand: &MadeByHand, options: &Options) -> Self {
+        let (namespace, name) = claim;
+        Self {
+            own_volume: made_by_hand.get(claim).filter(|_| options.drill.is_none()).cloned(),
+            may_be_empty: options.may_be_empty.contains(&format!("{namespace}/{name}")),
+        }
     }
 }
 
@@ -163,7 +185,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         unmatched.see(kind, namespace_of(object), name_of(object));
     }
     let unmatched = unmatched.patterns();
-    let (drafts, facts) = choose(objects, options, cluster.lives());
+    let Chosen { drafts, facts, made_by_hand } = choose(objects, options, cluster.lives());
     refuse_mappings(&options.namespaces, &drafts)?;
     let mut skipped = Vec::new();
     let mut steps = Vec::new();
@@ -203,6 +225,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         let fill = if is_claim { options.data.get(&place()).cloned() } else { None };
         let never_bound = is_claim && fill.is_none() && data::never_bound(&captured);
         let empty = is_claim && cluster.lives() && fill.is_none() && !never_bound;
+        let as_claim = if is_claim { AsClaim::of(&place(), &made_by_hand, options) } else { AsClaim::default() };
         let Brought { mut notes, unknown: unknown_before } = brought;
         notes.extend(if kind.is("", "PersistentVolume") { claims::place_of_volume(&captured) } else { None });
         let (fate, lost, live) = (Fate::Undecided, rewritten.lost.clone(), None);
@@ -218,6 +241,7 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
             drilled,
             unknown_before,
             lost,
+            as_claim,
             kind,
             rewritten,
             live,
@@ -275,11 +299,22 @@ fn refuse_mappings(namespaces: &Namespaces, drafts: &[Draft]) -> Result<(), Reco
     Ok(())
 }
 
+/// For claims that are chosen, by namespace and name: the volume that somebody made for each.
+type MadeByHand = BTreeMap<(String, String), String>;
+
+/// What is chosen, and what has to be known of the rest.
+struct Chosen {
+    drafts: Vec<Draft>,
+    facts: Facts,
+    made_by_hand: MadeByHand,
+}
+
 /// What is chosen, with the namespaces that it is in.
-fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>, Facts) {
+fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> Chosen {
     let mut facts = Facts { alive, with_derived: options.derived_secrets, ..Facts::default() };
     let mut drafts = Vec::new();
     let mut spare: BTreeMap<String, (Kind, Value)> = BTreeMap::new();
+    let volumes: Vec<Captured> = objects.iter().filter(|one| one.kind.is("", "PersistentVolume")).cloned().collect();
     for Captured { kind, object } in objects {
         let (namespace, name) = (namespace_of(&object).map(str::to_owned), name_of(&object).to_owned());
         let namespace = namespace.as_deref();
@@ -301,13 +336,18 @@ fn choose(objects: Vec<Captured>, options: &Options, alive: bool) -> (Vec<Draft>
             drafts.push(Draft::new(kind, captured, true));
         }
     }
-    (drafts, facts)
+    let made_by_hand = volumes.iter().filter(|one| skip(&one.kind, &one.object, &facts).is_none()).map(|one| {
+        let claim = |field| text(&one.object, &["spec", "claimRef", field]).to_owned();
+        ((claim("namespace"), claim("name")), name_of(&one.object).to_owned())
+    });
+    let made_by_hand = made_by_hand.collect();
+    Chosen { drafts, facts, made_by_hand }
 }
 
 /// What would be without data: claims that are created, and those that a stateful set would make for want of them.
 async fn empty_volumes(cluster: &dyn Cluster, steps: &[Step], coming: &[Step]) -> Result<Vec<String>, ClusterError> {
-    let mut empty: Vec<String> =
-        steps.iter().filter(|step| step.empty && step.fate.creates()).map(|step| step.object.to_string()).collect();
+    let is_refused = |step: &&Step| step.empty && !step.as_claim.may_be_empty && step.fate.creates();
+    let mut empty: Vec<String> = steps.iter().filter(is_refused).map(|step| step.object.to_string()).collect();
     let claims = Kind::known("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true);
     for step in steps.iter().filter(|step| step.kind.is("apps", "StatefulSet") && step.fate.creates()) {
         let object = &step.rewritten.object;

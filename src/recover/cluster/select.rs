@@ -112,6 +112,12 @@ impl Selection {
         included && !self.excludes(kind, namespace, name)
     }
 
+    /// Whether only what is named is chosen.
+    #[must_use]
+    pub const fn names_what_is_chosen(&self) -> bool {
+        self.include.is_some()
+    }
+
     /// Whether an object is left out by name.
     #[must_use]
     pub fn excludes(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> bool {

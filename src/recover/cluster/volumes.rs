@@ -13,6 +13,7 @@ use super::data::{Data, names_claims, ordinal, templates_of};
 use crate::backup::volumes::claims::{Use, uses};
 use crate::cluster::object::{annotation, at, items, text};
 use crate::volumes::facts::{Facts, Node};
+use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::placement::{fits, takes};
 use crate::volumes::said::{ProblemLine, Restored};
 
@@ -93,6 +94,9 @@ pub struct Filled {
     /// What should have been taken away and could not be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
+    /// What there was to see of a mover that came to no result.
+    #[serde(skip_serializing_if = "Evidence::is_empty")]
+    pub mover: Evidence,
 }
 
 fn lines<S: serde::Serializer>(problems: &[ProblemLine], to: S) -> Result<S::Ok, S::Error> {
@@ -110,6 +114,7 @@ impl Filled {
             restored: Restored::default(),
             problems: Vec::new(),
             left: Vec::new(),
+            mover: Evidence::default(),
         }
     }
 

@@ -48,7 +48,7 @@ use crate::runbook::{Action, Check, Step};
 pub(crate) use files::restore_plan;
 pub use program::OnThisMachine;
 pub use quiesce::Holding;
-pub use resources::{fates_of, look, read};
+pub use resources::{Before, fates_of, look, read};
 
 /// Where a run recovers into.
 #[derive(Clone)]

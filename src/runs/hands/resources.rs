@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::volume::with_evidence;
 use super::{Source, Target, World, because, failed};
 use crate::backup::Context;
 use crate::base::cancel::Cancel;
@@ -45,7 +46,9 @@ fn options(resources: &RestoreResources, source: &Source, snapshot: &Snapshot) -
         derived_secrets: resources.with_derived_secrets,
         data: choose(&source.chain, &snapshot.record, at),
         storage_classes: resources.storage_classes.clone(),
+        may_be_empty: resources.may_be_empty.clone(),
         coming: Vec::new(),
+        unforeseen: false,
     })
 }
 
@@ -61,16 +64,26 @@ pub async fn read(source: &Source, snapshot: &Snapshot, operation: &Context) -> 
     Ok(manifests)
 }
 
-/// Looks at the target, and decides. Nothing is written. `coming`: what steps create that are carried out before.
+/// What steps do that are carried out before.
+#[derive(Default)]
+pub struct Before {
+    /// The objects that they create.
+    pub creates: Vec<ClusterStep>,
+    /// Of some nobody knows that.
+    pub unforeseen: bool,
+}
+
+/// Looks at the target, and decides. Nothing is written.
 pub async fn look(
     resources: &RestoreResources,
     (source, snapshot): (&Source, &Snapshot),
     manifests: Manifests,
     planned: Option<&Fates>,
     cluster: &dyn Cluster,
-    coming: Vec<ClusterStep>,
+    before: Before,
 ) -> Result<ClusterPlan, Undone> {
-    let mut options = Options { coming, ..options(resources, source, snapshot)? };
+    let (coming, unforeseen) = (before.creates, before.unforeseen);
+    let mut options = Options { coming, unforeseen, ..options(resources, source, snapshot)? };
     if let Some(planned) = planned {
         as_planned(&mut options, planned, source, snapshot.record.started);
     }
@@ -168,7 +181,9 @@ fn wrong(report: &Report) -> Vec<String> {
     for volume in report.volumes.iter().filter(|volume| !volume.outcome.is_well() || volume.restored.problems > 0) {
         use crate::recover::cluster::volumes::Outcome as Of;
         wrong.push(match &volume.outcome {
-            Of::Unknown { why, mend, .. } => format!("volume {}: {why}; {mend}", volume.claim),
+            Of::Unknown { why, mend, .. } => {
+                format!("volume {}: {}; {mend}", volume.claim, with_evidence(why, &volume.mover))
+            }
             Of::Kept { why } => format!("volume {}: {why}", volume.claim),
             _ => format!("volume {}: {} problems with single files", volume.claim, volume.restored.problems),
         });
@@ -200,7 +215,7 @@ impl World<'_> {
         let planned = self.plan.fates.get(&step.id);
         let looking = async {
             let manifests = read(source, snapshot, &operation).await?;
-            look(resources, (source, snapshot), manifests, planned, cluster, Vec::new()).await
+            look(resources, (source, snapshot), manifests, planned, cluster, Before::default()).await
         };
         let looked = tokio::select! {
             looked = looking => looked?,
@@ -218,7 +233,10 @@ impl World<'_> {
         }
         if !looked.empty_volumes.is_empty() && !resources.empty_volumes {
             let error = RecoverError::EmptyVolumes { claims: looked.empty_volumes.clone() };
-            return Err(because(&error, "say empty_volumes: true in the step if they may be empty"));
+            return Err(because(
+                &error,
+                "name them under may_be_empty in the step if they may be empty, or say empty_volumes: true for all",
+            ));
         }
         let volumes: Option<Box<dyn Volumes + '_>> = match &self.target {
             Target::Folder(_, root) => {

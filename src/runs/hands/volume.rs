@@ -21,6 +21,7 @@ use crate::recover::fill::{self, fill};
 use crate::recover::mover::leaves_out;
 use crate::runbook::{RestoreVolume, Step};
 use crate::runs::drive::Undone;
+use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{Crew, Limits};
 
 pub(super) fn claim_of(volume: &RestoreVolume) -> String {
@@ -171,7 +172,8 @@ impl World<'_> {
             InPlace { acting, movers, id: Some(&id), namespace: &journals, host: &self.host, safety_copy: true };
         let report = report.run(&planned).await;
         if let Some(not) = &report.not_written {
-            return Err(if cancel.is_cancelled() { Undone::Stopped } else { failed(&not.why, &not.mend) });
+            let why = with_evidence(&not.why, &not.mover);
+            return Err(if cancel.is_cancelled() { Undone::Stopped } else { failed(why, &not.mend) });
         }
         let filled = report.volume.as_ref().ok_or_else(|| failed("nobody knows what became of it", "run it again"))?;
         let before =
@@ -192,11 +194,16 @@ impl World<'_> {
     }
 }
 
+/// Why it failed, with what there was to see of its mover: a record has no other place for it, and its pod is gone.
+pub(super) fn with_evidence(why: &str, mover: &Evidence) -> String {
+    mover.in_short().map_or_else(|| why.to_owned(), |seen| format!("{why} ({seen})"))
+}
+
 /// What became of a volume that movers filled.
 pub(super) fn outcome(filled: &Filled, cancel: &Cancel) -> Result<Vec<String>, Undone> {
     match &filled.outcome {
         Outcome::Unknown { .. } if cancel.is_cancelled() => Err(Undone::Stopped),
-        Outcome::Unknown { why, mend, .. } => Err(failed(why, mend)),
+        Outcome::Unknown { why, mend, .. } => Err(failed(with_evidence(why, &filled.mover), mend)),
         Outcome::Kept { why } => Err(failed(why, "name another claim with into, or restore it in_place")),
         Outcome::ProvenEmpty => {
             Ok(vec![format!("{}: the snapshot holds nothing, and so does the volume", filled.claim)])

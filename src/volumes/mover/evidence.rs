@@ -21,10 +21,12 @@ const LINES_MAX: usize = 40;
 const CHARS_MAX: usize = 400;
 /// Events that are kept, the last ones.
 const EVENTS_MAX: usize = 20;
-/// For the next line of a log: one that is there comes at once, and one of a mover that still runs has no end.
-const LINE_TIME: Duration = Duration::from_millis(500);
+/// For the next line of a log: one that is there comes as soon as a busy server comes to it, and one of a mover that still runs has no end.
+const LINE_TIME: Duration = Duration::from_secs(2);
 /// For all of it: a cluster that does not answer keeps nobody.
 const TIME: Duration = Duration::from_secs(10);
+/// Of each, in one line of a record.
+const SHORT: usize = 3;
 
 /// See the module. Empty where nothing was asked, or nothing was answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -41,6 +43,22 @@ impl Evidence {
     pub fn is_empty(&self) -> bool {
         self.log.is_empty() && self.events.is_empty()
     }
+
+    /// All of it for people, line by line: what became of its pod, then what it said.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let events = self.events.iter().map(|event| format!("event {event}"));
+        events.chain(self.log.iter().map(|line| format!("log {line}")))
+    }
+
+    /// The end of both, for a record that has one line for it; `None` if there is none.
+    #[must_use]
+    pub fn in_short(&self) -> Option<String> {
+        let last = |of: &[String]| of.get(of.len().saturating_sub(SHORT)..).unwrap_or_default().join(" | ");
+        let parts = [("the last events of its pod", last(&self.events)), ("the end of its log", last(&self.log))];
+        let said: Vec<String> =
+            parts.into_iter().filter(|(_, of)| !of.is_empty()).map(|(what, of)| format!("{what}: {of}")).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
 }
 
 fn cut(text: &str) -> String {
@@ -49,21 +67,26 @@ fn cut(text: &str) -> String {
 
 /// Asks for both.
 pub(super) async fn gather(crew: &Crew<'_>, pod: Pod<'_>) -> Evidence {
-    let both = async { tokio::join!(log(crew, pod), of_pod(crew.cluster, pod.namespace, pod.uid)) };
-    let (log, events) = timeout(TIME, both).await.unwrap_or_default();
+    let events = timeout(TIME, of_pod(crew.cluster, pod.namespace, pod.uid));
+    let (log, events) = tokio::join!(log(crew, pod), events);
+    let events = events.unwrap_or_default();
     Evidence { log, events: events.into_iter().map(|event| cut(&event)).collect() }
 }
 
 async fn log(crew: &Crew<'_>, pod: Pod<'_>) -> Vec<String> {
     let mut last = VecDeque::new();
     // Of a container that never began there is none.
-    let Ok(mut lines) = crew.streams.follow(pod.namespace, pod.name, CONTAINER, None).await else { return Vec::new() };
-    while let Ok(Ok(Some(line))) = timeout(LINE_TIME, lines.next()).await {
-        if last.len() == LINES_MAX {
-            last.pop_front();
+    let heard = async {
+        let Ok(mut lines) = crew.streams.follow(pod.namespace, pod.name, CONTAINER, None).await else { return };
+        while let Ok(Ok(Some(line))) = timeout(LINE_TIME, lines.next()).await {
+            if last.len() == LINES_MAX {
+                last.pop_front();
+            }
+            last.push_back(cut(&line));
         }
-        last.push_back(cut(&line));
-    }
+    };
+    // One that does not end is told as far as it was heard.
+    let _ = timeout(TIME, heard).await;
     last.into()
 }
 
@@ -83,4 +106,21 @@ pub(super) async fn of_pod(cluster: &dyn Cluster, namespace: &str, uid: &str) ->
     found.sort_by(|a, b| a.0.cmp(&b.0));
     let first = found.len().saturating_sub(EVENTS_MAX);
     found.into_iter().skip(first).map(|(_, said)| said).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_the_end_of_both_and_people_have_all() {
+        let all = |name: &str, number: usize| (0..number).map(|at| format!("{name}{at}")).collect::<Vec<_>>();
+        assert_eq!((Evidence::default().in_short(), Evidence::default().lines().count()), (None, 0));
+        let of_pod = Evidence { log: Vec::new(), events: all("e", 2) };
+        assert_eq!(of_pod.in_short().as_deref(), Some("the last events of its pod: e0 | e1"));
+        let both = Evidence { log: all("l", 5), ..of_pod };
+        let short = "the last events of its pod: e0 | e1; the end of its log: l2 | l3 | l4";
+        assert_eq!(both.in_short().as_deref(), Some(short));
+        assert_eq!(both.lines().collect::<Vec<_>>()[1..3], ["event e1", "log l0"]);
+    }
 }

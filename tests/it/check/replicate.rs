@@ -8,12 +8,13 @@ use homelab_dr::base::progress::Progress;
 use homelab_dr::check::Severity;
 use homelab_dr::crypto::recipients::{NoPrompt, Prompt};
 use homelab_dr::replicate::{Fault as Wrong, Options, ReplicateError, Report, plan, replicate};
-use homelab_dr::repo::Repository;
+use homelab_dr::repo::{Repository, layout};
 use homelab_dr::store::fault::{Failure, Fault, When};
 use homelab_dr::store::memory::MemoryStore;
 use homelab_dr::store::{Key, Store};
 
 use super::{Fixture, expected, names, read_all, run};
+use crate::prune::world::World;
 use crate::support::repository::TestRepository;
 use crate::support::s3::{Rules, S3Server};
 
@@ -143,6 +144,31 @@ async fn damage_at_the_source_does_not_spread_and_is_reported() {
     bytes[300] ^= 1;
     fixture.place.write(&flipped, &bytes);
     assert_eq!(copy(&*source, &*target).await.unwrap().copied, 1);
+}
+
+/// A later epoch may say that earlier records count no more, so it waits for all of them; what it sealed does not open before, which has to be told.
+#[tokio::test]
+async fn a_damaged_snapshot_keeps_later_epochs_off_the_copy_and_that_is_told() {
+    let source = World::new().await;
+    source.backup(&["a"]).await;
+    let target = source.fork().await;
+    source.begin_epoch().await;
+    let id = source.backup(&["a", "b"]).await;
+    source.backup(&["a", "b", "c"]).await;
+    let record = layout::named(layout::SNAPSHOTS, &id);
+    let whole = source.store.get(&record).await.unwrap();
+    let mut rotten = whole.to_vec();
+    rotten[40] ^= 1;
+    source.store.put_over(&record, rotten.into(), None).await.unwrap();
+
+    let report = copy(&*source.store, &*target.store).await.unwrap();
+    assert_eq!((report.damaged.len(), report.epochs_withheld), (1, 1), "{report:?}");
+    let epoch = layout::epoch(2);
+    assert!(target.store.get(&epoch).await.is_err());
+    source.store.put_over(&record, whole, None).await.unwrap();
+    let report = copy(&*source.store, &*target.store).await.unwrap();
+    assert_eq!((report.copied, report.damaged.len(), report.epochs_withheld), (2, 0, 0), "{report:?}");
+    assert_eq!(target.read_all().await, source.read_all().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,6 +80,8 @@ fn fails(home: &Home, source: &str, says: &[&str]) {
 fn a_command_that_does_not_end_well_leaves_no_snapshot() {
     let home = Home::new();
     fails(&home, &script("exit 0", ""), &["bash wrote nothing", "no snapshot was made: an empty dump"]);
+    let ends = ", ends-with: done";
+    fails(&home, &script("echo half", ends), &["the end of what it wrote has no \"done\"", "the dump is not whole"]);
     fails(&home, &script("head -c 10485760 /dev/urandom; exit 1", ""), &["bash ended with exit code 1"]);
     fails(&home, &script("echo x; kill -9 $$", ""), &["bash was ended by signal 9"]);
     fails(

@@ -1,7 +1,5 @@
 //! What runs leave behind and are taken up with: plans that were kept, journals, signed reports.
 
-use std::cell::RefCell;
-
 use homelab_dr::report;
 use homelab_dr::runbook;
 use homelab_dr::runs::journal::Journal;
@@ -141,25 +139,14 @@ fn signed_report() {
         "==",
         "\u{202e}",
     ];
-    let genuine: RefCell<Vec<String>> = RefCell::new(corpus.iter().map(|file| trimmed(file)).collect());
+    let genuine: Vec<String> = corpus.iter().map(|file| trimmed(file)).collect();
     let corpus: Vec<&str> = corpus.iter().map(String::as_str).collect();
     text("signed_report", &words, &corpus, Memory { fixed: 1 << 20, each: 64 }, |text| {
         let Ok(verified) = report::verify(text.as_bytes()) else { return false };
         // Nobody has the key: what is signed is what was signed, but for ends of lines behind it.
-        let text = with_key(&trimmed(text), &verified.key.to_string());
-        assert!(genuine.borrow().contains(&text), "signed by {} and by nobody", verified.key);
+        assert!(genuine.contains(&trimmed(text)), "signed by {} and by nobody", verified.key);
         true
     });
-}
-
-/// Letters of a key may be of either case: it is the same key.
-fn with_key(text: &str, key: &str) -> String {
-    let (lower, wanted) = (text.to_ascii_lowercase(), key.to_ascii_lowercase());
-    let mut same = text.to_owned();
-    for (at, _) in lower.match_indices(&wanted) {
-        same.replace_range(at..at + key.len(), key);
-    }
-    same
 }
 
 fn trimmed(file: &str) -> String {

@@ -1,5 +1,5 @@
-//! A real kubectl against the test server. Lane `kube`. Before 1.31 kubectl speaks only SPDY to exec, and the server does not: the lane leaves that test
-//! out then, and counts it as ignored.
+//! A real kubectl against the test server. Lane `kube`. Before 1.31 kubectl speaks only SPDY to exec and attach, and the server does not: the lane leaves
+//! those tests out then, and counts them as ignored.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -78,6 +78,34 @@ async fn lane_kube_exec_by_a_real_kubectl() {
     assert_eq!(executed.status.code(), Some(3), "{executed:?}");
     assert_eq!(String::from_utf8_lossy(&executed.stdout), "out\n");
     assert!(String::from_utf8_lossy(&executed.stderr).starts_with("err\n"), "{executed:?}");
+}
+
+/// What is typed arrives in the container, and what it says comes back until it ends.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs kubectl of at least 1.31: lane kube"]
+async fn lane_kube_exec_and_attach_by_a_real_kubectl() {
+    let (server, kubectl) = server().await;
+    let folder = tempfile::tempdir().unwrap();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"},
+        "spec": {
+            "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "containers": [{
+                "name": "c", "image": "x:1", "stdin": true, "stdinOnce": true,
+                "command": ["sh", "-c", "while read -r line; do echo \"heard $line\"; done; echo over"],
+            }],
+        },
+    });
+    kubectl.ok(&["create", "--validate=false", "-f", &write(folder.path(), "pod.json", &pod)]).await;
+    phase(&server, "p", "Running").await;
+    let mut attach = kubectl.command(&["attach", "-i", "-q", "p"]);
+    let mut attach = attach.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut attach.stdin.take().unwrap(), b"one\ntwo  words\n").unwrap();
+    let attached = tokio::task::spawn_blocking(move || attach.wait_with_output().unwrap()).await.unwrap();
+    assert!(attached.status.success(), "{attached:?}");
+    assert_eq!(String::from_utf8_lossy(&attached.stdout), "heard one\nheard two  words\nover\n", "{attached:?}");
+    phase(&server, "p", "Succeeded").await;
+    assert_eq!(kubectl.ok(&["logs", "p"]).await, "heard one\nheard two  words\nover\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,7 +145,8 @@ async fn a_page_behind_which_nothing_is_ready(stage: &Stage) {
     found(&ran, &[("application", "media/deployments.apps/app")]);
     until_ready(stage.kube(), "media", "app").await;
     let name = pod["metadata"]["name"].as_str().unwrap();
-    assert!(stage.kube().object("pods", "media", name).is_none(), "the pod is a fresh one");
+    // It may still be on its way out when the fresh one is ready.
+    stage.kube().until("the pod is a fresh one", |state| state.object("pods", "media", name).is_none()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use homelab_dr::base::clock::{Clock, ManualClock, Time};
 use homelab_dr::base::id::{BlobId, ObjectId};
-use homelab_dr::crypto::recipients::{IdentitySource, NoPrompt, Prompt, generate_identity};
+use homelab_dr::crypto::recipients::{IdentitySource, NoPrompt, Prompt, Recipient, generate_identity};
 use homelab_dr::crypto::writer_key::WriterKey;
 use homelab_dr::forget::{Forgotten, run_forget};
 use homelab_dr::format::entry::{Content, Entry, FileTime, Kind, Piece, TreePath};
 use homelab_dr::format::record::{Link, SnapshotRecord, Statistics, TreeRoot};
 use homelab_dr::prune::{Outcome, PruneError, Settings, plan_prune, run_prune};
 use homelab_dr::repo::commit::{Committed, commit, prepare};
-use homelab_dr::repo::create::create;
+use homelab_dr::repo::create::{change_recipients, create};
 use homelab_dr::repo::fetch::Reader;
 use homelab_dr::repo::index::Index;
 use homelab_dr::repo::snapshots::Chain;
@@ -70,6 +70,16 @@ impl World {
         let key = create(&store, &[generated.recipient], lock, &*clock).await.expect("an empty store");
         let identity = IdentitySource::parse("test", generated.secret.expose().as_bytes()).expect("its own text");
         Self { store, manual, clock, key: Arc::new(key), identity: Arc::new([identity]) }
+    }
+
+    /// Somebody comes and is removed again, which begins an epoch.
+    pub async fn begin_epoch(&self) {
+        let owner = self.open_to_read().await;
+        let kept: Vec<Recipient> =
+            owner.recipients().expect("some").iter().map(|text| Recipient::parse(text).expect("one")).collect();
+        let other = generate_identity().recipient;
+        change_recipients(&owner, &[&kept[..], &[other]].concat(), &*self.clock).await.expect("added");
+        change_recipients(&*self.open_to_read().await, &kept, &*self.clock).await.expect("removed");
     }
 
     /// A copy of an unlocked world, to try something else from here: same objects, same times.

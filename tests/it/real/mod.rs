@@ -326,7 +326,7 @@ async fn the_suite_runs_against_a_cluster_that_the_environment_names() {
     let output = tokio::task::spawn_blocking(move || suite.output()).await.unwrap().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && !said.contains("skipped:"), "{said}");
-    assert!(said.contains("test result: ok. 5 passed"), "{said}");
+    assert!(said.contains("test result: ok. 8 passed"), "{said}");
     assert_eq!(*unlabelled.lock().unwrap(), BTreeSet::new(), "everything that it made has a label");
     let names: Vec<String> = server.shared.with(|state| {
         let all = state.objects("namespaces");

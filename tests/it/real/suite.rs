@@ -1,10 +1,10 @@
 //! What is tried in a real cluster. Each test makes its own namespaces.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::{CLASS, CSI_CLASS, IMAGE, REPO, Real, typed, variable};
+use super::{CLASS, CSI_CLASS, IMAGE, REPO, Real, TEST, typed, variable};
 
 /// The only program that there is for certain: it writes a file, and says what has to be in it.
 fn writes(file: &str) -> [String; 5] {
@@ -164,6 +164,140 @@ async fn an_application_is_held_restored_in_place_and_brought_back_beside_itself
         for namespace in [&home, &from, &to] {
             no_mover(&real, namespace).await;
         }
+    })
+    .await;
+}
+
+/// What a command in its container does to a volume is done before that is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_in_its_container_holds_an_application() {
+    let Some(real) = Real::from_env(&[IMAGE, REPO], variable(REPO).as_deref()).await else { return };
+    real.test(async {
+        let (home, namespace) = (real.namespace("home").await, real.namespace("held").await);
+        let image = variable(IMAGE).unwrap();
+        real.configure(&format!(
+            "  all: {{volumes: {{kubeconfig: 'KUBECONFIG', image: '{image}', namespace: {home}, exclude: ['*/*'], resources-elsewhere: true}}}}\n"
+        ));
+        let making = |file: &str| json!(["homelab-dr", "keys", "new", "--quiet", "--out", file]).to_string();
+        let (before, after) = (making("/data/held"), making("/data/released"));
+        let hooks = [
+            ("homelab-dr.io/hook-before", before.as_str()),
+            ("homelab-dr.io/hook-after", after.as_str()),
+            ("homelab-dr.io/mode", "live"),
+        ];
+        real.claim(&namespace, "data", variable(CLASS), &hooks).await;
+        real.start(&namespace).await;
+        let source = format!("pvc/{namespace}/data");
+        let document = real.run(&["backup", "--json"]).await.exits(0).json();
+        let of_claim = row(&document, &source);
+        assert_eq!((&of_claim["result"], &of_claim["held"]["how"]), (&json!("done"), &json!("command")), "{of_claim}");
+        let listed = async || real.run(&["ls", &format!("latest:{source}")]).await.exits(0).out;
+        let first = listed().await;
+        assert!(first.contains("held") && !first.contains("released"), "{first}");
+        // It never overwrites a file: the hook fails, and what was not held is not taken.
+        let annotate = async |annotations: Value| {
+            let change = json!({"metadata": {"annotations": annotations}});
+            real.claims(&namespace).patch("data", &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
+        };
+        annotate(json!({"homelab-dr.io/hook-after": null})).await;
+        let document = real.run(&["backup", "--json"]).await.exits(1).json();
+        let of_claim = row(&document, &source);
+        assert_eq!((&of_claim["result"], &of_claim["snapshot"]), (&json!("failed"), &Value::Null), "{of_claim}");
+        // What was done after the first is there for whoever asks without a hook.
+        annotate(json!({"homelab-dr.io/hook": "none", "homelab-dr.io/hook-before": null})).await;
+        real.run(&["backup"]).await.exits(0);
+        let last = listed().await;
+        assert!(last.contains("held") && last.contains("released"), "{last}");
+        no_mover(&real, &namespace).await;
+        real.until_up(&namespace).await;
+    })
+    .await;
+}
+
+/// A program in a container whose output is backed up: all of it, or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_made_in_a_container_is_whole_or_none() {
+    let Some(real) = Real::from_env(&[IMAGE], None).await else { return };
+    real.test(async {
+        let namespace = real.namespace("dump").await;
+        real.claim(&namespace, "data", variable(CLASS), &[]).await;
+        real.start(&namespace).await;
+        let configure = |argv: &[&str], more: &str| {
+            let place = format!(
+                "kubeconfig: 'KUBECONFIG', namespace: {namespace}, labels: {{{TEST}: {}}}, container: app",
+                real.name
+            );
+            let argv = json!(argv);
+            real.configure(&format!("  dump: {{command: {{in: {{{place}}}, argv: {argv}, file: said.txt{more}}}}}\n"));
+        };
+        let version = ["homelab-dr", "--version"];
+        configure(&version, ", ends-with: homelab-dr");
+        real.run(&["preflight", "backup"]).await.exits(0);
+        real.run(&["backup"]).await.exits(0);
+        let said = real.run(&["cat", "latest:dump:said.txt"]).await.exits(0).out;
+        assert!(said.starts_with("homelab-dr ") && said.ends_with('\n') && said.lines().count() == 1, "{said}");
+        for (argv, more, why) in [
+            (&version[..], ", ends-with: the end", "has no \"the end\""),
+            (&["homelab-dr", "no-such-command"], "", "ended with exit code 2"),
+        ] {
+            configure(argv, more);
+            real.run(&["backup"]).await.exits(1).says(&[why]);
+        }
+        // Some runtimes say of what they could not begin that it ended with an error.
+        configure(&["no-such-program"], "");
+        let said = real.run(&["backup"]).await.exits(1).err;
+        assert!(said.contains("nothing was begun") || said.contains("ended with exit code"), "{said}");
+        let snapshots = real.run(&["snapshots", "--json"]).await.exits(0).json();
+        assert_eq!(snapshots["snapshots"].as_array().map(Vec::len), Some(1), "{snapshots}");
+    })
+    .await;
+}
+
+/// What was changed since the backup becomes as it was, also what no change can bring back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_differs_is_brought_back_or_made_anew() {
+    let Some(real) = Real::from_env(&[], None).await else { return };
+    real.test(async {
+        let namespace = real.namespace("changed").await;
+        let maps = Api::<ConfigMap>::namespaced(real.client.clone(), &namespace);
+        let map = typed(json!({"metadata": {"name": "app", "labels": real.labels()}, "data": {"on": "yes"}}));
+        maps.create(&PostParams::default(), &map).await.unwrap();
+        let deployments = real.deployments(&namespace);
+        // Nothing of it ever starts.
+        let app = |selected: &str| {
+            let mut labels = real.labels();
+            labels["app"] = selected.into();
+            let spec = json!({"containers": [{"name": "app", "image": "example.invalid/none:1"}]});
+            typed(json!({
+                "metadata": {"name": "app", "labels": real.labels()},
+                "spec": {"replicas": 0, "selector": {"matchLabels": {"app": selected}}, "template": {"metadata": {"labels": labels}, "spec": spec}},
+            }))
+        };
+        deployments.create(&PostParams::default(), &app("first")).await.unwrap();
+        real.configure("  cluster: {resources: {kubeconfig: 'KUBECONFIG', volumes-elsewhere: true}}\n");
+        // 3: of a living cluster something may not answer, which is no fault of ours.
+        let ran = real.run(&["backup"]).await;
+        assert!([0, 3].contains(&ran.code), "{}{}", ran.out, ran.err);
+
+        let other = json!({"data": {"on": "no", "more": "x"}});
+        maps.patch("app", &PatchParams::default(), &Patch::Merge(&other)).await.unwrap();
+        deployments.delete("app", &DeleteParams::foreground()).await.unwrap();
+        real.until("it is gone", || async { deployments.get_opt("app").await.unwrap().is_none().then_some(()) }).await;
+        deployments.create(&PostParams::default(), &app("second")).await.unwrap();
+
+        let include = format!("{namespace}/*/app");
+        let restore = ["restore", "latest:cluster", "--cluster", "--kubeconfig", &real.kubeconfig, "--yes", "--include", &include];
+        // A selector cannot be changed.
+        real.run(&[&restore[..], &["--existing", "update"]].concat()).await.exits(3);
+        let data = maps.get("app").await.unwrap().data.unwrap();
+        assert_eq!(data.into_iter().collect::<Vec<_>>(), [("on".to_owned(), "yes".to_owned())]);
+        let selected = async || {
+            let spec = deployments.get("app").await.unwrap().spec.unwrap();
+            spec.selector.match_labels.unwrap()["app"].clone()
+        };
+        assert_eq!(selected().await, "second");
+        real.run(&[&restore[..], &["--existing", "recreate"]].concat()).await.exits(0);
+        assert_eq!(selected().await, "first");
     })
     .await;
 }

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::{run_of, runbook};
+use crate::gitops::world::{define, definition};
 use crate::support::kube::ops::delete::DeleteOptions;
-use crate::support::kube::state::text;
+use crate::support::kube::state::{State, text};
 use crate::volumes_restore::{Disaster, FINDS_OR_MAKES};
 
 const ALL: &str = "id: all\nneeds: []\nrestore.resources: {source: cluster}\ntimeout: 5m\nverify: [{ready: {namespace: media}, deadline: 2m, every: 1s}]";
@@ -232,4 +233,81 @@ async fn a_single_volume_is_looked_at_before_it_is_begun() {
     let ran = plan(&[look, &after], "kubeconfig", &[]).await.exits(7);
     assert!(ran.out.contains("IN THE WAY: the movers that fill volumes: nothing says which image"), "{}", ran.out);
     plan(&[look, &after], "kubeconfig", &["--mover-image", "test:1"]).await.exits(0);
+}
+
+/// The way out of "custom objects come before their operators": two steps with `include`, and the second is begun when what the first has brought is ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_come_first_where_a_runbook_says_so() {
+    let disaster = Disaster::new().await;
+    let (world, new) = (&disaster.world, &disaster.new);
+    define(&world.kube, definition("acme.example", "v1", "Widget", &json!({}))).await;
+    for namespace in ["media", "operators"] {
+        let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        world.kube.make("", space);
+        let is_there = |state: &State| state.object("serviceaccounts", namespace, "default").is_some();
+        world.kube.until("the service account", is_there).await;
+    }
+    let labels = json!({"app": "widgets"});
+    let container = json!({"name": "c", "image": "test:1", "command": ["sh", "-c", "exec sleep 600"]});
+    world.kube.make("operators", json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "widgets"},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]}},
+        },
+    }));
+    let widget =
+        json!({"apiVersion": "acme.example/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 1}});
+    world.kube.make("media", widget);
+    world.backup(&["--source", "cluster"]).await.exits(0);
+    let first = "id: operators\nneeds: []\nrestore.resources: {source: cluster, include: [customresourcedefinitions.apiextensions.k8s.io, 'operators/*/*']}\n\
+                 timeout: 5m\nverify: [{ready: {namespace: operators}, deadline: 2m, every: 1s}]";
+    let rest = "id: rest\nrestore.resources: {source: cluster, include: ['media/*/*']}\n\
+                verify: [{ready: {objects: [media/widgets.acme.example/w]}, deadline: 1m}]";
+    // A kind that is written without its group is none, and what needs it could not be restored: both are told before.
+    let wrong = first.replace(".apiextensions.k8s.io", "");
+    let book = runbook(&folder(&disaster), "", &[&wrong, rest]);
+    let plan = recover(&disaster, &[&book, "--plan"]).await.exits(7);
+    for part in [
+        "look at [operators]: include customresourcedefinitions means nothing in the snapshot",
+        "IN THE WAY [rest]: 1 objects cannot be restored, the first: widgets.acme.example media/w",
+    ] {
+        assert!(plan.out.contains(part), "{part}: {}", plan.out);
+    }
+    let book = runbook(&folder(&disaster), "", &[first, rest]);
+    // No node takes the operator: the run waits, and looks again and again.
+    new.faults(|faults| faults.hold_pods("operators/"));
+    let waits = async {
+        // Its check lists what lives, once it is made.
+        let looked = || {
+            let seen = new.seen();
+            let is_made =
+                |asked: &String| asked.starts_with("POST") && asked.contains("/namespaces/operators/deployments");
+            let made = seen.iter().position(is_made).unwrap_or(seen.len());
+            seen[made..].iter().filter(|asked| asked.starts_with("GET /apis/apps/v1/deployments?")).count()
+        };
+        for _ in 0..1200 {
+            if looked() > 2 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(looked() > 2, "it never waited for the operator: {:#?}", new.seen());
+        let before = new.seen().len();
+        new.faults(|faults| faults.release_pods("operators/"));
+        before
+    };
+    let args = [book.as_str(), "--yes"];
+    let work = recover(&disaster, &args);
+    tokio::pin!(work, waits);
+    let released = tokio::select! {
+        ran = &mut work => panic!("it ended before its operator was there: {}{}", ran.out, ran.err),
+        released = &mut waits => released,
+    };
+    work.await.exits(0);
+    let seen = new.seen();
+    let widgets = |asked: &String| asked.starts_with("POST") && asked.contains("/namespaces/media/widgets");
+    assert!(!seen[..released].iter().any(widgets), "not before it is ready: {seen:#?}");
+    assert!(seen[released..].iter().any(widgets), "{seen:#?}");
+    assert_eq!(new.object("widgets.acme.example", "media", "w").unwrap()["spec"]["size"], 1);
 }

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use homelab_dr::base::clock::SystemClock;
-use homelab_dr::crypto::recipients::{Recipient, generate_identity};
 use homelab_dr::repair::{How, RepairError};
-use homelab_dr::repo::create::change_recipients;
 use homelab_dr::repo::{RepoError, layout};
 
 use super::{Held, Scene, is_whole, repair};
@@ -16,14 +13,10 @@ async fn rot(world: &World, epoch: u32) {
     world.store.put_over(&layout::epoch(epoch), vec![7; 400].into(), None).await.unwrap();
 }
 
-/// Somebody was removed, which began the second epoch.
+/// With a snapshot of the second epoch.
 async fn second_epoch(scene: &Scene) -> World {
     let world = scene.world.fork().await;
-    let owner = world.open_to_read().await;
-    let kept: Vec<Recipient> = owner.recipients().unwrap().iter().map(|text| Recipient::parse(text).unwrap()).collect();
-    let other = generate_identity().recipient;
-    change_recipients(&owner, &[&kept[..], &[other]].concat(), &SystemClock).await.unwrap();
-    change_recipients(&*world.open_to_read().await, &kept, &SystemClock).await.unwrap();
+    world.begin_epoch().await;
     world.backup(&["a", "second"]).await;
     world
 }

@@ -48,6 +48,15 @@ fn an_altered_report_ends_with_4() {
         .verified("pretty.json", serde_json::to_string_pretty(&json).unwrap())
         .exits(4)
         .says(&["not formed as it was written"]);
+    // Its signature, too, has one form and no other.
+    let whole = place.shown("a1b2c3d4", "json");
+    let key = key().public().to_string();
+    for (from, to) in [(key.clone(), key.to_uppercase()), (r#"","value":"#.to_owned(), "\",\n\"value\":".to_owned())] {
+        let (report, signature) = whole.rsplit_once(",\"signature\":").unwrap();
+        assert!(signature.contains(&from), "{signature}");
+        let other = format!("{report},\"signature\":{}", signature.replace(&from, &to));
+        place.verified("other.json", other).exits(4).says(&["its signature is damaged"]);
+    }
     // A second report behind the first, which some readers would take in its place.
     let whole = place.shown("a1b2c3d4", "json");
     let twice = whole.trim_end().strip_suffix('}').unwrap().to_owned() + ",\"report\":{\"standing\":\"recovered\"}}\n";

@@ -8,7 +8,7 @@ use super::{World, application, claim_of, row};
 use crate::live::{create, transfer};
 
 /// What the data directory of a server that runs looks like.
-fn postgres(volume: &Path) {
+pub(super) fn postgres(volume: &Path) {
     for directory in ["pgdata/base/1", "pgdata/global"] {
         std::fs::create_dir_all(volume.join(directory)).unwrap();
     }

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::csi::{self, HOME, inventory, is_as_before};
 use super::trouble::{report, slow, source_of};
-use super::{CUT_OFF, SLOW, World, row};
+use super::{CUT_OFF, IMAGE, SLOW, World, row};
 use crate::support::files::picture;
 use crate::support::kube::faults::{Failure, Webhook};
+use crate::support::kube::server::KubeServer;
 use crate::support::kube::state::{State, text};
 
 const NODE: &str = "lab-node";
@@ -25,17 +26,17 @@ fn writer_key(world: &World) -> String {
 }
 
 /// Carries out what a person is told to type: `delete` and `patch` of kubectl, with the options that are used.
-async fn carry_out(world: &World, command: &str) {
+pub(crate) async fn carry_out(kube: &KubeServer, command: &str) {
     let words: Vec<&str> = command.split_whitespace().collect();
     let option = |name: &str| words.iter().position(|word| *word == name).map(|at| words[at + 1]);
     let (plural, group) = words[1].split_once('.').unwrap_or((words[1], ""));
-    let resource = world.kube.shared.with(|state| {
+    let resource = kube.shared.with(|state| {
         let found = state.resources.iter().find(|it| it.plural == plural && it.group == group).cloned();
         found.unwrap_or_else(|| panic!("no kind {}", words[1]))
     });
     let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
     let space = option("--namespace").map(|name| format!("/namespaces/{name}")).unwrap_or_default();
-    let url = format!("{}{root}/{}{space}/{plural}/{}", world.kube.url(), resource.version, words[2]);
+    let url = format!("{}{root}/{}{space}/{plural}/{}", kube.url(), resource.version, words[2]);
     let request = match words[0] {
         "delete" if words.contains(&"--force") => {
             http::Request::delete(url).body(json!({"gracePeriodSeconds": 0}).to_string().into_bytes())
@@ -48,7 +49,7 @@ async fn carry_out(world: &World, command: &str) {
         }
         other => panic!("{other}"),
     };
-    let done = crate::kube::client(&world.kube).request_text(request.unwrap()).await;
+    let done = crate::kube::client(kube).request_text(request.unwrap()).await;
     if let Err(kube::Error::Api(status)) = &done {
         assert!(status.code == 404 && words.contains(&"--ignore-not-found"), "{command}: {status:?}");
     } else {
@@ -114,7 +115,7 @@ async fn a_copy_that_could_not_be_removed_is_named_with_the_commands_that_remove
             world.kube.faults(|faults| faults.permit_all());
             for left in left_of(of_source).iter().chain(&left_of(&row(&document, "media/data"))) {
                 for command in &left.commands {
-                    carry_out(&world, command).await;
+                    carry_out(&world.kube, command).await;
                 }
             }
         } else {
@@ -141,7 +142,7 @@ async fn a_mover_that_could_not_be_removed_is_named_with_the_commands_that_remov
     assert_eq!(whats, ["Pod media", "NetworkPolicy media"], "{left:?}");
     world.kube.faults(|faults| faults.permit_all());
     for command in left.iter().flat_map(|left| &left.commands) {
-        carry_out(&world, command).await;
+        carry_out(&world.kube, command).await;
     }
     world.is_clean().await;
 }
@@ -242,7 +243,7 @@ async fn a_node_that_goes_away_under_a_mover_is_told_and_what_it_keeps_is_named(
     let of_source = rows.iter().find(|row| row["source"] == "all").unwrap_or_else(|| panic!("{told}"));
     assert_eq!(left_of(of_source)[0].commands, left.commands);
     // By hand, of a node that is off for good.
-    carry_out(&world, &left.commands[0]).await;
+    carry_out(&world.kube, &left.commands[0]).await;
     world.is_clean().await;
     assert_eq!(world.snapshots().await, Vec::<String>::new());
 }
@@ -434,7 +435,38 @@ async fn a_token_that_is_dead_is_told_and_what_is_left_is_named() {
     // The mover ends by itself, done or unheard; whoever has a token removes it.
     world.kube.until("it ended", |state: &State| state.pods.running() == 1).await;
     for command in row.left.iter().flat_map(|left| &left.commands) {
-        carry_out(&world, command).await;
+        carry_out(&world.kube, command).await;
     }
     world.is_clean().await;
+}
+
+/// Who is not known from the beginning asks once for each source, and for nothing that a backup goes on without: each of these would wait anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_does_not_answer_is_asked_for_nothing_more() {
+    let world = World::new("").await;
+    let kubeconfig = world.lab.path("kubeconfig");
+    let kubeconfig = kubeconfig.display();
+    let text = format!(
+        "sources:\n  cluster: {{resources: {{kubeconfig: {kubeconfig}}}}}\n  \
+         volumes: {{volumes: {{kubeconfig: {kubeconfig}, image: '{IMAGE}', namespace: backup}}}}\n"
+    );
+    std::fs::write(world.lab.path("homelab-dr.yaml"), text).unwrap();
+    world.kube.faults(|faults| {
+        faults.expire_token(true);
+        // A real server says so of a token that is dead, whatever is asked.
+        faults.refuse("GET", "/version", 401, "Unauthorized");
+    });
+    let before = world.kube.seen().len();
+    let of_one = ["--json", "--dry-run", "--source", "cluster"];
+    for (more, count) in [(&["--json"][..], 2), (&["--json", "--dry-run"], 2), (&of_one, 1)] {
+        let told = world.backup(more).await.exits(1).json();
+        let rows = told["sources"].as_array().unwrap();
+        assert_eq!(rows.len(), count, "{told:#}");
+        for row in rows {
+            assert_eq!(row["result"], "failed", "{row:#}");
+            assert!(row["error"].to_string().contains("(401)"), "{row:#}");
+        }
+    }
+    let seen = &world.kube.seen()[before..];
+    assert!(!seen.is_empty() && seen.iter().all(|asked| asked == "GET /version"), "{seen:#?}");
 }

@@ -349,7 +349,7 @@ async fn while_it_is_read_live_it_stands_still_once_for_all_its_claims() {
 }
 
 /// What the words of a hook do is seen in the volume.
-fn command(claims: &str, before: &str, after: &str, more: &str) -> String {
+pub(super) fn command(claims: &str, before: &str, after: &str, more: &str) -> String {
     format!(
         ", namespace: backup, hooks: [{{claims: ['{claims}'], command: {{before: {before}, after: {after}}}{more}}}]"
     )

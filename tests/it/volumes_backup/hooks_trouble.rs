@@ -7,13 +7,13 @@ use homelab_dr::hooks::HookError;
 use serde_json::{Value, json};
 
 use super::hooks::{
-    APP, Asked, CSI, SCALE, deployed, deployed_of, is_let_go, journals, pods_of_app, until_back, until_held,
-    until_let_go,
+    APP, Asked, CSI, SCALE, answers, command, deployed, deployed_of, is_let_go, journals, nothing_is_held, pods_of_app,
+    until_back, until_held, until_let_go,
 };
 use super::trouble::{block, within};
 use super::{World, claim_of, is_ours, row};
 use crate::support::kube::faults::Failure;
-use crate::support::kube::state::text;
+use crate::support::kube::state::{State, text};
 
 const LOCAL: &str = "local-path";
 const DEPLOYMENTS: &str = "deployments.apps";
@@ -74,6 +74,51 @@ async fn what_a_killed_backup_held_the_next_one_lets_go() {
     );
     until_back(&world, DEPLOYMENTS).await;
     assert_eq!(journals(&world).len(), 0);
+}
+
+/// Killed with a command's work done, and killed while somebody holds still who was asked to: `release` undoes both by what is written down.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_backup_held_by_a_command_or_a_handshake_is_released() {
+    let world = World::new(&command("media/*", "[touch, /data/held]", "[rm, /data/held]", "")).await;
+    deployed(&world, LOCAL, &["data"]).await;
+    let mark = world.folder("media", "data").join("held");
+    let claim = || world.kube.object("persistentvolumeclaims", "media", "data").unwrap();
+    let asked_of = |claim: &Value| claim["metadata"]["annotations"]["homelab-dr.io/quiesce"].clone();
+    world.kube.faults(|faults| faults.hold_pods("media/homelab-dr-"));
+    // Its mover waits for a node: what is held is held, and nothing is read yet.
+    let killed = async |movers: usize| {
+        let mut backup = world.begin(&[]);
+        let made = move |state: &State| state.objects("pods").iter().filter(|pod| is_ours(pod)).count() == movers;
+        world.kube.until("its mover is made", made).await;
+        backup.kill().unwrap();
+        backup.wait().unwrap();
+        assert_eq!(journals(&world).len(), 1);
+        text(&journals(&world)[0]["metadata"]["labels"]["homelab-dr.io/run"]).to_owned()
+    };
+    let release = async |run: &str| {
+        let ran = world.run(&["release", "--run", run, "--yes", "--kubeconfig", "kubeconfig"]).await.exits(0);
+        assert!(ran.out.contains(&format!("run {run}: 1 thing released")), "{}", ran.out);
+        nothing_is_held(&world);
+    };
+    let run = killed(1).await;
+    assert!(mark.exists(), "the command was executed, and what undoes it was not");
+    release(&run).await;
+    assert!(!mark.exists());
+
+    world.configure(", namespace: backup, hooks: [{claims: ['media/*'], handshake: {}}]");
+    let answering = answers(&world);
+    let run = killed(2).await;
+    let held = claim();
+    assert_eq!(asked_of(&held), run.as_str(), "{held}");
+    assert_eq!(held["metadata"]["annotations"]["homelab-dr.io/quiesced"], run.as_str(), "{held}");
+    release(&run).await;
+    assert!(asked_of(&claim()).is_null(), "nobody asks any more");
+    let taken_away = |state: &State| {
+        let claim = state.object("persistentvolumeclaims", "media", "data").unwrap();
+        claim["metadata"]["annotations"]["homelab-dr.io/quiesced"].is_null()
+    };
+    world.kube.until("the answer is taken away", taken_away).await;
+    answering.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ mod cilium;
 mod csi;
 mod databases;
 mod direct;
+mod dumps;
 pub(crate) mod faults;
 pub(crate) mod hooks;
 mod hooks_earlier;

@@ -171,6 +171,34 @@ async fn storage_namespaces_and_nodes_are_told_and_nothing_is_written() {
     world.kube.make("", class);
     lacks(&world.found().await, "doubtful snapshots hostpath.csi.k8s.io");
 
+    // Without the definitions nothing of that is there: one finding, and the way that is left.
+    world
+        .delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/volumesnapshotclasses.snapshot.storage.k8s.io")
+        .await;
+    let gone = |state: &State| state.kind("snapshot.storage.k8s.io/v1", "VolumeSnapshotClass").is_none();
+    world.kube.until("the kind is gone", gone).await;
+    let ran = world.preflight(&[]).await.exits(0);
+    let found = told(&ran.json());
+    assert_eq!(found.len(), 1, "{found:#?}");
+    has(
+        &found,
+        "doubtful snapshots hostpath.csi.k8s.io: takes no snapshots: the cluster knows no VolumeSnapshots",
+        &["external-snapshotter/client/config/crd | kubectl create -f -", "snapshot-controller"],
+    );
+    assert!(
+        ran.out.contains("read by a clone, because hostpath.csi.k8s.io clones volumes; no snapshot: "),
+        "{}",
+        ran.out
+    );
+
+    // An image of no version.
+    world.configure(", namespace: backup, exclude: [media/idle], image: 'nas.lan:5000/homelab-dr'");
+    has(
+        &world.found().await,
+        "doubtful image nas.lan:5000/homelab-dr: is whatever",
+        &["nas.lan:5000/homelab-dr@sha256:"],
+    );
+
     world.configure(", namespace: nowhere, exclude: [media/idle]");
     has(&world.found().await, "blocks namespace namespace nowhere", &["kubectl create namespace nowhere"]);
     world.configure(", exclude: [media/idle]");
@@ -343,8 +371,13 @@ pub(super) async fn looking(world: &World, more: &str) -> impl AsyncFn() -> Vec<
     let SourceKind::Volumes(source) = config.sources[0].kind.clone() else { panic!("it is volumes") };
     async move || {
         let reach = Reach::of("192.0.2.9", 9000);
-        let wanted =
-            Wanted { volumes: vec![(&source, Vec::new())], resources: Vec::new(), reach: &reach, whole: false };
+        let wanted = Wanted {
+            volumes: vec![(&source, Vec::new())],
+            resources: Vec::new(),
+            commands: Vec::new(),
+            reach: &reach,
+            whole: false,
+        };
         let mut findings = Findings::default();
         backup::look(&api, &wanted, &mut findings).await.expect("it answers");
         told(&serde_json::to_value(&findings).unwrap())

@@ -126,11 +126,15 @@ async fn a_pod_that_never_starts_is_explained_and_taken_away() {
     // Cordoned between the look and the pod, whose first creation fails.
     let failure = Failure { method: "POST".into(), path: "/namespaces/media/pods".into(), nth: 1, status: 503 };
     world.kube.faults(|faults| faults.fail(failure));
-    let backup = world.begin(&[]);
+    // As people see it: what was seen of its pod is below the failure.
+    let mut backup = world.lab.command(&["backup", "--no-progress"]);
+    let backup = backup.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     world.kube.until("it is begun", |state| !state.objects("networkpolicies.networking.k8s.io").is_empty()).await;
     cordon();
-    let told = error(&world.end(backup).await.exits(1).json());
+    let told = world.end(backup).await.exits(1).err;
     assert!(told.contains("Unschedulable") && told.contains("were unschedulable"), "{told}");
+    let (_, below) = told.split_once("pvc/media/data has no new snapshot").expect("the failure");
+    assert!(below.contains("\n  event FailedScheduling: ") && !below.contains("\n  log "), "{told}");
     world.is_clean().await;
     // Known before anything is begun.
     let told = error(&world.backup(&["--json"]).await.exits(1).json());

@@ -194,6 +194,29 @@ async fn a_device_in_use_is_not_read_where_it_is() {
     assert!(world.restored("media/disk").await[Path::new("device")] == disk());
 }
 
+/// By an annotation it is read from a clone, or where it is while a pod has it: then the row says what that is worth.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_read_from_a_clone_and_in_use_if_somebody_accepts_that() {
+    let disaster = Disaster::with_device().await;
+    let world = &disaster.world;
+    for (mode, kind, cautions) in [("clone", "pvc, clone", false), ("live", "pvc, live", true)] {
+        world.kube.shared.with(|state| {
+            let claim = state.object("persistentvolumeclaims", "media", "disk").unwrap();
+            state.edit(&claim, |claim| claim["metadata"]["annotations"]["homelab-dr.io/mode"] = mode.into());
+        });
+        let mut changed = disk();
+        changed[MIB / 2..MIB].copy_from_slice(&noise(mode.len() as u64, MIB / 2));
+        write(&world.folder("media", "disk"), &changed);
+        let row = Disaster::row(&world.backup(&["--json"]).await.exits(0));
+        assert_eq!((&row["kind"], &row["result"]), (&json!(kind), &json!("done")), "{row:#}");
+        assert_eq!(row["cautions"].to_string().contains("it may be torn"), cautions, "{row:#}");
+        assert!(world.restored("media/disk").await[Path::new("device")] == changed, "{mode}");
+        assert!(std::fs::read(world.folder("media", "disk")).unwrap() == changed, "nothing was written to it");
+    }
+    world.kube.until("its copy is gone", |state| state.objects("persistentvolumeclaims").len() == 1).await;
+    world.is_clean().await;
+}
+
 /// A device belongs to root. Who may not be root there is told what to set.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_may_not_be_opened_says_what_to_set() {

@@ -45,8 +45,15 @@ async fn movers_in_trouble_are_told_and_the_next_run_goes_on() {
     let app = || disaster.new.object("pods", "media", "app-data");
 
     disaster.configure("full:1", "1m");
-    let told = unknown(&disaster.restore(&["--json"]).await.exits(3));
+    let ran = disaster.restore(&[]).await.exits(3);
+    let (_, told) = ran.out.split_once("persistentvolumeclaims media/data: UNKNOWN: ").expect("its row");
+    let mut lines = told.lines();
+    let told = lines.next().unwrap();
     assert!(told.contains("_media_data is full: writing large failed") && told.contains("make room there"), "{told}");
+    // What goes with its pod is below: what became of that, and the end of its log, each line with its time.
+    let seen: Vec<&str> = lines.take_while(|line| line.starts_with("  ")).collect();
+    assert!(seen.iter().any(|line| line.starts_with("  event Started")), "{}", ran.out);
+    assert!(seen.iter().any(|line| line.starts_with("  log 20") && line.contains("accepted")), "{}", ran.out);
     assert!(disaster.movers().is_empty() && app().is_none());
 
     disaster.configure(IMAGE, "1m");
@@ -54,14 +61,19 @@ async fn movers_in_trouble_are_told_and_the_next_run_goes_on() {
     let pod = disaster.until_at_work().await;
     let why = "The node was low on resource: ephemeral-storage.";
     disaster.new.evict("media", text(&pod["metadata"]["name"]), why);
-    let told = unknown(&disaster.world.end(second).await.exits(3));
+    let ran = disaster.world.end(second).await.exits(3);
+    let seen = &volume(&ran.json(), "media", "data")["mover"];
+    assert!(seen["events"].to_string().contains("Started"), "{seen:#}");
+    let told = unknown(&ran);
     for part in ["Evicted", why, "make room on its node"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(disaster.movers().is_empty() && app().is_none());
 
     let document = disaster.restore(&["--json"]).await.exits(0).json();
-    assert_eq!(volume(&document, "media", "data")["outcome"], "restored", "{document:#}");
+    let of_volume = volume(&document, "media", "data");
+    assert_eq!(of_volume["outcome"], "restored", "{document:#}");
+    assert!(of_volume["mover"].is_null(), "of one that did its work nothing is kept: {of_volume:#}");
     assert_eq!(disaster.verdict("media", "data").await, "found");
     let (was, is) = (whole(&disaster.world.folder("media", "data")), whole(&disaster.folder("media", "data")));
     assert!(was == is, "{:?} {:?}", was.keys(), is.keys());

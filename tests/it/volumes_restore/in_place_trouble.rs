@@ -32,6 +32,8 @@ async fn without_its_safety_copy_nothing_is_written_and_it_is_let_go() {
     let ran = living.restore(&["--mover-image", "absent:1"]).await.exits(1);
     assert!(said(&ran).contains("its safety copy was not made"), "{}", said(&ran));
     assert!(said(&ran).contains("--no-safety-copy goes without"), "{}", said(&ran));
+    let seen = &ran.json()["report"]["not_written"]["mover"];
+    assert!(seen["events"].to_string().contains("absent:1"), "{seen:#}");
     living.is_untouched().await;
     assert_eq!(world.snapshots().await.len(), 1);
 

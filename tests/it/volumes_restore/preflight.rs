@@ -86,6 +86,28 @@ async fn what_movers_would_meet_is_told_before_and_a_probe_tries_it() {
             "mover-mode: app on the claim",
         ],
     );
+    // A namespace speaks for the claims that say nothing themselves.
+    let media = ["--include", "media/*/*", "--exclude", "resourcequotas"];
+    let says = |notes: Value, labels: Value| {
+        new.shared.with(|state| {
+            let space = state.object("namespaces", "", "media").unwrap();
+            state.edit(&space, |space| {
+                space["metadata"]["annotations"] = notes;
+                space["metadata"]["labels"] = labels;
+            });
+        });
+    };
+    says(json!({"homelab-dr.io/mover-mode": "root"}), json!({"pod-security.kubernetes.io/enforce": "restricted"}));
+    let found = told(&disaster.preflight(&media).await.exits(7).json());
+    has(
+        &found,
+        "blocks trial pods in namespace media",
+        &["violates PodSecurity", "for persistentvolumeclaims media/data"],
+    );
+    says(json!({"homelab-dr.io/mover-mode": "wheel"}), json!({}));
+    let found = told(&disaster.preflight(&media).await.exits(7).json());
+    has(&found, "blocks plan persistentvolumeclaims media/data: would not be filled", &["mover-mode", "\"wheel\""]);
+    says(Value::Null, json!({}));
     // Under another name it is another namespace: one that enforces nothing, and another storage class.
     let found = told(
         &disaster
@@ -107,7 +129,6 @@ async fn what_movers_would_meet_is_told_before_and_a_probe_tries_it() {
     )
     .unwrap();
     world.run(&["replicate", "--to", "copy", "--create"]).await.exits(0);
-    let media = ["--include", "media/*/*", "--exclude", "resourcequotas"];
     let found = told(&disaster.preflight(&[&media[..], &["--repo", "copy"]].concat()).await.exits(7).json());
     has(&found, "blocks plan the movers that fill volumes", &["--mover-image IMAGE"]);
     has(&found, "blocks network the repository: is a folder", &["homelab-dr replicate --to s3://"]);

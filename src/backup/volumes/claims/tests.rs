@@ -192,6 +192,14 @@ async fn the_rights_are_the_least_that_read_everything() {
     };
     assert!(matches!(says("").await.rights, Rights::Application { user: 44, group: Some(45), .. }));
     assert!(matches!(says("33").await.rights, Rights::Application { user: 33, .. }));
+    let mode = |claim: &'static str| {
+        live(move |object, _, namespace| {
+            namespace["metadata"]["annotations"] = json!({MOVER_MODE: "root"});
+            object["metadata"]["annotations"] = if claim.is_empty() { Value::Null } else { json!({MOVER_MODE: claim}) };
+        })
+    };
+    assert_eq!(mode("").await.rights, Rights::Root);
+    assert!(matches!(mode("app").await.rights, Rights::Application { .. }));
     // Privilege takes two: who asks, and who owns the namespace.
     let ask = |claim: &mut Value| claim["metadata"]["annotations"][MOVER_MODE] = "privileged".into();
     assert!(matches!(fate(&source(), |claim, _, _| ask(claim)).await, Fate::Refused { .. }));

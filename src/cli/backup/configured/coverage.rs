@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::reached::Reached;
 use super::volumes::open_folder;
 use super::{Outcome, Row};
 use crate::backup::coverage::{self, Fate, Said, Taken, What};
@@ -83,14 +84,16 @@ impl Watch {
         }
     }
 
-    /// The same of one that would be run.
-    pub async fn would(&mut self, source: &Source) {
-        let SourceKind::Resources(resources) = &source.kind else { return };
+    /// The same of one that would be run. Fails if its cluster is away, watched or not.
+    pub async fn would(&mut self, source: &Source, reached: &mut Reached) -> Result<(), Failure> {
+        let SourceKind::Resources(resources) = &source.kind else { return Ok(()) };
+        reached.look(&*open(&resources.of).await?).await?;
         if let Some(watched) = self.of(source) {
             let choice = coverage::choice(&*watched.cluster, resources).await;
             watched.any = true;
             watched.would.push(choice);
         }
+        Ok(())
     }
 
     /// A source of volumes has come to its end, with a row for each of these claims.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::{Args, ProblemDocument, own_folder};
+use super::reached::Reached;
 use super::{HeldDocument, Outcome, Row};
 use crate::backup;
 use crate::backup::mover::ALWAYS_LEFT_OUT;
@@ -104,8 +105,10 @@ pub(super) async fn rows(
     args: &Args,
     context: &mut Context,
     before: (&str, &[Row]),
+    reached: &mut Reached,
 ) -> Result<(Vec<Row>, Exit), Failure> {
     let api = Api::open(volumes.kubeconfig.as_deref(), volumes.context.as_deref()).await?;
+    reached.look(&api).await?;
     let others = others(source, volumes, context);
     if args.dry_run {
         return Ok(of_plan(source, volumes::plan(&api, volumes, &others).await?, &place_of(volumes), context));
@@ -352,6 +355,9 @@ fn done(source: &Source, at: &Again, of_claim: volumes::Row, context: &Context) 
         }
         volumes::Outcome::Captured { summary, problems } => captured(source, name, &summary, &problems, context),
     };
+    if !context.out.json {
+        movers::evidence(&evidence).for_each(|seen| context.talk.put(&seen));
+    }
     let held = held.map(|held| HeldDocument {
         how: held.how,
         what: held.what,

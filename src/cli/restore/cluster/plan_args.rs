@@ -1,6 +1,6 @@
 //! What a plan of a restore into a cluster is made from: what `restore --cluster` and `preflight restore` have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::base::when::Selector;
@@ -56,7 +56,9 @@ impl PlanArgs {
             data: Volumes::new(),
             drill: None,
             storage_classes: classes(&self.storage_class)?,
+            may_be_empty: BTreeSet::new(),
             coming: Vec::new(),
+            unforeseen: false,
         };
         Ok((options, volumes_at(self.volumes_at.as_deref(), context)?))
     }

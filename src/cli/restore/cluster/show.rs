@@ -9,6 +9,7 @@ use crate::base::units;
 use crate::cli::context::{Context, local};
 use crate::cli::failure::Failure;
 use crate::cli::hints::ABSENT_WEBHOOK;
+use crate::cli::movers;
 use crate::cli::output::count;
 use crate::cluster::error::names_absent_webhook;
 use crate::cluster::rewrite::skip::Skip;
@@ -144,6 +145,9 @@ pub(in crate::cli::restore) fn volume(volume: &Filled, context: &mut Context) ->
     };
     let from = format!(", from {} of {}", volume.data.snapshot.short(), volume.data.source);
     context.line(&format!("{name}: {}", escape(format!("{text}{from}").as_bytes())))?;
+    for seen in movers::evidence(&volume.mover) {
+        context.out.line(&seen)?;
+    }
     context.out.flush()?;
     if let Some(doubt) = volume.data.doubt() {
         context.talk.warn(&format!("{name}: {}", escape(doubt.as_bytes())));

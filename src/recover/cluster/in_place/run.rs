@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use super::super::movers::ByMovers;
+use super::super::movers::{ByMovers, NotCopied};
 use super::super::volumes::{Filled, Outcome, Volumes as _};
 use super::InPlacePlan;
 use crate::base::cancel::Cancel;
@@ -17,6 +17,7 @@ use crate::hooks::scale::begin;
 use crate::hooks::unfinished::{self, Unfinished};
 use crate::hooks::{Acting, HookError};
 use crate::repo::snapshots::BEFORE_RESTORE;
+use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{Crew, MoverError};
 
 /// Everything that a run is given.
@@ -45,6 +46,15 @@ pub struct NotWritten {
     /// The exit code of whoever failed, if it says one.
     #[serde(skip)]
     pub exit: Option<u8>,
+    /// What there was to see of the mover that was to make the safety copy.
+    #[serde(skip_serializing_if = "Evidence::is_empty")]
+    pub mover: Evidence,
+}
+
+impl NotWritten {
+    fn new(why: String, mend: impl Into<String>) -> Self {
+        Self { why, mend: mend.into(), exit: None, mover: Evidence::default() }
+    }
 }
 
 /// What came of it.
@@ -73,7 +83,7 @@ fn not(error: &HookError, what: &str) -> NotWritten {
         HookError::Held { .. } => "wait for the other run; if it is dead, `homelab-dr release` undoes what it has left",
         _ => "see the cluster, and run it again",
     };
-    NotWritten { why: format!("{what}: {}", in_one_line(error)), mend: mend.to_owned(), exit: None }
+    NotWritten::new(format!("{what}: {}", in_one_line(error)), mend)
 }
 
 impl InPlace<'_> {
@@ -161,18 +171,16 @@ impl Running<'_> {
                         "its safety copy {} is not whole: {} {}",
                         summary.snapshot, problem.path, problem.message
                     );
-                    return Err(NotWritten { why, mend: mend.to_owned(), exit: None });
+                    return Err(NotWritten::new(why, mend));
                 }
                 report.safety_copy = Some(summary.snapshot);
                 Ok(())
             }
-            Err(Outcome::Unknown { why, mend: of_mover, exit, .. }) => {
+            Err(NotCopied { outcome: Outcome::Unknown { why, mend: of_mover, exit, .. }, mover }) => {
                 let why = format!("its safety copy was not made: {why}");
-                Err(NotWritten { why, mend: format!("{of_mover}; {mend}"), exit })
+                Err(NotWritten { why, mend: format!("{of_mover}; {mend}"), exit, mover })
             }
-            Err(_) => {
-                Err(NotWritten { why: "its safety copy was not made".to_owned(), mend: mend.to_owned(), exit: None })
-            }
+            Err(_) => Err(NotWritten::new("its safety copy was not made".to_owned(), mend)),
         }
     }
 

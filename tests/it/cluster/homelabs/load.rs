@@ -21,12 +21,23 @@ fn documents(file: &Path) -> Vec<Value> {
     text.split("\n---\n").map(parse).collect()
 }
 
-/// The objects of `fresh` (what a new cluster of this kind has) or `lab` (what its owner put there).
-fn objects(lab: &str, part: &str) -> Vec<Value> {
+/// The manifests of `fresh` (what a new cluster of this kind has) or `lab` (what its owner put there).
+pub(super) fn files(lab: &str, part: &str) -> Vec<PathBuf> {
     let folder = fixtures().join(lab).join(part);
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    files.iter().flat_map(|file| documents(file)).collect()
+    files
+}
+
+fn objects(lab: &str, part: &str) -> Vec<Value> {
+    files(lab, part).iter().flat_map(|file| documents(file)).collect()
+}
+
+/// The claims of a homelab, as NAMESPACE/NAME.
+pub(super) fn claims(lab: &str) -> Vec<String> {
+    let all = objects(lab, "lab");
+    let claims = all.iter().filter(|object| object["kind"] == "PersistentVolumeClaim");
+    claims.map(|claim| format!("{}/{}", text(claim, "namespace"), text(claim, "name"))).collect()
 }
 
 /// The definitions of these groups.

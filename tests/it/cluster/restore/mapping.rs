@@ -8,7 +8,7 @@ async fn a_copy_comes_up_beside_the_original_and_refers_to_itself() {
     let home = between(&cluster, &cluster);
     run(&home, &["backup"]).await.exits(0);
     cluster.faults(|faults| {
-        faults.answer_for_webhook("maps.acme.example", crate::support::kube::faults::Webhook::Allows);
+        faults.answer_for_webhook("maps.acme.example", Webhook::Allows);
     });
     let original = cluster.object("secrets", "media", "login").unwrap();
     // The node port of its own is taken by the original.

@@ -1,6 +1,7 @@
 //! The restore of a cluster's objects, against test API servers: one that is captured, and another that is restored into.
 
 mod away;
+mod by_hand;
 mod damage;
 mod denied;
 mod disaster;
@@ -9,6 +10,7 @@ mod existing;
 mod filled;
 mod folder;
 mod held;
+mod left_out;
 mod mapping;
 mod owners;
 mod plan;
@@ -33,7 +35,25 @@ use serde_json::{Value, json};
 
 use super::{home, map, namespace, run};
 use crate::cli::{Home, Ran};
+use crate::support::kube::faults::Webhook;
 use crate::support::kube::server::{KubeServer, Options};
+
+/// Has a webhook asked about some writes that has side effects: it cannot be tried beforehand what becomes of them.
+fn cannot_be_tried(server: &KubeServer, rule: &Value) {
+    server.make(
+        "",
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": "audit"},
+            "webhooks": [{
+                "name": "audit.acme.example", "sideEffects": "Some", "admissionReviewVersions": ["v1"],
+                "clientConfig": {"service": {"namespace": "media", "name": "audit"}},
+                "rules": [rule],
+            }],
+        }),
+    );
+    server.faults(|faults| faults.answer_for_webhook("audit.acme.example", Webhook::Allows));
+}
 
 /// A home that backs up `old`, and whose file `new` is the kubeconfig of `new`.
 pub(super) fn between(old: &KubeServer, new: &KubeServer) -> Home {

@@ -218,3 +218,20 @@ async fn what_does_not_go_is_waited_for_no_longer_than_that() {
     let Outcome::Refused { why } = &report.rows[0].outcome else { panic!("{report:?}") };
     assert!(why.contains("it is being deleted since") && why.contains("the same restore makes it anew"), "{why}");
 }
+
+/// Where a webhook cannot be asked beforehand nobody knows whether the new one would be taken: the old one stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_tried_beforehand_is_not_deleted() {
+    let (_old, new, home) = both(&["web"]).await;
+    cannot_be_tried(
+        &new,
+        &json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}),
+    );
+    let before = uid(&new, "web");
+    let document = restore(&home, "new", &[&RECREATE[..], &["--json"]].concat()).await.exits(3).json();
+    assert_eq!(outcome(&document, "media/deployments.apps/web"), "conflict", "{document:#}");
+    let why = document["report"]["rows"].to_string();
+    assert!(why.contains("could not be made anew") && why.contains("does not support dry run"), "{why}");
+    assert_eq!((uid(&new, "web"), selects(&new, "web")), (before, json!("new")));
+    assert_eq!(outcome(&document, "media/configmaps/app"), "restored", "and the rest goes on");
+}

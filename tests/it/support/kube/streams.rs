@@ -14,7 +14,7 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -94,8 +94,8 @@ pub(crate) fn upgrade(
     };
     let attach = path.subresource == "attach";
     let wants_stdin = query.is("stdin");
-    let process = if attach { main } else { execute(shared, &pod, &container, query, wants_stdin)? };
-    let session = Session {
+    let started = if attach { Ok(main) } else { execute(shared, &pod, &container, query, wants_stdin)? };
+    let session = started.map(|process| Session {
         output: process.listen(!attach),
         process,
         attach,
@@ -103,12 +103,14 @@ pub(crate) fn upgrade(
         stdout: query.is("stdout"),
         stderr: query.is("stderr"),
         v5: protocol == PROTOCOLS[0],
-    };
+    });
     let key = request.headers().get("sec-websocket-key").map(|key| derive_accept_key(key.as_bytes()));
     let key = key.ok_or_else(|| Status::bad_request("no Sec-WebSocket-Key"))?;
     let upgraded = hyper::upgrade::on(&mut request);
     let mut restarts = shared.restarts.subscribe();
     restarts.mark_unchanged();
+    let mut kubelet = shared.kubelets.subscribe();
+    kubelet.mark_unchanged();
     let is_off = {
         let shared = Arc::clone(shared);
         move || shared.with(|state| state.faults.is_off(&node))
@@ -116,10 +118,14 @@ pub(crate) fn upgrade(
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+        let session = match session {
+            Ok(session) => session,
+            Err(outcome) => return end(&mut socket.split().0, &outcome).await,
+        };
         let process = Arc::clone(&session.process);
         let once = session.attach && session.stdin && process.stdin_once;
         tokio::select! {
-            () = session.run(socket, is_off) => {}
+            () = session.run(socket, is_off, kubelet) => {}
             _ = restarts.changed() => {}
         }
         if once {
@@ -137,8 +143,14 @@ pub(crate) fn upgrade(
     Ok(Reply::Raw(response.expect("a response")))
 }
 
-/// Starts a process beside the container's own.
-fn execute(shared: &Shared, pod: &Value, container: &str, query: &Query, stdin: bool) -> Result<Arc<Container>> {
+/// Starts a process beside the container's own. One that cannot be started is told when the streams are open already, as by Kubernetes 1.20 with containerd and runc.
+fn execute(
+    shared: &Shared,
+    pod: &Value,
+    container: &str,
+    query: &Query,
+    stdin: bool,
+) -> Result<std::result::Result<Arc<Container>, Value>> {
     let argv = query.all("command");
     if argv.is_empty() {
         return Err(Status::bad_request("you must specify at least one command for the container"));
@@ -149,12 +161,26 @@ fn execute(shared: &Shared, pod: &Value, container: &str, query: &Query, stdin: 
         let folders = mounts::volumes(state, &shared.node, pod).unwrap_or_default();
         let mut program = mounts::program(state, &shared.node, pod, &spec, &folders, Some(&argv));
         program.stdin = stdin;
+        program.is_beside = true;
         Container::start(&program)
     });
-    started.map_err(|error| {
-        let text = format!("error executing command in container: exec: \"{}\": {error}", argv[0]);
-        Status::internal(text)
-    })
+    Ok(started.map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound if argv[0].contains('/') => {
+                format!("stat {}: no such file or directory", argv[0])
+            }
+            std::io::ErrorKind::NotFound => "executable file not found in $PATH".to_owned(),
+            _ => error.to_string(),
+        };
+        let text = format!(
+            "Internal error occurred: error executing command in container: failed to exec in container: failed to start exec \"0d6b\": OCI runtime exec failed: exec failed: unable to start container process: exec: \"{}\": {why}: unknown",
+            argv[0]
+        );
+        json!({
+            "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+            "message": text, "details": {"causes": [{"message": text}]},
+        })
+    }))
 }
 
 type Sink = SplitSink<Socket, Message>;
@@ -165,10 +191,18 @@ async fn send(sink: &mut Sink, channel: u8, bytes: &[u8]) -> bool {
     sink.send(Message::Binary(message.into())).await.is_ok()
 }
 
+/// Says how it ended.
+async fn end(sink: &mut Sink, outcome: &Value) {
+    send(sink, 3, outcome.to_string().as_bytes()).await;
+    // kubectl takes a close without a code for a broken connection.
+    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(normal))).await;
+}
+
 impl Session {
-    async fn run(mut self, socket: Socket, is_off: impl Fn() -> bool) {
+    async fn run(mut self, socket: Socket, is_off: impl Fn() -> bool, mut kubelet: watch::Receiver<u64>) {
         let (mut sink, mut stream) = socket.split();
-        let input = if self.stdin { self.process.stdin() } else { None };
+        let mut input = if self.stdin { self.process.stdin() } else { None };
         // Empty messages tell the client which channels there are.
         for channel in [1, 2, 3] {
             if !send(&mut sink, channel, &[]).await {
@@ -194,6 +228,8 @@ impl Session {
                     Some(Ok(Message::Binary(bytes))) => {
                         let closes = self.v5 && bytes.first() == Some(&255) && bytes.get(1) == Some(&0);
                         if closes {
+                            // As long as this is there the process waits for more.
+                            input = None;
                             self.input_ends();
                         } else if let (Some(0), Some(input)) = (bytes.first(), &input) {
                             // A process that no longer reads is not the client's fault.
@@ -203,6 +239,13 @@ impl Session {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                     Some(Ok(_)) => {}
                 },
+                _ = kubelet.changed() => {
+                    // In v5 the API server speaks to the kubelet itself, and takes the end of that for a good one (kubernetes/kubectl#1726). In v4 it hands bytes on.
+                    if self.v5 {
+                        end(&mut sink, &outcome(true, 0)).await;
+                    }
+                    return;
+                }
                 exit = &mut ended => {
                     if is_off() {
                         // Nobody is there who would end the connection.
@@ -214,12 +257,7 @@ impl Session {
                             send(&mut sink, channel, &bytes).await;
                         }
                     }
-                    let outcome = outcome(self.attach, exit.code);
-                    send(&mut sink, 3, outcome.to_string().as_bytes()).await;
-                    // kubectl takes a close without a code for a broken connection.
-                    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-                    let _ = sink.send(Message::Close(Some(normal))).await;
-                    return;
+                    return end(&mut sink, &outcome(self.attach, exit.code)).await;
                 }
             }
         }

@@ -260,7 +260,13 @@ pub(crate) fn program(
     argv: Option<&[String]>,
 ) -> Program {
     let mounts = mounts(container, volumes);
-    let env = environment(state, pod, container, &mounts);
+    let mut env = environment(state, pod, container, &mounts);
+    // An image finds its own program by its name.
+    if let Some(own) = node.images.get(text(&container["image"])).and_then(|program| program.parent()) {
+        for (_, path) in env.iter_mut().filter(|(name, _)| name == "PATH") {
+            *path = format!("{}:{path}", own.display());
+        }
+    }
     let words = |list: &Value| -> Vec<String> {
         list.as_array().into_iter().flatten().map(|word| rewrite(&expand(text(word), &env), &mounts)).collect()
     };
@@ -284,6 +290,7 @@ pub(crate) fn program(
         folder: folder.unwrap_or_else(|| state.folder.clone()),
         stdin: container["stdin"] == true,
         stdin_once: container["stdinOnce"] == true,
+        is_beside: false,
     }
 }
 

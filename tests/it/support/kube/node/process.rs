@@ -12,6 +12,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 /// Slow readers of an attach miss what is older than so many pieces.
 const ATTACH_BUFFER: usize = 1024;
+/// The reader of an exec is waited for when so many wait.
+const EXEC_BUFFER: usize = 64;
 const STDIN_BUFFER: usize = 16;
 const READ_BYTES: usize = 16 * 1024;
 
@@ -23,6 +25,8 @@ pub(crate) struct Program {
     pub(crate) folder: std::path::PathBuf,
     pub(crate) stdin: bool,
     pub(crate) stdin_once: bool,
+    /// It is run by an exec: what it writes is for that reader alone, who is waited for, and no log has it.
+    pub(crate) is_beside: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +55,7 @@ pub(crate) struct Container {
     stdin: Mutex<Option<mpsc::Sender<Bytes>>>,
     exit: watch::Sender<Option<Exit>>,
     pid: Option<Pid>,
+    is_beside: bool,
 }
 
 impl Container {
@@ -83,6 +88,7 @@ impl Container {
             live,
             stdin: Mutex::new(stdin.is_some().then_some(input)),
             exit: watch::Sender::new(None),
+            is_beside: program.is_beside,
             pid: child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw),
         });
         if let Some(stdin) = stdin {
@@ -99,7 +105,10 @@ impl Container {
                     let _ = task.await;
                 }
             };
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(500), drained).await;
+            tokio::select! {
+                () = drained => {}
+                () = waiting.idle() => {}
+            }
             waiting.end(code(status));
         });
         Ok(container)
@@ -117,9 +126,28 @@ impl Container {
                 break;
             }
             let bytes = Bytes::copy_from_slice(&buffer[..count]);
-            self.append(&bytes);
-            // Nobody attached is fine: the log has it.
-            let _ = self.live.send((channel, bytes));
+            if !self.is_beside {
+                self.append(&bytes);
+                // Nobody attached is fine: the log has it.
+                let _ = self.live.send((channel, bytes));
+                continue;
+            }
+            while self.live.len() >= EXEC_BUFFER && self.live.receiver_count() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            // Nobody hears it any more: its pipe is closed, which it learns when it writes on.
+            if self.live.send((channel, bytes)).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Half a second in which nothing waited for a reader.
+    async fn idle(&self) {
+        let mut ticks = 0;
+        while ticks < 10 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            ticks = if self.is_beside && self.live.len() >= EXEC_BUFFER { 0 } else { ticks + 1 };
         }
     }
 
