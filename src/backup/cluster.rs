@@ -245,7 +245,7 @@ pub async fn run_cluster(
         let (writer, progress, repository) = (writer.clone(), progress.clone(), repository.clone());
         spawn_blocking(move || store(&writer, &repository, earlier, taken, &progress))
     };
-    let captured = capture(cluster, &version, choice, &items, &cancel).await;
+    let captured = capture(cluster, &version, choice, &items, &cancel, &*clock).await;
     drop(items);
     let stored = join(stored, "storing manifests").await;
     let writer = Arc::try_unwrap(writer).map_err(|_| RepoError::Worker { what: "the pipeline" })?;

@@ -255,7 +255,7 @@ async fn bring_back(
     let plan = RestorePlan::whole(record.root, within, args.path.clone());
     let operation = context.operation(repository);
     if args.device {
-        return Ok(device(&operation, &reader, plan, job.fresh).await?);
+        return Ok(device(&operation, &reader, plan, job.fresh || job.in_place).await?);
     }
     if job.in_place {
         return Ok(in_place(&operation, &reader, plan).await?);

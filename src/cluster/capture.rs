@@ -1,6 +1,7 @@
 //! All objects of a cluster as manifests, kind by kind, in bounded memory. What could not be read is told, and everything else goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::DateTime;
@@ -14,6 +15,7 @@ use super::object::{name_of, namespace_of, text, uid_of};
 use super::{Cluster, ClusterError, Kind, Page, manifest};
 use crate::base::cancel::Cancel;
 use crate::base::causes::in_one_line;
+use crate::base::clock::{Clock, Time};
 use crate::format::entry::TreePath;
 
 /// Kinds that are listed at once; each holds a page.
@@ -50,6 +52,8 @@ pub struct Row {
     pub objects: u64,
     /// Bytes of their manifests.
     pub bytes: u64,
+    /// From when to when it was read. Some kinds are read at once.
+    pub during: Range<Time>,
 }
 
 /// What could not be read.
@@ -121,6 +125,7 @@ pub async fn capture(
     choice: &Choice,
     items: &Sender<Item>,
     cancel: &Arc<Cancel>,
+    clock: &dyn Clock,
 ) -> Result<Captured, CaptureError> {
     let found = cluster.kinds().await?;
     let mut captured = Captured::default();
@@ -136,7 +141,7 @@ pub async fn capture(
     let (taken, left_out): (Vec<Kind>, Vec<Kind>) = found.kinds.into_iter().partition(|kind| choice.takes(kind));
     captured.left_out = left_out.iter().map(ToString::to_string).collect();
     captured.left_out_namespaces.clone_from(&choice.exclude_namespaces);
-    let reads = taken.iter().map(|kind| Reading { cluster, choice, kind, items, cancel }.read());
+    let reads = taken.iter().map(|kind| Reading { cluster, choice, kind, items, cancel, clock }.read());
     let mut reads = stream::iter(reads).buffered(LISTED_AT_ONCE);
     while let Some(read) = reads.next().await {
         let Of { row, missing, namespaces } = read?;
@@ -159,7 +164,8 @@ struct Of {
 
 impl Of {
     const fn nothing(kind: Kind) -> Self {
-        Self { row: Row { kind, objects: 0, bytes: 0 }, missing: Vec::new(), namespaces: BTreeSet::new() }
+        let row = Row { kind, objects: 0, bytes: 0, during: Time(0)..Time(0) };
+        Self { row, missing: Vec::new(), namespaces: BTreeSet::new() }
     }
 
     fn add(&mut self, space: Option<&str>, text: &str) {
@@ -178,10 +184,18 @@ struct Reading<'a> {
     kind: &'a Kind,
     items: &'a Sender<Item>,
     cancel: &'a Arc<Cancel>,
+    clock: &'a dyn Clock,
 }
 
 impl Reading<'_> {
     async fn read(self) -> Result<Of, CaptureError> {
+        let from = self.clock.now();
+        let mut of = self.list().await?;
+        of.row.during = from..self.clock.now();
+        Ok(of)
+    }
+
+    async fn list(&self) -> Result<Of, CaptureError> {
         let empty = || Of::nothing(self.kind.clone());
         let Ok(folder) = self.kind.folder() else {
             let why = format!("{} has a group or kind that can name no directory", self.kind);

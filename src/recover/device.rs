@@ -1,8 +1,8 @@
 //! A raw volume that is filled: what is on it is compared with the snapshot, what differs is written, and afterwards all of it is read back. Where the snapshot has
 //! zeros there are zeros then, also behind its end: what a new device holds nobody knows.
 //!
-//! One that was made for the claim, and for nobody before, is written to whatever is on it. Of any other every piece has to be zeros, or already what the snapshot has:
-//! so another try goes on, and what somebody has there is left.
+//! One that was made for the claim, and for nobody before, is written to whatever is on it, and so is one that is restored in place. Of any other every piece has to be
+//! zeros, or already what the snapshot has: so another try goes on, and what somebody has there is left.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,12 +78,12 @@ async fn content(reader: &Arc<Reader>, plan: &RestorePlan) -> Result<(Entry, u64
     }
 }
 
-/// Fills it; `fresh`: it was made for the claim, and what is on it is nobody's.
+/// Fills it; `over`: what is on it makes way, since it is nobody's, or since its owner says so.
 pub async fn device(
     context: &Context,
     reader: &Arc<Reader>,
     plan: RestorePlan,
-    fresh: bool,
+    over: bool,
 ) -> Result<RestoreReport, RestoreError> {
     let (entry, size) = content(reader, &plan).await?;
     let target = plan.target;
@@ -102,7 +102,7 @@ pub async fn device(
     }
     let Compared { file, differing } = compare(reader.clone(), file, pieces.clone()).await?;
     let mut file = file.ok_or(RepoError::Worker { what: "comparing a device" })?;
-    if !fresh {
+    if !over {
         let taken;
         (file, taken) = not_zeros(file, differing.clone()).await?;
         if let Some((offset, _)) = really_differing(reader, &file, taken).await?.first() {

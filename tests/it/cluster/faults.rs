@@ -70,6 +70,7 @@ async fn a_storm_of_too_many_requests_is_waited_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stays_away_makes_no_snapshot() {
     use homelab_dr::base::cancel::Cancel;
+    use homelab_dr::base::clock::SystemClock;
     use homelab_dr::cluster::ClusterError;
     use homelab_dr::cluster::api::{Api, Limits};
     use homelab_dr::cluster::capture::{CaptureError, capture};
@@ -84,7 +85,7 @@ async fn a_server_that_stays_away_makes_no_snapshot() {
     let (items, mut taken) = tokio::sync::mpsc::channel(4);
     let taking = tokio::spawn(async move { while taken.recv().await.is_some() {} });
     let cancel = std::sync::Arc::new(Cancel::default());
-    let ended = capture(&api, "v1.36.0", &Choice::default(), &items, &cancel).await;
+    let ended = capture(&api, "v1.36.0", &Choice::default(), &items, &cancel, &SystemClock).await;
     let Err(CaptureError::Cluster(ClusterError::Refused { status: 503, .. })) = ended else { panic!("{ended:?}") };
     drop(items);
     taking.await.unwrap();

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use homelab_dr::base::cancel::Cancel;
+use homelab_dr::base::clock::SystemClock;
 use homelab_dr::cluster::api::{Api, Limits};
 use homelab_dr::cluster::capture::{Item, capture};
 use homelab_dr::cluster::choice::Choice;
@@ -38,7 +39,8 @@ async fn a_group_and_a_list_that_do_not_answer_are_named() {
         documents
     });
     let begun = Instant::now();
-    let captured = capture(&api, "v1.36.0", &Choice::default(), &items, &Arc::new(Cancel::default())).await.unwrap();
+    let captured =
+        capture(&api, "v1.36.0", &Choice::default(), &items, &Arc::new(Cancel::default()), &SystemClock).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     drop(items);
     assert!(counting.await.unwrap() > 10);

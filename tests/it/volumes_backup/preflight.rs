@@ -41,7 +41,7 @@ impl World {
         });
     }
 
-    pub(super) async fn delete(&self, path: &str) {
+    pub(crate) async fn delete(&self, path: &str) {
         let request = http::Request::delete(format!("{}{path}", self.kube.url())).body(Vec::new()).unwrap();
         crate::kube::client(&self.kube).request_text(request).await.unwrap();
     }

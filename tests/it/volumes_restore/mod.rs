@@ -2,6 +2,7 @@
 
 mod beside;
 mod device;
+mod device_in_place;
 mod disaster;
 mod faults;
 mod impatient;

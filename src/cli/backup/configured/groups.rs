@@ -1,11 +1,15 @@
-//! The API groups of a cluster in a table: how many objects of how many kinds, how large, and what is missing.
+//! The API groups of a cluster in a table: how many objects of how many kinds, how large, how long they took, and what is missing.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::clock::Time;
 use crate::base::units;
 use crate::cli::output::count;
+use crate::cli::progress;
 use crate::cluster::capture::Captured;
 use crate::cluster::kind::CORE;
 use crate::format::entry::escape;
@@ -18,6 +22,8 @@ pub(super) struct Group {
     kinds: u64,
     objects: u64,
     bytes: u64,
+    /// From its first request to its last answer; others are read meanwhile.
+    seconds: f64,
     problems: u64,
 }
 
@@ -33,7 +39,7 @@ impl Group {
             units::bytes(self.bytes),
             nothing(),
             nothing(),
-            nothing(),
+            progress::left(Duration::from_secs_f64(self.seconds)),
             problems,
             nothing(),
         ]
@@ -43,12 +49,16 @@ impl Group {
 /// By name, the core group as `core`. A problem of the whole cluster is of none: the row of the source counts it.
 pub(super) fn of(captured: &Captured) -> Vec<Group> {
     let mut groups = BTreeMap::<String, Group>::new();
+    let mut during = BTreeMap::<&str, Range<Time>>::new();
     for row in &captured.rows {
         let name = if row.kind.group.is_empty() { CORE } else { &row.kind.group };
         let group = groups.entry(name.to_owned()).or_default();
         group.kinds += u64::from(row.objects > 0);
         group.objects += row.objects;
         group.bytes += row.bytes;
+        let during = during.entry(name).or_insert_with(|| row.during.clone());
+        *during = during.start.min(row.during.start)..during.end.max(row.during.end);
+        group.seconds = during.end.since(during.start).as_secs_f64();
     }
     for missing in &captured.missing {
         let path = String::from_utf8_lossy(missing.path.as_bytes());
@@ -69,7 +79,12 @@ mod tests {
 
     #[test]
     fn kinds_are_summed_up_by_group_and_problems_are_of_theirs() {
-        let row = |group, resource, objects| Row { kind: example(group, resource, "X"), objects, bytes: objects * 10 };
+        let row = |group, resource, objects, during: Range<i64>| Row {
+            kind: example(group, resource, "X"),
+            objects,
+            bytes: objects * 10,
+            during: Time(during.start * 1000)..Time(during.end * 1000),
+        };
         let missing = |path| Missing {
             path: TreePath::new(path).expect("plain"),
             operation: "listing",
@@ -77,21 +92,22 @@ mod tests {
         };
         let captured = Captured {
             rows: vec![
-                row("", "secrets", 2),
-                row("", "pods", 3),
-                row("apps", "daemonsets", 0),
-                row("acme.org", "anvils", 0),
+                row("", "secrets", 2, 1..3),
+                row("", "pods", 3, 0..2),
+                row("apps", "daemonsets", 0, 2..3),
+                row("acme.org", "anvils", 0, 3..4),
             ],
             missing: vec![missing("resources/core/Secret"), missing("resources/metrics.k8s.io")],
             ..Captured::default()
         };
-        let group = |group: &str, kinds, objects, problems| Group {
+        let group = |group: &str, kinds, objects, seconds, problems| Group {
             name: group.to_owned(),
             kinds,
             objects,
             bytes: objects * 10,
+            seconds,
             problems,
         };
-        assert_eq!(of(&captured), [group("core", 2, 5, 1), group("metrics.k8s.io", 0, 0, 1)]);
+        assert_eq!(of(&captured), [group("core", 2, 5, 3.0, 1), group("metrics.k8s.io", 0, 0, 0.0, 1)]);
     }
 }

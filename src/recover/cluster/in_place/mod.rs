@@ -21,6 +21,7 @@ use super::volumes::{Filling, consumers_of};
 use crate::backup::volumes::keepers::{self, BY_HAND, KeeperError, is_workload};
 use crate::base::causes::in_one_line;
 use crate::base::shell::quoted;
+use crate::base::units;
 use crate::cluster::object::{annotation, is_dying, name_of, text};
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -30,7 +31,7 @@ use crate::hooks::HookError;
 use crate::hooks::hold::Hold;
 use crate::hooks::journal::{Entry, Journal, journals};
 use crate::hooks::scale::{self, ScalePlan, consumers};
-use crate::volumes::kinds;
+use crate::volumes::{kinds, quantity};
 
 pub use run::{InPlace, NotWritten, Report};
 
@@ -149,6 +150,7 @@ pub async fn plan(
     if let Some((why, mend)) = unlike(&object, &data) {
         return Err(refused(&claim, why, mend));
     }
+    too_short(&claim, &object, &data)?;
     let own = left_unfinished(cluster, &claim).await?;
     let scale = match &own {
         Some(journal) => gone_on_with(cluster, &claim, journal).await?,
@@ -193,14 +195,26 @@ fn obstacle(claim: &Identity, object: &Value) -> Result<(), InPlaceError> {
         _ if !annotation(object, FILLING).is_empty() => {
             ("another restore has begun to fill it, and has not ended", "run that again until it is done")
         }
-        "Bound" if text(object, &["spec", "volumeMode"]) == "Block" => (
-            "it is a block device: one that holds something is not written over",
-            "restore it into a new claim beside it, without --in-place, and have its application use that",
-        ),
         "Bound" => return Ok(()),
         _ => ("it has no volume", "bind it first, or delete it: without --in-place it is created anew"),
     };
     Err(refused(claim, why, mend))
+}
+
+/// A device cannot be made longer by writing to it, and the mover would find that out with everything at zero.
+fn too_short(claim: &Identity, object: &Value, data: &Data) -> Result<(), InPlaceError> {
+    let length = quantity::bytes(text(object, &["status", "capacity", "storage"]));
+    match length {
+        Some(length) if data.device && length < data.needs() => {
+            let why = format!(
+                "it is a device of {}, and the snapshot is of one of {}",
+                units::bytes(length),
+                units::bytes(data.needs())
+            );
+            Err(refused(claim, why, "make the claim larger, or restore into a new claim, without --in-place"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn not_held(claim: &Identity, error: HookError) -> InPlaceError {

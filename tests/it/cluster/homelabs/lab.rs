@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use homelab_dr::base::cancel::Cancel;
+use homelab_dr::base::clock::SystemClock;
 use homelab_dr::cluster::capture::{Item, capture};
 use homelab_dr::cluster::choice::Choice;
 use homelab_dr::cluster::folder::Folder;
@@ -184,7 +185,8 @@ impl Disaster {
             }
             objects
         });
-        let captured = capture(&folder, "a folder", &Choice::default(), &items, &Arc::new(Cancel::default())).await;
+        let captured =
+            capture(&folder, "a folder", &Choice::default(), &items, &Arc::new(Cancel::default()), &SystemClock).await;
         assert!(captured.expect("it is captured").missing.is_empty());
         drop(items);
         let objects = reading.await.expect("documents");
