@@ -7,10 +7,11 @@ use super::claims::lacks_class;
 use super::data::{Data, claim_of_source};
 use super::filling::unmark;
 use super::volumes::{Filled, Filling, Volumes};
-use crate::cluster::object::{annotation, at, is_dying, text};
+use crate::cluster::object::{annotation, at, is_dying, name_of, text};
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster, ClusterError, Created, How};
-use crate::volumes::labels::RESTORED_BY;
+use crate::hooks::scale::consumers;
+use crate::volumes::labels::{MOVER_MODE, MOVER_USER, RESTORED_BY};
 use crate::volumes::{kinds, quantity};
 
 /// Which claim, and what comes into it.
@@ -102,6 +103,12 @@ impl Wanted<'_> {
                 "resources": {"requests": {"storage": format!("{mebibytes}Mi")}},
             },
         });
+        for name in [MOVER_MODE, MOVER_USER] {
+            let said = annotation(like, name);
+            if let (false, Some(all)) = (said.is_empty(), claim.pointer_mut("/metadata/annotations")) {
+                all[name] = said.into();
+            }
+        }
         if let (true, Some(spec)) = (self.data.device, claim.get_mut("spec").and_then(Value::as_object_mut)) {
             spec.insert("volumeMode".to_owned(), "Block".into());
         }
@@ -116,6 +123,19 @@ impl Wanted<'_> {
 pub async fn original(cluster: &dyn Cluster, source: &str) -> Option<Value> {
     let (namespace, name) = claim_of_source(source)?;
     cluster.get(&kinds::claims(), Some(&namespace), &name).await.ok().flatten().filter(|claim| !is_dying(claim))
+}
+
+/// The pods that use the original now, as if they used the new claim: whose its files are, theirs are. That they cannot be seen is no fault, as above.
+async fn users(cluster: &dyn Cluster, wanted: &Wanted<'_>) -> Vec<Value> {
+    let Some(like) = wanted.like else { return Vec::new() };
+    let (namespace, name) = (text(like, &["metadata", "namespace"]), name_of(like));
+    let mut pods = consumers(cluster, namespace, &[name.to_owned()].into()).await.unwrap_or_default();
+    for pod in &mut pods {
+        let volumes = pod.pointer_mut("/spec/volumes").and_then(Value::as_array_mut).into_iter().flatten();
+        let claims = volumes.filter_map(|volume| volume.pointer_mut("/persistentVolumeClaim/claimName"));
+        claims.filter(|claim| **claim == *name).for_each(|claim| *claim = wanted.name.into());
+    }
+    pods
 }
 
 /// Refuses a claim that would wait for a volume for ever.
@@ -159,7 +179,7 @@ pub async fn fill(cluster: &dyn Cluster, volumes: &dyn Volumes, wanted: &Wanted<
         },
         object: claim,
         data: wanted.data.clone(),
-        consumers: Vec::new(),
+        consumers: users(cluster, wanted).await,
         node: None,
     };
     let mut filled = volumes.fill(&filling).await;

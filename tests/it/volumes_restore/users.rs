@@ -1,6 +1,7 @@
 //! Volumes in a namespace that enforces Pod Security `restricted`, on a node that runs pods as the users that they name: what only root may set is listed, and the application finds its data.
 //! It comes back under another name, as copies do.
 
+use super::in_place::said;
 use super::*;
 use crate::cluster::restore::outcome;
 
@@ -54,4 +55,46 @@ async fn owners_that_cannot_be_set_are_listed_and_the_application_finds_its_data
     }
     assert!(disaster.new.object("namespaces", "", "media").is_none());
     disaster.is_clean().await;
+}
+
+/// Beside the original, in its own namespace: as whoever uses that, or as it says on that while nobody does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_beside_the_original_is_filled_as_the_user_of_that() {
+    assert!(rustix::process::geteuid().is_root(), "to be other users takes root");
+    let folder = tempfile::tempdir().unwrap();
+    let images = BTreeMap::from([(IMAGE.to_owned(), for_anybody(folder.path()))]);
+    let disaster = Disaster::into(Node { images, users: true, ..Node::default() }).await;
+    let world = &disaster.world;
+    world.application("media", "data", FINDS_OR_MAKES).await;
+    let source = world.folder("media", "data");
+    std::fs::write(source.join("a/mine"), "mine").unwrap();
+    std::os::unix::fs::chown(source.join("a/mine"), Some(1000), Some(2000)).unwrap();
+    world.backup(&[]).await.exits(0);
+    disaster.restore(&[]).await;
+    assert_eq!(disaster.verdict("media", "data").await, "found");
+    let into = async |name: &str| {
+        let target = format!("media/{name}");
+        let args = ["restore", "latest:pvc/media/data", "--into-claim", &target, "--yes", "--mover-image", IMAGE];
+        let ran = world.run(&[&args[..], &["--kubeconfig", "new"]].concat()).await;
+        let mine = std::fs::metadata(disaster.folder("media", name).join("a/mine")).unwrap();
+        (said(&ran), (mine.uid(), mine.gid()))
+    };
+    let (said, owner) = into("running").await;
+    assert!(owner == (1000, 2000) && !said.contains("a/mine"), "{said}");
+
+    // Nobody uses it: then nobody can tell, unless it says so itself.
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
+        kube::Api::namespaced(crate::kube::client(&disaster.new), "media");
+    pods.delete("app-data", &kube::api::DeleteParams::default().grace_period(0)).await.unwrap();
+    disaster.new.until("it is gone", |state| state.object("pods", "media", "app-data").is_none()).await;
+    let (said, owner) = into("unknown").await;
+    assert!(owner.0 == 65532 && said.contains("a/mine"), "{said}");
+    disaster.new.shared.with(|state| {
+        let claim = state.object("persistentvolumeclaims", "media", "data").unwrap();
+        state.edit(&claim, |object| {
+            object["metadata"]["annotations"]["homelab-dr.io/mover-user"] = "1000:2000".into();
+        });
+    });
+    let (said, owner) = into("said").await;
+    assert!(owner == (1000, 2000) && !said.contains("a/mine"), "{said}");
 }
