@@ -88,6 +88,10 @@ async fn what_is_needed_stays_locked_by_prune_and_by_writers() {
     world.pass(DAY * 20);
     let locks = world.prune().await.locks;
     assert!(locks.extended >= 7, "format, access, epoch, session, index, two packs, snapshot: {locks:?}");
+    for name in world.names("").await {
+        let held = world.store.retention(&Key::new(name.as_str()).expect("a key")).await.expect("an answer");
+        assert!(held.is_none_or(|held| held >= world.clock.now().after(LOCK / 2)), "{name}");
+    }
     assert_eq!(world.prune().await.locks.extended, 0, "once is enough");
     world.pass(DAY * 20);
     let again = world.backup(&["keep"]).await;

@@ -1,6 +1,7 @@
 //! Commit, prune and forget against a store in memory whose clock is moved by hand: failures at every call, pauses at every call, and the races that
 //! the design names.
 
+mod between;
 mod checkpoints;
 mod commit;
 mod copies;

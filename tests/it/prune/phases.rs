@@ -62,6 +62,8 @@ async fn a_partly_used_pack_is_repacked_with_the_writer_key_alone() {
 
     let outcome = world.prune().await;
     assert!(outcome.packs_written >= 1 && outcome.deleted.is_empty(), "{outcome:?}");
+    let written = 450_000..bytes_after;
+    assert!(written.contains(&outcome.bytes_written), "what is needed of it: {outcome:?}");
     assert!(world.names("packs/").await.contains(&pack), "it stays for a grace: a backup may build upon it");
     world.pass(GRACE);
     assert!(world.prune().await.deleted.contains(&pack));
