@@ -9,20 +9,14 @@ use super::world::{GRACE, HOUR, World};
 async fn doom_all(world: &World) -> Vec<Key> {
     let keys: Vec<Key> =
         world.names("packs/").await.iter().map(|name| Key::new(name.as_str()).expect("listed")).collect();
-    mark(&*world.open().await, keys.clone(), world.clock.now()).await.expect("a mark");
-    let mut content = Vec::new();
-    for key in keys {
-        if world.store.get(&key).await.expect("a pack")[1] == 1 {
-            content.push(key);
-        }
-    }
-    content
+    mark(&*world.open().await, keys, world.clock.now()).await.expect("a mark");
+    packs(world, 1).await
 }
 
-/// Flips a bit of a blob in a pack.
+/// Flips bits of blobs in a pack, behind its header; metadata are as short as that.
 async fn rot(world: &World, key: &Key) {
     let mut bytes = world.store.get(key).await.expect("a pack").to_vec();
-    bytes[300] ^= 1;
+    (150..400).step_by(10).for_each(|at| bytes[at] ^= 1);
     world.store.delete(key).await.expect("a deletion");
     world.store.put_new(key, bytes.into(), None).await.expect("a put");
 }
@@ -60,5 +54,67 @@ async fn a_writer_whose_data_is_doomed_takes_the_good_copy() {
         rot(&world, [&one[0], &two[0]][rotten]).await;
         let id = world.commit(begun).await.expect("one copy is good").id;
         assert_eq!(world.read_all().await[&id], ["a", "b"]);
+    }
+}
+
+/// Two backups that store the same at the same time; returns the packs of one class, 1 of content, 2 of metadata.
+async fn twice(world: &World, class: u8) -> Vec<Key> {
+    let (one, two) = (world.open().await, world.open().await);
+    let first = world.begin(&one, &["a"]).await.expect("a begin");
+    let second = world.begin(&two, &["a"]).await.expect("a begin");
+    for begun in [first, second] {
+        world.commit(begun).await.expect("a commit");
+    }
+    let packs = packs(world, class).await;
+    assert_eq!(packs.len(), 2);
+    packs
+}
+
+async fn packs(world: &World, class: u8) -> Vec<Key> {
+    let mut packs = Vec::new();
+    for name in world.names("packs/").await {
+        let key = Key::new(name).expect("listed");
+        if world.store.get(&key).await.expect("a pack")[1] == class {
+            packs.push(key);
+        }
+    }
+    packs
+}
+
+/// It is opened on the way, so it is known which copy of it opens.
+#[tokio::test]
+async fn of_two_copies_of_metadata_the_one_that_opens_stays() {
+    for rotten in [0, 1, 0, 1] {
+        let world = World::new().await;
+        let packs = twice(&world, 2).await;
+        rot(&world, &packs[rotten]).await;
+        for _ in 0..2 {
+            world.pass(GRACE + HOUR);
+            world.prune().await;
+        }
+        let left = world.names("packs/").await;
+        assert!(left.contains(&packs[1 - rotten].to_string()), "{left:?} of {packs:?}, {rotten} is rotten");
+        assert_eq!(world.read_all().await.len(), 2);
+    }
+}
+
+/// No writer builds upon a pack whose session is gone, and each would store the blob anew.
+#[tokio::test]
+async fn of_two_copies_the_one_whose_session_is_there_stays() {
+    for gone in [0, 1, 0, 1] {
+        let world = World::new().await;
+        twice(&world, 1).await;
+        let sessions = world.names("sessions/").await;
+        assert_eq!(sessions.len(), 2);
+        world.store.delete(&Key::new(sessions[gone].as_str()).expect("listed")).await.expect("a deletion");
+        for _ in 0..2 {
+            world.pass(GRACE + HOUR);
+            world.prune().await;
+        }
+        let left = packs(&world, 1).await;
+        assert_eq!(left.len(), 1);
+        world.backup(&["a"]).await;
+        assert_eq!(packs(&world, 1).await, left, "it is built upon");
+        assert_eq!(world.read_all().await.len(), 3);
     }
 }
