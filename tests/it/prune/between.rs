@@ -123,11 +123,13 @@ async fn a_store_that_refuses_for_another_reason_is_no_full_one() {
     let last = world.backup(&["more"]).await;
     world.forget(&[last]).await;
     world.pass(GRACE);
+    // Where no mark can be made, time goes by the latest that is there.
+    mark(&*world.open().await, Vec::new(), world.clock.now()).await.expect("a later mark");
     let before = world.names("").await;
     let refuses = Fault::only(world.store.clone(), &[Operation::PutNew]);
     let planned = plan(&world).await;
     assert!(!due(&planned, "packs/").is_empty());
-    refuses.fail_from(0, When::Before, Failure::Permanent);
+    refuses.fail_from(0, When::Before, Failure::Denied);
     let repository = world.open_on(Arc::new(refuses)).await;
     let error = run_prune(&repository, planned, &world.clock).await.expect_err("nothing could be marked");
     assert!(matches!(error, PruneError::Repo(RepoError::Store(_))), "{error:?}");
