@@ -114,8 +114,9 @@ impl ClusterError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status, message, .. } => {
-                let of_a_webhook = names_absent_webhook(message) || message.contains("conversion webhook for");
-                matches!(status, 429 | 500 | 502 | 503 | 504) && !of_a_webhook
+                matches!(status, 429 | 500 | 502 | 503 | 504)
+                    && !names_absent_webhook(message)
+                    && !self.is_of_a_conversion()
             }
             _ => false,
         }
@@ -125,6 +126,12 @@ impl ClusterError {
     #[must_use]
     pub fn is_of_a_webhook(&self) -> bool {
         matches!(self, Self::Refused { message, .. } if names_absent_webhook(message))
+    }
+
+    /// Whether a webhook that converts objects of a kind from one version to another does not do so: its operator does not run, perhaps not yet.
+    #[must_use]
+    pub fn is_of_a_conversion(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains("conversion webhook for"))
     }
 
     /// Whether the cluster as a whole fails, and not this one request: nothing else would be answered either. What may pass counts, since whoever gets it

@@ -28,6 +28,8 @@ pub(super) enum Failed {
     Refused(String),
     /// Its kind or namespace is not there, also after a wait if there was to be one.
     Missing(String),
+    /// What converts objects of its kind does not answer.
+    Unconverted(String),
     /// Something else would have to be done than the plan says.
     Otherwise(String),
     /// The cluster cannot be talked to any more.
@@ -40,6 +42,7 @@ impl From<ClusterError> for Failed {
     fn from(error: ClusterError) -> Self {
         match error {
             error if error.is_of_the_cluster() => Self::Away(error),
+            error if error.is_of_a_conversion() => Self::Unconverted(in_one_line(&error)),
             ClusterError::Refused { message, .. } => Self::Refused(message),
             error => Self::Refused(in_one_line(&error)),
         }

@@ -150,9 +150,11 @@ impl Acting<'_> {
             self.until_gone(step, uid, limit).await?;
         }
         match self.create(step, owners).await {
-            Err(Failed::Refused(why) | Failed::Missing(why)) => Err(Failed::Refused(format!(
-                "IT IS GONE: it was deleted to be made anew, and that was refused: {why}. Run the same restore again to bring it back"
-            ))),
+            Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Unconverted(why)) => {
+                Err(Failed::Refused(format!(
+                    "IT IS GONE: it was deleted to be made anew, and that was refused: {why}. Run the same restore again to bring it back"
+                )))
+            }
             Err(Failed::Away(error)) => Err(Failed::Gone(format!(
                 "IT IS GONE: it was deleted to be made anew, and the cluster went away: {}. Run the same restore again to bring it back",
                 in_one_line(&error)

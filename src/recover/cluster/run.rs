@@ -33,16 +33,25 @@ pub struct Waits {
     pub namespace: Duration,
     /// What is made anew, until it is gone.
     pub gone: Duration,
+    /// Operators that convert objects, which have been created right before: until their webhooks answer, all of them together.
+    pub converters: Duration,
 }
 
 impl Default for Waits {
     /// A definition takes a second or two; Velero waits a minute as well.
     fn default() -> Self {
-        Self { definition: Duration::from_mins(1), namespace: Duration::from_secs(30), gone: GONE_TIME_MAX }
+        Self {
+            definition: Duration::from_mins(1),
+            namespace: Duration::from_secs(30),
+            gone: GONE_TIME_MAX,
+            // An image has to be pulled, and a certificate made.
+            converters: Duration::from_mins(3),
+        }
     }
 }
 
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const CONVERTED_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a run is given.
 pub struct Running<'a> {
@@ -78,6 +87,7 @@ pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, Re
         lost: Lost::default(),
         held: Held::default(),
         holds: false,
+        converters_until: None,
         away: None,
         report: Report::default(),
     };
@@ -103,6 +113,8 @@ pub(super) struct Run<'a> {
     held: Held,
     /// Something was not created because of them.
     holds: bool,
+    /// When whoever converts objects is not waited for any longer.
+    converters_until: Option<Instant>,
     /// Why the cluster cannot be talked to any more.
     pub(super) away: Option<String>,
     pub(super) report: Report,
@@ -130,9 +142,9 @@ impl Run<'_> {
             if self.is_over() {
                 break;
             }
-            match self.step(step).await {
+            match self.step_when_converted(step).await {
                 Ok(done) => states.push(done),
-                Err(Failed::Refused(why)) => {
+                Err(Failed::Refused(why) | Failed::Unconverted(why)) => {
                     self.lost.with(step);
                     states.push(State::Over(Outcome::Refused { why }));
                 }
@@ -220,6 +232,27 @@ impl Run<'_> {
         self.report.interrupted || self.away.is_some()
     }
 
+    /// An object whose version a webhook converts comes after the workloads, and those take their time to run.
+    async fn step_when_converted(&mut self, step: &Step) -> Result<State, Failed> {
+        let end = (step.stage == Stage::Converted)
+            .then(|| *self.converters_until.get_or_insert_with(|| Instant::now() + self.running.waits.converters));
+        let mut is_waiting = false;
+        loop {
+            let done = self.step(step).await;
+            let waits = matches!(done, Err(Failed::Unconverted(_))) && end.is_some_and(|end| Instant::now() < end);
+            if waits && !self.is_over() {
+                is_waiting = true;
+                self.running.progress.enter("waiting for an operator that converts objects");
+                tokio::time::sleep(CONVERTED_AGAIN).await;
+                continue;
+            }
+            if is_waiting {
+                self.running.progress.enter("restoring");
+            }
+            return done;
+        }
+    }
+
     async fn step(&mut self, step: &Step) -> Result<State, Failed> {
         if let Some(why) = self.lost.no_place(step).filter(|_| step.fate.creates()) {
             return Err(Failed::Refused(why));
@@ -267,7 +300,13 @@ impl Run<'_> {
         for step in waited.collect::<Vec<_>>() {
             match self.wait_until_up(step, end).await {
                 Ok(()) => {}
-                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why) | Failed::Gone(why)) => {
+                Err(
+                    Failed::Refused(why)
+                    | Failed::Missing(why)
+                    | Failed::Unconverted(why)
+                    | Failed::Otherwise(why)
+                    | Failed::Gone(why),
+                ) => {
                     if done == Stage::Definitions {
                         self.lost.with(step);
                     }
@@ -328,7 +367,13 @@ impl Run<'_> {
                     *linked = owners.missing.is_empty();
                     continue;
                 }
-                Err(Failed::Refused(why) | Failed::Missing(why) | Failed::Otherwise(why) | Failed::Gone(why)) => why,
+                Err(
+                    Failed::Refused(why)
+                    | Failed::Missing(why)
+                    | Failed::Unconverted(why)
+                    | Failed::Otherwise(why)
+                    | Failed::Gone(why),
+                ) => why,
                 // What is not linked yet is not read back either.
                 Err(Failed::Away(error)) => return self.goes_away(step, &error),
             };

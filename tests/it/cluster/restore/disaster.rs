@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// A custom kind in namespaces.
-fn definition() -> Value {
+pub(super) fn definition() -> Value {
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "anvils.acme.example"},

@@ -2,6 +2,7 @@
 
 mod away;
 mod by_hand;
+mod converted;
 mod damage;
 mod denied;
 mod disaster;
