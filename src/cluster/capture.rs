@@ -52,7 +52,7 @@ pub struct Row {
     pub objects: u64,
     /// Bytes of their manifests.
     pub bytes: u64,
-    /// From when to when it was read. Some kinds are read at once.
+    /// From when until when it was read, and taken by whoever stores it. Some kinds are read at once.
     pub during: Range<Time>,
 }
 

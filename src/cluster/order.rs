@@ -83,7 +83,7 @@ const AUTHORITIES: [&str; 6] = ["cert-manager", "linkerd", "spire", "spire-serve
 /// Namespaces whose secrets open repositories and secret stores.
 const BOOTSTRAP: [&str; 6] = ["flux-system", "argocd", "external-secrets", "onepassword", "1password", "sops"];
 
-/// The step of an object, and its place in it; lower ones come first. `converted` are the groups whose definitions name a conversion webhook.
+/// The step of an object, and its place in it; lower ones come first. `converted` are the kinds whose definitions name a conversion webhook.
 #[must_use]
 pub fn place(kind: &Kind, object: &Value, converted: &dyn Fn(&Kind) -> bool) -> (Stage, u8) {
     let first = |stage| (stage, 0);

@@ -145,7 +145,12 @@ fn lines(plan: &InPlacePlan, safety_copy: bool) -> Vec<String> {
         });
     }
     let (files, bytes) = (count(plan.data.files, "file"), units::bytes(plan.data.bytes));
-    lines.push(format!("  remove what the snapshot does not have, and write what differs: {files} ({bytes}) at most"));
+    lines.push(if plan.data.device {
+        let capacity = shown(&plan.capacity);
+        format!("  write the pieces of the device that differ, of {bytes}; the rest of a longer one becomes zeros (the claim has {capacity})")
+    } else {
+        format!("  remove what the snapshot does not have, and write what differs: {files} ({bytes}) at most")
+    });
     lines.push("  then put back what was held".to_owned());
     lines
 }

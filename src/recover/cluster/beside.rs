@@ -103,7 +103,9 @@ impl Wanted<'_> {
                 "resources": {"requests": {"storage": format!("{mebibytes}Mi")}},
             },
         });
-        for name in [MOVER_MODE, MOVER_USER] {
+        // Which rights it may have is said in a namespace for that namespace.
+        let is_home = text(like, &["metadata", "namespace"]) == self.namespace;
+        for name in [MOVER_USER, MOVER_MODE].into_iter().take(if is_home { 2 } else { 1 }) {
             let said = annotation(like, name);
             if let (false, Some(all)) = (said.is_empty(), claim.pointer_mut("/metadata/annotations")) {
                 all[name] = said.into();

@@ -165,15 +165,16 @@ impl Draft {
     }
 }
 
-/// Group and kind of what a webhook converts from one version to another.
-fn converted(drafts: &[Draft]) -> BTreeSet<(String, String)> {
-    let is_converted =
-        |draft: &&Draft| draft.kind.name == "CustomResourceDefinition" && order::is_converted(&draft.captured);
-    let names = |draft: &Draft| {
-        let spec = |path: &[&str]| text(&draft.captured, &[&["spec"], path].concat()).to_owned();
+/// Group and kind of what a webhook converts from one version to another, by all definitions of the snapshot: also those that another step restores.
+fn converted(objects: &[Captured]) -> BTreeSet<(String, String)> {
+    let is_converted = |captured: &&Captured| {
+        captured.kind.is("apiextensions.k8s.io", "CustomResourceDefinition") && order::is_converted(&captured.object)
+    };
+    let names = |captured: &Captured| {
+        let spec = |path: &[&str]| text(&captured.object, &[&["spec"], path].concat()).to_owned();
         (spec(&["group"]), spec(&["names", "kind"]))
     };
-    drafts.iter().filter(is_converted).map(names).collect()
+    objects.iter().filter(is_converted).map(names).collect()
 }
 
 /// Decides. Asks the target about every object, and changes nothing.
@@ -185,12 +186,12 @@ pub async fn plan(cluster: &dyn Cluster, manifests: Manifests, options: &Options
         unmatched.see(kind, namespace_of(object), name_of(object));
     }
     let unmatched = unmatched.patterns();
+    let converted = converted(&objects);
     let Chosen { drafts, facts, made_by_hand } = choose(objects, options, cluster.lives());
     refuse_mappings(&options.namespaces, &drafts)?;
     let mut skipped = Vec::new();
     let mut steps = Vec::new();
     let mut becoming: HashMap<Identity, Identity> = HashMap::new();
-    let converted = converted(&drafts);
     let is_converted = |kind: &Kind| converted.contains(&(kind.group.clone(), kind.name.clone()));
     for Draft { kind, captured, brought, needed } in drafts {
         let mut rewritten = rewrite(&kind, &captured, &options.namespaces);

@@ -3,6 +3,7 @@
 //! A cluster that goes away in the middle ends the run: nothing more is asked, or each object would be waited for anew. What was written until then is
 //! unknown, and so it is when somebody wants the run to stop.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,7 +34,7 @@ pub struct Waits {
     pub namespace: Duration,
     /// What is made anew, until it is gone.
     pub gone: Duration,
-    /// Operators that convert objects, which have been created right before: until their webhooks answer, all of them together.
+    /// An operator that converts objects, and has been created right before, until its webhook answers; for all objects of its group together.
     pub converters: Duration,
 }
 
@@ -87,7 +88,7 @@ pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, Re
         lost: Lost::default(),
         held: Held::default(),
         holds: false,
-        converters_until: None,
+        converters: BTreeMap::new(),
         away: None,
         report: Report::default(),
     };
@@ -104,6 +105,14 @@ pub async fn run(plan: &ClusterPlan, running: &Running<'_>) -> Result<Report, Re
     Ok(run.report)
 }
 
+/// A webhook that did not convert an object.
+enum Converter {
+    /// It is asked again until then.
+    Until(Instant),
+    /// It was given up on; what it said last.
+    Silent(String),
+}
+
 pub(super) struct Run<'a> {
     pub(super) plan: &'a ClusterPlan,
     pub(super) running: &'a Running<'a>,
@@ -113,8 +122,8 @@ pub(super) struct Run<'a> {
     held: Held,
     /// Something was not created because of them.
     holds: bool,
-    /// When whoever converts objects is not waited for any longer.
-    converters_until: Option<Instant>,
+    /// By group, what is known of the webhooks that convert and did not.
+    converters: BTreeMap<String, Converter>,
     /// Why the cluster cannot be talked to any more.
     pub(super) away: Option<String>,
     pub(super) report: Report,
@@ -144,6 +153,7 @@ impl Run<'_> {
             }
             match self.step_when_converted(step).await {
                 Ok(done) => states.push(done),
+                Err(Failed::Unconverted(_)) if self.is_over() => break,
                 Err(Failed::Refused(why) | Failed::Unconverted(why)) => {
                     self.lost.with(step);
                     states.push(State::Over(Outcome::Refused { why }));
@@ -232,24 +242,29 @@ impl Run<'_> {
         self.report.interrupted || self.away.is_some()
     }
 
-    /// An object whose version a webhook converts comes after the workloads, and those take their time to run.
+    /// An object whose version a webhook converts comes after the workloads, and those take their time to run. All of a group have one operator, which is given up on once.
     async fn step_when_converted(&mut self, step: &Step) -> Result<State, Failed> {
-        let end = (step.stage == Stage::Converted)
-            .then(|| *self.converters_until.get_or_insert_with(|| Instant::now() + self.running.waits.converters));
-        let mut is_waiting = false;
+        let group = &step.kind.group;
+        if let (true, Some(Converter::Silent(why))) = (step.fate.acts(), self.converters.get(group)) {
+            return Err(Failed::Unconverted(why.clone()));
+        }
         loop {
-            let done = self.step(step).await;
-            let waits = matches!(done, Err(Failed::Unconverted(_))) && end.is_some_and(|end| Instant::now() < end);
-            if waits && !self.is_over() {
-                is_waiting = true;
-                self.running.progress.enter("waiting for an operator that converts objects");
-                tokio::time::sleep(CONVERTED_AGAIN).await;
-                continue;
+            let why = match self.step(step).await {
+                Err(Failed::Unconverted(why)) if step.stage > Stage::Workloads => why,
+                done => return done,
+            };
+            let until = Converter::Until(Instant::now() + self.running.waits.converters);
+            let converter = self.converters.entry(group.clone()).or_insert(until);
+            if matches!(converter, Converter::Until(end) if Instant::now() >= *end) {
+                *converter = Converter::Silent(why.clone());
+                return Err(Failed::Unconverted(why));
             }
-            if is_waiting {
-                self.running.progress.enter("restoring");
+            self.running.progress.enter("waiting for an operator that converts objects");
+            tokio::select! {
+                () = tokio::time::sleep(CONVERTED_AGAIN) => {}
+                () = self.running.cancel.cancelled() => return Err(Failed::Unconverted(why)),
             }
-            return done;
+            self.running.progress.enter("restoring");
         }
     }
 

@@ -35,7 +35,7 @@ async fn a_server_that_restarts_again_and_again_is_waited_for() {
     let backup = tokio::task::spawn_blocking(move || command.output());
     let mut restarts = 0;
     // From its first requests to its last ones. A request that meets all of them is still tried once more: seven times within half a minute.
-    for wanted in (5..).step_by(25).take(6) {
+    for wanted in (5..).step_by(20).take(6) {
         while server.seen().len() < wanted && !backup.is_finished() {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
@@ -46,7 +46,7 @@ async fn a_server_that_restarts_again_and_again_is_waited_for() {
         restarts += 1;
     }
     let ran = crate::cli::Ran::of(&backup.await.unwrap().unwrap()).exits(0).json();
-    assert!(restarts > 0, "it was met: {restarts}");
+    assert!(restarts > 1, "it was met: {restarts}");
     assert_eq!(ran["sources"][0]["result"], "done", "{ran}");
     assert_eq!(captured(&home).await, 450);
 }

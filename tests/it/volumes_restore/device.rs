@@ -6,10 +6,10 @@ use crate::cluster::restore::outcome;
 
 pub(super) const MIB: usize = 1 << 20;
 pub(super) const BYTES: usize = 8 * MIB;
-pub(super) const CSI: &str = "csi-hostpath-sc";
+const CSI: &str = "csi-hostpath-sc";
 
 /// A claim of a raw volume.
-pub(super) fn block(name: &str, class: &str, bytes: usize) -> Value {
+fn block(name: &str, class: &str, bytes: usize) -> Value {
     let mut claim = claim_of(name, class);
     claim["spec"]["volumeMode"] = "Block".into();
     claim["spec"]["resources"]["requests"]["storage"] = format!("{}Mi", bytes / MIB).into();

@@ -68,7 +68,9 @@ async fn a_claim_beside_the_original_is_filled_as_the_user_of_that() {
     world.application("media", "data", FINDS_OR_MAKES).await;
     let source = world.folder("media", "data");
     std::fs::write(source.join("a/mine"), "mine").unwrap();
-    std::os::unix::fs::chown(source.join("a/mine"), Some(1000), Some(2000)).unwrap();
+    let all = std::fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path());
+    let owned = std::process::Command::new("chown").args(["-hR", "1000:2000"]).args(all).status();
+    assert!(owned.is_ok_and(|status| status.success()));
     world.backup(&[]).await.exits(0);
     disaster.restore(&[]).await;
     assert_eq!(disaster.verdict("media", "data").await, "found");
@@ -77,24 +79,24 @@ async fn a_claim_beside_the_original_is_filled_as_the_user_of_that() {
         let args = ["restore", "latest:pvc/media/data", "--into-claim", &target, "--yes", "--mover-image", IMAGE];
         let ran = world.run(&[&args[..], &["--kubeconfig", "new"]].concat()).await;
         let mine = std::fs::metadata(disaster.folder("media", name).join("a/mine")).unwrap();
-        (said(&ran), (mine.uid(), mine.gid()))
+        (ran.code, said(&ran), (mine.uid(), mine.gid()))
     };
-    let (said, owner) = into("running").await;
-    assert!(owner == (1000, 2000) && !said.contains("a/mine"), "{said}");
+    let (code, said, owner) = into("running").await;
+    assert!(code == 0 && owner == (1000, 2000) && !said.contains("a/mine"), "{said}");
 
     // Nobody uses it: then nobody can tell, unless it says so itself.
     let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
         kube::Api::namespaced(crate::kube::client(&disaster.new), "media");
     pods.delete("app-data", &kube::api::DeleteParams::default().grace_period(0)).await.unwrap();
     disaster.new.until("it is gone", |state| state.object("pods", "media", "app-data").is_none()).await;
-    let (said, owner) = into("unknown").await;
-    assert!(owner.0 == 65532 && said.contains("a/mine"), "{said}");
+    let (code, said, owner) = into("unknown").await;
+    assert!(code == 3 && owner.0 == 65532 && said.contains("a/mine"), "{said}");
     disaster.new.shared.with(|state| {
         let claim = state.object("persistentvolumeclaims", "media", "data").unwrap();
         state.edit(&claim, |object| {
             object["metadata"]["annotations"]["homelab-dr.io/mover-user"] = "1000:2000".into();
         });
     });
-    let (said, owner) = into("said").await;
-    assert!(owner == (1000, 2000) && !said.contains("a/mine"), "{said}");
+    let (code, said, owner) = into("said").await;
+    assert!(code == 0 && owner == (1000, 2000) && !said.contains("a/mine"), "{said}");
 }

@@ -22,8 +22,8 @@ pub(super) struct Group {
     kinds: u64,
     objects: u64,
     bytes: u64,
-    /// From its first request to its last answer; others are read meanwhile.
-    seconds: f64,
+    /// From its first request until its last object was taken to be stored; others are read meanwhile. None if nothing of it could be asked for.
+    seconds: Option<f64>,
     problems: u64,
 }
 
@@ -39,7 +39,7 @@ impl Group {
             units::bytes(self.bytes),
             nothing(),
             nothing(),
-            progress::left(Duration::from_secs_f64(self.seconds)),
+            self.seconds.map_or_else(nothing, |seconds| progress::left(Duration::from_secs_f64(seconds))),
             problems,
             nothing(),
         ]
@@ -58,7 +58,7 @@ pub(super) fn of(captured: &Captured) -> Vec<Group> {
         group.bytes += row.bytes;
         let during = during.entry(name).or_insert_with(|| row.during.clone());
         *during = during.start.min(row.during.start)..during.end.max(row.during.end);
-        group.seconds = during.end.since(during.start).as_secs_f64();
+        group.seconds = Some(during.end.since(during.start).as_secs_f64());
     }
     for missing in &captured.missing {
         let path = String::from_utf8_lossy(missing.path.as_bytes());
@@ -108,6 +108,6 @@ mod tests {
             seconds,
             problems,
         };
-        assert_eq!(of(&captured), [group("core", 2, 5, 3.0, 1), group("metrics.k8s.io", 0, 0, 0.0, 1)]);
+        assert_eq!(of(&captured), [group("core", 2, 5, Some(3.0), 1), group("metrics.k8s.io", 0, 0, None, 1)]);
     }
 }

@@ -18,10 +18,10 @@ use super::Identity;
 use super::data::{Data, unlike};
 use super::filling::{Held, uses_held};
 use super::volumes::{Filling, consumers_of};
+use crate::backup::volumes::claims::is_device;
 use crate::backup::volumes::keepers::{self, BY_HAND, KeeperError, is_workload};
 use crate::base::causes::in_one_line;
 use crate::base::shell::quoted;
-use crate::base::units;
 use crate::cluster::object::{annotation, is_dying, name_of, text};
 use crate::cluster::rewrite::FILLING;
 use crate::cluster::{Cluster, ClusterError, Kind};
@@ -31,7 +31,8 @@ use crate::hooks::HookError;
 use crate::hooks::hold::Hold;
 use crate::hooks::journal::{Entry, Journal, journals};
 use crate::hooks::scale::{self, ScalePlan, consumers};
-use crate::volumes::{kinds, quantity};
+use crate::tree::device::NAME as DEVICE_NAME;
+use crate::volumes::kinds;
 
 pub use run::{InPlace, NotWritten, Report};
 
@@ -72,6 +73,8 @@ pub struct InPlacePlan {
     pub cluster: String,
     /// The claim.
     pub claim: Identity,
+    /// How large it says that it is, as Kubernetes writes it; empty if it does not say.
+    pub capacity: String,
     /// What it is restored from.
     pub data: Data,
     /// The directory of that which becomes the top of the volume; empty for all of it.
@@ -147,10 +150,9 @@ pub async fn plan(
         return Err(refused(&claim, "there is no such claim", "without --in-place it is created and filled"));
     };
     obstacle(&claim, &object)?;
-    if let Some((why, mend)) = unlike(&object, &data) {
+    if let Some((why, mend)) = unlike(&object, &data).or_else(|| no_device(&object, &data, within)) {
         return Err(refused(&claim, why, mend));
     }
-    too_short(&claim, &object, &data)?;
     let own = left_unfinished(cluster, &claim).await?;
     let scale = match &own {
         Some(journal) => gone_on_with(cluster, &claim, journal).await?,
@@ -166,6 +168,7 @@ pub async fn plan(
         scale,
         paused: Vec::new(),
         autoscalers: autoscalers(cluster, &namespace, &workloads).await,
+        capacity: text(&object, &["status", "capacity", "storage"]).to_owned(),
         goes_on: own.as_ref().map(|journal| journal.run.clone()),
         safety_copy: own.as_ref().and_then(|journal| journal.unfinished.clone()?.safety_copy),
         object,
@@ -201,19 +204,18 @@ fn obstacle(claim: &Identity, object: &Value) -> Result<(), InPlaceError> {
     Err(refused(claim, why, mend))
 }
 
-/// A device cannot be made longer by writing to it, and the mover would find that out with everything at zero.
-fn too_short(claim: &Identity, object: &Value, data: &Data) -> Result<(), InPlaceError> {
-    let length = quantity::bytes(text(object, &["status", "capacity", "storage"]));
-    match length {
-        Some(length) if data.device && length < data.needs() => {
-            let why = format!(
-                "it is a device of {}, and the snapshot is of one of {}",
-                units::bytes(length),
-                units::bytes(data.needs())
-            );
-            Err(refused(claim, why, "make the claim larger, or restore into a new claim, without --in-place"))
+/// Why a snapshot, or the part of it that is named, does not go onto the device of a claim. How long that is only its mover sees: a claim says at least what it has.
+fn no_device(object: &Value, data: &Data, within: &TreePath) -> Option<(&'static str, &'static str)> {
+    let is_all = *within == TreePath::root() || within.as_bytes() == DEVICE_NAME.as_bytes();
+    match is_device(object) {
+        true if !data.device => Some((
+            "the claim is a block device (volumeMode: Block), and nothing in the snapshot was on one",
+            "restore it into a new claim, without --in-place",
+        )),
+        true if !is_all => {
+            Some(("the snapshot of a block device has no such path", "name the snapshot alone: all of it is written"))
         }
-        _ => Ok(()),
+        _ => None,
     }
 }
 

@@ -20,6 +20,9 @@ use crate::repo::snapshots::BEFORE_RESTORE;
 use crate::volumes::mover::evidence::Evidence;
 use crate::volumes::mover::{Crew, MoverError};
 
+/// The exit code of a mover that wrote nothing.
+const REFUSED: u8 = 7;
+
 /// Everything that a run is given.
 pub struct InPlace<'a> {
     /// What holds are made with. Its wish to stop is that of the whole.
@@ -86,6 +89,11 @@ fn not(error: &HookError, what: &str) -> NotWritten {
     NotWritten::new(format!("{what}: {}", in_one_line(error)), mend)
 }
 
+/// Whether its mover said before the first byte that it does not write: a device that is too short, or may not be opened, is as it was.
+fn is_untouched(plan: &InPlacePlan, outcome: &Outcome) -> bool {
+    plan.data.device && matches!(outcome, Outcome::Unknown { exit: Some(REFUSED), .. })
+}
+
 impl InPlace<'_> {
     /// See the module.
     pub async fn run(self, plan: &InPlacePlan) -> Report {
@@ -115,6 +123,7 @@ impl InPlace<'_> {
         }
         let filled = running.fill(&mut journal, &mut report).await;
         let is_over = match &filled {
+            Some(filled) if plan.journal.is_none() && is_untouched(plan, &filled.outcome) => true,
             Some(filled) => filled.outcome.is_well(),
             // Nothing was written, so nothing is half of something, unless it was before.
             None => plan.journal.is_none(),
