@@ -89,7 +89,7 @@ fn not(error: &HookError, what: &str) -> NotWritten {
     NotWritten::new(format!("{what}: {}", in_one_line(error)), mend)
 }
 
-/// Whether its mover said before the first byte that it does not write: a device that is too short, or may not be opened, is as it was.
+/// Whether its mover said before the first byte that it does not write: a device that is too short is as it was.
 fn is_untouched(plan: &InPlacePlan, outcome: &Outcome) -> bool {
     plan.data.device && matches!(outcome, Outcome::Unknown { exit: Some(REFUSED), .. })
 }
