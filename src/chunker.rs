@@ -7,7 +7,7 @@
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
 
 use crate::base::secret::Secret;
-use crate::base::units::{KIB, MIB};
+use crate::base::units::{KIB, MIB, parse_size};
 
 /// Files below this many bytes share chunks.
 pub const SMALL_BYTES: u64 = 192 * KIB;
@@ -35,6 +35,41 @@ pub enum Cut {
     },
 }
 
+/// The blocks of databases and images: at least so many bytes, at least so many more above 16 GiB. A power of two from 64 KiB to [`CHUNK_BYTES_MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockSize(u32);
+
+impl BlockSize {
+    /// What can be chosen, as it is written.
+    pub const WORDS: [&str; 7] = ["64KiB", "128KiB", "256KiB", "512KiB", "1MiB", "2MiB", "4MiB"];
+
+    /// Of so many bytes; `None` if that cannot be chosen.
+    #[must_use]
+    pub fn new(bytes: u64) -> Option<Self> {
+        let least = u64::from(Self::default().0);
+        let chosen = u32::try_from(bytes).ok().filter(|size| size.is_power_of_two() && *size <= CHUNK_BYTES_MAX_U32);
+        chosen.filter(|size| u64::from(*size) >= least).map(Self)
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_size(text).ok().and_then(Self::new)
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for BlockSize {
+    fn default() -> Self {
+        Self(64 << 10)
+    }
+}
+
 /// Media and archives: compressed, never changed in place; few large chunks.
 const MEDIA: Cut = Cut::Stream { min: 512 << 10, average: 1 << 20, max: CHUNK_BYTES_MAX_U32 };
 /// Everything else: an insertion costs about this much.
@@ -45,7 +80,7 @@ pub const HEAD_BYTES: usize = 16;
 
 /// How to cut a file of `size` bytes that begins with `head`.
 #[must_use]
-pub fn choose(head: &[u8], size: u64) -> Cut {
+pub fn choose(head: &[u8], size: u64, blocks: BlockSize) -> Cut {
     const MEDIA_MAGIC: [&[u8]; 14] = [
         b"\xff\xd8\xff",       // JPEG
         b"\x89PNG",            //
@@ -65,16 +100,16 @@ pub fn choose(head: &[u8], size: u64) -> Cut {
     let sqlite = head.starts_with(b"SQLite format 3\0");
     let media = MEDIA_MAGIC.iter().any(|magic| head.starts_with(magic)) || head.get(4..8) == Some(b"ftyp");
     if !media && size >= PAGED_BYTES_MIN && (sqlite || size.is_multiple_of(4096)) {
-        return paged(size);
+        return paged(size, blocks);
     }
     if media { MEDIA } else { GENERAL }
 }
 
 /// How to cut what is known to be rewritten page by page, whatever it begins with: a device.
 #[must_use]
-pub const fn paged(size: u64) -> Cut {
+pub fn paged(size: u64, blocks: BlockSize) -> Cut {
     // A terabyte of image must not need sixteen million blocks.
-    Cut::Paged(if size > 16 << 30 { 256 << 10 } else { 64 << 10 })
+    Cut::Paged(if size > 16 << 30 { blocks.0.max(256 << 10) } else { blocks.0 })
 }
 
 /// Cuts with the repository's own gear table.
@@ -197,10 +232,27 @@ mod tests {
 
     #[test]
     fn databases_and_images_are_paged_media_is_not() {
-        assert!(matches!(choose(b"SQLite format 3\0", 8 << 20), Cut::Paged(_)));
-        assert!(matches!(choose(&[0; 16], 8 << 20), Cut::Paged(_)));
-        assert_eq!(choose(b"\xff\xd8\xff\xe0", 8 << 20), MEDIA);
-        assert_eq!(choose(b"\0\0\0\x20ftypisom", 8 << 20), MEDIA);
-        assert_eq!(choose(b"{\"a\": 1}", (8 << 20) + 1), GENERAL);
+        assert!(matches!(choose(b"SQLite format 3\0", 8 << 20, BlockSize::default()), Cut::Paged(_)));
+        assert!(matches!(choose(&[0; 16], 8 << 20, BlockSize::default()), Cut::Paged(_)));
+        assert_eq!(choose(b"\xff\xd8\xff\xe0", 8 << 20, BlockSize::default()), MEDIA);
+        assert_eq!(choose(b"\0\0\0\x20ftypisom", 8 << 20, BlockSize::default()), MEDIA);
+        assert_eq!(choose(b"{\"a\": 1}", (8 << 20) + 1, BlockSize::default()), GENERAL);
+    }
+
+    #[test]
+    fn blocks_are_as_long_as_was_asked_and_longer_in_huge_files() {
+        let words: Vec<_> = BlockSize::WORDS.iter().map(|word| BlockSize::parse(word).map(BlockSize::bytes)).collect();
+        assert_eq!(words, [16, 17, 18, 19, 20, 21, 22].map(|power| Some(1 << power)));
+        for wrong in ["0", "4KiB", "32KiB", "100KiB", "3MiB", "8MiB", "8GiB", "x", ""] {
+            assert_eq!(BlockSize::parse(wrong), None, "{wrong}");
+        }
+        let asked = |word| BlockSize::parse(word).expect("one of the words");
+        let huge = (16 << 30) + 4096;
+        assert_eq!(paged(16 << 30, BlockSize::default()), Cut::Paged(64 << 10));
+        assert_eq!(paged(huge, BlockSize::default()), Cut::Paged(256 << 10));
+        assert_eq!(paged(huge, asked("128KiB")), Cut::Paged(256 << 10));
+        assert_eq!(paged(huge, asked("1MiB")), Cut::Paged(1 << 20));
+        assert_eq!(choose(&[0; 16], 8 << 20, asked("4MiB")), Cut::Paged(4 << 20));
+        assert_eq!(choose(b"\xff\xd8\xff\xe0", 8 << 20, asked("4MiB")), MEDIA, "media has no pages");
     }
 }

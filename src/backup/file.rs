@@ -7,7 +7,7 @@ use crate::backup::queue::{Job, Queue};
 use crate::backup::slot::{FileRead, Outcome, Slot};
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
-use crate::chunker::{self, CHUNK_BYTES_MAX, Chunker, Cut};
+use crate::chunker::{self, BlockSize, CHUNK_BYTES_MAX, Chunker, Cut};
 use crate::format::entry::{FileTime, Identity, Piece};
 use crate::format::live::Live;
 use crate::repo::RepoError;
@@ -95,6 +95,8 @@ pub struct Storing<'a> {
     pub buffer: &'a mut Vec<u8>,
     /// Who may help.
     pub queue: &'a Queue,
+    /// Those of databases and images.
+    pub blocks: BlockSize,
     /// What is shown.
     pub progress: &'a Progress,
     /// Whether to go on.
@@ -173,9 +175,10 @@ impl Storing<'_> {
                 let data = self.buffer.get(start..end).unwrap_or_default();
                 let cut = *cut.get_or_insert_with(|| {
                     if opened.device {
-                        return chunker::paged(opened.size);
+                        return chunker::paged(opened.size, self.blocks);
                     }
-                    chunker::choose(data.get(..data.len().min(chunker::HEAD_BYTES)).unwrap_or_default(), opened.size)
+                    let head = data.get(..data.len().min(chunker::HEAD_BYTES)).unwrap_or_default();
+                    chunker::choose(head, opened.size, self.blocks)
                 });
                 let length = chunker.next(cut, offset, data);
                 self.store_one(&state, start..start + length)?;

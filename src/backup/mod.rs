@@ -45,6 +45,7 @@ use crate::base::clock::{Clock, Time};
 use crate::base::id::ObjectId;
 use crate::base::progress::Progress;
 use crate::base::when::Listed as _;
+use crate::chunker::BlockSize;
 use crate::cluster::ClusterError;
 use crate::format::entry::TreePath;
 use crate::format::live::How;
@@ -78,6 +79,8 @@ pub struct BackupOptions {
     pub run: Option<String>,
     /// Read every file, whatever the previous snapshot says.
     pub reread: bool,
+    /// The blocks that databases and images are cut in; `None` for those of the source's newest snapshot.
+    pub blocks: Option<BlockSize>,
     /// zstd level; `None` for the default.
     pub level: Option<i32>,
     /// Worker threads; `None` for one a processor.
@@ -100,11 +103,18 @@ impl BackupOptions {
             host: String::new(),
             run: None,
             reread: false,
+            blocks: None,
             level: None,
             threads: None,
             device: false,
             live: None,
         }
+    }
+
+    /// With blocks that are decided: other ones than a source was stored in would all be new to the repository, so it keeps them until somebody asks for others.
+    fn with_blocks_of(&self, newest: Option<&Snapshot>) -> Self {
+        let before = newest.and_then(|snapshot| snapshot.record.blocks).map(u64::from).and_then(BlockSize::new);
+        Self { blocks: self.blocks.or(before), ..self.clone() }
     }
 
     /// What is read, opened.
@@ -236,6 +246,7 @@ pub async fn run_backup_if(
     let ((index, chain), session) =
         try_join!(commit::begin(repository), Session::begin(repository.clone(), clock.clone()))?;
     let Earlier { newest: previous, held, missing } = earlier(&chain, options);
+    let options = &options.with_blocks_of(previous.as_ref());
     let before = open_previous(repository, &index, previous.as_ref(), started, reread);
     progress.begin("backing up", "file");
     if let Some(snapshot) = &previous {
@@ -376,5 +387,6 @@ fn snapshot_record(
         based_on,
         device: options.device.then_some(true),
         run: options.run.clone(),
+        blocks: options.blocks.filter(|blocks| *blocks != BlockSize::default()).map(BlockSize::bytes),
     }
 }

@@ -47,6 +47,7 @@ impl Pipeline {
             source: self.source.clone(),
             live: live.clone(),
             queue: self.queue.clone(),
+            blocks: options.blocks.unwrap_or_default(),
             progress: self.context.progress.clone(),
             cancel: self.context.cancel.clone(),
         };

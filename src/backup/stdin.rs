@@ -72,7 +72,9 @@ pub async fn run_stdin<R: Read + Send + 'static>(
     let Context { repository, clock, progress, cancel } = context.clone();
     let started = clock.now();
     let (index, chain) = commit::begin(&repository).await?;
-    let Earlier { held: before, missing, .. } = earlier(&chain, options);
+    let Earlier { newest, held: before, missing } = earlier(&chain, options);
+    let options = &options.with_blocks_of(newest.as_ref());
+    let blocks = options.blocks.unwrap_or_default();
     let input = open()?;
     progress.begin("backing up", "file");
     let writer = Writer::begin(repository, index.clone(), clock.clone(), options.level).await?;
@@ -96,6 +98,7 @@ pub async fn run_stdin<R: Read + Send + 'static>(
                 lane: &mut lane,
                 buffer: &mut buffer,
                 queue: queue_ref,
+                blocks,
                 progress: progress_ref,
                 cancel: cancel_ref,
             }

@@ -7,7 +7,7 @@ use crate::backup::queue::{FileJob, Job, Queue};
 use crate::backup::slot::{FileRead, Outcome, Slot};
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
-use crate::chunker::{CHUNK_BYTES_MAX, SMALL_BYTES};
+use crate::chunker::{BlockSize, CHUNK_BYTES_MAX, SMALL_BYTES};
 use crate::format::entry::Piece;
 use crate::repo::RepoError;
 use crate::repo::write::{Lane, Writer};
@@ -39,6 +39,8 @@ pub struct Worker {
     pub live: Option<Arc<Live>>,
     /// Where jobs come from.
     pub queue: Arc<Queue>,
+    /// The blocks of databases and images.
+    pub blocks: BlockSize,
     /// What is shown.
     pub progress: Arc<Progress>,
     /// Whether to go on.
@@ -67,6 +69,7 @@ impl Worker {
             lane,
             buffer: &mut buffer,
             queue: &queue,
+            blocks: self.blocks,
             progress: &self.progress,
             cancel: &self.cancel,
         };
@@ -94,6 +97,7 @@ impl Worker {
                 lane: &mut lane,
                 buffer: &mut buffer,
                 queue: &self.queue,
+                blocks: self.blocks,
                 progress: &self.progress,
                 cancel: &self.cancel,
             };

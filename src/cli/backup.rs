@@ -13,6 +13,7 @@ use crate::backup::stdin::run_stdin;
 use crate::backup::{BackupOptions, BackupReport, run_backup};
 use crate::base::causes::causes;
 use crate::base::units;
+use crate::chunker::BlockSize;
 use crate::cli::context::{Context, host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -84,6 +85,10 @@ pub(crate) struct Args {
     /// Read every file, also what seems unchanged
     #[arg(long)]
     reread: bool,
+    /// The blocks in which databases and disk images are stored, 64KiB to 4MiB: larger ones are compressed better, and a changed page costs all of its block.
+    /// A source keeps what it was stored with [default: 64KiB, 256KiB for files above 16 GiB]
+    #[arg(long, value_name = "SIZE", value_parser = block_size)]
+    block_size: Option<BlockSize>,
     /// Show what would be read, and store nothing
     #[arg(long, short = 'n', conflicts_with = "stdin")]
     dry_run: bool,
@@ -93,6 +98,10 @@ pub(crate) struct Args {
     /// The name of that file
     #[arg(long, value_name = "FILE", requires = "stdin")]
     name: Option<String>,
+}
+
+fn block_size(text: &str) -> Result<BlockSize, String> {
+    BlockSize::parse(text).ok_or_else(|| format!("write one of {}", BlockSize::WORDS.join(", ")))
 }
 
 /// What to do with data of PostgreSQL.
@@ -197,6 +206,7 @@ fn options(args: &Args, repository: Option<InodeKey>) -> Result<BackupOptions, F
         tags: args.tag.iter().cloned().collect::<BTreeMap<_, _>>(),
         host: host(),
         reread: args.reread,
+        blocks: args.block_size,
         live: args.live.then_some(live),
         ..BackupOptions::of(source)
     })

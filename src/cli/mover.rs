@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::backup::mover::{self, InUse, tell_report};
 use crate::backup::{BackupOptions, BackupReport, run_backup_if};
 use crate::base::causes::causes;
+use crate::chunker::BlockSize;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -309,7 +310,8 @@ async fn back_up(
         mover::options(&job.source, args.path.clone(), args.scratch.clone(), in_use)
     };
     let (tags, host, run) = (job.tags.clone(), job.host.clone(), job.together.clone());
-    let options = BackupOptions { walk, tags, host, run, reread: job.reread, ..options };
+    let blocks = job.blocks.map(u64::from).and_then(BlockSize::new);
+    let options = BackupOptions { walk, tags, host, run, reread: job.reread, blocks, ..options };
     // Whoever holds the application still sees whether it did; without that word there is no snapshot, whatever became of whoever should say it.
     let sure = async { !job.held || ears.may_commit(voice, Duration::from_secs(args.silence.max(1))).await };
     Ok(run_backup_if(&context.operation(repository), &options, sure).await?)

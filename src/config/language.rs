@@ -5,6 +5,7 @@
 
 use serde_json::Value as Json;
 
+use crate::chunker::BlockSize;
 use crate::language::{self, Field, Need, Scalar, Schemas, Shape, field};
 
 use Need::{Default, OneOf, Optional, Required};
@@ -69,6 +70,12 @@ pub(super) const SOURCE: Shape = Record(&[
         OneOf,
         &DATASTORE,
         "The datastore of a control plane on this machine, with what makes it usable again (datastore.md).",
+    ),
+    field(
+        "block-size",
+        Optional,
+        &One(Scalar::Choice(&BlockSize::WORDS)),
+        "The blocks in which its databases and disk images are stored: larger ones are compressed better, and a changed page costs all of its block. Without it those of its newest snapshot, at first 64KiB (256KiB for files above 16 GiB).",
     ),
     field(
         "tags",

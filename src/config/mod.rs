@@ -20,6 +20,7 @@ use std::time::Duration;
 
 pub use language::{schema, table};
 
+use crate::chunker::BlockSize;
 use crate::crypto::fingerprint::Fingerprint;
 use crate::language::{self as fields, Finding, Judges, Node, Place, Severity, Subject, show};
 use crate::retention::Policy;
@@ -79,6 +80,8 @@ pub struct Source {
     pub name: String,
     /// What it is.
     pub kind: SourceKind,
+    /// The blocks of its databases and images; `None` for those of its newest snapshot.
+    pub block_size: Option<BlockSize>,
     /// Tags of its snapshots.
     pub tags: BTreeMap<String, String>,
 }

@@ -10,6 +10,7 @@ use super::{
     SourceKind, Target, VolumesSource,
 };
 use crate::base::units::{parse_percent, parse_rate};
+use crate::chunker::BlockSize;
 use crate::language::take::{named_texts, optional, text, texts, time, truth};
 use crate::language::{Node, Value};
 use crate::retention::Policy;
@@ -193,7 +194,8 @@ fn source(name: &str, node: &Node) -> Option<Source> {
         }
     }
     let [kind] = <[SourceKind; 1]>::try_from(kinds).ok()?;
-    Some(Source { name: name.to_owned(), kind, tags: named_texts(node, "tags")? })
+    let block_size = optional(node, "block-size", BlockSize::parse).ok()?;
+    Some(Source { name: name.to_owned(), kind, block_size, tags: named_texts(node, "tags")? })
 }
 
 fn policy(node: &Node) -> Option<Policy> {

@@ -240,6 +240,9 @@ pub struct SnapshotRecord {
     /// The run of a configured backup that made it: what that has made besides says the same.
     #[n(13)]
     pub run: Option<String>,
+    /// Bytes of the blocks that databases and images were cut in, if others than usual were asked for: the next backup of the source keeps them.
+    #[n(14)]
+    pub blocks: Option<u32>,
 }
 
 /// How many problems a snapshot record spells out.

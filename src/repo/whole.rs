@@ -141,6 +141,7 @@ pub(crate) mod tests {
             based_on: None,
             device: None,
             run: None,
+            blocks: None,
         };
         Snapshot { id: ObjectId::new([id; 32]), record }
     }

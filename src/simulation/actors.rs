@@ -199,6 +199,7 @@ impl Scene {
             based_on: None,
             device: None,
             run: None,
+            blocks: None,
         };
         let committed = commit(writer, record, &clock).await?;
         let reported = Reported { id: committed.id, root, files: expected };

@@ -115,6 +115,7 @@ impl Far {
             based_on: None,
             device: None,
             run: None,
+            blocks: None,
         };
         commit(writer, record, &self.clock).await
     }

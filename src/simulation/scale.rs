@@ -157,6 +157,7 @@ async fn make(root: PathBuf, bytes: u64) {
         based_on: None,
         device: None,
         run: None,
+        blocks: None,
     };
     let writer = Arc::into_inner(writer).expect("nobody else writes");
     commit(writer, record, &clock).await.expect("stored");

@@ -7,6 +7,7 @@ use homelab_dr::backup::queue::{FileJob, Job, Queue};
 use homelab_dr::backup::slot::{Outcome, Slot};
 use homelab_dr::backup::worker::Worker;
 use homelab_dr::base::clock::SystemClock;
+use homelab_dr::chunker::BlockSize;
 use homelab_dr::format::entry::Piece;
 use homelab_dr::repo::commit::prepare;
 use homelab_dr::repo::write::Writer;
@@ -102,6 +103,7 @@ async fn a_file_is_not_abandoned_while_a_neighbour_still_stores_a_chunk_of_it() 
         source,
         live: None,
         queue: queue.clone(),
+        blocks: BlockSize::default(),
         progress: context.progress,
         cancel: context.cancel,
     };

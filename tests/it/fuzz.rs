@@ -1,7 +1,7 @@
 //! Every parser of foreign bytes against mutations of what was really encoded: a value or an error, never a panic, never memory
 //! out of proportion to the input.
 //!
-//! `HOMELAB_DR_FUZZ_SECONDS` is the time for each target (2 by default). A failure prints the seed of its case and the input in hex:
+//! `HOMELAB_DR_FUZZ_SECONDS` is the time of a processor for each target (2 by default). A failure prints the seed of its case and the input in hex:
 //! `HOMELAB_DR_FUZZ_SEED` begins with that case, `HOMELAB_DR_FUZZ_INPUT` tries that input alone. Keys and corpora are the same in
 //! every run, but for sealed bytes, which are random: replay those by their input.
 
@@ -14,9 +14,10 @@ mod texts;
 mod trees;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mutate::{Random, Shape};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Bytes that a target may hold at once: `fixed`, and `each` for every byte of input.
 #[derive(Clone, Copy)]
@@ -43,18 +44,27 @@ fn fuzz(name: &str, shape: Shape<'_>, corpus: &[Vec<u8>], memory: Memory, run: i
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let first = setting("HOMELAB_DR_FUZZ_SEED")
         .map_or_else(|| u64::try_from(now.as_micros()).expect("before 500,000"), |text| text.parse().expect("a seed"));
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let end = processor_time() + Duration::from_secs_f64(seconds);
     let (mut seed, mut taken) = (first, 0_u64);
     loop {
         let input = mutate::mutation(&mut Random(seed), shape, corpus);
         let which = format!("HOMELAB_DR_FUZZ_SEED={seed}");
         taken += u64::from(case(name, &which, &input, memory, &run));
         seed = seed.wrapping_add(1);
-        if Instant::now() > end {
+        if processor_time() > end {
             break;
         }
     }
     println!("{name}: {} cases from seed {first}, {taken} of them values", seed.wrapping_sub(first));
+}
+
+/// What this thread has had of a processor: it may have to wait for one, and then fewer cases would be tried.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).expect("no negative time"),
+        u32::try_from(time.tv_nsec).expect("below a second"),
+    )
 }
 
 fn verdict(taken: bool) -> &'static str {

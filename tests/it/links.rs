@@ -11,6 +11,7 @@ use homelab_dr::backup::worker::Worker;
 use homelab_dr::base::cancel::Cancel;
 use homelab_dr::base::clock::{Clock, SystemClock};
 use homelab_dr::base::progress::Progress;
+use homelab_dr::chunker::BlockSize;
 use homelab_dr::format::entry::{Kind, TreePath};
 use homelab_dr::repo::commit::prepare;
 use homelab_dr::repo::fetch::Reader;
@@ -49,6 +50,7 @@ async fn backed_up(gone: &'static [&'static str]) -> (Vec<(String, Kind)>, Vec<(
                 source,
                 live: None,
                 queue: Arc::new(Queue::default()),
+                blocks: BlockSize::default(),
                 progress: Arc::new(Progress::default()),
                 cancel: Arc::new(Cancel::default()),
             };

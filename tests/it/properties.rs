@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use homelab_dr::base::id::{BlobId, ObjectId, SessionId};
 use homelab_dr::base::pool::Pool;
 use homelab_dr::base::secret::Secret;
-use homelab_dr::chunker::{CHUNK_BYTES_MAX, Chunker, choose};
+use homelab_dr::chunker::{BlockSize, CHUNK_BYTES_MAX, Chunker, choose};
 use homelab_dr::crypto::meta::{META_OVERHEAD, MetaKeys};
 use homelab_dr::format::entry::{Content, Entry, FileTime, Kind as EntryKind, Piece, TreePath};
 use homelab_dr::format::kind::Kind;
@@ -303,8 +303,8 @@ fn files() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// The chunks of a file that is read `ahead` bytes beyond what the chunker asks for.
-fn cut(chunker: &Chunker, file: &[u8], ahead: usize) -> Vec<usize> {
-    let way = choose(&file[..file.len().min(16)], file.len() as u64);
+fn cut(chunker: &Chunker, file: &[u8], blocks: BlockSize, ahead: usize) -> Vec<usize> {
+    let way = choose(&file[..file.len().min(16)], file.len() as u64, blocks);
     let (mut lengths, mut at) = (Vec::new(), 0);
     while at < file.len() {
         let seen = &file[at..file.len().min(at + CHUNK_BYTES_MAX + ahead)];
@@ -320,11 +320,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 50, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn chunks_are_the_file_within_limits_and_the_same_every_time(file in files(), key in any::<u8>(), ahead in 0..5_000_000_usize) {
+    fn chunks_are_the_file_within_limits_and_the_same_every_time(
+        file in files(), key in any::<u8>(), power in 16..=22_u32, ahead in 0..5_000_000_usize,
+    ) {
+        let blocks = BlockSize::new(1_u64 << power).expect("one of the sizes");
         let chunker = Chunker::new(&Secret::new([key; 32]));
-        let lengths = cut(&chunker, &file, 0);
+        let lengths = cut(&chunker, &file, blocks, 0);
         prop_assert_eq!(lengths.iter().sum::<usize>(), file.len());
-        prop_assert_eq!(&lengths, &cut(&Chunker::new(&Secret::new([key; 32])), &file, ahead), "what is read ahead decides");
+        prop_assert_eq!(&lengths, &cut(&Chunker::new(&Secret::new([key; 32])), &file, blocks, ahead), "what is read ahead decides");
     }
 
     #[test]

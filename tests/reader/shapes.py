@@ -123,6 +123,9 @@ SNAPSHOT = map_of(
     program=(9, text),
     host=(10, text),
     base=(11, ID, None),
+    device=(12, plain(bool), None),
+    run=(13, text, None),
+    blocks=(14, natural, None),
 )
 TOMBSTONE = map_of(link=(0, LINK), created=(1, integer), forgotten=(2, list_of(ID)), host=(3, text))
 CHAIN_RECORD = choice_of(("snapshot", tuple_of(SNAPSHOT)), ("tombstone", tuple_of(TOMBSTONE)))

@@ -235,6 +235,7 @@ impl Reading<'_> {
             run: self.wanted.run.clone(),
             host: self.wanted.host.clone(),
             reread: self.wanted.reread,
+            blocks: self.wanted.blocks,
             ..read
         }
     }

@@ -31,6 +31,7 @@ use crate::base::causes::in_one_line;
 use crate::base::clock::Clock;
 use crate::base::progress::Progress;
 use crate::base::secret::{NoRandomness, random};
+use crate::chunker::BlockSize;
 use crate::cluster::Cluster;
 use crate::cluster::exec::Exec;
 use crate::cluster::streams::Streams;
@@ -93,6 +94,7 @@ impl Handed {
             dumped: None,
             apart: false,
             together: None,
+            blocks: None,
         })
     }
 }
@@ -108,6 +110,8 @@ pub struct Wanted {
     pub run: Option<String>,
     /// Read every file.
     pub reread: bool,
+    /// The blocks of databases and images; `None` for those of the newest snapshot.
+    pub blocks: Option<BlockSize>,
 }
 
 /// Why nothing was begun.

@@ -9,6 +9,7 @@ use super::hold::Member;
 use super::unit::Slots;
 use super::{Handed, MoverError, Movers};
 use crate::backup::mover::ALWAYS_LEFT_OUT;
+use crate::chunker::BlockSize;
 use crate::config::VolumesSource;
 use crate::volumes::choose::Way;
 use crate::volumes::mover::evidence::Evidence;
@@ -260,6 +261,7 @@ fn job(
         together: movers.wanted.run.clone(),
         exclude: vec![ALWAYS_LEFT_OUT.to_owned()],
         reread: movers.wanted.reread,
+        blocks: movers.wanted.blocks.map(BlockSize::bytes),
         // Nobody writes to it: it is a copy, or all who had it open have ended.
         still: !matches!(read.choice.way, Way::Live { .. }) || member.is_still(),
         // A copy is of the moment at which that was looked at.

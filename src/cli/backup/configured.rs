@@ -298,6 +298,7 @@ async fn one(
     let (tags, reread) = (source.tags.clone(), args.reread);
     let mut options = BackupOptions { tags, reread, host: host(), ..BackupOptions::of(&source.name) };
     options.run = Some(run.to_owned());
+    options.blocks = args.block_size.or(source.block_size);
     options.tags.extend(args.tag.iter().cloned());
     let report = match &source.kind {
         SourceKind::Path(path) => {

@@ -321,6 +321,7 @@ impl ByMovers<'_> {
                 dumped: None,
                 apart: false,
                 together: None,
+                blocks: None,
             };
             let task = Task::backup(&plan.name, &job).map_err(MoverError::from)?;
             evict(&self.crew, &namespace, claim).await.map_err(MoverError::Unreachable)?;

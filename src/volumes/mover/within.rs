@@ -337,6 +337,7 @@ mod tests {
             dumped: None,
             apart: false,
             together: None,
+            blocks: None,
         };
         protocol::job(RUN, &job).expect("short")
     }

@@ -115,6 +115,9 @@ pub struct Job {
     /// The run of `backup`, for the record: what is made together says the same.
     #[n(16)]
     pub together: Option<String>,
+    /// Bytes of the blocks of databases and images, if it was asked for some.
+    #[n(17)]
+    pub blocks: Option<u32>,
 }
 
 /// A dump that stands for the data of a database.
@@ -176,6 +179,7 @@ pub(super) fn example(run: &str) -> Job {
         dumped: None,
         apart: false,
         together: None,
+        blocks: None,
     }
 }
 

@@ -93,6 +93,7 @@ async fn victim_backs_up(test: &TestRepository, promised: &[u8]) -> u64 {
             based_on: None,
             device: None,
             run: None,
+            blocks: None,
         };
         (writer, record)
     })

@@ -1,6 +1,7 @@
 //! The real program on real folders: that everything is wired, and what it says when something is wrong.
 
 mod bad_inputs;
+mod blocks;
 pub mod config;
 mod guards;
 mod happy;

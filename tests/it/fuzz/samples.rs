@@ -110,5 +110,6 @@ pub(super) fn snapshot() -> SnapshotRecord {
         based_on: Some(ObjectId::new([4; 32])),
         device: Some(true),
         run: Some("5f0c1d2e".to_owned()),
+        blocks: Some(1 << 20),
     }
 }

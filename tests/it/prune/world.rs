@@ -136,6 +136,7 @@ impl World {
             based_on: None,
             device: None,
             run: None,
+            blocks: None,
         }
     }
 

@@ -83,6 +83,7 @@ fn job(home: &Home, key: &str) -> Job {
         dumped: None,
         apart: false,
         together: None,
+        blocks: None,
     }
 }
 

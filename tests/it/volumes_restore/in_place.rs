@@ -152,6 +152,26 @@ async fn only_what_differs_is_written_and_what_was_there_can_be_gone_back_to() {
     assert!(is == living.spoilt, "{:?} instead of {:?}", is.keys(), living.spoilt.keys());
 }
 
+/// A volume is stored in the blocks that its source asks for, also by a mover; and the safety copy of a restore, which knows no configuration, in the same: nearly all of it is there already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_safety_copy_has_the_blocks_of_its_volume() {
+    const MIB: u64 = 1 << 20;
+    let world = World::new(", namespace: backup, start-timeout: 20s}, block-size: 1MiB, tags: {of: images").await;
+    deployed(&world, "local-path", &["data"]).await;
+    let image = world.folder("media", "data").join("image");
+    let before = noise(11, 8 << 20);
+    std::fs::write(&image, &before).unwrap();
+    world.backup(&[]).await.exits(0);
+    std::fs::File::options().write(true).open(&image).unwrap().write_all_at(b"spoilt", 5_000_000).unwrap();
+    world.run(&Living::args("latest:pvc/media/data", &[])).await.exits(0);
+    assert!(std::fs::read(&image).unwrap() == before);
+    until_back(&world, DEPLOYMENTS).await;
+    let listed = world.run(&["snapshots", "--json"]).await.exits(0).json();
+    let new = |at: usize| listed["snapshots"][at]["statistics"]["bytes_new"].as_u64().expect("bytes");
+    assert!(new(0) >= 8 * MIB, "{listed:#}");
+    assert!((MIB..MIB + MIB / 4).contains(&new(1)), "the block that was spoilt: {listed:#}");
+}
+
 /// Scaled to zero this set deletes its claims, and its volumes go with them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_deletes_its_claims_loses_nothing() {

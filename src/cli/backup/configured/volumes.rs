@@ -93,7 +93,8 @@ impl<'a> Common<'a> {
         let mut tags = source.tags.clone();
         tags.extend(args.tag.iter().cloned());
         let succeeded = before.iter().filter(|row| row.result == Outcome::Done).map(|row| row.source.clone()).collect();
-        let wanted = Wanted { tags, host: host(), run: Some(run.to_owned()), reread: args.reread };
+        let blocks = args.block_size.or(source.block_size);
+        let wanted = Wanted { tags, host: host(), run: Some(run.to_owned()), reread: args.reread, blocks };
         Self { source, succeeded, wanted }
     }
 }

@@ -55,6 +55,7 @@ fn snapshot(number: u8, files: u64, problems: u64) -> Snapshot {
         based_on: None,
         device: None,
         run: None,
+        blocks: None,
     };
     Snapshot { id: ObjectId::new([number; 32]), record }
 }
