@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::units::{self, parse_duration, parse_size};
+use crate::base::units::{self, parse_duration, parse_percent, parse_size};
 use crate::cli::context::{Context, local};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
@@ -23,6 +23,7 @@ Examples:
   homelab-dr prune --dry-run
   homelab-dr prune --yes                     in a CronJob, after forget
   homelab-dr prune --max-repack 5GiB --yes   copy little on a slow line
+  homelab-dr prune --max-unused 1% --yes     keep little that no snapshot needs
 
 Works with the writer key, and stops no backup. Phase one marks what goes; phase two, in a later
 run, deletes what was marked longer ago than the grace period, also where the disk is full.";
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// How long a mark must stand before its objects are deleted; less than 48h only if nobody writes meanwhile
     #[arg(long, value_name = "TIME", default_value = "48h", value_parser = parse_duration)]
     grace: Duration,
+    /// Repack a pack (of 3 MiB or more) when more than this share of it is unused: less keeps the repository smaller, and copies more
+    #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = parse_percent)]
+    max_unused: u8,
     /// Copy at most this much to repack packs that are used in part
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_repack: Option<u64>,
@@ -61,6 +65,7 @@ struct Document<'a> {
 pub(crate) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let settings = Settings {
         grace: args.grace,
+        max_unused_percent: args.max_unused,
         repack_bytes_max: args.max_repack.unwrap_or(u64::MAX),
         allow_empty: args.allow_empty,
         allow_older: args.allow_older,

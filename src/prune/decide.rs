@@ -12,8 +12,8 @@ use crate::repo::layout;
 use crate::repo::packer::PACK_BYTES;
 use crate::store::{Key, Listed};
 
-/// A pack is repacked when more than this share of it is unused.
-const UNUSED_PERCENT: u64 = 20;
+/// What may be unused of a pack unless somebody asks for less or more.
+pub(crate) const UNUSED_PERCENT: u8 = 20;
 /// A pack below this size is small …
 const SMALL_PACK_BYTES: u64 = PACK_BYTES as u64 / 4;
 /// … and so many small ones of a class are made into few: a backup that finds little leaves one of each class.
@@ -28,15 +28,21 @@ const MARKS_DONE: usize = 16;
 /// How a pack is used.
 #[derive(Clone, Copy, Default)]
 struct Use {
+    /// Sealed bytes of all blobs in it.
+    held: u64,
     /// Sealed bytes whose only good copy is here.
     alone: u64,
     /// Sealed bytes that it is chosen to keep.
     needed: u64,
 }
 
-/// Whether so much of a pack is unused that the rest is copied elsewhere.
-const fn is_wasteful(size: u64, needed: u64) -> bool {
-    size.saturating_sub(needed) * 100 > size * UNUSED_PERCENT
+/// Whether so much of a pack is unused that the rest is copied elsewhere: of the blobs that it holds; or of its size, which headers and tables are
+/// part of, so that only much of it says that there is something which the index does not know.
+fn is_wasteful(size: u64, used: Use, max_unused_percent: u8) -> bool {
+    let above = |of: u64, percent: u8| {
+        of.saturating_sub(used.needed).saturating_mul(100) > of.saturating_mul(u64::from(percent))
+    };
+    above(used.held, max_unused_percent) || above(size, max_unused_percent.max(UNUSED_PERCENT))
 }
 
 /// Whether more than a quarter of what a segment says is of packs that are gone.
@@ -133,6 +139,11 @@ impl Decider<'_> {
     fn uses(&mut self) -> Vec<Use> {
         let view = self.view;
         let mut uses = vec![Use::default(); view.index.packs.len()];
+        for blob in view.index.iter() {
+            if let Some(used) = uses.get_mut(blob.location.pack as usize) {
+                used.held += u64::from(blob.location.length);
+            }
+        }
         let good = |pack: u32| view.index.pack(pack).is_some_and(|pack| pack.usable);
         let (mut blobs, mut bytes) = (0, 0);
         view.for_needed(|copies| {
@@ -167,7 +178,7 @@ impl Decider<'_> {
         let mut small: BTreeMap<bool, Vec<(Key, u64, u64)>> = BTreeMap::new();
         for (pack, used) in view.index.packs.iter().zip(uses).filter(|(pack, _)| pack.usable) {
             let key = layout::pack(&pack.id);
-            let wasteful = is_wasteful(pack.size, used.needed);
+            let wasteful = is_wasteful(pack.size, *used, self.settings.max_unused_percent);
             let is_small = pack.size < SMALL_PACK_BYTES;
             if used.needed > 0 && !wasteful && !is_small {
                 continue;
@@ -297,12 +308,21 @@ impl Decider<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_stale, is_wasteful, price};
+    use super::{UNUSED_PERCENT, Use, is_stale, is_wasteful, price};
 
     #[test]
     fn a_fifth_may_be_unused_and_no_more() {
-        assert!(!is_wasteful(1000, 1000) && !is_wasteful(1000, 800) && is_wasteful(1000, 799) && is_wasteful(1000, 0));
-        assert!(!is_wasteful(1000, 5000), "an index that lies");
+        let wasteful = |held, needed| is_wasteful(1000, Use { held, needed, alone: 0 }, UNUSED_PERCENT);
+        assert!(!wasteful(1000, 1000) && !wasteful(1000, 800) && wasteful(1000, 799) && wasteful(1000, 0));
+        assert!(!wasteful(5000, 5000), "an index that lies");
+        assert!(wasteful(700, 700), "an index that does not know all of it");
+    }
+
+    #[test]
+    fn who_asks_has_nothing_unused_or_all_but_nothing() {
+        let wasteful = |needed, percent| is_wasteful(1000, Use { held: 950, needed, alone: 0 }, percent);
+        assert!(wasteful(949, 0) && !wasteful(950, 0), "headers are no blobs");
+        assert!(!wasteful(0, 100) && wasteful(9, 99) && !wasteful(10, 99));
     }
 
     #[test]

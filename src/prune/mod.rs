@@ -40,6 +40,8 @@ pub use run::{Outcome, run_prune};
 pub struct Settings {
     /// How long a mark must have stood. Writers count on [`GRACE`]: less is for repositories that nobody writes to meanwhile.
     pub grace: Duration,
+    /// Most of what a pack holds that may be unused, in percent, before the rest is copied elsewhere and the pack goes.
+    pub max_unused_percent: u8,
     /// Most bytes that are copied to repack partly used and small packs.
     pub repack_bytes_max: u64,
     /// Go on although there is no snapshot and everything would be removed.
@@ -52,7 +54,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { grace: GRACE, repack_bytes_max: u64::MAX, allow_empty: false, allow_older: false, allow_missing: false }
+        Self {
+            grace: GRACE,
+            max_unused_percent: decide::UNUSED_PERCENT,
+            repack_bytes_max: u64::MAX,
+            allow_empty: false,
+            allow_older: false,
+            allow_missing: false,
+        }
     }
 }
 

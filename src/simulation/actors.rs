@@ -213,10 +213,11 @@ impl Scene {
         for _ in 0..runs {
             let scene = &self;
             let repack_bytes_max = self.draw(|random| random.pick(&[0, 70_000, u64::MAX]));
+            let max_unused_percent = self.draw(|random| random.pick(&[20, 20, 0, 100]));
             self.run(&name, |process, _| async move {
                 let clock = process.clock();
                 let repository = scene.opened(&process).await.map_err(|error| told(&error))?;
-                let settings = Settings { repack_bytes_max, ..Settings::default() };
+                let settings = Settings { repack_bytes_max, max_unused_percent, ..Settings::default() };
                 let planned = plan_prune(&repository, settings, &clock).await.map_err(|error| told(&error))?;
                 run_prune(&repository, planned, &clock).await.map_err(|error| told(&error))?;
                 Ok(())

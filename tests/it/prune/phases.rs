@@ -123,6 +123,32 @@ async fn the_budget_for_repacking_is_kept() {
 }
 
 #[tokio::test]
+async fn what_may_be_unused_decides_what_is_copied_and_ends() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..600).map(|n| format!("file-{n:03}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let old = world.backup(&all).await;
+    let kept = world.backup(&all[1..]).await;
+    world.forget(&[old]).await;
+    world.pass(GRACE);
+    let share = |max_unused_percent| Settings { max_unused_percent, ..settings() };
+    let copied = async |share| {
+        let planned = plan_prune(&world.open().await, share, &world.clock).await.expect("a plan");
+        let of_content = planned.plan.doom.iter().filter(|doom| doom.bytes_needed > 0);
+        of_content.map(|doom| doom.why).collect::<Vec<_>>()
+    };
+    assert_eq!((copied(share(100)).await, copied(share(20)).await), (vec![], vec![]));
+    assert_eq!(copied(share(0)).await, [Why::PartlyUsed], "one file of 600 is unused");
+    world.try_prune(&world.open().await, share(0)).await.expect("a prune");
+    world.pass(GRACE);
+    world.try_prune(&world.open().await, share(0)).await.expect("a prune");
+    world.pass(GRACE);
+    // Once nothing is unused, nothing is copied: overhead of packs does not count.
+    assert_eq!(copied(share(0)).await, []);
+    assert_eq!(world.read_all().await.keys().collect::<Vec<_>>(), [&kept]);
+}
+
+#[tokio::test]
 async fn without_grace_both_phases_happen_at_once() {
     let world = World::new().await;
     let old = world.backup(&["a"]).await;
