@@ -146,6 +146,21 @@ class HomelabDr(Tool):
         return [["forget", "--keep-last", "1", "--yes"], prune, prune]
 
 
+class LargeBlocks(HomelabDr):
+    """Ours with the settings of bupstash: pieces of a MiB, and no pack that holds what nobody needs."""
+
+    name = "large-blocks"
+
+    def describe(self):
+        return self.name + ": homelab-dr with --block-size 1MiB and --max-unused 0%"
+
+    def backup(self, path):
+        return [[*argv, "--block-size", "1MiB"] for argv in super().backup(path)]
+
+    def prune(self):
+        return [[*argv, "--max-unused", "0%"] if argv[0] == "prune" else argv for argv in super().prune()]
+
+
 class Restic(Tool):
     name = "restic"
 
@@ -252,4 +267,4 @@ class Bupstash(Tool):
         return [["rm", "--quiet", "id=" + item] for item in self._items()[:-1]] + [["gc", "--quiet"]]
 
 
-PEERS = {tool.name: tool for tool in (Restic, Rustic, Bupstash)}
+PEERS = {tool.name: tool for tool in (Restic, Rustic, Bupstash, LargeBlocks)}
