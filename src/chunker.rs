@@ -35,6 +35,17 @@ pub enum Cut {
     },
 }
 
+impl Cut {
+    /// The longest chunk, in bytes: what has to be at hand to know where the next one ends.
+    #[must_use]
+    pub const fn longest(self) -> usize {
+        match self {
+            Self::Paged(block) => block as usize,
+            Self::Stream { max, .. } => max as usize,
+        }
+    }
+}
+
 /// The blocks of databases and images: at least so many bytes, at least so many more above 16 GiB. A power of two from 64 KiB to [`CHUNK_BYTES_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockSize(u32);
@@ -138,7 +149,7 @@ impl Chunker {
         Self { gear, shifted, batch_key: *chunker_key.derive("homelab-dr v1 batch").expose() }
     }
 
-    /// Length of the next chunk at the start of `buffer`, which lies at `offset` in the file and holds [`CHUNK_BYTES_MAX`] bytes or all that is left.
+    /// Length of the next chunk at the start of `buffer`, which lies at `offset` in the file and holds [`Cut::longest`] bytes or all that is left.
     #[must_use]
     pub fn next(&self, cut: Cut, offset: u64, buffer: &[u8]) -> usize {
         match cut {

@@ -60,6 +60,9 @@ impl Packing {
     }
 }
 
+/// The longest chunk that writers make.
+const ONE_FOR_ALL: usize = 4 << 20;
+
 /// Decompresses blobs one after another with one context.
 pub struct Unpacking {
     zstd: Decompressor<'static>,
@@ -72,7 +75,7 @@ impl Unpacking {
         Ok(Self { zstd: Decompressor::new().map_err(CompressError::Setup)?, plain: Vec::new() })
     }
 
-    /// The plaintext of what [`Packing::append`] wrote, until the next call; at most `limit` bytes, allocated only as far as the frame says.
+    /// The plaintext of what [`Packing::append`] wrote, until the next call; at most `limit` bytes, allocated only as far as the frame says (in steps).
     pub fn open<'a>(&'a mut self, stored: &'a [u8], limit: usize) -> Result<&'a [u8], CompressError> {
         let too_long = || CompressError::Broken { limit, source: std::io::Error::other("longer than its limit") };
         match stored.split_first() {
@@ -84,7 +87,12 @@ impl Unpacking {
                     _ => limit,
                 };
                 self.plain.clear();
-                self.plain.reserve_exact(capacity);
+                // One buffer for nearly all there are, whose unused pages take no memory: one that grows with every longer blob leaves holes behind it.
+                self.plain.reserve_exact(if capacity > ONE_FOR_ALL / 16 {
+                    capacity.max(ONE_FOR_ALL.min(limit))
+                } else {
+                    capacity
+                });
                 self.zstd
                     .decompress_to_buffer(body, &mut self.plain)
                     .map_err(|source| CompressError::Broken { limit, source })?;

@@ -91,7 +91,7 @@ pub struct Storing<'a> {
     pub writer: &'a Writer,
     /// This thread's.
     pub lane: &'a mut Lane,
-    /// This thread's buffer; grows to twice the longest chunk.
+    /// This thread's buffer.
     pub buffer: &'a mut Vec<u8>,
     /// Who may help.
     pub queue: &'a Queue,
@@ -127,10 +127,13 @@ impl Opened {
     }
 }
 
+/// A longest chunk, and what is read while it is at hand: what is left of that is moved to the front each time.
+const BUFFER_BYTES: usize = CHUNK_BYTES_MAX + CHUNK_BYTES_MAX / 2;
+
 /// Makes a thread's buffer on its first use. Zeroed pages of the kernel: what is never read into takes no memory.
 pub(crate) fn ready(buffer: &mut Vec<u8>) {
     if buffer.is_empty() {
-        *buffer = vec![0; 2 * CHUNK_BYTES_MAX];
+        *buffer = vec![0; BUFFER_BYTES];
     }
 }
 
@@ -149,7 +152,9 @@ impl Storing<'_> {
                 return Err(RepoError::Cancelled);
             }
             let mut hole = 0;
-            while !at_end && hole == 0 && end - start < CHUNK_BYTES_MAX {
+            // Nobody knows how to cut it before its head was seen.
+            let ahead = cut.map_or(CHUNK_BYTES_MAX, Cut::longest);
+            while !at_end && hole == 0 && end - start < ahead {
                 if end == self.buffer.len() {
                     self.buffer.copy_within(start..end, 0);
                     (start, end) = (0, end - start);
@@ -171,7 +176,7 @@ impl Storing<'_> {
                 }
             }
             // A hole or the end flushes what was read; otherwise cut only while a longest chunk is at hand.
-            while start < end && (at_end || hole > 0 || end - start >= CHUNK_BYTES_MAX) {
+            while start < end && (at_end || hole > 0 || end - start >= ahead) {
                 let data = self.buffer.get(start..end).unwrap_or_default();
                 let cut = *cut.get_or_insert_with(|| {
                     if opened.device {

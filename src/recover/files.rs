@@ -13,8 +13,8 @@ use crate::repo::fetch::Reader;
 use crate::repo::tree_read;
 use crate::tree::restore::{Comparison, PatchFile, Target};
 
-/// Writes gathered before they are carried out; about 5 MiB of memory.
-const WINDOW_WRITES: usize = 50_000;
+/// Writes gathered before they are carried out; about 12 MiB of memory with the files that they go to.
+const WINDOW_WRITES: usize = 25_000;
 /// Files with several pieces in a window: so many may be open at once.
 const WINDOW_OPEN_FILES: usize = 200;
 
