@@ -50,6 +50,9 @@ struct Row<'a> {
     tags: &'a BTreeMap<String, String>,
     statistics: Statistics,
     based_on: Option<String>,
+    /// Bytes; only if others than usual were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_size: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +75,7 @@ fn row(snapshot: &Snapshot) -> Row<'_> {
         tags: &record.tags,
         statistics: record.statistics,
         based_on: record.based_on.map(|id| id.hex()),
+        block_size: record.blocks,
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::base::clock::{Clock, Time};
@@ -19,7 +20,8 @@ use crate::repo::open::Repository;
 use crate::repo::packer::{FinishedPack, PackBuffers};
 use crate::repo::{layout, sealed};
 
-/// Packs on their way at once. With one being filled of each class and the store's copy, this is what bounds memory.
+/// Packs that are finished and not yet stored: all of them may be on their way at once. With one being filled of each class, however many threads fill them, and the store's
+/// copy, this is what bounds memory.
 const IN_FLIGHT: usize = 3;
 /// An index segment is written after so many blobs, so that a killed run loses little and a segment stays small (about 4 MiB).
 pub(crate) const SEGMENT_BLOBS: usize = 50_000;
@@ -28,7 +30,7 @@ const SEGMENT_EVERY: Duration = Duration::from_mins(5);
 
 /// Takes finished packs; see the module.
 pub struct Uploads {
-    sender: mpsc::Sender<FinishedPack>,
+    sender: PackSender,
     task: Ends<Result<Vec<ObjectId>, RepoError>>,
     stored: Arc<AtomicU64>,
     packs: Arc<Mutex<Vec<ObjectId>>>,
@@ -44,19 +46,45 @@ impl<T> Drop for Ends<T> {
     }
 }
 
-/// The sending half, for worker threads.
+/// The sending half.
 #[derive(Clone)]
-pub struct PackSender(mpsc::Sender<FinishedPack>);
+pub struct PackSender {
+    sender: mpsc::Sender<Finished>,
+    places: Arc<Semaphore>,
+    runtime: Handle,
+}
+
+/// A place among the packs that are finished and not yet stored; free again when it is dropped.
+pub struct Place {
+    _place: OwnedSemaphorePermit,
+}
+
+type Finished = (FinishedPack, Place);
+
+const FAILED: RepoError = RepoError::Worker { what: "the upload of packs" };
 
 impl PackSender {
-    /// Hands a pack over; blocks while too many are on their way. An error means that the uploads failed; [`Uploads::finish`] says why.
-    pub fn send_blocking(&self, pack: FinishedPack) -> Result<(), RepoError> {
-        self.0.blocking_send(pack).map_err(|_| RepoError::Worker { what: "the upload of packs" })
+    /// Waits until fewer are on their way. To be asked for before another pack is begun.
+    pub async fn place(&self) -> Result<Place, RepoError> {
+        let place = self.places.clone().acquire_owned().await.map_err(|_| FAILED)?;
+        Ok(Place { _place: place })
     }
 
-    /// The same for asynchronous callers.
+    /// The same for worker threads.
+    pub fn place_blocking(&self) -> Result<Place, RepoError> {
+        self.runtime.block_on(self.place())
+    }
+
+    /// Hands a pack over. An error means that the uploads failed; [`Uploads::finish`] says why.
+    pub fn hand_over(&self, pack: FinishedPack, place: Place) -> Result<(), RepoError> {
+        // There is room for every place.
+        self.sender.try_send((pack, place)).map_err(|_| FAILED)
+    }
+
+    /// Both, for asynchronous callers.
     pub async fn send(&self, pack: FinishedPack) -> Result<(), RepoError> {
-        self.0.send(pack).await.map_err(|_| RepoError::Worker { what: "the upload of packs" })
+        let place = self.place().await?;
+        self.hand_over(pack, place)
     }
 }
 
@@ -64,17 +92,18 @@ impl Uploads {
     /// Starts the task.
     #[must_use]
     pub fn start(repository: Arc<Repository>, clock: Arc<dyn Clock>) -> Self {
-        let (sender, receiver) = mpsc::channel(1);
+        let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+        let sender = PackSender { sender, places: Arc::new(Semaphore::new(IN_FLIGHT)), runtime: Handle::current() };
         let stored = Arc::new(AtomicU64::new(0));
         let packs = Arc::new(Mutex::default());
         let task = tokio::spawn(run(repository, clock, receiver, stored.clone(), packs.clone()));
         Self { sender, task: Ends(task), stored, packs, buffers: Pool::new(IN_FLIGHT + 1) }
     }
 
-    /// A handle for worker threads; all of them must be dropped before [`Uploads::finish`] can return.
+    /// A handle for whoever makes packs; all of them must be dropped before [`Uploads::finish`] can return.
     #[must_use]
     pub fn sender(&self) -> PackSender {
-        PackSender(self.sender.clone())
+        self.sender.clone()
     }
 
     /// Where the packs to be sent get their buffers.
@@ -126,7 +155,7 @@ async fn land(flying: &mut Flying, at_most: usize, landed: &mut Vec<IndexedPack>
 async fn run(
     repository: Arc<Repository>,
     clock: Arc<dyn Clock>,
-    mut receiver: mpsc::Receiver<FinishedPack>,
+    mut receiver: mpsc::Receiver<Finished>,
     stored: Arc<AtomicU64>,
     packs: Arc<Mutex<Vec<ObjectId>>>,
 ) -> Result<Vec<ObjectId>, RepoError> {
@@ -137,7 +166,6 @@ async fn run(
     let mut done = Vec::new();
     let mut landed = Vec::new();
     loop {
-        // A place first, then what takes it: else one more pack waits here.
         land(&mut flying, IN_FLIGHT - 1, &mut landed).await?;
         let pack = receiver.recv().await;
         if pack.is_none() {
@@ -159,12 +187,13 @@ async fn run(
             blobs = 0;
             last_segment = clock.now();
         }
-        let Some(pack) = pack else { return Ok(done) };
+        let Some((pack, place)) = pack else { return Ok(done) };
         let (repository, stored, packs) = (repository.clone(), stored.clone(), packs.clone());
         let retain = retain_until(&repository, clock.now());
         flying.spawn(async move {
             let size = pack.bytes.len() as u64;
             repository.store.put_new(&layout::pack(&pack.indexed.id), pack.bytes, retain).await?;
+            drop(place);
             stored.fetch_add(size, Ordering::Relaxed);
             packs.lock().unwrap_or_else(PoisonError::into_inner).push(pack.indexed.id);
             Ok(pack.indexed)

@@ -200,7 +200,8 @@ impl Writer {
         Ok(id)
     }
 
-    /// Adds to the open pack; a full one is closed and handed over outside of the lock.
+    /// Adds to the open pack. A full one is closed outside of the lock; within it another is begun when there is a place for this one, so that no thread holds
+    /// one more.
     fn put(
         &self,
         open: &Mutex<PackBuilder>,
@@ -210,13 +211,16 @@ impl Writer {
         bytes: usize,
     ) -> Result<(), RepoError> {
         let mut pack = lock(open);
-        let full = pack
-            .is_full_for(bytes)
-            .then(|| std::mem::replace(&mut *pack, PackBuilder::new(class, self.uploads.buffers())));
+        let mut full = None;
+        if pack.is_full_for(bytes) {
+            let place = sender.place_blocking()?;
+            let empty = PackBuilder::new(class, self.uploads.buffers());
+            full = Some((std::mem::replace(&mut *pack, empty), place));
+        }
         add(&mut pack);
         drop(pack);
         match full {
-            Some(full) => sender.send_blocking(full.finish(&self.repository.meta)?),
+            Some((full, place)) => sender.hand_over(full.finish(&self.repository.meta)?, place),
             None => Ok(()),
         }
     }

@@ -1,7 +1,8 @@
 //! Writers and readers at once on one repository, with no lock between them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use homelab_dr::backup::queue::{FileJob, Job, Queue};
 use homelab_dr::backup::slot::{Outcome, Slot};
@@ -9,13 +10,17 @@ use homelab_dr::backup::worker::Worker;
 use homelab_dr::base::clock::SystemClock;
 use homelab_dr::chunker::BlockSize;
 use homelab_dr::format::entry::Piece;
+use homelab_dr::repo::Repository;
 use homelab_dr::repo::commit::prepare;
 use homelab_dr::repo::write::Writer;
 use homelab_dr::store::file::FileStore;
+use homelab_dr::store::{Operation, Store};
 use homelab_dr::tree::found::FoundKind;
 use homelab_dr::tree::source::Source;
 use homelab_dr::tree::walk::WalkOptions;
+use tokio::sync::Semaphore;
 
+use crate::prune::gate::Gate;
 use crate::support::files::{change_small_tree, noise, picture, scratch, write_small_tree};
 use crate::support::repository::TestRepository;
 
@@ -132,4 +137,50 @@ async fn a_file_is_not_abandoned_while_a_neighbour_still_stores_a_chunk_of_it() 
     });
     let Outcome::Read(read) = outcome.await.unwrap() else { panic!("the file was abandoned") };
     assert_eq!(read.pieces.iter().map(Piece::length).sum::<u64>(), size as u64);
+}
+
+/// A store that takes no packs stops all who fill them, however many they are: three wait for it, one is full, and nobody holds another.
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_that_wait_for_the_store_are_few_however_many_threads_fill_them() {
+    const THREADS: u64 = 8;
+    const CHUNKS_EACH: u64 = 12;
+    const PACK_CHUNKS: u64 = 12; // of a MiB, with what is around them one less
+    let test = TestRepository::in_memory().await;
+    let (shut, added) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
+    let door = shut.clone();
+    let is_pack = |_, operation, object: &str| operation == Operation::PutNew && object.starts_with("packs/");
+    let stuck: Arc<dyn Store> = Gate::each(&test.store, is_pack, move || {
+        let door = door.clone();
+        async move { drop(door.acquire_owned().await) }
+    });
+    let opened = Repository::open_with_writer(test.store.clone(), &test.key).await.unwrap();
+    let repository = Arc::new(opened.with_store(stuck));
+    let index = prepare(&repository).await.unwrap();
+    let writer = Arc::new(Writer::begin(repository, index, test.clock.clone(), None).await.unwrap());
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let (writer, added) = (writer.clone(), added.clone());
+            tokio::task::spawn_blocking(move || {
+                let mut lane = writer.lane().unwrap();
+                for chunk in 0..CHUNKS_EACH {
+                    writer.add_data(&mut lane, &noise(thread * CHUNKS_EACH + chunk, 1 << 20)).unwrap();
+                    added.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    let mut before = u64::MAX;
+    while before != added.load(Ordering::SeqCst) {
+        before = added.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    assert!((3 * (PACK_CHUNKS - 1)..=4 * PACK_CHUNKS).contains(&before), "{before} chunks were taken");
+    shut.add_permits(1000);
+    for thread in threads {
+        thread.await.unwrap();
+    }
+    assert_eq!(added.load(Ordering::SeqCst), THREADS * CHUNKS_EACH);
+    Arc::into_inner(writer).expect("all lanes are gone").finish().await.unwrap();
+    let stored: u64 = test.store.list("packs/").await.unwrap().iter().map(|entry| entry.size).sum();
+    assert!(stored >= THREADS * CHUNKS_EACH << 20, "{stored} bytes");
 }

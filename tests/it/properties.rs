@@ -307,7 +307,7 @@ fn cut(chunker: &Chunker, file: &[u8], blocks: BlockSize, ahead: usize) -> Vec<u
     let way = choose(&file[..file.len().min(16)], file.len() as u64, blocks);
     let (mut lengths, mut at) = (Vec::new(), 0);
     while at < file.len() {
-        let seen = &file[at..file.len().min(at + CHUNK_BYTES_MAX + ahead)];
+        let seen = &file[at..file.len().min(at + way.longest() + ahead)];
         let length = chunker.next(way, at as u64, seen);
         assert!(length > 0 && length <= seen.len() && length <= CHUNK_BYTES_MAX, "a chunk of {length} bytes");
         lengths.push(length);

@@ -73,6 +73,9 @@ fn the_configuration_says_it_for_a_source() {
     is_about(added(&home, &[]), 512 << 10);
     change(&home, 2000, b'c');
     is_about(added(&home, &["--block-size", "4MiB"]), 8 * MIB);
+    let listed = run(&home, &["snapshots", "--json"]).exits(0).json();
+    let sizes: Vec<_> = listed["snapshots"].as_array().unwrap().iter().map(|one| one["block_size"].as_u64()).collect();
+    assert_eq!(sizes, [Some(512 << 10), Some(512 << 10), Some(512 << 10), Some(4 * MIB)]);
     write(&home, "sources:\n  db: {path: {paths: [DIR/data]}, block-size: 1MB}\n");
     run(&home, &["backup"]).exits(2).says(&["\"1MB\" is not 64KiB, 128KiB", "1MiB"]);
 }
