@@ -267,7 +267,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<Exit, Fa
     match command {
         Command::Init(args) => init::run(args, context).await,
         Command::Keys(command) => keys::run(command, context).await,
-        Command::Backup(args) => backup::run(args, context).await,
+        Command::Backup(args) => Box::pin(backup::run(args, context)).await,
         Command::Snapshots(args) => snapshots::run(args, context).await,
         Command::Ls(args) => ls::run(args, context).await,
         Command::Find(args) => find::run(args, context).await,

@@ -217,7 +217,7 @@ impl Scene {
             self.run(&name, |process, _| async move {
                 let clock = process.clock();
                 let repository = scene.opened(&process).await.map_err(|error| told(&error))?;
-                let settings = Settings { repack_bytes_max, max_unused_percent, ..Settings::default() };
+                let settings = Settings { max_unused_percent, repack_bytes_max, ..Settings::default() };
                 let planned = plan_prune(&repository, settings, &clock).await.map_err(|error| told(&error))?;
                 run_prune(&repository, planned, &clock).await.map_err(|error| told(&error))?;
                 Ok(())

@@ -182,5 +182,5 @@ async fn packs_that_wait_for_the_store_are_few_however_many_threads_fill_them() 
     assert_eq!(added.load(Ordering::SeqCst), THREADS * CHUNKS_EACH);
     Arc::into_inner(writer).expect("all lanes are gone").finish().await.unwrap();
     let stored: u64 = test.store.list("packs/").await.unwrap().iter().map(|entry| entry.size).sum();
-    assert!(stored >= THREADS * CHUNKS_EACH << 20, "{stored} bytes");
+    assert!(stored >= (THREADS * CHUNKS_EACH) << 20, "{stored} bytes");
 }
