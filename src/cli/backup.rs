@@ -85,8 +85,8 @@ pub(crate) struct Args {
     /// Read every file, also what seems unchanged
     #[arg(long)]
     reread: bool,
-    /// The blocks in which databases and disk images are stored, 64KiB to 4MiB: larger ones are compressed better, and a changed page costs all of its block.
-    /// A source keeps what it was stored with [default: 64KiB, 256KiB for files above 16 GiB]
+    /// The blocks in which files that are databases or disk images are stored, 64KiB to 4MiB, and at least 256KiB in files above 16 GiB: larger ones are compressed
+    /// better, and a changed page costs all of its block. A source keeps what it was stored with [default: 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = block_size)]
     block_size: Option<BlockSize>,
     /// Show what would be read, and store nothing

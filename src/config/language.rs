@@ -75,7 +75,7 @@ pub(super) const SOURCE: Shape = Record(&[
         "block-size",
         Optional,
         &One(Scalar::Choice(&BlockSize::WORDS)),
-        "The blocks in which its databases and disk images are stored: larger ones are compressed better, and a changed page costs all of its block. Without it those of its newest snapshot, at first 64KiB (256KiB for files above 16 GiB).",
+        "The blocks in which files that are databases or disk images are stored, and at least 256KiB in those above 16 GiB: larger ones are compressed better, and a changed page costs all of its block. Without it those of its newest snapshot, at first 64KiB.",
     ),
     field(
         "tags",

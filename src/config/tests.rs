@@ -287,7 +287,7 @@ fn sources_that_are_wrong() {
     source("{path: {paths: [/a]}, command: {argv: [x], file: y}}", "sources.a is path and command at once");
     source(
         "{pvc: {namespace: media}}",
-        "unknown field \"pvc\" in sources.a | fields here are: path, command, resources, volumes, datastore, tags",
+        "unknown field \"pvc\" in sources.a | fields here are: path, command, resources, volumes, datastore, block-size, tags",
     );
     for (volumes, says) in [
         ("{}", "sources.a.volumes lacks image"),

@@ -253,7 +253,12 @@ impl Repository {
         epochs.sort_by_key(|epoch| std::cmp::Reverse(epoch.number));
         // The access object is written before its epoch's record: a change of recipients that was cut off between the two has not happened yet.
         let has_begun = |number: u32| begun.iter().any(|entry| entry.key == layout::epoch(number));
-        while epochs.len() > 1 && epochs.first().is_some_and(|epoch| !has_begun(epoch.number)) {
+        while epochs.len() > 1
+            && let Some(newest) = epochs.first()
+            && !has_begun(newest.number)
+            // A list may be old. Who took an epoch that has begun for one that has not would leave its key out of the next access object, and everything stored since would be lost (seed 1630).
+            && store.stat(&layout::epoch(newest.number)).await?.is_none()
+        {
             epochs.remove(0);
         }
         let current = epochs.first().ok_or_else(|| RepoError::NoAccess { store: store.address() })?;

@@ -127,14 +127,13 @@ impl Rescue {
         } else {
             (&mut self.content, PackClass::Content, session)
         };
-        let full = open
-            .is_full_for(sealed.len())
-            .then(|| std::mem::replace(open, PackBuilder::new(class, self.uploads.buffers())));
-        open.add(record.kind, record.id, sealed, record.plain_length, session);
-        match full {
-            Some(full) => self.sender.send(full.finish(&self.repository.meta)?).await,
-            None => Ok(()),
+        if open.is_full_for(sealed.len()) {
+            let place = self.sender.place().await?;
+            let full = std::mem::replace(open, PackBuilder::new(class, self.uploads.buffers()));
+            self.sender.hand_over(full.finish(&self.repository.meta)?, place)?;
         }
+        open.add(record.kind, record.id, sealed, record.plain_length, session);
+        Ok(())
     }
 
     /// What [`Self::copy`] failed of: where the uploads had ended before, of what ended them.

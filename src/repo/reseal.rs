@@ -320,15 +320,14 @@ impl Resealer {
         self.buffer.clear();
         self.packing.append(plain, &mut self.buffer);
         let sealed = self.repository.meta.seal(Subject::Blob(kind, &id), &self.buffer)?;
-        let full = self.pack.is_full_for(sealed.len()).then(|| {
+        if self.pack.is_full_for(sealed.len()) {
+            let place = self.sender.place().await?;
             let empty = PackBuilder::new(PackClass::Metadata, self.uploads.buffers());
-            std::mem::replace(&mut self.pack, empty)
-        });
-        self.pack.add(kind, id, &sealed, length, None);
-        match full {
-            Some(full) => self.sender.send(full.finish(&self.repository.meta)?).await,
-            None => Ok(()),
+            let full = std::mem::replace(&mut self.pack, empty);
+            self.sender.hand_over(full.finish(&self.repository.meta)?, place)?;
         }
+        self.pack.add(kind, id, &sealed, length, None);
+        Ok(())
     }
 
     /// Waits until everything is stored and indexed.

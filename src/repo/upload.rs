@@ -55,28 +55,28 @@ pub struct PackSender {
 }
 
 /// A place among the packs that are finished and not yet stored; free again when it is dropped.
-pub struct Place {
+pub struct PackPlace {
     _place: OwnedSemaphorePermit,
 }
 
-type Finished = (FinishedPack, Place);
+type Finished = (FinishedPack, PackPlace);
 
 const FAILED: RepoError = RepoError::Worker { what: "the upload of packs" };
 
 impl PackSender {
     /// Waits until fewer are on their way. To be asked for before another pack is begun.
-    pub async fn place(&self) -> Result<Place, RepoError> {
+    pub async fn place(&self) -> Result<PackPlace, RepoError> {
         let place = self.places.clone().acquire_owned().await.map_err(|_| FAILED)?;
-        Ok(Place { _place: place })
+        Ok(PackPlace { _place: place })
     }
 
     /// The same for worker threads.
-    pub fn place_blocking(&self) -> Result<Place, RepoError> {
+    pub fn place_blocking(&self) -> Result<PackPlace, RepoError> {
         self.runtime.block_on(self.place())
     }
 
     /// Hands a pack over. An error means that the uploads failed; [`Uploads::finish`] says why.
-    pub fn hand_over(&self, pack: FinishedPack, place: Place) -> Result<(), RepoError> {
+    pub fn hand_over(&self, pack: FinishedPack, place: PackPlace) -> Result<(), RepoError> {
         // There is room for every place.
         self.sender.try_send((pack, place)).map_err(|_| FAILED)
     }

@@ -82,7 +82,7 @@ pub struct Lane {
     sender: PackSender,
 }
 
-/// A lock whose holder panicked still guards usable data here: every critical section is a single step.
+/// A lock whose holder panicked still guards usable data here: what changes something is a single step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -126,7 +126,8 @@ impl Writer {
         self
     }
 
-    /// What a thread needs to add blobs. All lanes must be dropped before [`Writer::finish`] can return.
+    /// What a thread needs to add blobs: one that may block, no task of the runtime, since whoever fills a pack waits for the uploads. All lanes must be dropped before
+    /// [`Writer::finish`] can return.
     pub fn lane(&self) -> Result<Lane, RepoError> {
         let packing = Packing::new(self.level).map_err(RepoError::Compression)?;
         Ok(Lane { packing, buffer: Vec::new(), sender: self.uploads.sender() })
@@ -201,7 +202,7 @@ impl Writer {
     }
 
     /// Adds to the open pack. A full one is closed outside of the lock; within it another is begun when there is a place for this one, so that no thread holds
-    /// one more.
+    /// one more. That wait ends also where uploads fail: their places are free then, and handing over says so.
     fn put(
         &self,
         open: &Mutex<PackBuilder>,

@@ -147,7 +147,7 @@ class HomelabDr(Tool):
 
 
 class LargeBlocks(HomelabDr):
-    """Ours with the settings of bupstash: pieces of a MiB, and no pack that holds what nobody needs."""
+    """Ours with the settings of bupstash: pieces of a MiB, and no pack of 3 MiB or more that holds what nobody needs."""
 
     name = "large-blocks"
 

@@ -10,11 +10,12 @@ use homelab_dr::backup::worker::Worker;
 use homelab_dr::base::clock::SystemClock;
 use homelab_dr::chunker::BlockSize;
 use homelab_dr::format::entry::Piece;
-use homelab_dr::repo::Repository;
 use homelab_dr::repo::commit::prepare;
 use homelab_dr::repo::write::Writer;
+use homelab_dr::repo::{RepoError, Repository};
+use homelab_dr::store::fault::{Failure, Fault, When};
 use homelab_dr::store::file::FileStore;
-use homelab_dr::store::{Operation, Store};
+use homelab_dr::store::{Operation, Store, StoreError};
 use homelab_dr::tree::found::FoundKind;
 use homelab_dr::tree::source::Source;
 use homelab_dr::tree::walk::WalkOptions;
@@ -139,48 +140,96 @@ async fn a_file_is_not_abandoned_while_a_neighbour_still_stores_a_chunk_of_it() 
     assert_eq!(read.pieces.iter().map(Piece::length).sum::<u64>(), size as u64);
 }
 
+/// Chunks of a MiB that go into a pack: with what is around them one less than it has.
+const PACK_CHUNKS: u64 = 11;
+const THREADS: u64 = 8;
+const CHUNKS_EACH: u64 = 12;
+
+/// A writer with eight threads that fill packs, on a store that keeps each pack waiting until it is let in, and may fail then.
+struct Crowd {
+    test: TestRepository,
+    fault: Arc<Fault>,
+    shut: Arc<Semaphore>,
+    added: Arc<AtomicU64>,
+    writer: Arc<Writer>,
+    threads: Vec<tokio::task::JoinHandle<Result<(), RepoError>>>,
+}
+
+impl Crowd {
+    async fn new() -> Self {
+        let test = TestRepository::in_memory().await;
+        let fault = Arc::new(Fault::only(test.store.clone(), &[Operation::PutNew]));
+        let (shut, added) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
+        let (inner, door): (Arc<dyn Store>, _) = (fault.clone(), shut.clone());
+        let is_pack = |_, operation, object: &str| operation == Operation::PutNew && object.starts_with("packs/");
+        let stuck: Arc<dyn Store> = Gate::each(&inner, is_pack, move || {
+            let door = door.clone();
+            async move { drop(door.acquire_owned().await) }
+        });
+        let opened = Repository::open_with_writer(test.store.clone(), &test.key).await.unwrap();
+        let repository = Arc::new(opened.with_store(stuck));
+        let index = prepare(&repository).await.unwrap();
+        let writer = Arc::new(Writer::begin(repository, index, test.clock.clone(), None).await.unwrap());
+        let threads = (0..THREADS)
+            .map(|thread| {
+                let (writer, added) = (writer.clone(), added.clone());
+                tokio::task::spawn_blocking(move || {
+                    let mut lane = writer.lane()?;
+                    for chunk in 0..CHUNKS_EACH {
+                        writer.add_data(&mut lane, &noise(thread * CHUNKS_EACH + chunk, 1 << 20))?;
+                        added.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        Self { test, fault, shut, added, writer, threads }
+    }
+
+    /// Waits until nobody gets on any more, and tells how many chunks were taken.
+    async fn stuck(&self) -> u64 {
+        let taken = || self.added.load(Ordering::SeqCst);
+        while taken() < 3 * PACK_CHUNKS {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut before = 0;
+        while before != taken() {
+            before = taken();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        before
+    }
+}
+
 /// A store that takes no packs stops all who fill them, however many they are: three wait for it, one is full, and nobody holds another.
 #[tokio::test(flavor = "multi_thread")]
 async fn packs_that_wait_for_the_store_are_few_however_many_threads_fill_them() {
-    const THREADS: u64 = 8;
-    const CHUNKS_EACH: u64 = 12;
-    const PACK_CHUNKS: u64 = 12; // of a MiB, with what is around them one less
-    let test = TestRepository::in_memory().await;
-    let (shut, added) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
-    let door = shut.clone();
-    let is_pack = |_, operation, object: &str| operation == Operation::PutNew && object.starts_with("packs/");
-    let stuck: Arc<dyn Store> = Gate::each(&test.store, is_pack, move || {
-        let door = door.clone();
-        async move { drop(door.acquire_owned().await) }
-    });
-    let opened = Repository::open_with_writer(test.store.clone(), &test.key).await.unwrap();
-    let repository = Arc::new(opened.with_store(stuck));
-    let index = prepare(&repository).await.unwrap();
-    let writer = Arc::new(Writer::begin(repository, index, test.clock.clone(), None).await.unwrap());
-    let threads: Vec<_> = (0..THREADS)
-        .map(|thread| {
-            let (writer, added) = (writer.clone(), added.clone());
-            tokio::task::spawn_blocking(move || {
-                let mut lane = writer.lane().unwrap();
-                for chunk in 0..CHUNKS_EACH {
-                    writer.add_data(&mut lane, &noise(thread * CHUNKS_EACH + chunk, 1 << 20)).unwrap();
-                    added.fetch_add(1, Ordering::SeqCst);
-                }
-            })
-        })
-        .collect();
-    let mut before = u64::MAX;
-    while before != added.load(Ordering::SeqCst) {
-        before = added.load(Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_secs(2)).await;
+    let crowd = Crowd::new().await;
+    let taken = crowd.stuck().await;
+    assert!(taken <= 4 * (PACK_CHUNKS + 1), "{taken} chunks were taken");
+    crowd.shut.add_permits(1000);
+    for thread in crowd.threads {
+        thread.await.unwrap().unwrap();
     }
-    assert!((3 * (PACK_CHUNKS - 1)..=4 * PACK_CHUNKS).contains(&before), "{before} chunks were taken");
-    shut.add_permits(1000);
-    for thread in threads {
-        thread.await.unwrap();
-    }
-    assert_eq!(added.load(Ordering::SeqCst), THREADS * CHUNKS_EACH);
-    Arc::into_inner(writer).expect("all lanes are gone").finish().await.unwrap();
-    let stored: u64 = test.store.list("packs/").await.unwrap().iter().map(|entry| entry.size).sum();
+    assert_eq!(crowd.added.load(Ordering::SeqCst), THREADS * CHUNKS_EACH);
+    Arc::into_inner(crowd.writer).expect("all lanes are gone").finish().await.unwrap();
+    let stored: u64 = crowd.test.store.list("packs/").await.unwrap().iter().map(|entry| entry.size).sum();
     assert!(stored >= (THREADS * CHUNKS_EACH) << 20, "{stored} bytes");
+}
+
+/// A store that fails while threads wait for a place: all of them end, and the writer has the store's own words.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_store_that_fails_ends() {
+    let crowd = Crowd::new().await;
+    crowd.stuck().await;
+    crowd.fault.fail_from(crowd.fault.calls(), When::Before, Failure::Denied);
+    crowd.shut.add_permits(1000);
+    let mut failed = 0;
+    for thread in crowd.threads {
+        let ended = tokio::time::timeout(Duration::from_mins(1), thread).await.expect("nobody waits for ever").unwrap();
+        failed += usize::from(ended.is_err());
+    }
+    assert!(failed > 0, "the packs of 96 chunks cannot be stored, and everybody took them for stored");
+    let error = Arc::into_inner(crowd.writer).expect("all lanes are gone").finish().await.expect_err("it failed");
+    assert!(matches!(error, RepoError::Store(StoreError::Denied { .. })), "{error:?}");
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lane fuzz: a quarter of the parsers, sixty seconds of a processor each, another quarter every day: all at once would take longer than everything else.
-# HOMELAB_DR_FUZZ_PART: 0, 1, 2 or 3 for one of them, `all` for all.
+# HOMELAB_DR_FUZZ_PART: 0, 1, 2 or 3 for one of them; `all` for all, with fewer HOMELAB_DR_FUZZ_SECONDS, or without tests/run, which ends lanes that take so long.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/lanes/lib.sh

@@ -79,3 +79,26 @@ fn the_configuration_says_it_for_a_source() {
     write(&home, "sources:\n  db: {path: {paths: [DIR/data]}, block-size: 1MB}\n");
     run(&home, &["backup"]).exits(2).says(&["\"1MB\" is not 64KiB, 128KiB", "1MiB"]);
 }
+
+/// Holes begin and end anywhere in a block, and pieces of a MiB and more lie around them.
+#[test]
+fn a_sparse_image_comes_back_from_blocks_of_every_size() {
+    let home = configured("");
+    std::fs::create_dir_all(home.path("data")).unwrap();
+    let image = std::fs::File::create(home.path("data/image")).unwrap();
+    image.set_len(24 * MIB).unwrap();
+    for (at, length) in [(0, 70_000), (3 * MIB - 4096, 5 * MIB + 8192), (10 * MIB + 12_288, 4096), (17 * MIB, 7 * MIB)]
+    {
+        let bytes: Vec<u8> = (0..length).map(|n| (n / 7 + at) as u8 | 1).collect();
+        image.write_all_at(&bytes, at).unwrap();
+    }
+    let before = std::fs::read(home.path("data/image")).unwrap();
+    for size in ["64KiB", "1MiB", "4MiB"] {
+        run(&home, &["backup", "data", "--source", size, "--block-size", size]).exits(0);
+        let target = format!("back-{size}");
+        run(&home, &["restore", &format!("latest:{size}"), "--identity", "key", "--target", &target]).exits(0);
+        assert!(std::fs::read(home.path(&target).join("image")).unwrap() == before, "{size}");
+        // Cut alike it is all there, but for the tree.
+        is_about(added(&home, &["data", "--source", size, "--reread"]), 0);
+    }
+}
