@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lane fuzz: a quarter of the parsers, sixty seconds of a processor each, another quarter every day: all at once would take longer than everything else.
-# HOMELAB_DR_FUZZ_PART: 0, 1, 2 or 3 for one of them; `all` for all, with fewer HOMELAB_DR_FUZZ_SECONDS, or without tests/run, which ends lanes that take so long.
+# Lane fuzz: a sixth of the parsers, sixty seconds of a processor each, another sixth every day: all at once would take longer than everything else.
+# HOMELAB_DR_FUZZ_PART: 0 to 5 for one of them; `all` for all, with fewer HOMELAB_DR_FUZZ_SECONDS, or without tests/run, which ends lanes that take so long.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/lanes/lib.sh
@@ -10,9 +10,9 @@ if [[ ${1:-} == install ]]; then
     cargo test --locked --test it --no-run
     exit
 fi
-readonly PARTS=4
+readonly PARTS=6
 part=${HOMELAB_DR_FUZZ_PART:-$((EPOCHSECONDS / 86400 % PARTS))}
-[[ $part =~ ^([0-3]|all)$ ]] || die "HOMELAB_DR_FUZZ_PART is 0 to $((PARTS - 1)), or all: $part"
+[[ $part =~ ^([0-5]|all)$ ]] || die "HOMELAB_DR_FUZZ_PART is 0 to $((PARTS - 1)), or all: $part"
 listed=$(cargo test --locked --test it -- --list fuzz:: | sed -n 's/: test$//p')
 mapfile -t targets < <(awk -v part="$part" -v parts=$PARTS 'part == "all" || NR % parts == part' <<<"$listed")
 ((${#targets[@]})) || die "no target of fuzzing is there"
